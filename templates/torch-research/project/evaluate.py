@@ -1,0 +1,173 @@
+"""Evaluate a trained experiment on one split.
+
+    python evaluate.py                                        # baseline, best checkpoint, test
+    python evaluate.py --experiment experiments/wide --split val
+
+Writes into the experiment's folder, for the split: metrics_test.json, confusion_matrix.png (of
+another split: confusion_matrix_val.png) and predictions_test.csv, the most certain mistakes first.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import utils
+from parameters import Parameters
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = utils.ArgumentParser(__doc__)
+    parser.add_argument("--experiment", type=Path, default=Path("experiments/baseline"))
+    parser.add_argument("--data", type=Path, default=Path("data"), help="dataset folder [data]")
+    parser.add_argument("--split", choices=["train", "val", "test"], default="test")
+    parser.add_argument("--checkpoint", choices=["best", "last"], default="best")
+    parser.add_argument("--device", choices=utils.DEVICES, default="auto")
+    arguments = parser.parse_args()
+    utils.load_parameters(Parameters, arguments.experiment / "params.yaml")
+    return arguments
+
+
+if __name__ == "__main__":
+    with utils.exit_codes():  # --help and bad input are answered before PyTorch is imported.
+        command = parse_arguments()
+
+import numpy as np
+import torch
+
+from build_dataset import Dataset, read_dataset
+from model import net, report
+from model.data_loader import Split, evaluation_batches, load_split
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of that name; "auto" is the first there is of cuda, mps and cpu.
+
+    Raises:
+        InputError: this machine has no such device.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(device for device, here in available.items() if here)
+    if not available[name]:
+        here = ", ".join(device for device, here in available.items() if here)
+        raise utils.InputError(f"--device: got {name}, expected one that is here: {here}.")
+    return torch.device(name)
+
+
+def choose_dtype(device: torch.device, precision: str) -> torch.dtype:
+    """Return the dtype to compute in; "auto" is bfloat16 where the hardware multiplies in it."""
+    if precision == "auto":
+        if device.type == "cuda":
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+            native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+        return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Compute matrix products and convolutions in `dtype` inside the block."""
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+@torch.inference_mode()
+def evaluate(
+    model: torch.nn.Module, split: Split, device: torch.device, dtype: torch.dtype
+) -> tuple[dict[str, float], torch.Tensor]:
+    """Return loss and metrics over all examples of a split, and the logits (N, classes) float32."""
+    model.eval()
+    outputs = []
+    for images, _ in evaluation_batches(split):
+        with autocast(device, dtype):
+            outputs.append(model(images.to(device, non_blocking=True)).float())
+    logits = torch.cat(outputs)
+    labels = split.labels.to(device)
+    values = {"loss": net.loss(logits, labels)}
+    values |= {name: metric(logits, labels) for name, metric in net.metrics.items()}
+    return {name: value.item() for name, value in values.items()}, logits
+
+
+def load_model(model: torch.nn.Module, arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Put the arrays of a checkpoint into a network.
+
+    Raises:
+        InputError: naming what is missing, unknown or of another shape.
+    """
+    found = {name[6:]: array for name, array in arrays.items() if name.startswith("model.")}
+    expected = model.state_dict()
+    problems = [f"{name} is missing" for name in expected if name not in found]
+    problems += [f"{name} is unknown" for name in found if name not in expected]
+    problems += [
+        f"{name} is {found[name].shape}, expected {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise utils.InputError(
+            f"{path} does not fit the network in model/net.py: {'; '.join(problems[:5])}{more}. "
+            "Bring the network back as it was trained, or train anew."
+        )
+    model.load_state_dict({name: torch.tensor(array) for name, array in found.items()})
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Evaluate the experiment that the command line names."""
+    folder, split = arguments.experiment, arguments.split
+    parameters = utils.load_parameters(Parameters, folder / "params.yaml")
+    dataset = read_dataset(arguments.data)
+    path = folder / f"{arguments.checkpoint}.safetensors"
+    if not path.exists():
+        raise utils.InputError(f"{path}: not found. Train: python train.py --experiment {folder}")
+    try:
+        arrays, state = utils.read_checkpoint(path)
+    except utils.DamagedError as error:
+        raise utils.InputError(f"{error}. Try --checkpoint last, or train anew.") from None
+    if state["fingerprint"] != dataset.fingerprint:
+        raise utils.InputError(
+            f"{path} was trained on other data (fingerprint {state['fingerprint']}) than "
+            f"{arguments.data} holds ({dataset.fingerprint}). Name that data with --data."
+        )
+    device = choose_device(arguments.device)
+    model = net.Net(parameters.model, dataset).to(device, memory_format=torch.channels_last)
+    load_model(model, arrays, path)
+    examples = load_split(arguments.data, dataset, split, device)
+    dtype = choose_dtype(device, parameters.training.precision)
+    metrics, logits = evaluate(model, examples, device, dtype)
+    write_report(folder, split, arguments.data, dataset, examples, metrics, logits)
+    step = state["progress"]["step"]
+    print(f"{folder}, {path.name} of step {step:,}, {len(logits):,} examples of {split}:")
+    for name, value in metrics.items():
+        print(f"  {name:10} {value:.4f}")
+
+
+def write_report(
+    folder: Path,
+    split: str,
+    data: Path,
+    dataset: Dataset,
+    examples: Split,
+    metrics: dict[str, float],
+    logits: torch.Tensor,
+) -> None:
+    """Write the metrics, the confusion matrix and the predictions of a split."""
+    labels = examples.labels.cpu().numpy()
+    probabilities = logits.softmax(dim=1).cpu().numpy()
+    matrix = report.confusion_matrix(labels, probabilities.argmax(axis=1), len(dataset.classes))
+    suffix = "" if split == "test" else f"_{split}"
+    report.plot_confusion_matrix(matrix, dataset.classes, folder / f"confusion_matrix{suffix}.png")
+    ids = np.load(data / f"{split}_ids.npy")
+    predictions = folder / f"predictions_{split}.csv"
+    report.write_predictions(predictions, ids, labels, probabilities, dataset.classes)
+    utils.write_atomically(folder / f"metrics_{split}.json", json.dumps(metrics, indent=2).encode())
+
+
+if __name__ == "__main__":
+    with utils.exit_codes():
+        main(command)

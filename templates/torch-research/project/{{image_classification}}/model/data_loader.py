@@ -1,0 +1,171 @@
+"""How images reach the network: whole batches by index, in an order that depends on the seed.
+
+Everything random is a function of (seed, epoch, index), so a batch can be had without reading
+the ones before it, by any number of processes.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+import utils
+from build_dataset import Dataset
+from model.parameters import DataParameters
+
+EVALUATION_BATCH_SIZE = 256
+
+
+class Split(NamedTuple):
+    """The examples of train, val or test."""
+
+    images: torch.Tensor  # (N, height, width, channels) uint8
+    labels: torch.Tensor  # (N,) int64
+
+
+def load_split(folder: Path, dataset: Dataset, split: str, device: torch.device) -> Split:
+    """Map a split from disk into memory, or put it on the GPU where it fills at most a quarter.
+
+    Raises:
+        InputError: the arrays are missing or are not what dataset.json says.
+    """
+    count = dataset.examples[split]
+    images = _load(folder / f"{split}_images.npy", (count, *dataset.image_shape), np.uint8)
+    labels = _load(folder / f"{split}_labels.npy", (count,), np.int64)
+    if labels.min() < 0 or labels.max() >= len(dataset.classes):
+        raise utils.InputError(
+            f"{folder}/{split}_labels.npy: got class numbers from {labels.min()} to "
+            f"{labels.max()}, expected 0 to {len(dataset.classes) - 1}. "
+            f"Prepare the data again: python build_dataset.py --data {folder} --overwrite"
+        )
+    tensors = Split(torch.from_numpy(images), torch.from_numpy(labels))
+    if device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] / 4:
+        tensors = Split(*(tensor.to(device) for tensor in tensors))
+    return tensors
+
+
+def _load(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="c")  # Copy on write: PyTorch wants writable memory.
+    except (OSError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or "not a NumPy array"
+        raise utils.InputError(
+            f"{path}: {reason}. Prepare the data again: "
+            f"python build_dataset.py --data {path.parent} --overwrite"
+        ) from None
+    if array.shape != shape or array.dtype != dtype:
+        raise utils.InputError(
+            f"{path}: got {array.shape} {array.dtype}, expected {shape} {np.dtype(dtype)} as in "
+            "dataset.json. Prepare the data again: "
+            f"python build_dataset.py --data {path.parent} --overwrite"
+        )
+    return array
+
+
+class BatchSampler:
+    """Yields (epoch, indices) for every step from `first_step` on; each epoch has its order."""
+
+    def __init__(
+        self, examples: int, batch_size: int, seed: int, first_step: int, last_step: int
+    ) -> None:
+        self.examples, self.batch_size, self.seed = examples, batch_size, seed
+        self.steps = range(first_step, last_step)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        steps_per_epoch = -(-self.examples // self.batch_size)
+        order_epoch, order = -1, np.empty(0, np.int64)
+        for step in self.steps:
+            epoch, batch = divmod(step, steps_per_epoch)
+            if epoch != order_epoch:
+                generator = np.random.default_rng((self.seed, epoch, 0))
+                order_epoch, order = epoch, generator.permutation(self.examples)
+            yield epoch, order[batch * self.batch_size :][: self.batch_size]
+
+
+class TrainingBatches(TorchDataset):
+    """Augmented training batches, asked for by (epoch, indices)."""
+
+    def __init__(self, split: Split, parameters: DataParameters, seed: int) -> None:
+        self.split, self.parameters, self.seed = split, parameters, seed
+        self.epoch = -1
+
+    def __getitem__(self, key: tuple[int, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+        epoch, indices = key
+        if epoch != self.epoch:
+            self._draw(epoch)
+        index = torch.from_numpy(indices).to(self.split.images.device, non_blocking=True)
+        images = self.split.images.index_select(0, index)
+        if self.parameters.shift or self.parameters.flip:
+            shifts, flips = self.shifts.index_select(0, index), self.flips.index_select(0, index)
+            images = shift_and_flip(images, shifts, flips, self.parameters.shift)
+        return images, self.split.labels.index_select(0, index)
+
+    def _draw(self, epoch: int) -> None:
+        """Draw the shift and the flip of every example of an epoch."""
+        generator = np.random.default_rng((self.seed, epoch, 1))
+        count, reach = len(self.split.labels), self.parameters.shift
+        shifts = generator.integers(-reach, reach, size=(count, 2), endpoint=True)
+        flips = (generator.random(count) < 0.5) & self.parameters.flip
+        device = self.split.images.device
+        self.shifts, self.flips = (torch.from_numpy(x).to(device) for x in (shifts, flips))
+        self.epoch = epoch
+
+
+def shift_and_flip(
+    images: torch.Tensor, shifts: torch.Tensor, flips: torch.Tensor, reach: int
+) -> torch.Tensor:
+    """Move each image by its own shift, black coming in at the edge, and mirror some.
+
+    Args:
+        images: (B, H, W, C)
+        shifts: (B, 2) int64, rows down and columns to the right, in pixels.
+        flips: (B,) bool, mirror left to right before the shift.
+        reach: the largest shift in pixels.
+
+    Returns:
+        (B, H, W, C)
+    """
+    _, height, width, _ = images.shape
+    padded = functional.pad(images, (0, 0, reach, reach, reach, reach))
+    rows = torch.arange(height, device=images.device) - shifts[:, :1]  # (B, H)
+    columns = torch.arange(width, device=images.device) - shifts[:, 1:]  # (B, W)
+    columns = torch.where(flips[:, None], width - 1 - columns, columns)
+    batch = torch.arange(len(images), device=images.device)[:, None, None]
+    return padded[batch, rows[:, :, None] + reach, columns[:, None, :] + reach]
+
+
+def training_batches(
+    split: Split, parameters: DataParameters, seed: int, first_step: int, last_step: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Return the batches of the steps from `first_step` to `last_step`, over all epochs.
+
+    Each is images (B, height, width, channels) uint8 and labels (B,) int64.
+    """
+    on_host = split.images.device.type == "cpu"
+    sampler = BatchSampler(len(split.labels), parameters.batch_size, seed, first_step, last_step)
+    loader = DataLoader(
+        TrainingBatches(split, parameters, seed),
+        batch_size=None,  # The sampler asks for whole batches.
+        sampler=sampler,
+        num_workers=parameters.workers if on_host else 0,
+        pin_memory=on_host and torch.cuda.is_available(),
+        generator=torch.Generator(),  # Otherwise it draws from the generator that dropout uses.
+    )
+    return iter(loader)
+
+
+def evaluation_batches(split: Split) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Return the batches of a split in its own order, as training_batches does."""
+    return zip(
+        split.images.split(EVALUATION_BATCH_SIZE),
+        split.labels.split(EVALUATION_BATCH_SIZE),
+        strict=True,
+    )

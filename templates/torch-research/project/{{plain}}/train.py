@@ -1,0 +1,325 @@
+"""Train one experiment: a folder with a params.yaml.
+
+    python train.py                                           # trains experiments/baseline
+    python train.py --experiment experiments/wide --from experiments/baseline --model.width 64
+
+The second line starts a new experiment from an old one, with changes. A run that was stopped or
+killed continues when the same command is given again, and ends in the same weights, bit for bit.
+
+Written to the experiment's folder: last, previous and best.safetensors, metrics.jsonl,
+learning_curves.png, train.log, run.json and tensorboard/.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import utils
+from parameters import Parameters, TrainingParameters
+
+
+def parse_arguments() -> tuple[argparse.Namespace, Parameters]:
+    """Read the command line and the parameters that it names."""
+    parser = utils.ArgumentParser(__doc__)
+    parser.add_argument("--experiment", type=Path, default=Path("experiments/baseline"))
+    parser.add_argument("--from", type=Path, dest="source", help="start a new experiment from this")
+    parser.add_argument("--overwrite", action="store_true", help="train a finished run anew")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="dataset folder [data]")
+    parser.add_argument("--device", choices=utils.DEVICES, default="auto")
+    parser.add_argument("--max-minutes", type=float, help="save and stop after so many minutes")
+    parser.add_parameters(Parameters)
+    arguments = parser.parse_args()
+    if arguments.max_minutes is not None and not arguments.max_minutes >= 0:
+        parser.error(f"--max-minutes: got {arguments.max_minutes}, expected 0 or more")
+    parameters = utils.resolve_parameters(Parameters, arguments)
+    if utils.is_finished(arguments.experiment) and not arguments.overwrite:
+        raise utils.InputError(
+            f"{arguments.experiment} is finished. Evaluate it (evaluate.py), start a new one "
+            f"(--experiment experiments/NEW --from {arguments.experiment}), or train it anew "
+            "(--overwrite)."
+        )
+    return arguments, parameters
+
+
+if __name__ == "__main__":
+    with utils.exit_codes():  # --help and bad input are answered before PyTorch is imported.
+        stop = utils.StopRequest()
+        command = parse_arguments()
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from build_dataset import Dataset, build_digits, read_dataset
+from evaluate import autocast, choose_device, choose_dtype, evaluate, load_model
+from model import net
+from model.data_loader import load_split, training_batches
+
+CHECK_STEPS = 50  # Steps between looks at the loss: on a GPU each look waits for the device.
+
+
+def learning_rate(step: int, steps_per_epoch: int, training: TrainingParameters) -> float:
+    """Linear warm-up, then a cosine to zero (https://arxiv.org/abs/1608.03983, without restarts).
+
+    Args:
+        step: optimizer steps done.
+        steps_per_epoch: optimizer steps in an epoch.
+        training: holds the highest rate and the lengths, in epochs.
+    """
+    warmup = training.warmup_epochs * steps_per_epoch
+    total = training.epochs * steps_per_epoch
+    if step < warmup:
+        return training.learning_rate * (step + 1) / (warmup + 1)
+    return training.learning_rate * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
+
+
+class Trainer:
+    """The training of one experiment, from wherever its folder stands.
+
+    Args:
+        run: the experiment's folder, locked.
+        dataset: what dataset.json says.
+        data: the folder of the arrays.
+        device: where to compute.
+
+    Raises:
+        InputError: the data or the checkpoint cannot be used; nothing was written.
+    """
+
+    def __init__(self, run: utils.Run, dataset: Dataset, data: Path, device: torch.device) -> None:
+        self.run, self.device = run, device
+        self.parameters: Parameters = run.parameters
+        training = self.parameters.training
+        self.train_split = load_split(data, dataset, "train", device)
+        self.val_split = load_split(data, dataset, "val", device)
+        batch_size = self.parameters.data.batch_size
+        self.steps_per_epoch = math.ceil(dataset.examples["train"] / batch_size)
+        self.total_steps = training.epochs * self.steps_per_epoch
+        self.dtype = choose_dtype(device, training.precision)
+        torch.use_deterministic_algorithms(training.deterministic)
+        torch.manual_seed(utils.fold_seed(self.parameters.seed))  # Initial weights.
+        self.model = net.Net(self.parameters.model, dataset)
+        self.model.to(device, memory_format=torch.channels_last)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), weight_decay=training.weight_decay, fused=True
+        )
+        self.progress = utils.Progress()
+        if checkpoint := run.load():
+            arrays, self.progress = checkpoint
+            self.restore(arrays)
+        if training.compile:
+            self.model.compile()
+
+    def train_and_evaluate(
+        self,
+        stop: utils.StopRequest,
+        on_epoch: Callable[[dict[str, float]], None] | None = None,
+    ) -> None:
+        """Train until the last epoch and evaluate on val after each.
+
+        Args:
+            stop: asks to save and stop.
+            on_epoch: called with each row of metrics, once all is saved.
+
+        Raises:
+            StoppedError: on request, with everything saved.
+            DivergedError: the loss is NaN or infinite; the last good checkpoint is kept.
+        """
+        progress, epochs = self.progress, self.parameters.training.epochs
+        self.started = time.monotonic() - progress.seconds
+        self.next_save = time.monotonic() + 60 * self.parameters.training.checkpoint_minutes
+        batches = training_batches(
+            self.train_split,
+            self.parameters.data,
+            self.parameters.seed,
+            first_step=progress.step,
+            last_step=self.total_steps,
+        )
+        while not progress.finished:
+            started, first_step = time.monotonic(), progress.step
+            train_loss, rate = self.train_epoch(batches, stop)
+            seconds = time.monotonic() - started
+            metrics, _ = evaluate(self.model, self.val_split, self.device, self.dtype)
+            epoch = progress.step // self.steps_per_epoch
+            row = {"epoch": epoch, "step": progress.step, "train_loss": train_loss}
+            row |= {f"val_{name}": value for name, value in metrics.items()}
+            row |= {"learning_rate": rate}
+            self.end_epoch(row)
+            speed = (progress.step - first_step) * self.parameters.data.batch_size / seconds
+            utils.logger.info(
+                f"epoch {epoch:3}/{epochs}  train loss {train_loss:.4f}  "
+                + "  ".join(f"val {name} {value:.4f}" for name, value in metrics.items())
+                + f"  {speed:,.0f} examples/s"
+            )
+            if on_epoch:
+                on_epoch(row)
+            if stop and not progress.finished:
+                raise stop.stopped(self.run, progress)
+
+    def train_epoch(
+        self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]], stop: utils.StopRequest
+    ) -> tuple[float, float]:
+        """Train to the end of the epoch; return its mean loss and its last learning rate."""
+        progress = self.progress
+        epoch = progress.step // self.steps_per_epoch
+        end = (epoch + 1) * self.steps_per_epoch
+        # Summed on the device: to read it at every step would make a GPU wait for Python.
+        loss_sum = torch.tensor(progress.loss_sum, device=self.device)
+        self.model.train()
+        bar = tqdm(total=self.steps_per_epoch, desc=f"epoch {epoch + 1}", leave=False, disable=None)
+        bar.update(progress.step % self.steps_per_epoch)
+        while progress.step < end:
+            images, labels = next(batches)  # (B, H, W, C) uint8, (B,) int64
+            loss, rate = self.train_step(images, labels)
+            loss_sum += loss * len(labels)
+            progress.step += 1
+            bar.update()
+            due = stop or time.monotonic() > self.next_save
+            if progress.step == end or progress.step % CHECK_STEPS == 0 or due:
+                progress.loss_sum = loss_sum.item()
+                self.check_finite(progress.loss_sum, rate)
+            if due and progress.step < end:
+                self.save()
+                if stop:
+                    raise stop.stopped(self.run, progress)
+        bar.close()
+        return progress.loss_sum / len(self.train_split.labels), rate
+
+    def train_step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, float]:
+        """Take one optimizer step; return the loss, still on the device, and the learning rate."""
+        training, step = self.parameters.training, self.progress.step
+        rate = learning_rate(step, self.steps_per_epoch, training)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(utils.fold_seed(self.parameters.seed, step))  # Dropout.
+        images = images.to(self.device, non_blocking=True)
+        labels = labels.to(self.device, non_blocking=True)
+        with autocast(self.device, self.dtype):
+            logits = self.model(images)
+        loss = net.loss(logits, labels, self.parameters.model.label_smoothing)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if training.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
+        self.optimizer.step()
+        return loss.detach(), rate
+
+    def end_epoch(self, row: dict[str, float]) -> None:
+        """Keep the metrics of an epoch and its weights, and see whether training ends."""
+        progress, training = self.progress, self.parameters.training
+        progress.loss_sum = 0.0
+        progress.stale_epochs += 1
+        if progress.best is None or score(row) > score(progress.best):
+            progress.best, progress.stale_epochs = row, 0
+        patient = not training.patience or progress.stale_epochs < training.patience
+        progress.finished = progress.step == self.total_steps or not patient
+        self.run.append_metrics(row, progress)
+        if progress.best is row:
+            self.run.save_best(to_arrays(self.model), progress)
+        self.save()
+
+    def save(self) -> None:
+        """Write the last checkpoint."""
+        self.progress.seconds = time.monotonic() - self.started
+        self.next_save = time.monotonic() + 60 * self.parameters.training.checkpoint_minutes
+        self.run.save(to_arrays(self.model, self.optimizer), self.progress)
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take up the network and the optimizer of a checkpoint."""
+        load_model(self.model, arrays, self.run.folder / self.run.last)
+        for name, parameter in self.model.named_parameters():
+            for key in ("exp_avg", "exp_avg_sq"):
+                # Like the parameter: the fused kernel wants one memory layout for all three.
+                moment = torch.empty_like(parameter)
+                moment.copy_(torch.tensor(arrays[f"optimizer.{name}.{key}"]))
+                self.optimizer.state[parameter][key] = moment
+            step = torch.tensor(arrays[f"optimizer.{name}.step"], device=self.device)
+            self.optimizer.state[parameter]["step"] = step
+
+    def check_finite(self, loss_sum: float, rate: float) -> None:
+        """Raise DivergedError where the loss is not a number any more."""
+        if not math.isfinite(loss_sum):
+            raise utils.DivergedError(
+                f"{self.run.folder}: the loss became {loss_sum} in the {CHECK_STEPS} steps before "
+                f"step {self.progress.step:,}, at learning rate {rate:.2g}; {self.run.last} is of "
+                "before. Start a new experiment with --from and a lower training.learning_rate "
+                "or training.clip_norm."
+            )
+
+
+def score(row: dict[str, float]) -> tuple[float, float]:
+    """What the best epoch has most of: accuracy on val, then the lower loss among equals."""
+    return row["val_accuracy"], -row["val_loss"]
+
+
+def to_arrays(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None
+) -> dict[str, np.ndarray]:
+    """Return the state of the network, and of the optimizer, as a checkpoint holds it."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    if optimizer:
+        for name, parameter in model.named_parameters():
+            for key, tensor in optimizer.state[parameter].items():
+                tensors[f"optimizer.{name}.{key}"] = tensor
+    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+
+
+def train(
+    run: utils.Run,
+    dataset: Dataset,
+    data: Path,
+    device: torch.device,
+    stop: utils.StopRequest,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
+) -> None:
+    """Train the experiment of a locked folder to its end; see Trainer for the arguments."""
+    try:
+        trainer = Trainer(run, dataset, data, device)
+        progress = trainer.progress
+        run.begin(progress, device=describe(device), versions=utils.versions("torch", "numpy"))
+        utils.logger.info(
+            f"{run.folder}: {'continuing at' if progress.step else 'starting,'} step "
+            f"{progress.step:,} of {trainer.total_steps:,}; "
+            f"{dataset.examples['train']:,} training images; {describe(device)}, {trainer.dtype}"
+        )
+        trainer.train_and_evaluate(stop, on_epoch)
+    except (MemoryError, RuntimeError) as error:
+        words = ("out of memory", "can't allocate memory")  # torch.OutOfMemoryError, and the CPU's.
+        if isinstance(error, MemoryError) or any(word in str(error) for word in words):
+            size = run.parameters.data.batch_size
+            raise utils.ResourceError(
+                f"{run.folder}: out of memory with data.batch_size {size}. Start a new experiment: "
+                f"--from {run.folder} --data.batch_size {max(size // 2, 1)}"
+            ) from None
+        raise
+
+
+def describe(device: torch.device) -> str:
+    """Return the name of a device, such as "cpu, 2 threads"."""
+    if device.type == "cuda":
+        return f"{device}, {torch.cuda.get_device_name(device)}"
+    return f"{device}, {torch.get_num_threads()} threads"
+
+
+def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.StopRequest) -> None:
+    """Train the experiment that the command line names."""
+    device = choose_device(arguments.device)
+    if arguments.data == Path("data") and not (arguments.data / "dataset.json").exists():
+        print("data/ holds no dataset: preparing the handwritten digits (build_dataset.py).")
+        build_digits(arguments.data)
+    dataset = read_dataset(arguments.data)
+    utils.log_to_terminal()
+    with utils.Run(
+        arguments.experiment, parameters, dataset.fingerprint, arguments.overwrite
+    ) as run:
+        train(run, dataset, arguments.data, device, stop)
+    utils.plot_learning_curves(run.folder)
+    best = utils.read_metrics(run.folder)
+    print(f"{run.folder}: best epoch {max(best, key=score)['epoch']:.0f}; next: evaluate.py")
+
+
+if __name__ == "__main__":
+    with utils.exit_codes():
+        main(*command, stop)
