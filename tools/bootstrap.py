@@ -101,7 +101,7 @@ class Environment:
             )
 
     def _install(self, requirements: Path) -> None:
-        say(f"installing {requirements.relative_to(root).as_posix()}; the first time takes minutes")
+        say(f"installing {requirements.name}; the first time takes minutes")
         if self._uv_starts():
             # Compiled now, or each first import would pay for it.
             command = [self.uv, "pip", "install", "--python", self.python, "--compile-bytecode"]

@@ -4,8 +4,9 @@
     python tools/sync_shared.py --check    # exit 1 and name the files that differ
 
 Copier lets a template's folder read nothing above itself, and each folder must work alone. So
-shared/*.yml is copied to templates/*/_shared/, and shared/project/ to the overlay folder
-templates/*/project/{{shared}}/. Edit shared/, never the copies.
+shared/*.yml is copied to templates/*/_shared/, shared/project/ to the overlay folder
+templates/*/project/{{shared}}/, and the answers file's template to templates/*/project/, the one
+place where Copier wants it. Edit shared/, never the copies.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
+answers_file = Path("{{_copier_conf.answers_file}}.jinja")
 
 note = """\
 # Copied, not written here
@@ -32,7 +34,7 @@ def files_under(folder: Path) -> list[Path]:
         capture_output=True,
         encoding="utf-8",
     ).stdout
-    paths = {root / name for name in listing.split("\0") if name}
+    paths = {root / line for line in listing.split("\0") if line}
     return sorted(path for path in paths if path.is_file())
 
 
@@ -42,7 +44,9 @@ def expected_copies(template: Path) -> dict[Path, bytes]:
     copies = {folder / "_GENERATED.md": note.encode() for folder in (settings, project)}
     for source in files_under(root / "shared"):
         relative = source.relative_to(root / "shared")
-        if relative.parts[0] == "project":
+        if relative == answers_file:
+            copies[template / "project" / relative] = source.read_bytes()
+        elif relative.parts[0] == "project":
             copies[project / relative.relative_to("project")] = source.read_bytes()
         else:
             copies[settings / relative] = source.read_bytes()
@@ -72,26 +76,37 @@ def remove_file(path: Path) -> None:
         folder.rmdir()
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if needed")
-    check = parser.parse_args().check
+def write_copies() -> list[str]:
+    """Bring every copy up to date. Returns a line per file touched."""
     write, remove = differences()
-    for path in [*write, *remove]:
-        print(
-            f"{'differs' if check else 'copied' if path in write else 'removed'}: "
-            f"{path.relative_to(root).as_posix()}"
-        )
-    if check:
-        if write or remove:
-            print("Run `python tools/sync_shared.py` and commit what it writes.", file=sys.stderr)
-        return bool(write or remove)
     for path, content in write.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     for path in remove:
         remove_file(path)
-    return 0
+    return [f"copied: {name(path)}" for path in write] + [
+        f"removed: {name(path)}" for path in remove
+    ]
+
+
+def name(path: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if needed")
+    if not parser.parse_args().check:
+        for line in write_copies():
+            print(line)
+        return 0
+    write, remove = differences()
+    if not write and not remove:
+        return 0
+    for path in [*write, *remove]:
+        print(f"differs: {name(path)}")
+    print("Run `python tools/sync_shared.py` and commit what it writes.", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

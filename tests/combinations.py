@@ -1,0 +1,53 @@
+"""Every combination of a template and its choices that the harness renders and checks.
+
+python tests/combinations.py    # a table of them, and which ones are also trained
+"""
+
+from itertools import product
+from typing import NamedTuple
+
+
+class Combination(NamedTuple):
+    """A template and the answers that pick its overlays."""
+
+    template: str
+    task: str
+    loop: str
+    licence: str
+
+    @property
+    def answers(self) -> dict[str, str]:
+        return {"task": self.task, "loop": self.loop, "licence": self.licence}
+
+    @property
+    def trained(self) -> bool:
+        """Whether its code is checked and run too. A licence changes none: one of them will do."""
+        return self.licence == "MIT"
+
+    def __str__(self) -> str:
+        return "-".join(self)
+
+
+licences = ["MIT", "BSD-3-Clause", "Apache-2.0", "none"]
+
+combinations = [
+    *map(
+        Combination._make,
+        product(["torch-research"], ["image-classification"], ["plain"], licences),
+    ),
+]
+
+trained_combinations = [combination for combination in combinations if combination.trained]
+
+
+def main() -> None:
+    rows = [(*Combination._fields, "checked"), ("-" * 14,) * (len(Combination._fields) + 1)]
+    for combination in combinations:
+        checks = "files, lint, types, pipeline" if combination.trained else "files"
+        rows.append((*combination, checks))
+    for row in rows:
+        print("  ".join(cell.ljust(20) for cell in row).rstrip())
+
+
+if __name__ == "__main__":
+    main()

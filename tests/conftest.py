@@ -1,0 +1,142 @@
+"""Fixtures: Copier and git kept apart from the person's own settings, rendered projects, a scratch
+repository.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import copier
+import pytest
+
+import projects
+from combinations import Combination, trained_combinations
+
+root = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No settings, caches or identity of the person's own; small networks on one thread each."""
+    folder = tmp_path_factory.mktemp("environment")
+    (folder / "settings.yml").write_text("{}\n")
+    (folder / "gitconfig").write_text("[user]\nname = Tester\nemail = tester@example.org\n")
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in [name for name in os.environ if name.startswith("GIT_")]:
+            patch.delenv(variable)
+        patch.setenv("COPIER_SETTINGS_PATH", str(folder / "settings.yml"))
+        patch.setenv("COPIER_CACHE_DIR", str(folder / "cache"))
+        patch.setenv("GIT_CONFIG_GLOBAL", str(folder / "gitconfig"))
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What git prints, run in the folder."""
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, check=True, capture_output=True, encoding="utf-8"
+    ).stdout
+
+
+def tracked_files(repository: Path) -> list[Path]:
+    """The files that git tracks or would track, so that a test can run before a commit."""
+    listing = git(repository, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    paths = [repository / name for name in listing.split("\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+def render(source: Path | str, target: Path, **answers: str) -> Path:
+    """Render without a question and without trusting the template, as --defaults does."""
+    copier.run_copy(str(source), target, data=answers, defaults=True, quiet=True)
+    return target
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Combination], Path]:
+    """The project of a combination, rendered once from its folder. Look, do not write."""
+    projects: dict[Combination, Path] = {}
+
+    def project(combination: Combination) -> Path:
+        if combination not in projects:
+            target = tmp_path_factory.mktemp("rendered") / "leaf-classifier"
+            template = root / "templates" / combination.template
+            projects[combination] = render(template, target, **combination.answers)
+        return projects[combination]
+
+    return project
+
+
+@pytest.fixture(
+    scope="module", params=trained_combinations, ids=[str(c) for c in trained_combinations]
+)
+def project(
+    request: pytest.FixtureRequest,
+    rendered: Callable[[Combination], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A rendered project to train in, with the digits prepared; one for each test module."""
+    folder = shutil.copytree(rendered(request.param), tmp_path_factory.mktemp("project") / "digits")
+    assert projects.run(folder, "build_dataset.py").returncode == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tagged_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working tree as a repository of its own, committed and tagged. Look, do not write."""
+    repository = tmp_path_factory.mktemp("tagged") / "trainyard"
+    for source in tracked_files(root):
+        target = repository / source.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+    git(repository, "init", "--quiet", "--initial-branch", "main")
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message", "The working tree")
+    git(repository, "tag", version_tag(repository))
+    return repository
+
+
+@pytest.fixture
+def scratch_repository(tagged_repository: Path, tmp_path: Path) -> Path:
+    """A copy of the tagged repository to change at will."""
+    return shutil.copytree(tagged_repository, tmp_path / "trainyard")
+
+
+def version_tag(repository: Path) -> str:
+    """The release that the tree says it belongs to."""
+    text = (repository / "shared" / "version.yml").read_text(encoding="utf-8")
+    return text.split("default:")[1].split()[0]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Every file under the folder, git's own aside, by its relative path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".git" not in path.relative_to(folder).parts
+    }
+
+
+def overlay_files(combination: Combination, repository: Path = root) -> dict[str, Path]:
+    """The files that the combination's overlays give, found without Copier: by target path."""
+    project = repository / "templates" / combination.template / "project"
+    active = {"shared", *(re.sub(r"\W", "_", answer).lower() for answer in combination[1:])}
+    files: dict[str, Path] = {}
+    for name in git(repository, "ls-files", "-z", "-co", "--exclude-standard", str(project)).split(
+        "\0"
+    ):
+        source = repository / name
+        if not name or source.name == "_GENERATED.md" or not source.is_file():
+            continue
+        *folders, file = source.relative_to(project).parts
+        overlays = {folder.strip("{}") for folder in folders if folder.startswith("{{")}
+        if overlays <= active:
+            plain = [folder for folder in folders if not folder.startswith("{{")]
+            file = file.replace("{{_copier_conf.answers_file}}", ".copier-answers.yml")
+            target = "/".join([*plain, file.removesuffix(".jinja")])
+            assert target not in files, f"two active overlays give {target}"
+            files[target] = source
+    return files

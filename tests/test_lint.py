@@ -1,0 +1,41 @@
+"""Formatting, linting and types: of this repository, and of every project as people get it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from combinations import Combination, trained_combinations
+from conftest import root
+
+checks = [
+    pytest.param(["ruff", "check", "--no-cache"], id="lint"),
+    pytest.param(["ruff", "format", "--check", "--no-cache"], id="format"),
+    pytest.param(["ty", "check", "--python", sys.prefix, "--no-progress"], id="types"),
+]
+
+
+def check(command: list[str], folder: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("command", checks)
+def test_repository(command: list[str]) -> None:
+    check(command, root)
+
+
+@pytest.mark.parametrize("command", checks)
+@pytest.mark.parametrize("combination", trained_combinations, ids=str)
+def test_rendered_project(
+    command: list[str], combination: Combination, rendered: Callable[[Combination], Path]
+) -> None:
+    check(command, rendered(combination))

@@ -1,0 +1,97 @@
+"""tools/release.py in a scratch clone: it tags what the tree says, or changes nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import files_of, git, version_tag
+
+
+def release(repository: Path, version: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(repository / "tools" / "release.py"), version],
+        capture_output=True,
+        encoding="utf-8",
+    )
+
+
+def announce(repository: Path, version: str) -> None:
+    """Give the version its heading in the changelog, and commit."""
+    path = repository / "CHANGELOG.md"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("\n## [", f"\n## [{version}] - 2030-01-31\n\n## [", 1))
+    git(repository, "commit", "--all", "--quiet", "--message", f"Announce {version}")
+
+
+def state(repository: Path) -> tuple[str, str, dict[str, bytes]]:
+    return git(repository, "rev-parse", "HEAD"), git(repository, "tag"), files_of(repository)
+
+
+def test_tag_and_recorded_version_agree(scratch_repository: Path) -> None:
+    announce(scratch_repository, "9.1.0")
+    result = release(scratch_repository, "9.1.0")
+    assert result.returncode == 0, result.stderr
+    assert version_tag(scratch_repository) == "v9.1.0"
+    assert git(scratch_repository, "describe", "--tags", "--exact-match").strip() == "v9.1.0"
+    assert git(scratch_repository, "status", "--porcelain") == ""
+    copies = scratch_repository.glob("templates/*/_shared/version.yml")
+    assert all("default: v9.1.0\n" in path.read_text() for path in copies)
+
+
+def test_a_version_that_the_tree_has_already_is_tagged(scratch_repository: Path) -> None:
+    """As with the first release: nothing to write, nothing to commit."""
+    tag = version_tag(scratch_repository)
+    git(scratch_repository, "tag", "--delete", tag)
+    head = git(scratch_repository, "rev-parse", "HEAD")
+    assert release(scratch_repository, tag.removeprefix("v")).returncode == 0
+    assert git(scratch_repository, "rev-parse", f"{tag}^{{commit}}") == head
+
+
+def leave_a_change(repository: Path) -> None:
+    announce(repository, "9.1.0")
+    (repository / "README.md").write_text("changed\n")
+
+
+def leave_an_outdated_copy(repository: Path) -> None:
+    announce(repository, "9.1.0")
+    with open(repository / "shared" / "questions.yml", "a") as file:
+        file.write("# changed\n")
+    git(repository, "commit", "--all", "--quiet", "--message", "Forget the copies")
+
+
+def leave_the_tag(repository: Path) -> None:
+    announce(repository, "9.1.0")
+    git(repository, "tag", "v9.1.0")
+
+
+def leave_a_refusing_hook(repository: Path) -> None:
+    announce(repository, "9.1.0")
+    hook = repository / ".git" / "hooks" / "pre-commit"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "version", "message"),
+    [
+        (leave_a_change, "9.1.0", "working tree has changes"),
+        (leave_an_outdated_copy, "9.1.0", "out of date"),
+        (leave_the_tag, "9.1.0", "tag v9.1.0 exists"),
+        (leave_a_refusing_hook, "9.1.0", "git refused to commit"),
+        (lambda repository: None, "9.1.0", "expected a heading `## [9.1.0]"),
+        (lambda repository: announce(repository, "0.0.1"), "0.0.1", "or higher"),
+        (lambda repository: None, "v9.1", "expected three numbers"),
+    ],
+)
+def test_refusals_change_nothing(
+    scratch_repository: Path, prepare, version: str, message: str
+) -> None:
+    prepare(scratch_repository)
+    before = state(scratch_repository)
+    result = release(scratch_repository, version)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert state(scratch_repository) == before

@@ -1,0 +1,149 @@
+"""`copier update` across two real tags, for a project made by each way in."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import copier
+import pytest
+import yaml
+
+from combinations import combinations
+from conftest import git, overlay_files, render
+from test_release import announce, release
+
+answers_file = ".copier-answers.yml"
+awkward = 'It\'s {{ 7 * 7 }}: "a" \\ & <b> #1'
+
+
+def replace_line(path: Path, start: str, line: str) -> None:
+    """Put the line in the place of the one that begins so."""
+    text = path.read_text(encoding="utf-8")
+    text, count = re.subn(rf"^{start}.*$", line, text, flags=re.MULTILINE)
+    assert count == 1, f"{path}: {count} lines begin with {start}"
+    path.write_text(text, encoding="utf-8")
+
+
+def prepend(path: Path, line: str) -> None:
+    path.write_text(f"{line}\n{path.read_text(encoding='utf-8')}", encoding="utf-8")
+
+
+def append(path: Path, line: str) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
+def copier_command(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Copier as a person calls it, from inside the project, trusting nothing."""
+    return subprocess.run(
+        [sys.executable, "-m", "copier", *arguments], cwd=project, capture_output=True, text=True
+    )
+
+
+def publish_next_version(repository: Path) -> None:
+    """The template's side: changes in files of both owners, and a new file, released."""
+    project = repository / "templates/torch-research/project"
+    prepend(repository / "shared/project/utils.py", "# changed by the template")
+    append(project / "requirements-dev.txt", "codespell")
+    replace_line(project / "requirements.txt", "tqdm", "tqdm>=4.70,<6")
+    (project / "added_later.py").write_text('"""New in the template."""\n')
+    sources = overlay_files(combinations[0], repository)
+    for name in ["README.md", "data/README.md", "model/net.py", "experiments/baseline/params.yaml"]:
+        copy = sources[name].as_posix()
+        source = Path(re.sub("templates/.*/{{shared}}", "shared/project", copy))
+        append(source, "# changed by the template")
+    subprocess.run([sys.executable, str(repository / "tools/sync_shared.py")], check=True)
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message", "Work towards the next version")
+    announce(repository, "9.0.0")
+    assert release(repository, "9.0.0").returncode == 0
+
+
+@pytest.fixture(params=["folder", "root", "url"])
+def project(request: pytest.FixtureRequest, scratch_repository: Path, tmp_path: Path) -> Path:
+    """A committed project, made by one way in from the first version."""
+    source = {
+        "folder": scratch_repository / "templates/torch-research",
+        "root": scratch_repository,
+        "url": f"git+{scratch_repository.as_uri()}",
+    }[request.param]
+    answers = {"description": awkward, "licence": "BSD-3-Clause"}
+    project = render(source, tmp_path / "leaf", **answers)
+    git(project, "init", "--quiet", "--initial-branch", "main")
+    commit(project)
+    return project
+
+
+def commit(project: Path) -> None:
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--allow-empty", "--message", "Mine")
+
+
+def test_update_merges_what_is_the_templates_and_leaves_what_is_yours(
+    project: Path, scratch_repository: Path
+) -> None:
+    assert copier_command(project, "check-update", "--quiet").returncode == 0
+    publish_next_version(scratch_repository)
+    assert copier_command(project, "check-update", "--quiet").returncode == 2
+
+    append(project / "utils.py", "MINE = 1")
+    append(project / "README.md", "Mine.")
+    append(project / "model/net.py", "MINE = 1")
+    append(project / "experiments/baseline/params.yaml", "# mine")
+    (project / "experiments/wide").mkdir()
+    (project / "experiments/wide/params.yaml").write_text("mine: 1\n")
+    (project / "model/losses.py").write_text("MINE = 1\n")
+    (project / "data/README.md").unlink()
+    (project / "requirements-dev.txt").unlink()
+    commit(project)
+    yours = ["README.md", "model", "experiments", "data"]
+
+    before = yaml.safe_load((project / answers_file).read_text(encoding="utf-8"))
+    result = copier_command(project, "update", "--defaults")
+    assert result.returncode == 0, result.stderr
+    assert "is updated" in result.stderr
+
+    utils = (project / "utils.py").read_text(encoding="utf-8")
+    assert utils.startswith("# changed by the template\n")
+    assert utils.endswith("MINE = 1\n")
+    assert "tqdm>=4.70,<6" in (project / "requirements.txt").read_text(encoding="utf-8")
+    assert (project / "added_later.py").is_file()
+    assert git(project, "status", "--porcelain", "--", *yours) == ""
+    assert not (project / "data/README.md").exists()
+    assert not (project / "requirements-dev.txt").exists()
+    assert "<<<<<<<" not in git(project, "diff")
+    after = yaml.safe_load((project / answers_file).read_text(encoding="utf-8"))
+    assert after == before | {"_commit": "v9.0.0"}
+    assert after["description"] == awkward
+
+    commit(project)
+    assert copier_command(project, "check-update", "--quiet").returncode == 0
+
+
+def test_an_overlapping_edit_shows_a_conflict(project: Path, scratch_repository: Path) -> None:
+    publish_next_version(scratch_repository)
+    replace_line(project / "requirements.txt", "tqdm", "tqdm==4.68")
+    commit(project)
+    copier.run_update(project, defaults=True, overwrite=True, quiet=True)
+    text = (project / "requirements.txt").read_text(encoding="utf-8")
+    assert "<<<<<<< before updating\ntqdm==4.68\n" in text
+    assert "tqdm>=4.70,<6\n>>>>>>> after updating" in text
+    assert "UU requirements.txt" in git(project, "status", "--porcelain")
+
+
+def test_a_project_inside_the_clone_stays_out_of_it(scratch_repository: Path) -> None:
+    """`copier copy templates/torch-research myproj`, word by word from the README."""
+    result = copier_command(
+        scratch_repository, "copy", "--defaults", "templates/torch-research", "myproj"
+    )
+    assert result.returncode == 0, result.stderr
+    assert git(scratch_repository, "status", "--porcelain") == ""
+    project = scratch_repository / "myproj"
+    git(project, "init", "--quiet")
+    commit(project)
+    publish_next_version(scratch_repository)
+    result = copier_command(project, "update", "--defaults")
+    assert result.returncode == 0, result.stderr
+    assert (project / "added_later.py").is_file()
+    assert git(scratch_repository, "status", "--porcelain") == ""
