@@ -14,6 +14,7 @@ import hashlib
 import importlib.metadata
 import json
 import logging
+import math
 import os
 import platform
 import re
@@ -112,7 +113,7 @@ class StopRequest:
 
     def __init__(self, max_minutes: float | None = None) -> None:
         self.error: StoppedError | None = None
-        self.deadline = process_start + 60 * max_minutes if max_minutes is not None else None
+        self.deadline = math.inf if max_minutes is None else process_start + 60 * max_minutes
         for name in ("SIGTERM", "SIGUSR1", "SIGINT"):
             if hasattr(signal, name):  # Windows has no SIGUSR1.
                 signal.signal(getattr(signal, name), self._on_signal)
@@ -124,7 +125,7 @@ class StopRequest:
         self.error = CancelledError("Ctrl-C") if name == "SIGINT" else StoppedError(name)
 
     def __bool__(self) -> bool:
-        if not self.error and self.deadline and time.monotonic() > self.deadline:
+        if not self.error and time.monotonic() > self.deadline:
             self.error = StoppedError("the time limit")
         return self.error is not None
 
@@ -257,17 +258,21 @@ def load_parameters(
 def _explain(problem: Any, name: str, known: Sequence[str]) -> str:
     if problem["type"] == "extra_forbidden":
         return f"unknown parameter{nearest(name, known)}."
-    expected = problem["msg"].replace("Input should be", "expected").replace("valid ", "")
-    return f"got {problem['input']!r}, {expected}."[:300]
+    expected = problem["msg"].replace("Input should be", "expected")
+    return f"got {str(problem['input'])[:80]!r}, {expected}."
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """Return "; did you mean X?" for the known name that is nearest, if one is near."""
-    by_end = {candidate.rpartition(".")[2]: candidate for candidate in known}
+    """Return " (did you mean X?)" for the known name that is nearest, if one is near."""
+    ends = {}
+    for candidate in known:
+        end = candidate.rpartition(".")[2]
+        ends[end] = ends["".join(word[0] for word in end.split("_") if word)] = candidate  # lr too
+    last = name.rpartition(".")[2]
     close = difflib.get_close_matches(name, known, n=1) or [
-        by_end[end] for end in difflib.get_close_matches(name.rpartition(".")[2], by_end, n=1)
+        ends[end] for end in difflib.get_close_matches(last, ends, n=1)
     ]
-    return f"; did you mean {close[0]}?" if close else ""
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def format_parameters(parameters: Section, indent: str = "") -> str:
@@ -493,7 +498,8 @@ class Run:
     def __exit__(self, kind: object, error: BaseException | None, _traceback: object) -> None:
         if self.session:
             outcome = getattr(error, "outcome", "failed") if error else "finished"
-            self.record(ended=_now(), outcome=outcome)
+            seconds = round(time.monotonic() - self._began, 3)
+            self.record(ended=_now(), outcome=outcome, seconds=seconds)
         if self._events:
             self._events.close()
         if self._log:
@@ -596,6 +602,7 @@ class Run:
             "fingerprint": self.fingerprint,
             **facts,
         }
+        self._began = time.monotonic()
         self._earlier = self.sessions()
         self.record()
 
@@ -662,11 +669,9 @@ class Run:
 
 
 def is_finished(folder: Path) -> bool:
-    """Say whether the run in a folder has finished its training."""
-    try:
-        return read_checkpoint(folder / Run.last)[1]["progress"]["finished"]
-    except DamagedError:
-        return False
+    """Say whether the run in a folder came to its end, with all that it leaves written."""
+    sessions = read_json(folder / "run.json", {"sessions": []})["sessions"]
+    return bool(sessions) and sessions[-1]["outcome"] == "finished"
 
 
 def read_json(path: Path, default: Any) -> Any:

@@ -12,6 +12,7 @@ learning_curves.png, train.log, run.json and tensorboard/.
 
 import argparse
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,8 +46,8 @@ def parse_arguments() -> tuple[argparse.Namespace, Parameters]:
 
 if __name__ == "__main__":
     with utils.exit_codes():  # --help and bad input are answered before PyTorch is imported.
-        stop = utils.StopRequest()
         command = parse_arguments()
+        stop = utils.StopRequest(command[0].max_minutes)
 
 import numpy as np
 import torch
@@ -98,6 +99,8 @@ class Trainer:
         self.steps_per_epoch = math.ceil(dataset.examples["train"] / batch_size)
         self.total_steps = training.epochs * self.steps_per_epoch
         self.dtype = choose_dtype(device, training.precision)
+        if training.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # What cuBLAS asks for.
         torch.use_deterministic_algorithms(training.deterministic)
         torch.manual_seed(utils.fold_seed(self.parameters.seed))  # Initial weights.
         self.model = net.Net(self.parameters.model, dataset)
@@ -147,7 +150,9 @@ class Trainer:
             row |= {f"val_{name}": value for name, value in metrics.items()}
             row |= {"learning_rate": rate}
             self.end_epoch(row)
-            speed = (progress.step - first_step) * self.parameters.data.batch_size / seconds
+            examples = (progress.step - first_step) * self.parameters.data.batch_size
+            speed = min(examples, len(self.train_split.labels)) / seconds
+            self.run.session["examples_per_second"] = round(speed)
             utils.logger.info(
                 f"epoch {epoch:3}/{epochs}  train loss {train_loss:.4f}  "
                 + "  ".join(f"val {name} {value:.4f}" for name, value in metrics.items())
@@ -315,9 +320,12 @@ def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.Stop
         arguments.experiment, parameters, dataset.fingerprint, arguments.overwrite
     ) as run:
         train(run, dataset, arguments.data, device, stop)
-    utils.plot_learning_curves(run.folder)
-    best = utils.read_metrics(run.folder)
-    print(f"{run.folder}: best epoch {max(best, key=score)['epoch']:.0f}; next: evaluate.py")
+        utils.plot_learning_curves(run.folder)
+    best = max(utils.read_metrics(run.folder), key=score)
+    print(
+        f"{run.folder}: best epoch {best['epoch']}, val accuracy {best['val_accuracy']:.4f}, "
+        f"in best.safetensors; curves in learning_curves.png. Next: python evaluate.py"
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,201 @@
+"""Runs the commands of one project in forked children of a process that imported it once.
+
+Importing a framework takes seconds and training the test networks takes tenths of one, so this
+makes hundreds of runs affordable. It can also stop or crash a run at an exact place, which no
+signal from outside can. Started in a project's folder; see `ForkServer` for its use.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+CRASHED = 137
+
+
+class Result(NamedTuple):
+    """How a command ended and what it printed."""
+
+    code: int
+    output: str
+
+
+class ForkServer:
+    """A process in `project` that has imported train.py and evaluate.py.
+
+    Use it as a context manager.
+    """
+
+    def __init__(self, project: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, __file__],
+            cwd=project,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"},
+        )
+
+    def __enter__(self) -> "ForkServer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()
+
+    def run(
+        self,
+        script: str,
+        *arguments: object,
+        stop_at: int | None = None,
+        crash_at: int | None = None,
+        setup: str = "",
+    ) -> Result:
+        """Run a script with arguments.
+
+        Args:
+            script: "train" or "evaluate".
+            arguments: of the command line.
+            stop_at: the look at the stop request that finds one, as if by SIGTERM just then.
+            crash_at: the write, fsync or replace at which the process dies.
+            setup: Python to run first, to arrange a fault.
+        """
+        request = {
+            "script": script,
+            "arguments": [str(argument) for argument in arguments],
+            "stop_at": stop_at,
+            "crash_at": crash_at,
+            "setup": setup,
+        }
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return Result(**json.loads(self.process.stdout.readline()))
+
+
+class CrashPoints:
+    """Counts the file operations of utils.py and ends the process at the one asked for."""
+
+    def __init__(self, crash_at: int) -> None:
+        self.left = crash_at
+
+    def tick(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os._exit(CRASHED)
+
+    def before(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*arguments: Any) -> Any:
+            self.tick()
+            return function(*arguments)
+
+        return wrapped
+
+    def open(self, *arguments: Any, **options: Any) -> Any:
+        file = open(*arguments, **options)  # noqa: SIM115
+        write = file.write
+
+        class HalfWritten:
+            """Dies with half of what it was given on disk."""
+
+            def write(_, content: Any) -> None:
+                write(content[: len(content) // 2])
+                file.flush()
+                self.tick()
+                write(content[len(content) // 2 :])
+
+            def __getattr__(_, name: str) -> Any:
+                return getattr(file, name)
+
+            def __enter__(self) -> Any:
+                return self
+
+            def __exit__(_, *error: object) -> None:
+                file.close()
+
+        return HalfWritten()
+
+    def install(self, module: Any) -> None:
+        module.os.replace = self.before(os.replace)
+        module.os.fsync = self.before(os.fsync)
+        module.open = self.open
+
+
+def child(request: dict[str, Any]) -> None:
+    """Do what the request asks for, as the command would."""
+    import evaluate
+    import train
+    import utils
+
+    sys.argv = [f"{request['script']}.py", *request["arguments"]]
+    with utils.exit_codes():
+        exec(request["setup"], {})
+        if request["crash_at"]:
+            CrashPoints(request["crash_at"]).install(utils)
+        if request["script"] == "evaluate":
+            evaluate.main(evaluate.parse_arguments())
+            return
+        arguments, parameters = train.parse_arguments()
+        stop = utils.StopRequest(arguments.max_minutes)
+        if request["stop_at"]:
+            stop = stop_at_look(stop, request["stop_at"])
+        train.main(arguments, parameters, stop)
+
+
+def stop_at_look(stop: Any, number: int) -> Any:
+    """Make a StopRequest find a request at its look of that number."""
+    import utils
+
+    class StopAtLook(type(stop)):
+        looks = 0
+
+        def __bool__(self) -> bool:
+            self.looks += 1
+            if self.looks == number:
+                self.error = utils.StoppedError("the test")
+            return super().__bool__()
+
+    stop.__class__ = StopAtLook
+    return stop
+
+
+def main() -> None:
+    """Serve requests, a JSON line each, until standard input ends."""
+    import torch
+
+    import evaluate  # noqa: F401
+    import train  # noqa: F401
+
+    torch.optim.AdamW([torch.zeros(1)])  # Imports what every run would import again.
+    for line in sys.stdin:
+        read, write = os.pipe()
+        process = os.fork()
+        if process == 0:
+            os.close(read)
+            os.dup2(write, 1)
+            os.dup2(write, 2)
+            code = 1
+            with contextlib.suppress(BaseException):
+                try:
+                    child(json.loads(line))
+                    code = 0
+                except SystemExit as error:
+                    code = error.code if isinstance(error.code, int) else 1
+                except BaseException:
+                    sys.excepthook(*sys.exc_info())
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        os.close(write)
+        with open(read, encoding="utf-8", errors="replace") as pipe:
+            output = pipe.read()
+        _, status = os.waitpid(process, 0)
+        print(json.dumps({"code": os.waitstatus_to_exitcode(status), "output": output}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

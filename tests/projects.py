@@ -1,0 +1,67 @@
+"""Rendered projects to train in: shared by the tests that run a project's commands."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+# Two epochs of five steps on the digits, with everything random switched on.
+tiny = """
+seed: 1
+data: {batch_size: 256, shift: 1, flip: true}
+model: {width: 4, stages: 1}
+training: {epochs: 2}
+"""
+
+
+def run(project: Path, *command: object, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run `python ...` in a project as a person would type it."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=project,
+        capture_output=True,
+        encoding="utf-8",
+        env=environment,
+        check=False,
+        **options,  # ty: ignore
+    )
+
+
+def experiment(project: Path, name: str, parameters: str = tiny) -> Path:
+    """Make an experiment's folder; return its path from the project."""
+    folder = Path("experiments", name)
+    shutil.rmtree(project / folder, ignore_errors=True)
+    (project / folder).mkdir(parents=True)
+    (project / folder / "params.yaml").write_text(parameters)
+    return folder
+
+
+def results(folder: Path) -> tuple[dict[str, np.ndarray], str]:
+    """Return the arrays of the last checkpoint and the metrics file of a finished run."""
+    arrays = load_file(folder / "last.safetensors")
+    return arrays, (folder / "metrics.jsonl").read_text()
+
+
+def assert_same_results(folder: Path, reference: Path) -> None:
+    """Fail unless two runs ended in the same bits and the same metrics."""
+    (arrays, metrics), (expected_arrays, expected_metrics) = results(folder), results(reference)
+    assert metrics == expected_metrics
+    assert arrays.keys() == expected_arrays.keys()
+    for name, array in arrays.items():
+        assert array.tobytes() == expected_arrays[name].tobytes(), name
+    litter = [path.name for path in folder.iterdir() if path.name.endswith(".tmp")]
+    assert not litter
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file below a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }

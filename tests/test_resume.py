@@ -1,0 +1,229 @@
+"""A run that was stopped, killed or crashed ends in the same bits as one that was not."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fork_server import CRASHED, ForkServer
+from projects import assert_same_results, experiment, run, snapshot
+
+
+@pytest.fixture(scope="module")
+def server(project: Path) -> Iterator[ForkServer]:
+    with ForkServer(project) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def reference(project: Path, server: ForkServer) -> Path:
+    """A tiny run that nothing interrupted."""
+    folder = experiment(project, "reference")
+    assert server.run("train", "--experiment", folder).code == 0
+    return project / folder
+
+
+def test_resume_at_every_step(project: Path, server: ForkServer, reference: Path) -> None:
+    looks = 0
+    while True:
+        looks += 1
+        folder = experiment(project, "stopped")
+        stopped = server.run("train", "--experiment", folder, stop_at=looks)
+        if stopped.code == 0:
+            break
+        assert stopped.code == 75, stopped.output
+        assert "same command again" in stopped.output
+        resumed = server.run("train", "--experiment", folder)
+        assert resumed.code == 0, resumed.output
+        assert "continuing at step" in resumed.output.splitlines()[0]
+        assert_same_results(project / folder, reference)
+    assert looks > 10  # Two epochs of five steps were each stopped.
+
+
+def test_stop_at_every_look(project: Path, server: ForkServer, reference: Path) -> None:
+    """Stopped again and again, a step at a time."""
+    folder = experiment(project, "step-by-step")
+    runs = 1
+    while server.run("train", "--experiment", folder, stop_at=1).code == 75:
+        runs += 1
+    assert runs == 10
+    assert_same_results(project / folder, reference)
+
+
+def test_crash_at_every_file_operation(project: Path, server: ForkServer, reference: Path) -> None:
+    points = 0
+    while True:
+        points += 1
+        folder = experiment(project, "crashed")
+        crashed = server.run("train", "--experiment", folder, crash_at=points)
+        if crashed.code == 0:
+            break
+        assert crashed.code == CRASHED, crashed.output
+        resumed = server.run("train", "--experiment", folder)
+        if "is finished" not in resumed.output:  # It died after its last checkpoint.
+            assert resumed.code == 0, resumed.output
+        assert_same_results(project / folder, reference)
+    assert points > 30
+
+
+def test_twenty_kills_of_the_real_process(project: Path) -> None:
+    long = "data: {batch_size: 128}\nmodel: {width: 4}\ntraining: {epochs: 60}\n"
+    whole = experiment(project, "whole", long)
+    assert run(project, "train.py", "--experiment", whole).returncode == 0
+    folder = experiment(project, "killed", long)
+    command = [sys.executable, "-u", "train.py", "--experiment", folder]
+    moments = random.Random(0)
+    for kill in range(20):
+        process = subprocess.Popen(
+            command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert process.stdout
+        first = process.stdout.readline().decode()
+        assert f"{folder}: " in first, first
+        time.sleep(moments.uniform(0, 0.15))
+        assert process.poll() is None, f"finished before kill {kill}"
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert run(project, "train.py", "--experiment", folder).returncode == 0
+    assert_same_results(project / folder, project / whole)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+def test_signal_saves_and_stops(project: Path, name: str) -> None:
+    folder = experiment(project, f"signal-{name}", "training: {epochs: 10000}\n")
+    command = [sys.executable, "train.py", "--experiment", folder]
+    process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout
+    process.stdout.readline()
+    process.send_signal(getattr(signal, name))
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == (130 if name == "SIGINT" else 75)
+    assert "saved in" in errors.decode()
+    assert (project / folder / "last.safetensors").exists()
+
+
+def test_time_limit_saves_and_stops(project: Path, server: ForkServer, reference: Path) -> None:
+    folder = experiment(project, "limit")
+    assert server.run("train", "--experiment", folder, "--max-minutes", 0).code == 75
+    assert server.run("train", "--experiment", folder).code == 0
+    assert_same_results(project / folder, reference)
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.1, 0.5, 0.9, 0.999])
+def test_truncated_checkpoint(
+    project: Path, server: ForkServer, reference: Path, share: float
+) -> None:
+    folder = experiment(project, "truncated")
+    assert server.run("train", "--experiment", folder, stop_at=8).code == 75
+    last = project / folder / "last.safetensors"
+    content = last.read_bytes()
+    last.write_bytes(content[: int(share * len(content))])
+    resumed = server.run("train", "--experiment", folder)
+    assert resumed.code == 0, resumed.output
+    assert "last.safetensors" in resumed.output
+    assert "previous.safetensors, the one before" in resumed.output
+    assert_same_results(project / folder, reference)
+
+
+@pytest.mark.parametrize("place", range(0, 8))
+def test_flipped_bit(project: Path, server: ForkServer, reference: Path, place: int) -> None:
+    """No change of one bit anywhere in the file goes unnoticed."""
+    folder = experiment(project, "flipped")
+    assert server.run("train", "--experiment", folder, stop_at=8).code == 75
+    last = project / folder / "last.safetensors"
+    content = bytearray(last.read_bytes())
+    content[len(content) * place // 8 + place] ^= 1 << place
+    last.write_bytes(content)
+    resumed = server.run("train", "--experiment", folder)
+    assert resumed.code == 0, resumed.output
+    assert "the one before" in resumed.output
+    assert_same_results(project / folder, reference)
+
+
+def test_no_whole_checkpoint(project: Path, server: ForkServer) -> None:
+    folder = experiment(project, "broken")
+    assert server.run("train", "--experiment", folder, stop_at=8).code == 75
+    for name in ("last", "previous"):
+        (project / folder / f"{name}.safetensors").write_bytes(b"broken")
+    before = snapshot(project)
+    refused = server.run("train", "--experiment", folder)
+    assert refused.code == 2
+    assert "--overwrite" in refused.output
+    assert snapshot(project) == before
+    assert server.run("train", "--experiment", folder, "--overwrite").code == 0
+
+
+def test_malicious_pickle_is_not_executed(
+    project: Path, server: ForkServer, tmp_path: Path
+) -> None:
+    proof = tmp_path / "executed"
+    bomb = f"cposix\nsystem\n(S'touch {proof}'\ntR.".encode()
+    folder = experiment(project, "malicious")
+    for name in ("last", "previous", "best"):
+        (project / folder / f"{name}.safetensors").write_bytes(bomb)
+    assert server.run("train", "--experiment", folder).code == 2
+    assert server.run("evaluate", "--experiment", folder).code == 2
+    assert not proof.exists()
+
+
+def test_same_results_with_any_number_of_workers(
+    project: Path, server: ForkServer, reference: Path
+) -> None:
+    for workers in (1, 3):
+        folder = experiment(project, f"workers-{workers}")
+        (project / folder / "params.yaml").write_text(
+            (reference / "params.yaml")
+            .read_text()
+            .replace("{batch", f"{{workers: {workers}, batch")
+        )
+        assert server.run("train", "--experiment", folder).code == 0
+        assert_same_results(project / folder, reference)
+
+
+def test_diverged(project: Path, server: ForkServer) -> None:
+    wild = "training: {learning_rate: 1.0e+30, warmup_epochs: 0, clip_norm: 0, epochs: 2}\n"
+    folder = experiment(project, "diverged", wild)
+    result = server.run("train", "--experiment", folder)
+    assert result.code == 3, result.output
+    assert "training.learning_rate" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_disk_full(project: Path, server: ForkServer, reference: Path) -> None:
+    """A limit on the size of files stands in for the full disk."""
+    folder = experiment(project, "full")
+    assert server.run("train", "--experiment", folder, stop_at=8).code == 75
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))"
+    full = server.run("train", "--experiment", folder, setup=limit)
+    assert full.code == 4, full.output
+    assert str(folder) in full.output
+    assert server.run("train", "--experiment", folder).code == 0
+    assert_same_results(project / folder, reference)
+
+
+def test_out_of_memory(project: Path, server: ForkServer) -> None:
+    folder = experiment(project, "memory", "data: {batch_size: 1000}\nmodel: {width: 30000}\n")
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))"
+    result = server.run("train", "--experiment", folder, setup=limit)
+    assert result.code == 4, result.output
+    assert "--data.batch_size 500" in result.output
+
+
+def test_one_process_per_run(project: Path, server: ForkServer) -> None:
+    folder = experiment(project, "busy", "training: {epochs: 10000}\n")
+    command = [sys.executable, "train.py", "--experiment", folder]
+    process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout
+        process.stdout.readline()
+        refused = server.run("train", "--experiment", folder)
+        assert refused.code == 2
+        assert f"process {process.pid}" in refused.output
+    finally:
+        process.kill()
+        process.communicate()
