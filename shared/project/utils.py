@@ -269,9 +269,8 @@ def nearest(name: str, known: Sequence[str]) -> str:
         end = candidate.rpartition(".")[2]
         ends[end] = ends["".join(word[0] for word in end.split("_") if word)] = candidate  # lr too
     last = name.rpartition(".")[2]
-    close = difflib.get_close_matches(name, known, n=1) or [
-        ends[end] for end in difflib.get_close_matches(last, ends, n=1)
-    ]
+    close = [ends[last]] if last in ends else difflib.get_close_matches(name, known, n=1)
+    close = close or [ends[end] for end in difflib.get_close_matches(last, ends, n=1)]
     return f" (did you mean {close[0]}?)" if close else ""
 
 
@@ -342,6 +341,8 @@ def resolve_parameters(schema: type[Section], arguments: argparse.Namespace) -> 
                 f"--experiment experiments/NEW --from {arguments.experiment} with your options."
             )
         return load_parameters(schema, path)
+    if arguments.experiment.exists() and not arguments.experiment.is_dir():
+        raise InputError(f"{arguments.experiment}: is a file, expected a folder or nothing.")
     parameters = load_parameters(schema, arguments.source / "params.yaml", overrides)
     if path.exists() and not arguments.overwrite:
         changed = differences(flatten(load_parameters(schema, path)), flatten(parameters))
@@ -484,8 +485,11 @@ class Run:
         self._log: logging.FileHandler | None = None
         self._notice = ""  # what to say once there is a log
         self._lock = FileLock(folder / ".lock", timeout=0)
+        self._created: list[Path] = []
 
     def __enter__(self) -> "Run":
+        paths = (self.folder / ".lock", self.folder, *self.folder.parents)
+        self._created = [path for path in paths if not path.exists()]
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire()
@@ -506,6 +510,10 @@ class Run:
             logger.removeHandler(self._log)
             self._log.close()
         self._lock.release()
+        if not self.session:  # Refused before it began: nothing stays behind.
+            with contextlib.suppress(OSError):
+                for path in self._created:
+                    path.unlink(missing_ok=True) if path.name == ".lock" else path.rmdir()
 
     # -- what was there before
 
@@ -672,6 +680,17 @@ def is_finished(folder: Path) -> bool:
     """Say whether the run in a folder came to its end, with all that it leaves written."""
     sessions = read_json(folder / "run.json", {"sessions": []})["sessions"]
     return bool(sessions) and sessions[-1]["outcome"] == "finished"
+
+
+def is_running(folder: Path) -> bool:
+    """Say whether a process works on the run in a folder."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        FileLock(folder / ".lock", timeout=0).acquire().lock.release()
+    except Timeout:
+        return True
+    return False
 
 
 def read_json(path: Path, default: Any) -> Any:

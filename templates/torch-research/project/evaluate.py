@@ -120,6 +120,7 @@ def load_model(model: torch.nn.Module, arrays: dict[str, np.ndarray], path: Path
 def main(arguments: argparse.Namespace) -> None:
     """Evaluate the experiment that the command line names."""
     folder, split = arguments.experiment, arguments.split
+    device = choose_device(arguments.device)
     parameters = utils.load_parameters(Parameters, folder / "params.yaml")
     dataset = read_dataset(arguments.data)
     path = folder / f"{arguments.checkpoint}.safetensors"
@@ -134,7 +135,6 @@ def main(arguments: argparse.Namespace) -> None:
             f"{path} was trained on other data (fingerprint {state['fingerprint']}) than "
             f"{arguments.data} holds ({dataset.fingerprint}). Name that data with --data."
         )
-    device = choose_device(arguments.device)
     model = net.Net(parameters.model, dataset).to(device, memory_format=torch.channels_last)
     load_model(model, arrays, path)
     examples = load_split(arguments.data, dataset, split, device)
