@@ -23,7 +23,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +85,7 @@ class CancelledError(StoppedError):
 
 
 @contextlib.contextmanager
-def exit_codes() -> Iterator[None]:
+def exit_codes() -> Generator[None, None, None]:
     """End the process with a message and an exit code on the errors above and on a full disk."""
     storage = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
     try:

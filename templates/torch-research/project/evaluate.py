@@ -76,6 +76,13 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
+def make_model(parameters: Parameters, dataset: Dataset, device: torch.device) -> net.Net:
+    """Return the network with its initial weights, in the memory layout that is fast."""
+    model = net.Net(parameters.model, dataset).to(device)
+    torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)
+    return model
+
+
 @torch.inference_mode()
 def evaluate(
     model: torch.nn.Module, split: Split, device: torch.device, dtype: torch.dtype
@@ -135,7 +142,7 @@ def main(arguments: argparse.Namespace) -> None:
             f"{path} was trained on other data (fingerprint {state['fingerprint']}) than "
             f"{arguments.data} holds ({dataset.fingerprint}). Name that data with --data."
         )
-    model = net.Net(parameters.model, dataset).to(device, memory_format=torch.channels_last)
+    model = make_model(parameters, dataset, device)
     load_model(model, arrays, path)
     examples = load_split(arguments.data, dataset, split, device)
     dtype = choose_dtype(device, parameters.training.precision)

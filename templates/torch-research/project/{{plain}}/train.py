@@ -54,7 +54,7 @@ import torch
 from tqdm import tqdm
 
 from build_dataset import Dataset, build_digits, read_dataset
-from evaluate import autocast, choose_device, choose_dtype, evaluate, load_model
+from evaluate import autocast, choose_device, choose_dtype, evaluate, load_model, make_model
 from model import net
 from model.data_loader import load_split, training_batches
 
@@ -103,8 +103,7 @@ class Trainer:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # What cuBLAS asks for.
         torch.use_deterministic_algorithms(training.deterministic)
         torch.manual_seed(utils.fold_seed(self.parameters.seed))  # Initial weights.
-        self.model = net.Net(self.parameters.model, dataset)
-        self.model.to(device, memory_format=torch.channels_last)
+        self.model = make_model(self.parameters, dataset, device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), weight_decay=training.weight_decay, fused=True
         )

@@ -23,7 +23,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +85,7 @@ class CancelledError(StoppedError):
 
 
 @contextlib.contextmanager
-def exit_codes() -> Iterator[None]:
+def exit_codes() -> Generator[None, None, None]:
     """End the process with a message and an exit code on the errors above and on a full disk."""
     storage = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
     try:
@@ -680,6 +680,17 @@ def is_finished(folder: Path) -> bool:
     """Say whether the run in a folder came to its end, with all that it leaves written."""
     sessions = read_json(folder / "run.json", {"sessions": []})["sessions"]
     return bool(sessions) and sessions[-1]["outcome"] == "finished"
+
+
+def is_running(folder: Path) -> bool:
+    """Say whether a process works on the run in a folder."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        FileLock(folder / ".lock", timeout=0).acquire().lock.release()
+    except Timeout:
+        return True
+    return False
 
 
 def read_json(path: Path, default: Any) -> Any:

@@ -97,16 +97,16 @@ class TrainingBatches(TorchDataset):
         self.split, self.parameters, self.seed = split, parameters, seed
         self.epoch = -1
 
-    def __getitem__(self, key: tuple[int, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-        epoch, indices = key
+    def __getitem__(self, index: tuple[int, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+        epoch, indices = index
         if epoch != self.epoch:
             self._draw(epoch)
-        index = torch.from_numpy(indices).to(self.split.images.device, non_blocking=True)
-        images = self.split.images.index_select(0, index)
+        rows = torch.from_numpy(indices).to(self.split.images.device, non_blocking=True)
+        images = self.split.images.index_select(0, rows)
         if self.parameters.shift or self.parameters.flip:
-            shifts, flips = self.shifts.index_select(0, index), self.flips.index_select(0, index)
+            shifts, flips = self.shifts.index_select(0, rows), self.flips.index_select(0, rows)
             images = shift_and_flip(images, shifts, flips, self.parameters.shift)
-        return images, self.split.labels.index_select(0, index)
+        return images, self.split.labels.index_select(0, rows)
 
     def _draw(self, epoch: int) -> None:
         """Draw the shift and the flip of every example of an epoch."""

@@ -18,6 +18,8 @@ class ModelParameters(Section):
     """What model/net.py builds."""
 
     width: int = Field(32, ge=1, description="channels of the first stage; each next one doubles")
-    stages: int = Field(2, ge=1, le=8, description="stages of two convolutions; each halves the image")
+    stages: int = Field(
+        2, ge=1, le=8, description="stages of two convolutions; each halves the image"
+    )
     dropout: float = Field(0.2, ge=0, lt=1, description="probability of dropping a feature")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="probability moved off the label")
