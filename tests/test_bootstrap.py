@@ -37,7 +37,7 @@ def package(tmp_path: Path) -> Path:
         {
             "leaf.py": "name = 'leaf'\n",
             f"{information}/METADATA": "Metadata-Version: 2.1\nName: leaf\nVersion: 1.0\n",
-            f"{information}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            f"{information}/WHEEL": "Wheel-Version: 1.0\nTag: py3-none-any\n",
             f"{information}/RECORD": "leaf.py,,\n",
         },
     )
@@ -59,10 +59,8 @@ def has_leaf(environment: bootstrap.Environment) -> bool:
 def test_an_old_python_can_read_the_script_and_is_refused() -> None:
     source = script.read_text(encoding="utf-8")
     ast.parse(source, feature_version=(3, 7))
-    with pytest.raises(
-        bootstrap.Refused, match=r"/usr/bin/python3 is Python 3\.10, expected 3\.11"
-    ):
-        bootstrap.check_python((3, 10, 12), "/usr/bin/python3")
+    with pytest.raises(bootstrap.Refused, match=r"/usr/bin/python is Python 3\.10, expected 3\.11"):
+        bootstrap.check_python((3, 10, 12), "/usr/bin/python")
     bootstrap.check_python((3, 11, 0), "python3")
 
 

@@ -174,7 +174,8 @@ def demo(python: Path, folder: Path) -> int:
         if not (experiment / picture).is_file():
             raise Refused(f"{experiment / picture} is missing; expected evaluate.py to draw it.")
         print(f"  {experiment / picture}")
-    print("\nYour own: copier copy templates/torch-research myproj")
+    copier = python.with_name("copier").relative_to(root)
+    print(f"\nA project of your own:\n\n  {copier} copy templates/torch-research myproj")
     return 0
 
 
