@@ -58,7 +58,7 @@ class Dimension(utils.Section):
         if self.choices is not None and self.model_fields_set == {"choices"}:
             return self
         if self.choices is not None or self.low is None or self.high is None:
-            raise PydanticCustomError("form", "expected {{low, high}} or {{choices: [...]}}")
+            raise PydanticCustomError("form", "expected {low, high} or {choices: [...]}")
         if self.low > self.high:
             raise PydanticCustomError("order", "expected low to be at most high")
         if self.log and (self.low <= 0 or self.step):
@@ -554,12 +554,9 @@ def open_study(
     except (ValueError, KeyError) as error:
         raise utils.InputError(f"{path} is damaged ({error}). {anew}") from None
     space = {name: d.model_dump(exclude_unset=True) for name, d in settings.space.items()}
-    facts: dict[str, Any] = {
-        "data": fingerprint,
-        "maximize": settings.maximize,
-        "minimize": settings.minimize,
-    }
-    facts |= utils.flatten(base) | {f"space {name}": value for name, value in space.items()}
+    facts: dict[str, Any] = {"data": fingerprint, "objective": settings.objective}
+    facts |= {"direction": direction} | utils.flatten(base)
+    facts |= {f"space {name}": value for name, value in space.items()}
     facts = json.loads(json.dumps(facts))
     changed = utils.differences(study.user_attrs.get("facts", facts), facts)
     if changed and (study.trials or study.direction.name.lower() != direction):
@@ -587,8 +584,9 @@ def main(
         print(f"All {settings.trials} trials are done; more `trials` in search.yaml go on.")
     started, missing = time.monotonic(), search.missing()
     search.run(arguments.workers)
-    done, seconds = missing - search.missing(), time.monotonic() - started
-    print(f"{done} trials in {seconds:.0f} s, {60 * done / seconds:.0f} a minute.")
+    if done := missing - search.missing():
+        seconds = time.monotonic() - started
+        print(f"{done} trials in {seconds:.0f} s: {60 * done / seconds:.0f} a minute.")
     if search.missing():
         assert stop.error
         raise type(stop.error)(
