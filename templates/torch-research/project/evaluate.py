@@ -76,6 +76,17 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
+def limit_threads(parameters: Parameters, dataset: Dataset) -> None:
+    """Use one CPU thread where a batch is small.
+
+    Threads wait for each other many times a step. With little to compute in between, that gains
+    little on an idle machine and costs up to twenty times on a busy one.
+    """
+    height, width, _ = dataset.image_shape
+    if parameters.data.batch_size * height * width < 2**14:
+        torch.set_num_threads(1)
+
+
 def make_model(parameters: Parameters, dataset: Dataset, device: torch.device) -> net.Net:
     """Return the network with its initial weights, in the memory layout that is fast."""
     model = net.Net(parameters.model, dataset).to(device)
@@ -142,6 +153,7 @@ def main(arguments: argparse.Namespace) -> None:
             f"{path} was trained on other data (fingerprint {state['fingerprint']}) than "
             f"{arguments.data} holds ({dataset.fingerprint}). Name that data with --data."
         )
+    limit_threads(parameters, dataset)
     model = make_model(parameters, dataset, device)
     load_model(model, arrays, path)
     examples = load_split(arguments.data, dataset, split, device)

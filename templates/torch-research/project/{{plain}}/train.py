@@ -54,7 +54,15 @@ import torch
 from tqdm import tqdm
 
 from build_dataset import Dataset, build_digits, read_dataset
-from evaluate import autocast, choose_device, choose_dtype, evaluate, load_model, make_model
+from evaluate import (
+    autocast,
+    choose_device,
+    choose_dtype,
+    evaluate,
+    limit_threads,
+    load_model,
+    make_model,
+)
 from model import net
 from model.data_loader import load_split, training_batches
 
@@ -98,6 +106,7 @@ class Trainer:
         batch_size = self.parameters.data.batch_size
         self.steps_per_epoch = math.ceil(dataset.examples["train"] / batch_size)
         self.total_steps = training.epochs * self.steps_per_epoch
+        limit_threads(self.parameters, dataset)
         self.dtype = choose_dtype(device, training.precision)
         if training.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # What cuBLAS asks for.
@@ -304,7 +313,8 @@ def describe(device: torch.device) -> str:
     """Return the name of a device, such as "cpu, 2 threads"."""
     if device.type == "cuda":
         return f"{device}, {torch.cuda.get_device_name(device)}"
-    return f"{device}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{device}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.StopRequest) -> None:
