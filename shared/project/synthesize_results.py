@@ -331,8 +331,8 @@ PAGE = """<!doctype html>
   :is(th, td):is(:first-child, :nth-child(2), :last-child) { text-align: left;
            white-space: normal }
   td { overflow-wrap: break-word }
-  td:first-child { min-width: 12rem }
-  td:nth-child(2) { min-width: 16rem }
+  td:first-child { min-width: 10.5rem }
+  td:nth-child(2) { min-width: 13rem }
   tbody tr:hover { background: #f2f6fb }
   i { display: inline-block; width: .7em; height: .7em; border-radius: 50%; margin-right: .5em }
   .faint { opacity: .15 }

@@ -1,6 +1,8 @@
 """search_hyperparams.py: what it refuses, and that a search survives being stopped and killed."""
 
+import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 import search_hyperparams
 import utils
@@ -160,7 +163,7 @@ def test_a_search_survives_a_stop_and_a_kill(folder: Path, data: Path) -> None:
     os.kill(last_session(folder / "trial_0002")["process"], signal.SIGKILL)
     process.communicate(timeout=60)
 
-    output = search(folder, data, 0, "--workers", "2")
+    output = search(folder, data, 0)
     assert f"python evaluate.py --experiment {folder}" in output
     lines = (folder / "study.journal").read_text().splitlines()
     assert sum('"op_code":4' in line for line in lines) == 4  # 4: a trial was created.
@@ -238,9 +241,38 @@ def test_a_trial_that_was_killed_too_often_has_failed(
     study.ask().set_user_attr("starts", search_hyperparams.STARTS)
     study.ask().set_user_attr("starts", 1)
     del study  # and its lock
-    (left,) = new_search(folder).unfinished
+    (folder / "trial_0001").mkdir()
+    with FileLock(folder / "trial_0001" / ".lock"):
+        again = new_search(folder)
+        assert again.next_trial() is None  # A worker is still there.
+    output = capsys.readouterr().out
+    assert "trial_0000 failed: its process was killed 3 times" in output
+    assert "trial_0001 is in use" in output
+    left = again.next_trial()
+    assert left
     assert left.number == 1
-    assert "trial_0000 failed: its process was killed 3 times" in capsys.readouterr().out
+
+
+def test_a_worker_that_dies_gives_its_trial_back(folder: Path) -> None:
+    here = new_search(folder)
+    process = multiprocessing.get_context("spawn").Process(target=time.monotonic)
+    process.start()
+    connection, _ = multiprocessing.Pipe()
+    worker = search_hyperparams.Worker(process, connection, ready=True, trial=here.study.ask())
+    here.workers.append(worker)
+    here.on_death(worker)
+    assert here.next_trial() is worker.trial
+    unready = search_hyperparams.Worker(process, connection)
+    here.workers.append(unready)
+    with pytest.raises(RuntimeError, match="before it began"):
+        here.on_death(unready)
+
+
+def test_a_device_that_is_not_here_is_refused(folder: Path, data: Path) -> None:
+    with contextlib.suppress(utils.InputError):
+        choose_device("cuda")
+        pytest.skip("needs a machine without a GPU")
+    assert "--device: got cuda" in search(folder, data, 2, "--device", "cuda")
 
 
 def test_the_best_trials_and_what_mattered_are_reported(
