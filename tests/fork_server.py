@@ -78,7 +78,7 @@ class ForkServer:
 
 
 class CrashPoints:
-    """Counts the file operations of utils.py and ends the process at the one asked for."""
+    """Counts the file operations of a project and ends the process at the one asked for."""
 
     def __init__(self, crash_at: int) -> None:
         self.left = crash_at
@@ -119,15 +119,17 @@ class CrashPoints:
 
         return HalfWritten()
 
-    def install(self, module: Any) -> None:
-        module.os.replace = self.before(os.replace)
-        module.os.fsync = self.before(os.fsync)
-        module.open = self.open
+    def install(self, *modules: Any) -> None:
+        os.replace = self.before(os.replace)
+        os.fsync = self.before(os.fsync)
+        for module in modules:
+            module.open = self.open
 
 
 def child(request: dict[str, Any]) -> None:
     """Do what the request asks for, as the command would."""
     import evaluate
+    import run_folder
     import train
     import utils
 
@@ -135,7 +137,7 @@ def child(request: dict[str, Any]) -> None:
     with utils.exit_codes():
         exec(request["setup"], {})
         if request["crash_at"]:
-            CrashPoints(request["crash_at"]).install(utils)
+            CrashPoints(request["crash_at"]).install(run_folder, utils)
         if request["script"] == "evaluate":
             evaluate.main(evaluate.parse_arguments())
             return

@@ -11,6 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
+import run_folder
 import utils
 from parameters import Parameters
 
@@ -145,8 +146,8 @@ def main(arguments: argparse.Namespace) -> None:
     if not path.exists():
         raise utils.InputError(f"{path}: not found. Train: python train.py --experiment {folder}")
     try:
-        arrays, state = utils.read_checkpoint(path)
-    except utils.DamagedError as error:
+        arrays, state = run_folder.read_checkpoint(path)
+    except run_folder.DamagedError as error:
         raise utils.InputError(f"{error}. Try --checkpoint last, or train anew.") from None
     if state["fingerprint"] != dataset.fingerprint:
         raise utils.InputError(

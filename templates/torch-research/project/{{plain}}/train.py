@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import run_folder
 import utils
 from parameters import Parameters, TrainingParameters
 
@@ -35,7 +36,7 @@ def parse_arguments() -> tuple[argparse.Namespace, Parameters]:
     if arguments.max_minutes is not None and not arguments.max_minutes >= 0:
         parser.error(f"--max-minutes: got {arguments.max_minutes}, expected 0 or more")
     parameters = utils.resolve_parameters(Parameters, arguments)
-    if utils.is_finished(arguments.experiment) and not arguments.overwrite:
+    if run_folder.is_finished(arguments.experiment) and not arguments.overwrite:
         raise utils.InputError(
             f"{arguments.experiment} is finished. Evaluate it (evaluate.py), start a new one "
             f"(--experiment experiments/NEW --from {arguments.experiment}), or train it anew "
@@ -53,7 +54,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from build_dataset import Dataset, build_digits, read_dataset
+from build_dataset import Dataset, open_dataset
 from evaluate import (
     autocast,
     choose_device,
@@ -97,7 +98,9 @@ class Trainer:
         InputError: the data or the checkpoint cannot be used; nothing was written.
     """
 
-    def __init__(self, run: utils.Run, dataset: Dataset, data: Path, device: torch.device) -> None:
+    def __init__(
+        self, run: run_folder.Run, dataset: Dataset, data: Path, device: torch.device
+    ) -> None:
         self.run, self.device = run, device
         self.parameters: Parameters = run.parameters
         training = self.parameters.training
@@ -116,7 +119,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), weight_decay=training.weight_decay, fused=True
         )
-        self.progress = utils.Progress()
+        self.progress = run_folder.Progress()
         if checkpoint := run.load():
             arrays, self.progress = checkpoint
             self.restore(arrays)
@@ -161,7 +164,7 @@ class Trainer:
             examples = (progress.step - first_step) * self.parameters.data.batch_size
             speed = min(examples, len(self.train_split.labels)) / seconds
             self.run.session["examples_per_second"] = round(speed)
-            utils.logger.info(
+            run_folder.logger.info(
                 f"epoch {epoch:3}/{epochs}  train loss {train_loss:.4f}  "
                 + "  ".join(f"val {name} {value:.4f}" for name, value in metrics.items())
                 + f"  {speed:,.0f} examples/s"
@@ -169,7 +172,7 @@ class Trainer:
             if on_epoch:
                 on_epoch(row)
             if stop and not progress.finished:
-                raise stop.stopped(self.run, progress)
+                raise stop.stopped(self.run.folder, progress.step)
 
     def train_epoch(
         self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]], stop: utils.StopRequest
@@ -196,7 +199,7 @@ class Trainer:
             if due and progress.step < end:
                 self.save()
                 if stop:
-                    raise stop.stopped(self.run, progress)
+                    raise stop.stopped(self.run.folder, progress.step)
         bar.close()
         return progress.loss_sum / len(self.train_split.labels), rate
 
@@ -280,7 +283,7 @@ def to_arrays(
 
 
 def train(
-    run: utils.Run,
+    run: run_folder.Run,
     dataset: Dataset,
     data: Path,
     device: torch.device,
@@ -292,7 +295,7 @@ def train(
         trainer = Trainer(run, dataset, data, device)
         progress = trainer.progress
         run.begin(progress, device=describe(device), versions=utils.versions("torch", "numpy"))
-        utils.logger.info(
+        run_folder.logger.info(
             f"{run.folder}: {'continuing at' if progress.step else 'starting,'} step "
             f"{progress.step:,} of {trainer.total_steps:,}; "
             f"{dataset.examples['train']:,} training images; {describe(device)}, {trainer.dtype}"
@@ -320,17 +323,14 @@ def describe(device: torch.device) -> str:
 def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.StopRequest) -> None:
     """Train the experiment that the command line names."""
     device = choose_device(arguments.device)
-    if arguments.data == Path("data") and not (arguments.data / "dataset.json").exists():
-        print("data/ holds no dataset: preparing the handwritten digits (build_dataset.py).")
-        build_digits(arguments.data)
-    dataset = read_dataset(arguments.data)
-    utils.log_to_terminal()
-    with utils.Run(
+    dataset = open_dataset(arguments.data)
+    run_folder.log_to_terminal()
+    with run_folder.Run(
         arguments.experiment, parameters, dataset.fingerprint, arguments.overwrite
     ) as run:
         train(run, dataset, arguments.data, device, stop)
-        utils.plot_learning_curves(run.folder)
-    best = max(utils.read_metrics(run.folder), key=score)
+        run_folder.plot_learning_curves(run.folder)
+    best = max(run_folder.read_metrics(run.folder), key=score)
     print(
         f"{run.folder}: best epoch {best['epoch']}, val accuracy {best['val_accuracy']:.4f}, "
         f"in best.safetensors; curves in learning_curves.png. Next: python evaluate.py"

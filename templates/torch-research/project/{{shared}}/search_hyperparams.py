@@ -36,6 +36,7 @@ from filelock import FileLock, Timeout
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
+import run_folder
 import utils
 from parameters import Parameters
 
@@ -234,11 +235,11 @@ def train_trial(
 
     try:
         parameters = change(common.base, values)
-        with utils.Run(folder, parameters, common.dataset.fingerprint) as run:
+        with run_folder.Run(folder, parameters, common.dataset.fingerprint) as run:
             train(run, common.dataset, common.data, device, SearchStop(connection), on_epoch)
     except PrunedError:
         # What it takes to continue is most of the space; what it takes to evaluate stays.
-        for name in (utils.Run.last, utils.Run.previous):
+        for name in (run_folder.Run.last, run_folder.Run.previous):
             (folder / name).unlink(missing_ok=True)
         return "pruned", ""
     except utils.StoppedError:
@@ -257,7 +258,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from build_dataset import build_digits, read_dataset
+from build_dataset import open_dataset
 
 
 @dataclasses.dataclass
@@ -298,7 +299,7 @@ class Search:
         self.unfinished: list[optuna.Trial] = []
         for trial in self.trials("RUNNING"):  # No other search is: these were left behind.
             self.take_back(optuna.Trial(study, trial._trial_id))
-            if utils.is_running(self.folder_of(trial)):
+            if run_folder.is_running(self.folder_of(trial)):
                 print(f"{self.folder_of(trial)} is in use: it goes on once that process has ended.")
 
     def trials(self, *states: str) -> list[FrozenTrial]:
@@ -364,7 +365,7 @@ class Search:
         if not self.unfinished:
             return self.study.ask()
         # A worker outlives the search that was killed for as long as it takes to save.
-        if utils.is_running(self.folder_of(self.unfinished[0])):
+        if run_folder.is_running(self.folder_of(self.unfinished[0])):
             return None
         return self.unfinished.pop(0)
 
@@ -426,7 +427,7 @@ class Search:
             trial.set_user_attr("starts", trial.user_attrs["starts"] - 1)
         else:
             pick, objective = (max if self.settings.maximize else min), self.settings.objective
-            rows = utils.read_metrics(self.folder_of(trial))
+            rows = run_folder.read_metrics(self.folder_of(trial))
             value = pick(row[objective] for row in rows)
             if outcome == "pruned":
                 self.study.tell(trial, state=TrialState.PRUNED)
@@ -572,10 +573,7 @@ def main(
     stop: utils.StopRequest,
 ) -> None:
     """Search as search.yaml says."""
-    if arguments.data == Path("data") and not (arguments.data / "dataset.json").exists():
-        print("data/ holds no dataset: preparing the handwritten digits (build_dataset.py).")
-        build_digits(arguments.data)
-    dataset = read_dataset(arguments.data)
+    dataset = open_dataset(arguments.data)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = open_study(arguments.search, settings, base, dataset.fingerprint)
     common = Common(base, dataset, arguments.data, arguments.device)

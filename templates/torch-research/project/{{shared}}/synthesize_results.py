@@ -25,6 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import run_folder
 import utils
 
 LOWER_IS_BETTER = ("loss", "error", "rmse", "mae", "mse", "perplexity")  # ends of metrics' names
@@ -101,11 +102,11 @@ def read_experiment(folder: Path, name: str) -> Experiment:
     packages = sorted({*sessions[-1].get("versions", {})} - {"numpy"})
     parameters |= {"framework": " ".join(packages), "data": sessions[-1].get("fingerprint")}
     status = str(sessions[-1]["outcome"])
-    if utils.is_running(folder):
+    if run_folder.is_running(folder):
         status = "running"
     elif status == "running":
         status = "killed"
-    rows = [{key: float(row[key]) for key in row} for row in utils.read_metrics(folder)]
+    rows = [{key: float(row[key]) for key in row} for row in run_folder.read_metrics(folder)]
     path = folder / "metrics_test.json"
     test = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     test = {f"test_{key}": float(value) for key, value in test.items()}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import run_folder
 import utils
 
 ROOT = Path(__file__).parent.parent
@@ -55,7 +56,7 @@ def test_the_shipped_parameters_are_complete() -> None:
 
 
 def test_training_leaves_its_record(small: Path) -> None:
-    rows = utils.read_metrics(small)
+    rows = run_folder.read_metrics(small)
     assert [row["epoch"] for row in rows] == [1, 2]
     assert {"train_loss", "val_loss", "val_accuracy", "learning_rate"} < set(rows[0])
     (session,) = json.loads((small / "run.json").read_text())["sessions"]
@@ -81,7 +82,9 @@ def test_evaluation(small: Path, data: Path) -> None:
 def test_evaluation_repeats_what_training_measured(small: Path, data: Path) -> None:
     options = ("--experiment", small, "--data", data, "--device", "cpu", "--split", "val")
     run("evaluate.py", *options)
-    best = max(utils.read_metrics(small), key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    best = max(
+        run_folder.read_metrics(small), key=lambda row: (row["val_accuracy"], -row["val_loss"])
+    )
     metrics = json.loads((small / "metrics_val.json").read_text())
     assert metrics["accuracy"] == pytest.approx(best["val_accuracy"])
     assert metrics["loss"] == pytest.approx(best["val_loss"])
@@ -100,6 +103,6 @@ def test_a_stopped_run_continues_to_the_same_bits(small: Path, data: Path) -> No
     assert "continuing at step" in run("train.py", *new)
     assert (folder / "metrics.jsonl").read_bytes() == (small / "metrics.jsonl").read_bytes()
     whole, resumed = (
-        utils.read_checkpoint(path / "last.safetensors")[0] for path in (small, folder)
+        run_folder.read_checkpoint(path / "last.safetensors")[0] for path in (small, folder)
     )
     assert all(whole[name].tobytes() == resumed[name].tobytes() for name in whole | resumed)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+import run_folder
 import search_hyperparams
 import utils
 from build_dataset import read_dataset
@@ -173,7 +174,7 @@ def test_a_search_survives_a_stop_and_a_kill(folder: Path, data: Path) -> None:
     assert [trial.number for trial in trials] == [0, 1, 2, 3]
     assert {trial.state.name for trial in trials} <= {"COMPLETE", "PRUNED"}
     for trial in trials:
-        rows = utils.read_metrics(folder / f"trial_{trial.number:04}")
+        rows = run_folder.read_metrics(folder / f"trial_{trial.number:04}")
         assert [row["epoch"] for row in rows] == [*range(1, len(rows) + 1)]
         if trial.state.name == "COMPLETE":
             assert len(rows) == EPOCHS
@@ -221,7 +222,7 @@ def test_pruned_trials_keep_what_an_evaluation_needs(folder: Path, data: Path) -
     ended = search_hyperparams.train_trial(connection, trial, values, common, device)  # ty: ignore
     assert ended == ("pruned", "")
     assert [path.name for path in trial.glob("*.safetensors")] == ["best.safetensors"]
-    assert len(utils.read_metrics(trial)) == 2
+    assert len(run_folder.read_metrics(trial)) == 2
     assert '"outcome": "pruned"' in (trial / "run.json").read_text()
     outcome, message = search_hyperparams.train_trial(
         connection,  # ty: ignore[invalid-argument-type]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+import run_folder
 import synthesize_results
-import utils
 
 ROOT = Path(__file__).parent.parent
 
@@ -147,4 +147,4 @@ def test_losses_and_errors_are_better_lower(metric: str, lower: bool) -> None:
     experiment = synthesize_results.Experiment("a", rows=rows)
     assert synthesize_results.choose_metric([experiment], None) == metric
     assert synthesize_results.best_epoch(experiment, metric) == {metric: 0.1 if lower else 0.9}
-    assert utils.read_metrics(Path("nowhere")) == []
+    assert run_folder.read_metrics(Path("nowhere")) == []

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import run_folder
 import utils
 from parameters import Parameters
 
@@ -47,8 +48,8 @@ def test_nearest(name: str, expected: str) -> None:
 
 def test_checkpoint_keeps_every_bit(tmp_path: Path) -> None:
     arrays = {"a": np.arange(6.0).reshape(2, 3).T, "step": np.array(3, np.int64)}
-    utils.write_checkpoint(tmp_path / "last.safetensors", arrays, {"step": 3})
-    read, state = utils.read_checkpoint(tmp_path / "last.safetensors")
+    run_folder.write_checkpoint(tmp_path / "last.safetensors", arrays, {"step": 3})
+    read, state = run_folder.read_checkpoint(tmp_path / "last.safetensors")
     assert state == {"step": 3}
     for name, array in arrays.items():
         assert read[name].shape == array.shape
@@ -57,14 +58,14 @@ def test_checkpoint_keeps_every_bit(tmp_path: Path) -> None:
 
 def test_damage_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "last.safetensors"
-    utils.write_checkpoint(path, {"a": np.arange(100.0)}, {"step": 3})
+    run_folder.write_checkpoint(path, {"a": np.arange(100.0)}, {"step": 3})
     content = path.read_bytes()
     for position in range(0, len(content), 37):
         damaged = bytearray(content)
         damaged[position] ^= 1
         path.write_bytes(damaged)
-        with pytest.raises(utils.DamagedError):
-            utils.read_checkpoint(path)
+        with pytest.raises(run_folder.DamagedError):
+            run_folder.read_checkpoint(path)
 
 
 def test_seeds_differ() -> None:

@@ -23,6 +23,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 import utils
 
+DEFAULT_FOLDER = Path("data")
 SPLITS = ("train", "val", "test")
 HELD_OUT = 0.1  # share of the training images split off for val, and for test, where missing
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
@@ -69,6 +70,14 @@ def read_dataset(folder: Path) -> Dataset:
             f"{path}: {field}: {first['msg']}. Prepare the data again: "
             f"python build_dataset.py --data {folder} --overwrite"
         ) from None
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """Read dataset.json; where the default folder has none yet, prepare the digits there."""
+    if folder == DEFAULT_FOLDER and not (folder / "dataset.json").exists():
+        print(f"{folder} holds no dataset yet: preparing the handwritten digits.")
+        return build_digits(folder)
+    return read_dataset(folder)
 
 
 def build_digits(folder: Path, seed: int = 0) -> Dataset:
@@ -323,7 +332,7 @@ def main() -> None:
     """Prepare the dataset that the command line names."""
     parser = utils.ArgumentParser(__doc__)
     parser.add_argument("--source", type=Path, help="folder of images [the digits]")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="where to write [data]")
+    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="where to write [data]")
     parser.add_argument("--image-size", type=int, help="pixels [the images' own size, or 64]")
     parser.add_argument("--seed", type=int, default=0, help="chooses the random split [0]")
     parser.add_argument("--skip-bad", action="store_true", help="leave out unreadable images")
