@@ -128,6 +128,7 @@ class CrashPoints:
 
 def child(request: dict[str, Any]) -> None:
     """Do what the request asks for, as the command would."""
+    import command_line
     import evaluate
     import run_folder
     import train
@@ -139,9 +140,9 @@ def child(request: dict[str, Any]) -> None:
         if request["crash_at"]:
             CrashPoints(request["crash_at"]).install(run_folder, utils)
         if request["script"] == "evaluate":
-            evaluate.main(evaluate.parse_arguments())
+            evaluate.main(*command_line.parse_evaluation(evaluate.__doc__))
             return
-        arguments, parameters = train.parse_arguments()
+        arguments, parameters = command_line.parse_training(train.__doc__)
         stop = utils.StopRequest(arguments.max_minutes)
         if request["stop_at"]:
             stop = stop_at_look(stop, request["stop_at"])

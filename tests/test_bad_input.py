@@ -94,7 +94,7 @@ commands: dict[str, tuple[list[str], list[str]]] = {
         ["--seed", "[1,"],
     ),
     "unknown device": (["train", "--device", "tpu"], ["--device", "tpu"]),
-    "device not here": (["evaluate", "--device", "mps"], ["--device", "mps", "cpu"]),
+    "device not here": (["train", "--device", "mps"], ["--device", "mps", "cpu"]),
     "negative minutes": (["train", "--max-minutes", "-1"], ["--max-minutes", "-1"]),
     "missing data": (["train", "--data", "nowhere"], ["nowhere", "build_dataset.py"]),
     "not trained": (["evaluate"], ["best.safetensors", "not found", "train.py"]),

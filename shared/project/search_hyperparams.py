@@ -36,6 +36,7 @@ from filelock import FileLock, Timeout
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
+import command_line
 import run_folder
 import utils
 from parameters import Parameters
@@ -144,10 +145,10 @@ def is_float(name: str) -> bool:
 
 def parse_arguments() -> tuple[argparse.Namespace, SearchSettings, Parameters]:
     """Read the command line and the files that it names."""
-    parser = utils.ArgumentParser(__doc__)
+    parser = command_line.ArgumentParser(__doc__)
     parser.add_argument("--search", type=Path, default=Path("experiments/search"))
     parser.add_argument("--data", type=Path, default=Path("data"), help="dataset folder [data]")
-    parser.add_argument("--device", choices=utils.DEVICES, default="auto")
+    parser.add_argument("--device", choices=command_line.DEVICES, default="auto")
     parser.add_argument("--workers", type=int, help="[one a processor core; on a GPU one]")
     parser.add_argument("--max-minutes", type=float, help="save and stop after so many minutes")
     arguments = parser.parse_args()

@@ -22,6 +22,7 @@ import pydantic
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 import utils
+from command_line import ArgumentParser
 
 DEFAULT_FOLDER = Path("data")
 SPLITS = ("train", "val", "test")
@@ -66,10 +67,7 @@ def read_dataset(folder: Path) -> Dataset:
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "JSON"
-        raise utils.InputError(
-            f"{path}: {field}: {first['msg']}. Prepare the data again: "
-            f"python build_dataset.py --data {folder} --overwrite"
-        ) from None
+        raise utils.InputError(f"{path}: {field}: {first['msg']}. {_again(folder)}") from None
 
 
 def open_dataset(folder: Path) -> Dataset:
@@ -78,6 +76,44 @@ def open_dataset(folder: Path) -> Dataset:
         print(f"{folder} holds no dataset yet: preparing the handwritten digits.")
         return build_digits(folder)
     return read_dataset(folder)
+
+
+def read_arrays(folder: Path, dataset: Dataset, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Map the images and labels of a split into memory.
+
+    Returns:
+        images (N, height, width, channels) uint8 and labels (N,) int64
+
+    Raises:
+        InputError: the arrays are missing or are not what dataset.json says.
+    """
+    count = dataset.examples[split]
+    images = _read_array(folder / f"{split}_images.npy", (count, *dataset.image_shape), np.uint8)
+    labels = _read_array(folder / f"{split}_labels.npy", (count,), np.int64)
+    if labels.min() < 0 or labels.max() >= len(dataset.classes):
+        raise utils.InputError(
+            f"{folder}/{split}_labels.npy: got class numbers from {labels.min()} to "
+            f"{labels.max()}, expected 0 to {len(dataset.classes) - 1}. {_again(folder)}"
+        )
+    return images, labels
+
+
+def _read_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="c")  # Copy on write: PyTorch wants writable memory.
+    except (OSError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or "not a NumPy array"
+        raise utils.InputError(f"{path}: {reason}. {_again(path.parent)}") from None
+    if array.shape != shape or array.dtype != dtype:
+        raise utils.InputError(
+            f"{path}: got {array.shape} {array.dtype}, expected {shape} {np.dtype(dtype)} as in "
+            f"dataset.json. {_again(path.parent)}"
+        )
+    return array
+
+
+def _again(folder: Path) -> str:
+    return f"Prepare the data again: python build_dataset.py --data {folder} --overwrite"
 
 
 def build_digits(folder: Path, seed: int = 0) -> Dataset:
@@ -330,7 +366,7 @@ def write_dataset(
 
 def main() -> None:
     """Prepare the dataset that the command line names."""
-    parser = utils.ArgumentParser(__doc__)
+    parser = ArgumentParser(__doc__)
     parser.add_argument("--source", type=Path, help="folder of images [the digits]")
     parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="where to write [data]")
     parser.add_argument("--image-size", type=int, help="pixels [the images' own size, or 64]")

@@ -8,30 +8,16 @@ another split: confusion_matrix_val.png) and predictions_test.csv, the most cert
 """
 
 import argparse
-import json
 from pathlib import Path
 
+import command_line
 import run_folder
 import utils
 from parameters import Parameters
 
-
-def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = utils.ArgumentParser(__doc__)
-    parser.add_argument("--experiment", type=Path, default=Path("experiments/baseline"))
-    parser.add_argument("--data", type=Path, default=Path("data"), help="dataset folder [data]")
-    parser.add_argument("--split", choices=["train", "val", "test"], default="test")
-    parser.add_argument("--checkpoint", choices=["best", "last"], default="best")
-    parser.add_argument("--device", choices=utils.DEVICES, default="auto")
-    arguments = parser.parse_args()
-    utils.load_parameters(Parameters, arguments.experiment / "params.yaml")
-    return arguments
-
-
 if __name__ == "__main__":
     with utils.exit_codes():  # --help and bad input are answered before PyTorch is imported.
-        command = parse_arguments()
+        command = command_line.parse_evaluation(__doc__)
 
 import numpy as np
 import torch
@@ -136,58 +122,24 @@ def load_model(model: torch.nn.Module, arrays: dict[str, np.ndarray], path: Path
     model.load_state_dict({name: torch.tensor(array) for name, array in found.items()})
 
 
-def main(arguments: argparse.Namespace) -> None:
+def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     """Evaluate the experiment that the command line names."""
     folder, split = arguments.experiment, arguments.split
     device = choose_device(arguments.device)
-    parameters = utils.load_parameters(Parameters, folder / "params.yaml")
     dataset = read_dataset(arguments.data)
     path = folder / f"{arguments.checkpoint}.safetensors"
-    if not path.exists():
-        raise utils.InputError(f"{path}: not found. Train: python train.py --experiment {folder}")
-    try:
-        arrays, state = run_folder.read_checkpoint(path)
-    except run_folder.DamagedError as error:
-        raise utils.InputError(f"{error}. Try --checkpoint last, or train anew.") from None
-    if state["fingerprint"] != dataset.fingerprint:
-        raise utils.InputError(
-            f"{path} was trained on other data (fingerprint {state['fingerprint']}) than "
-            f"{arguments.data} holds ({dataset.fingerprint}). Name that data with --data."
-        )
+    arrays, progress = run_folder.load_trained(path, dataset.fingerprint)
     limit_threads(parameters, dataset)
     model = make_model(parameters, dataset, device)
     load_model(model, arrays, path)
-    examples = load_split(arguments.data, dataset, split, device)
     dtype = choose_dtype(device, parameters.training.precision)
+    examples = load_split(arguments.data, dataset, split, device)
     metrics, logits = evaluate(model, examples, device, dtype)
-    write_report(folder, split, arguments.data, dataset, examples, metrics, logits)
-    step = state["progress"]["step"]
-    print(f"{folder}, {path.name} of step {step:,}, {len(logits):,} examples of {split}:")
-    for name, value in metrics.items():
-        print(f"  {name:10} {value:.4f}")
-
-
-def write_report(
-    folder: Path,
-    split: str,
-    data: Path,
-    dataset: Dataset,
-    examples: Split,
-    metrics: dict[str, float],
-    logits: torch.Tensor,
-) -> None:
-    """Write the metrics, the confusion matrix and the predictions of a split."""
-    labels = examples.labels.cpu().numpy()
+    print(f"{path} of step {progress.step:,}, {len(logits):,} examples of {split}:")
     probabilities = logits.softmax(dim=1).cpu().numpy()
-    matrix = report.confusion_matrix(labels, probabilities.argmax(axis=1), len(dataset.classes))
-    suffix = "" if split == "test" else f"_{split}"
-    report.plot_confusion_matrix(matrix, dataset.classes, folder / f"confusion_matrix{suffix}.png")
-    ids = np.load(data / f"{split}_ids.npy")
-    predictions = folder / f"predictions_{split}.csv"
-    report.write_predictions(predictions, ids, labels, probabilities, dataset.classes)
-    utils.write_atomically(folder / f"metrics_{split}.json", json.dumps(metrics, indent=2).encode())
+    report.write_report(folder, split, arguments.data, dataset.classes, metrics, probabilities)
 
 
 if __name__ == "__main__":
     with utils.exit_codes():
-        main(command)
+        main(*command)

@@ -17,37 +17,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import command_line
 import run_folder
 import utils
 from parameters import Parameters, TrainingParameters
 
-
-def parse_arguments() -> tuple[argparse.Namespace, Parameters]:
-    """Read the command line and the parameters that it names."""
-    parser = utils.ArgumentParser(__doc__)
-    parser.add_argument("--experiment", type=Path, default=Path("experiments/baseline"))
-    parser.add_argument("--from", type=Path, dest="source", help="start a new experiment from this")
-    parser.add_argument("--overwrite", action="store_true", help="train a finished run anew")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="dataset folder [data]")
-    parser.add_argument("--device", choices=utils.DEVICES, default="auto")
-    parser.add_argument("--max-minutes", type=float, help="save and stop after so many minutes")
-    parser.add_parameters(Parameters)
-    arguments = parser.parse_args()
-    if arguments.max_minutes is not None and not arguments.max_minutes >= 0:
-        parser.error(f"--max-minutes: got {arguments.max_minutes}, expected 0 or more")
-    parameters = utils.resolve_parameters(Parameters, arguments)
-    if run_folder.is_finished(arguments.experiment) and not arguments.overwrite:
-        raise utils.InputError(
-            f"{arguments.experiment} is finished. Evaluate it (evaluate.py), start a new one "
-            f"(--experiment experiments/NEW --from {arguments.experiment}), or train it anew "
-            "(--overwrite)."
-        )
-    return arguments, parameters
-
-
 if __name__ == "__main__":
     with utils.exit_codes():  # --help and bad input are answered before PyTorch is imported.
-        command = parse_arguments()
+        command = command_line.parse_training(__doc__)
         stop = utils.StopRequest(command[0].max_minutes)
 
 import numpy as np
@@ -64,7 +41,7 @@ from evaluate import (
     load_model,
     make_model,
 )
-from model import net
+from model import net, report
 from model.data_loader import load_split, training_batches
 
 CHECK_STEPS = 50  # Steps between looks at the loss: on a GPU each look waits for the device.
@@ -226,13 +203,10 @@ class Trainer:
         """Keep the metrics of an epoch and its weights, and see whether training ends."""
         progress, training = self.progress, self.parameters.training
         progress.loss_sum = 0.0
-        progress.stale_epochs += 1
-        if progress.best is None or score(row) > score(progress.best):
-            progress.best, progress.stale_epochs = row, 0
-        patient = not training.patience or progress.stale_epochs < training.patience
-        progress.finished = progress.step == self.total_steps or not patient
+        best = progress.best is None or report.score(row) > report.score(progress.best)
+        progress.end_epoch(row, best, training.patience, last=progress.step == self.total_steps)
         self.run.append_metrics(row, progress)
-        if progress.best is row:
+        if best:
             self.run.save_best(to_arrays(self.model), progress)
         self.save()
 
@@ -263,11 +237,6 @@ class Trainer:
                 "before. Start a new experiment with --from and a lower training.learning_rate "
                 "or training.clip_norm."
             )
-
-
-def score(row: dict[str, float]) -> tuple[float, float]:
-    """What the best epoch has most of: accuracy on val, then the lower loss among equals."""
-    return row["val_accuracy"], -row["val_loss"]
 
 
 def to_arrays(
@@ -330,7 +299,7 @@ def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.Stop
     ) as run:
         train(run, dataset, arguments.data, device, stop)
         run_folder.plot_learning_curves(run.folder)
-    best = max(run_folder.read_metrics(run.folder), key=score)
+    best = max(run_folder.read_metrics(run.folder), key=report.score)
     print(
         f"{run.folder}: best epoch {best['epoch']}, val accuracy {best['val_accuracy']:.4f}, "
         f"in best.safetensors; curves in learning_curves.png. Next: python evaluate.py"

@@ -104,6 +104,11 @@ class Progress:
     metrics_bytes: int = 0  # length of metrics.jsonl
     finished: bool = False
 
+    def end_epoch(self, row: dict[str, float], best: bool, patience: int, last: bool) -> None:
+        """Take note of an epoch: whether it is the best so far, and whether training ends."""
+        self.best, self.stale_epochs = (row, 0) if best else (self.best, self.stale_epochs + 1)
+        self.finished = last or 0 < patience <= self.stale_epochs
+
 
 class Run:
     """One experiment folder: params.yaml in; checkpoints, metrics and log out.
@@ -322,6 +327,24 @@ class Run:
             "parameters": flatten(self.parameters),
             "fingerprint": self.fingerprint,
         }
+
+
+def load_trained(path: Path, fingerprint: str) -> "tuple[dict[str, np.ndarray], Progress]":
+    """Read a checkpoint to evaluate it.
+
+    Raises:
+        InputError: it is damaged, or was trained on data of another fingerprint.
+    """
+    try:
+        arrays, state = read_checkpoint(path)
+    except DamagedError as error:
+        raise InputError(f"{error}. Try --checkpoint last, or train anew.") from None
+    if state["fingerprint"] != fingerprint:
+        raise InputError(
+            f"{path} was trained on other data (fingerprint {state['fingerprint']}, here "
+            f"{fingerprint}). Name the folder of that data with --data."
+        )
+    return arrays, Progress(**state["progress"])
 
 
 def is_finished(folder: Path) -> bool:

@@ -25,6 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import command_line
 import run_folder
 import utils
 
@@ -59,7 +60,7 @@ class Row:
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = utils.ArgumentParser(__doc__)
+    parser = command_line.ArgumentParser(__doc__)
     folder = Path("experiments")
     parser.add_argument("experiments", type=Path, nargs="?", default=folder, help="[experiments]")
     parser.add_argument("--metric", help="to sort by [val_accuracy, or the first there is]")

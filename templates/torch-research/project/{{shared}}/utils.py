@@ -4,7 +4,6 @@ A closed list, and no framework in it. What a run writes is in run_folder.py; wh
 a gradient belongs in model/ or in a script.
 """
 
-import argparse
 import contextlib
 import difflib
 import errno
@@ -25,8 +24,6 @@ from typing import Any
 import pydantic
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-DEVICES = ("auto", "cuda", "mps", "cpu")
 
 process_start = time.monotonic()
 
@@ -276,71 +273,6 @@ def format_parameters(parameters: Section, indent: str = "") -> str:
             text = re.sub(r"^(-?\d+)e", r"\1.0e", text)
             lines += [f"{indent}{name}: {text}  # {field.description}\n"]
     return "".join(lines)
-
-
-class ArgumentParser(argparse.ArgumentParser):
-    """argparse with the nearest name for an unknown option and errors in our form."""
-
-    def __init__(self, description: str | None) -> None:
-        super().__init__(
-            description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-
-    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
-        arguments, unknown = self.parse_known_args(args, namespace)
-        options = [option for action in self._actions for option in action.option_strings]
-        if unknown:
-            name = unknown[0].partition("=")[0]
-            self.error(f"{name}: unknown option{nearest(name, options)}")
-        return arguments
-
-    def error(self, message: str) -> Any:
-        print(f"error: {message}. See --help.", file=sys.stderr)
-        raise SystemExit(InputError.exit_code)
-
-    def add_parameters(self, schema: type[Section]) -> None:
-        """Offer every parameter as an option, such as --model.width."""
-        group = self.add_argument_group("parameters, to change in a new experiment (--from)")
-        for name, field in parameter_fields(schema):
-            group.add_argument(
-                f"--{name}",
-                dest=name,
-                default=argparse.SUPPRESS,
-                metavar=getattr(field.annotation, "__name__", "VALUE").upper(),
-                help=f"{field.description} [{field.default}]".replace("%", "%%"),
-            )
-
-
-def resolve_parameters(schema: type[Section], arguments: argparse.Namespace) -> Any:
-    """Return the parameters that a command names: those of --experiment, or new ones by --from.
-
-    Raises:
-        InputError: values are wrong, or options would change an experiment that exists.
-    """
-    names = [name for name, _ in parameter_fields(schema)]
-    overrides = {name: value for name, value in vars(arguments).items() if name in names}
-    path = arguments.experiment / "params.yaml"
-    if arguments.source is None:
-        if overrides:
-            raise InputError(
-                f"--{next(iter(overrides))}: {path} is the record of {arguments.experiment} and "
-                "stays as it is. Name a new experiment: "
-                f"--experiment experiments/NEW --from {arguments.experiment} with your options."
-            )
-        return load_parameters(schema, path)
-    if arguments.experiment.exists() and not arguments.experiment.is_dir():
-        raise InputError(f"{arguments.experiment}: is a file, expected a folder or nothing.")
-    parameters = load_parameters(schema, arguments.source / "params.yaml", overrides)
-    if path.exists() and not arguments.overwrite:
-        changed = differences(flatten(load_parameters(schema, path)), flatten(parameters))
-        if changed:
-            raise InputError(
-                f"{path} exists with other parameters: {changed}. Choose another --experiment, "
-                "or add --overwrite to replace the experiment."
-            )
-    return parameters
 
 
 # ---------------------------------------------------------------------------------------------

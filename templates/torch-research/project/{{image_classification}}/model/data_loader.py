@@ -14,9 +14,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-import utils
-from build_dataset import Dataset
+from build_dataset import Dataset, read_arrays
 from model.parameters import DataParameters
+from model.sampling import BatchSampler, draw_augmentation
 
 EVALUATION_BATCH_SIZE = 256
 
@@ -34,60 +34,11 @@ def load_split(folder: Path, dataset: Dataset, split: str, device: torch.device)
     Raises:
         InputError: the arrays are missing or are not what dataset.json says.
     """
-    count = dataset.examples[split]
-    images = _load(folder / f"{split}_images.npy", (count, *dataset.image_shape), np.uint8)
-    labels = _load(folder / f"{split}_labels.npy", (count,), np.int64)
-    if labels.min() < 0 or labels.max() >= len(dataset.classes):
-        raise utils.InputError(
-            f"{folder}/{split}_labels.npy: got class numbers from {labels.min()} to "
-            f"{labels.max()}, expected 0 to {len(dataset.classes) - 1}. "
-            f"Prepare the data again: python build_dataset.py --data {folder} --overwrite"
-        )
+    images, labels = read_arrays(folder, dataset, split)
     tensors = Split(torch.from_numpy(images), torch.from_numpy(labels))
     if device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] / 4:
         tensors = Split(*(tensor.to(device) for tensor in tensors))
     return tensors
-
-
-def _load(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="c")  # Copy on write: PyTorch wants writable memory.
-    except (OSError, ValueError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or "not a NumPy array"
-        raise utils.InputError(
-            f"{path}: {reason}. Prepare the data again: "
-            f"python build_dataset.py --data {path.parent} --overwrite"
-        ) from None
-    if array.shape != shape or array.dtype != dtype:
-        raise utils.InputError(
-            f"{path}: got {array.shape} {array.dtype}, expected {shape} {np.dtype(dtype)} as in "
-            "dataset.json. Prepare the data again: "
-            f"python build_dataset.py --data {path.parent} --overwrite"
-        )
-    return array
-
-
-class BatchSampler:
-    """Yields (epoch, indices) for every step from `first_step` on; each epoch has its order."""
-
-    def __init__(
-        self, examples: int, batch_size: int, seed: int, first_step: int, last_step: int
-    ) -> None:
-        self.examples, self.batch_size, self.seed = examples, batch_size, seed
-        self.steps = range(first_step, last_step)
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
-        steps_per_epoch = -(-self.examples // self.batch_size)
-        order_epoch, order = -1, np.empty(0, np.int64)
-        for step in self.steps:
-            epoch, batch = divmod(step, steps_per_epoch)
-            if epoch != order_epoch:
-                generator = np.random.default_rng((self.seed, epoch, 0))
-                order_epoch, order = epoch, generator.permutation(self.examples)
-            yield epoch, order[batch * self.batch_size :][: self.batch_size]
 
 
 class TrainingBatches(TorchDataset):
@@ -110,10 +61,7 @@ class TrainingBatches(TorchDataset):
 
     def _draw(self, epoch: int) -> None:
         """Draw the shift and the flip of every example of an epoch."""
-        generator = np.random.default_rng((self.seed, epoch, 1))
-        count, reach = len(self.split.labels), self.parameters.shift
-        shifts = generator.integers(-reach, reach, size=(count, 2), endpoint=True)
-        flips = (generator.random(count) < 0.5) & self.parameters.flip
+        shifts, flips = draw_augmentation(len(self.split.labels), self.parameters, self.seed, epoch)
         device = self.split.images.device
         self.shifts, self.flips = (torch.from_numpy(x).to(device) for x in (shifts, flips))
         self.epoch = epoch

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from model.data_loader import BatchSampler, Split, shift_and_flip, training_batches
+from model.data_loader import Split, shift_and_flip, training_batches
 from model.parameters import DataParameters
+from model.sampling import BatchSampler
 
 
 @pytest.fixture

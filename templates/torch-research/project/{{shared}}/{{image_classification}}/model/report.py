@@ -1,10 +1,18 @@
-"""What to look at after an evaluation: the confusion matrix and the prediction for every image."""
+"""What to look at: the score of an epoch, the confusion matrix, the prediction for every image."""
 
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
+import utils
+
+
+def score(row: dict[str, float]) -> tuple[float, float]:
+    """What the best epoch has most of: accuracy on val, then the lower loss among equals."""
+    return row["val_accuracy"], -row["val_loss"]
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -68,3 +76,32 @@ def write_predictions(
         for i in order:
             row = [ids[i], classes[labels[i]], classes[predicted[i]], f"{certainty[i]:.4f}"]
             writer.writerow(row)
+
+
+def write_report(
+    folder: Path,
+    split: str,
+    data: Path,
+    classes: Sequence[str],
+    metrics: dict[str, float],
+    probabilities: np.ndarray,
+) -> None:
+    """Write the metrics, the confusion matrix and the predictions of a split, and print the first.
+
+    Args:
+        folder: the experiment's.
+        split: train, val or test.
+        data: the dataset's folder.
+        classes: their names.
+        metrics: by name.
+        probabilities: (N, classes)
+    """
+    labels, ids = (np.load(data / f"{split}_{name}.npy") for name in ("labels", "ids"))
+    matrix = confusion_matrix(labels, probabilities.argmax(axis=1), len(classes))
+    suffix = "" if split == "test" else f"_{split}"
+    plot_confusion_matrix(matrix, classes, folder / f"confusion_matrix{suffix}.png")
+    write_predictions(folder / f"predictions_{split}.csv", ids, labels, probabilities, classes)
+    content = json.dumps(metrics, indent=2)
+    utils.write_atomically(folder / f"metrics_{split}.json", content.encode())
+    for name, value in metrics.items():
+        print(f"  {name:10} {value:.4f}")
