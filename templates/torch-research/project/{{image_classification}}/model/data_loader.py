@@ -54,9 +54,10 @@ class TrainingBatches(TorchDataset):
             self._draw(epoch)
         rows = torch.from_numpy(indices).to(self.split.images.device, non_blocking=True)
         images = self.split.images.index_select(0, rows)
-        if self.parameters.shift or self.parameters.flip:
-            shifts, flips = self.shifts.index_select(0, rows), self.flips.index_select(0, rows)
-            images = shift_and_flip(images, shifts, flips, self.parameters.shift)
+        if self.parameters.flip:
+            images = flip(images, self.flips.index_select(0, rows))
+        if self.parameters.shift:
+            images = shift(images, self.shifts.index_select(0, rows), self.parameters.shift)
         return images, self.split.labels.index_select(0, rows)
 
     def _draw(self, epoch: int) -> None:
@@ -67,15 +68,25 @@ class TrainingBatches(TorchDataset):
         self.epoch = epoch
 
 
-def shift_and_flip(
-    images: torch.Tensor, shifts: torch.Tensor, flips: torch.Tensor, reach: int
-) -> torch.Tensor:
-    """Move each image by its own shift, black coming in at the edge, and mirror some.
+def flip(images: torch.Tensor, flips: torch.Tensor) -> torch.Tensor:
+    """Mirror some images left to right.
+
+    Args:
+        images: (B, H, W, C)
+        flips: (B,) bool
+
+    Returns:
+        (B, H, W, C)
+    """
+    return torch.where(flips[:, None, None, None], images.flip(2), images)
+
+
+def shift(images: torch.Tensor, shifts: torch.Tensor, reach: int) -> torch.Tensor:
+    """Move each image by its own shift, black coming in at the edge.
 
     Args:
         images: (B, H, W, C)
         shifts: (B, 2) int64, rows down and columns to the right, in pixels.
-        flips: (B,) bool, mirror left to right before the shift.
         reach: the largest shift in pixels.
 
     Returns:
@@ -83,11 +94,11 @@ def shift_and_flip(
     """
     _, height, width, _ = images.shape
     padded = functional.pad(images, (0, 0, reach, reach, reach, reach))
-    rows = torch.arange(height, device=images.device) - shifts[:, :1]  # (B, H)
-    columns = torch.arange(width, device=images.device) - shifts[:, 1:]  # (B, W)
-    columns = torch.where(flips[:, None], width - 1 - columns, columns)
-    batch = torch.arange(len(images), device=images.device)[:, None, None]
-    return padded[batch, rows[:, :, None] + reach, columns[:, None, :] + reach]
+    # Every window of an image's size, by its upper left corner: a view, nothing is copied.
+    windows = padded.unfold(1, height, 1).unfold(2, width, 1)  # (B, 2r + 1, 2r + 1, C, H, W)
+    windows = windows.permute(0, 1, 2, 4, 5, 3)  # (B, 2r + 1, 2r + 1, H, W, C)
+    top, left = (reach - shifts).unbind(1)
+    return windows[torch.arange(len(images), device=images.device), top, left]
 
 
 def training_batches(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.data_loader import Split, shift_and_flip, training_batches
+from model.data_loader import Split, flip, shift, training_batches
 from model.parameters import DataParameters
 from model.sampling import BatchSampler
 
@@ -66,7 +66,7 @@ def test_shift_and_flip() -> None:
     images = image.repeat(4, 1, 1, 1)
     shifts = torch.tensor([[0, 0], [0, 0], [1, 0], [0, -1]])
     flips = torch.tensor([False, True, False, True])
-    moved = shift_and_flip(images, shifts, flips, reach=1)[..., 0]
+    moved = shift(flip(images, flips), shifts, reach=1)[..., 0]
     assert moved[0].tolist() == [[1, 2, 3], [4, 5, 6]]
     assert moved[1].tolist() == [[3, 2, 1], [6, 5, 4]]
     assert moved[2].tolist() == [[0, 0, 0], [1, 2, 3]]
