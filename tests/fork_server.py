@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,8 +121,8 @@ class CrashPoints:
         return HalfWritten()
 
     def install(self, *modules: Any) -> None:
-        os.replace = self.before(os.replace)
-        os.fsync = self.before(os.fsync)
+        for name in ("replace", "fsync"):
+            setattr(os, name, self.before(getattr(os, name)))
         for module in modules:
             module.open = self.open
 
@@ -189,7 +190,7 @@ def main() -> None:
                 except SystemExit as error:
                     code = error.code if isinstance(error.code, int) else 1
                 except BaseException:
-                    sys.excepthook(*sys.exc_info())
+                    traceback.print_exc()
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)

@@ -18,7 +18,7 @@ training: {epochs: 2}
 """
 
 
-def run(project: Path, *command: object, **options: object) -> subprocess.CompletedProcess[str]:
+def run(project: Path, *command: object) -> subprocess.CompletedProcess[str]:
     """Run `python ...` in a project as a person would type it."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
@@ -28,7 +28,6 @@ def run(project: Path, *command: object, **options: object) -> subprocess.Comple
         encoding="utf-8",
         env=environment,
         check=False,
-        **options,  # ty: ignore
     )
 
 
