@@ -34,7 +34,7 @@ def test_the_first_evening(project: Path) -> None:
     assert evaluated.returncode == 0, evaluated.stderr
     metrics = json.loads((baseline / "metrics_test.json").read_text())
     assert metrics["accuracy"] >= 0.98
-    for picture in ("learning_curves.png", "confusion_matrix.png"):
+    for picture in ("learning_curves.png", "confusion_matrix_test.png"):
         assert Image.open(baseline / picture).size[0] > 400
 
     search = project / "experiments" / "search" / "search.yaml"
@@ -86,6 +86,14 @@ def test_own_images(project: Path, tmp_path: Path) -> None:
 def test_the_projects_own_tests(project: Path) -> None:
     result = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert result.returncode == 0, result.stdout
+
+
+def test_the_shipped_parameters_are_all_of_the_schema(project: Path) -> None:
+    """params.yaml is what the schema's defaults are written as, to the letter."""
+    code = "import utils, parameters; print(utils.format_parameters(parameters.Parameters()))"
+    written = run(project, "-c", code).stdout
+    shipped = (project / "experiments" / "baseline" / "params.yaml").read_text()
+    assert shipped.strip() == written.strip()
 
 
 def test_the_readme_names_every_file(project: Path) -> None:

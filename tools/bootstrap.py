@@ -170,7 +170,7 @@ def demo(python: Path, folder: Path) -> int:
         if isinstance(value, (int, float)):
             print(f"  {name}: {value:.4g}")
     print("\nLook at:\n")
-    for picture in ("learning_curves.png", "confusion_matrix.png"):
+    for picture in ("learning_curves.png", "confusion_matrix_test.png"):
         if not (experiment / picture).is_file():
             raise Refused(f"{experiment / picture} is missing; expected evaluate.py to draw it.")
         print(f"  {experiment / picture}")

@@ -3,8 +3,9 @@
     python evaluate.py                                        # baseline, best checkpoint, test
     python evaluate.py --experiment experiments/wide --split val
 
-Writes into the experiment's folder, for the split: metrics_test.json, confusion_matrix.png (of
-another split: confusion_matrix_val.png) and predictions_test.csv, the most certain mistakes first.
+Writes into the experiment's folder metrics_test.json, confusion_matrix_test.png and
+predictions_test.csv, the most certain mistakes first; for another split, or the last checkpoint,
+with its name instead: metrics_val.json, metrics_test_last.json.
 """
 
 import argparse
@@ -22,7 +23,7 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 
-from build_dataset import Dataset, read_dataset
+from build_dataset import Dataset, read_dataset, read_ids
 from model import net, report
 from model.data_loader import Split, evaluation_batches, load_split
 
@@ -90,7 +91,7 @@ def evaluate(
     outputs = []
     for images, _ in evaluation_batches(split):
         with autocast(device, dtype):
-            outputs.append(model(images.to(device, non_blocking=True)).float())
+            outputs.append(model(images.to(device)).float())
     logits = torch.cat(outputs)
     labels = split.labels.to(device)
     values = {"loss": net.loss(logits, labels)}
@@ -134,10 +135,13 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     load_model(model, arrays, path)
     dtype = choose_dtype(device, parameters.training.precision)
     examples = load_split(arguments.data, dataset, split, device)
+    ids = read_ids(arguments.data, dataset, split)
     metrics, logits = evaluate(model, examples, device, dtype)
     print(f"{path} of step {progress.step:,}, {len(logits):,} examples of {split}:")
     probabilities = logits.softmax(dim=1).cpu().numpy()
-    report.write_report(folder, split, arguments.data, dataset.classes, metrics, probabilities)
+    labels = examples.labels.cpu().numpy()
+    name = split if arguments.checkpoint == "best" else f"{split}_{arguments.checkpoint}"
+    report.write_report(folder, name, dataset.classes, metrics, ids, labels, probabilities)
 
 
 if __name__ == "__main__":

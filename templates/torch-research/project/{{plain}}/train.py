@@ -127,6 +127,7 @@ class Trainer:
             self.parameters.seed,
             first_step=progress.step,
             last_step=self.total_steps,
+            device=self.device,
         )
         while not progress.finished:
             started, first_step = time.monotonic(), progress.step
@@ -137,6 +138,7 @@ class Trainer:
             row = {"epoch": epoch, "step": progress.step, "train_loss": train_loss}
             row |= {f"val_{name}": value for name, value in metrics.items()}
             row |= {"learning_rate": rate}
+            self.check_finite(row["val_loss"], rate)
             self.end_epoch(row)
             examples = (progress.step - first_step) * self.parameters.data.batch_size
             speed = min(examples, len(self.train_split.labels)) / seconds
@@ -188,12 +190,14 @@ class Trainer:
             group["lr"] = rate
         seed = utils.fold_seed(self.parameters.seed, step)  # For dropout.
         if self.device.type == "cpu":
-            # 1 us; torch.manual_seed also keeps the seed for every kind of GPU there may be: 110 us.
+            # torch.manual_seed also tells every kind of GPU there may be: 110 us instead of 1.
             torch.default_generator.manual_seed(seed)
         else:
             torch.manual_seed(seed)
-        images = images.to(self.device, non_blocking=True)
-        labels = labels.to(self.device, non_blocking=True)
+        # From pinned memory only: elsewhere (MPS) the source may be gone before it is copied.
+        pinned = self.device.type == "cuda"
+        images = images.to(self.device, non_blocking=pinned)
+        labels = labels.to(self.device, non_blocking=pinned)
         with autocast(self.device, self.dtype):
             logits = self.model(images)
         loss = net.loss(logits, labels, self.parameters.model.label_smoothing)
@@ -224,21 +228,22 @@ class Trainer:
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Take up the network and the optimizer of a checkpoint."""
         load_model(self.model, arrays, self.run.folder / self.run.last)
-        for name, parameter in self.model.named_parameters():
-            for key in ("exp_avg", "exp_avg_sq"):
-                # Like the parameter: the fused kernel wants one memory layout for all three.
-                moment = torch.empty_like(parameter)
-                moment.copy_(torch.tensor(arrays[f"optimizer.{name}.{key}"]))
-                self.optimizer.state[parameter][key] = moment
-            step = torch.tensor(arrays[f"optimizer.{name}.step"], device=self.device)
-            self.optimizer.state[parameter]["step"] = step
+        parameters = dict(self.model.named_parameters())
+        for name, array in arrays.items():
+            if name.startswith("optimizer."):
+                name, _, key = name.removeprefix("optimizer.").rpartition(".")
+                value = torch.tensor(array, device=self.device)
+                if value.dim():
+                    # Like the parameter: the fused kernel wants one memory layout for all three.
+                    value = torch.empty_like(parameters[name]).copy_(value)
+                self.optimizer.state[parameters[name]][key] = value
 
     def check_finite(self, loss_sum: float, rate: float) -> None:
         """Raise DivergedError where the loss is not a number any more."""
         if not math.isfinite(loss_sum):
             raise utils.DivergedError(
                 f"{self.run.folder}: the loss became {loss_sum} in the {CHECK_STEPS} steps before "
-                f"step {self.progress.step:,}, at learning rate {rate:.2g}; {self.run.last} is of "
+                f"step {self.progress.step:,}, at learning rate {rate:.2g}; the checkpoints are of "
                 "before. Start a new experiment with --from and a lower training.learning_rate "
                 "or training.clip_norm."
             )
@@ -272,16 +277,20 @@ def train(
         run_folder.logger.info(
             f"{run.folder}: {'continuing at' if progress.step else 'starting,'} step "
             f"{progress.step:,} of {trainer.total_steps:,}; "
-            f"{dataset.examples['train']:,} training images; {describe(device)}, {trainer.dtype}"
+            f"{trainer.steps_per_epoch:,} steps an epoch; "
+            f"{sum(p.numel() for p in trainer.model.parameters()):,} weights; "
+            f"{describe(device)}, {trainer.dtype}"
         )
         trainer.train_and_evaluate(stop, on_epoch)
+        run.finish(progress, data)
     except (MemoryError, RuntimeError) as error:
         words = ("out of memory", "can't allocate memory")  # torch.OutOfMemoryError, and the CPU's.
         if isinstance(error, MemoryError) or any(word in str(error) for word in words):
             size = run.parameters.data.batch_size
             raise utils.ResourceError(
                 f"{run.folder}: out of memory with data.batch_size {size}. Start a new experiment: "
-                f"--from {run.folder} --data.batch_size {max(size // 2, 1)}"
+                f"--experiment experiments/NEW --from {run.folder} "
+                f"--data.batch_size {max(size // 2, 1)}"
             ) from None
         raise
 
@@ -303,12 +312,6 @@ def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.Stop
         arguments.experiment, parameters, dataset.fingerprint, arguments.overwrite
     ) as run:
         train(run, dataset, arguments.data, device, stop)
-        run_folder.plot_learning_curves(run.folder)
-    best = max(run_folder.read_metrics(run.folder), key=report.score)
-    print(
-        f"{run.folder}: best epoch {best['epoch']}, val accuracy {best['val_accuracy']:.4f}, "
-        f"in best.safetensors; curves in learning_curves.png. Next: python evaluate.py"
-    )
 
 
 if __name__ == "__main__":

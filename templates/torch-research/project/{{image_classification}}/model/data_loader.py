@@ -102,11 +102,17 @@ def shift(images: torch.Tensor, shifts: torch.Tensor, reach: int) -> torch.Tenso
 
 
 def training_batches(
-    split: Split, parameters: DataParameters, seed: int, first_step: int, last_step: int
+    split: Split,
+    parameters: DataParameters,
+    seed: int,
+    first_step: int,
+    last_step: int,
+    device: torch.device,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Return the batches of the steps from `first_step` to `last_step`, over all epochs.
 
-    Each is images (B, height, width, channels) uint8 and labels (B,) int64.
+    Each is images (B, height, width, channels) uint8 and labels (B,) int64, meant for `device` and
+    there already where the split is.
     """
     on_host = split.images.device.type == "cpu"
     sampler = BatchSampler(len(split.labels), parameters.batch_size, seed, first_step, last_step)
@@ -115,7 +121,7 @@ def training_batches(
         batch_size=None,  # The sampler asks for whole batches.
         sampler=sampler,
         num_workers=parameters.workers if on_host else 0,
-        pin_memory=on_host and torch.cuda.is_available(),
+        pin_memory=on_host and device.type == "cuda",
         generator=torch.Generator(),  # Otherwise it draws from the generator that dropout uses.
     )
     return iter(loader)

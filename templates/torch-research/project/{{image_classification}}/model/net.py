@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+import utils
 from build_dataset import Dataset
 from model.parameters import ModelParameters
 
@@ -12,6 +13,9 @@ class Net(nn.Module):
     """Stages of two convolutions, an average over the image, and one linear layer.
 
     Takes images as they are stored, uint8, and normalises them itself, on the device.
+
+    Raises:
+        InputError: there are more stages than the images can be halved.
     """
 
     mean: torch.Tensor
@@ -19,6 +23,12 @@ class Net(nn.Module):
 
     def __init__(self, parameters: ModelParameters, dataset: Dataset) -> None:
         super().__init__()
+        side = max(dataset.image_shape[:2])
+        if 2 ** (parameters.stages - 1) > side:
+            raise utils.InputError(
+                f"model.stages: got {parameters.stages}, expected at most {side.bit_length()} for "
+                f"images of {side} pixels: each stage halves them. Change it in a new experiment."
+            )
         self.register_buffer("mean", torch.tensor(dataset.mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(dataset.std).view(-1, 1, 1))
         channels = dataset.image_shape[2]

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+import utils
 from build_dataset import Dataset
 from model import net
 from model.parameters import ModelParameters
@@ -34,9 +35,15 @@ def make_batch(image_shape: tuple[int, int, int]) -> tuple[torch.Tensor, torch.T
 
 @pytest.mark.parametrize("image_shape", [(8, 8, 1), (28, 28, 1), (33, 20, 3), (1, 1, 3)])
 def test_shapes(image_shape: tuple[int, int, int]) -> None:
-    model = net.Net(ModelParameters(), make_dataset(image_shape)).eval()
+    model = net.Net(ModelParameters(stages=1), make_dataset(image_shape)).eval()
     images, _ = make_batch(image_shape)
     assert model(images).shape == (8, 3)
+
+
+def test_too_many_stages() -> None:
+    net.Net(ModelParameters(stages=4, width=1), make_dataset())
+    with pytest.raises(utils.InputError, match="at most 4"):
+        net.Net(ModelParameters(stages=5), make_dataset())
 
 
 def test_loss_at_the_start() -> None:
