@@ -147,7 +147,7 @@ class Run:
         try:
             self._lock.acquire()
         except Timeout:
-            holder = self.sessions()[-1:] or [{}]
+            holder = read_sessions(self.folder)[-1:] or [{}]
             who = f"process {holder[0].get('process')} on {holder[0].get('host')}"
             raise InputError(f"{self.folder} is in use by {who}. Wait, or stop it.") from None
         return self
@@ -212,10 +212,6 @@ class Run:
                 "or train anew with --overwrite."
             )
 
-    def sessions(self) -> list[dict[str, Any]]:
-        """Return the records of the processes that worked on this run, oldest first."""
-        return read_json(self.folder / "run.json", {"sessions": []})["sessions"]
-
     # -- what this process adds
 
     def _clear(self) -> None:
@@ -264,7 +260,7 @@ class Run:
             **facts,
         }
         self._began = time.monotonic()
-        self._earlier = self.sessions()
+        self._earlier = read_sessions(self.folder)
         self.record()
 
     def _cut_metrics(self, length: int) -> None:
@@ -347,9 +343,17 @@ def load_trained(path: Path, fingerprint: str) -> "tuple[dict[str, np.ndarray], 
     return arrays, Progress(**state["progress"])
 
 
+def read_sessions(folder: Path) -> list[dict[str, Any]]:
+    """Return the records of the processes that worked on a run, oldest first, the whole ones."""
+    record = read_json(folder / "run.json", None)
+    sessions = record.get("sessions") if isinstance(record, dict) else None
+    whole = sessions if isinstance(sessions, list) else []
+    return [session for session in whole if isinstance(session, dict) and "outcome" in session]
+
+
 def is_finished(folder: Path) -> bool:
     """Say whether the run in a folder came to its end, with all that it leaves written."""
-    sessions = read_json(folder / "run.json", {"sessions": []})["sessions"]
+    sessions = read_sessions(folder)
     return bool(sessions) and sessions[-1]["outcome"] == "finished"
 
 
