@@ -16,6 +16,7 @@ reproducible, with several it is as far as they finish in the same order.
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import json
 import math
@@ -190,30 +191,22 @@ class WorkerStop(utils.StopRequest):
         return super().__bool__()
 
 
+@dataclasses.dataclass
 class Search:
     """A study and the folder of its trials, as one process sees them.
-
-    Args:
-        arguments: the command line.
-        settings: what search.yaml says.
-        base: the parameters that all trials start from.
-        dataset: what dataset.json says.
 
     Raises:
         InputError: the study is damaged, missing, or began with other settings or data.
     """
 
-    def __init__(
-        self,
-        arguments: argparse.Namespace,
-        settings: SearchSettings,
-        base: Parameters,
-        dataset: Dataset,
-    ) -> None:
-        self.arguments, self.settings, self.base, self.dataset = arguments, settings, base, dataset
-        self.folder: Path = arguments.search
-        # Optuna's own lock would outlive a kill.
-        self.lock = FileLock(self.folder / ".lock")
+    arguments: argparse.Namespace
+    settings: SearchSettings
+    base: Parameters
+    dataset: Dataset
+
+    def __post_init__(self) -> None:
+        self.folder: Path = self.arguments.search
+        self.lock = FileLock(self.folder / ".lock")  # Optuna's own lock would outlive a kill.
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self.lock:
             self.study = self.open_study()
@@ -262,12 +255,7 @@ class Search:
         return self.folder / f"trial_{trial.number:04}"
 
     def work(self, stop: utils.StopRequest) -> None:
-        """Train trials, one after another, until none is missing.
-
-        Raises:
-            DivergedError, ResourceError: too many trials in a row failed.
-            InputError: there is no such objective, or the data are damaged.
-        """
+        """Train trials until none is missing; raise what is more than one trial's failure."""
         while self.missing() and not stop:
             try:
                 if not self.train_next(stop):
@@ -285,14 +273,12 @@ class Search:
                 if not trial:
                     return False
                 parameters = change(self.base, self.suggest(trial))
-                trial.set_user_attr("starts", trial.user_attrs.get("starts", 0) + 1)
+                starts = trial.user_attrs.get("starts", 0) + 1
+                trial.set_user_attr("starts", starts)
                 run = run_folder.Run(self.folder_of(trial), parameters, self.dataset.fingerprint)
                 stack.enter_context(run)
             try:
                 self.train(trial, run, stop)
-            except utils.StoppedError:
-                trial.set_user_attr("starts", trial.user_attrs["starts"] - 1)
-                raise
             # Optuna is told while the folder is locked: a trial that runs in an unlocked folder
             # counts as left behind.
             except PrunedError:
@@ -304,13 +290,16 @@ class Search:
             except (utils.DivergedError, utils.ResourceError) as error:
                 self.end(trial, "FAIL", str(error))
                 raise
+            except BaseException:  # Stopped, bad input or a bug, but not killed.
+                trial.set_user_attr("starts", starts - 1)
+                raise
             self.end(trial, "COMPLETE")
         return True
 
     def claim(self) -> optuna.Trial | None:
         """Return an unfinished trial or a new one; None where all are in work."""
         running = self.trials("RUNNING")
-        for frozen in running:
+        for frozen in list(running):
             if not run_folder.is_running(self.folder_of(frozen)):
                 trial = optuna.Trial(self.study, frozen._trial_id)
                 if frozen.user_attrs.get("starts", 0) < STARTS:
@@ -346,10 +335,9 @@ class Search:
             if objective not in row:
                 columns = [name for name in row if name.startswith("val_")]
                 raise utils.InputError(
-                    f"{self.folder / 'search.yaml'}: got {objective!r}, expected a column of "
-                    f"metrics.jsonl{utils.nearest(objective, columns)}: {', '.join(columns)}. "
-                    f"Correct it, delete study.journal and trial_* in {self.folder}, and search "
-                    "again."
+                    f"{self.folder / 'search.yaml'}: got {objective!r}, expected one of "
+                    f"{', '.join(columns)}{utils.nearest(objective, columns)}. Correct it, and "
+                    f"delete study.journal and trial_* in {self.folder}."
                 )
             if not math.isfinite(row[objective]):
                 raise utils.DivergedError(f"{run.folder}: {objective} became {row[objective]}.")
@@ -369,9 +357,8 @@ class Search:
             best = pick(row[objective] for row in rows)
             news = f"at epoch {rows[-1]['epoch']}, {objective} {best:.4f}"
             value = best if state == "COMPLETE" else None
-        values = format_values(trial.params)
+        values, total = utils.format_values(trial.params), self.settings.trials
         self.study.tell(trial, value, TrialState[state])
-        total = self.settings.trials
         done = f"[{total - self.missing()}/{total}] trial_{trial.number:04}"
         print(f"{done} {state.lower()} {news}; {values}", flush=True)
 
@@ -394,19 +381,11 @@ class Search:
         print(f"\n{len(complete)} trials complete, {pruned} pruned, {failed} failed. The best:")
         for trial in complete[:5]:
             value = f"{self.settings.objective} {trial.value:.4f}"
-            print(f"  {self.folder_of(trial)}  {value}  {format_values(trial.params)}")
+            print(f"  {self.folder_of(trial)}  {value}  {utils.format_values(trial.params)}")
         words = ["python", "evaluate.py", "--experiment", str(self.folder_of(complete[0]))]
         if self.arguments.data != Path("data"):
             words += ["--data", str(self.arguments.data)]
         print(f"The best of many was also lucky; see it on test: {shlex.join(words)}")
-
-
-def format_values(values: Mapping[str, Any]) -> str:
-    """Return "model.width 32, training.learning_rate 0.0031"."""
-    return ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in values.items()
-    )
 
 
 def work(errors: Any, *search: Any) -> None:
@@ -445,9 +424,11 @@ def run_workers(count: int, stop: utils.StopRequest, *search: Any) -> None:
         raise SystemExit(1)  # The worker has printed the traceback.
 
 
-def default_workers(device: str) -> int:
+def choose_workers(device: str) -> int:
     """Return how many trials to train at a time: on a processor one a core, else one."""
-    if not device.startswith("cpu"):
+    from evaluate import choose_device
+
+    if not str(choose_device(device)).startswith("cpu"):
         return 1
     allowed = getattr(os, "sched_getaffinity", None)  # What a cluster gave us; Linux alone.
     return len(allowed(0)) if allowed else os.cpu_count() or 1
@@ -460,16 +441,14 @@ def main(
     stop: utils.StopRequest,
 ) -> None:
     """Search as search.yaml says."""
-    from evaluate import choose_device
-
-    device = str(choose_device(arguments.device))
     dataset = open_dataset(arguments.data)
     search = Search(arguments, settings, base, dataset)
     missing, started = search.missing(), time.monotonic()
-    if not missing:
+    if missing:
+        count = min(arguments.workers or choose_workers(arguments.device), missing)
+        run_workers(count, stop, arguments, settings, base, dataset)
+    else:
         print(f"All {settings.trials} trials are done; more `trials` in search.yaml go on.")
-    count = min(arguments.workers or default_workers(device), missing)
-    run_workers(count, stop, arguments, settings, base, dataset)
     if done := missing - search.missing():
         seconds = time.monotonic() - started
         print(f"{done} trials in {seconds:.0f} s: {60 * done / seconds:.0f} a minute.")

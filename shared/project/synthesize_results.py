@@ -3,7 +3,7 @@
     python synthesize_results.py                    # everything below experiments/
     python synthesize_results.py experiments/search --metric val_loss
 
-Writes results.md (the table) and results.html (the table, to sort, and the curves) there. Finished
+Writes results.md (the table) and results.html (and the curves) there. Finished
 experiments that differ only in `seed` share a row: mean ± standard deviation over the seeds, and
 how many there are where some lack the metric. The first row is bold only where Welch's t-test says
 that it differs from the second (p < 0.05): otherwise the order may be chance.
@@ -29,6 +29,10 @@ import command_line
 import run_folder
 import utils
 
+COLOURS = (
+    *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd"),
+    *("#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"),
+)
 P_VALUE = 0.05  # below which a difference is more than chance
 LOWER_IS_BETTER = ("loss", "error", "rmse", "mae", "mse", "perplexity")  # ends of metrics' names
 
@@ -173,13 +177,13 @@ def group(experiments: Sequence[Experiment], metric: str) -> list[Row]:
 
 def is_clear(rows: Sequence[Row], metric: str) -> bool:
     """Say whether the first row differs from the second by more than chance (Welch's t-test)."""
-    from scipy.stats import ttest_ind  # Comes with scikit-learn; takes long to import.
-
     if len(rows) < 2 or not rows[1].finished:
         return False
     first, second = (row.values.get(metric, []) for row in rows[:2])
     if min(len(first), len(second)) < 2:
         return False
+    from scipy.stats import ttest_ind  # Comes with scikit-learn; takes long to import.
+
     with warnings.catch_warnings(action="ignore"):  # Seeds of one value, as of a perfect score.
         return bool(ttest_ind(first, second, equal_var=False).pvalue < P_VALUE)
 
@@ -199,9 +203,9 @@ def make_table(rows: Sequence[Row], metric: str) -> tuple[list[str], list[list[s
         first = row.experiments[0]
         more = f" and {len(row.experiments) - 3} more" if len(row.experiments) > 3 else ""
         line = [", ".join(e.name for e in row.experiments[:3]) + more]
-        line += [describe(first.parameters, varying)]
+        line += [utils.format_values({n: v for n, v in first.parameters.items() if n in varying})]
         seeds = len({e.seed for e in row.experiments})
-        line += [format_values(row.values.get(name, []), seeds) for name in columns]
+        line += [format_metric(row.values.get(name, []), seeds) for name in columns]
         done = f"{first.rows[-1].get('epoch', math.nan):.0f}" if first.rows else "0"
         line += [str(seeds), f"{done}/{first.parameters.get('training.epochs', '?')}"]
         seconds = statistics.fmean(e.seconds for e in row.experiments)
@@ -209,19 +213,7 @@ def make_table(rows: Sequence[Row], metric: str) -> tuple[list[str], list[list[s
     return titles, cells
 
 
-def describe(parameters: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Return "width 64, learning_rate 0.002" for some names, whole ones where ends are alike."""
-    ends = [name.rpartition(".")[2] for name in names]
-    parts = []
-    for name, end in zip(names, ends, strict=True):
-        if name in parameters:
-            value = parameters[name]
-            text = f"{value:.3g}" if isinstance(value, float) else str(value)
-            parts.append(f"{end if ends.count(end) == 1 else name} {text}")
-    return ", ".join(parts)
-
-
-def format_values(values: Sequence[float], seeds: int) -> str:
+def format_metric(values: Sequence[float], seeds: int) -> str:
     """Return the mean, the standard deviation of several, and how many where it is not all."""
     if not values:
         return ""
@@ -255,7 +247,12 @@ def to_text(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     return "\n".join(" | ".join(row).rstrip() for row in rows)
 
 
-def plot_curves(rows: Sequence[Row], colours: Sequence[str], metric: str) -> str:
+def colour(place: int) -> str:
+    """Return the colour of a row: one of ten, or grey."""
+    return COLOURS[place] if place < len(COLOURS) else "#c8c8c8"
+
+
+def plot_curves(rows: Sequence[Row], metric: str) -> str:
     """Draw the val metrics by epoch, a line an experiment, the best on top, as SVG."""
     import matplotlib
     from matplotlib.figure import Figure  # pyplot would look for a display.
@@ -269,11 +266,7 @@ def plot_curves(rows: Sequence[Row], colours: Sequence[str], metric: str) -> str
                 points = [row for row in experiment.rows if name in row and "epoch" in row]
                 epochs, values = [p["epoch"] for p in points], [p[name] for p in points]
                 style = "." if len(points) == 1 else "-"
-                axes.plot(epochs, values, style, color=colours[i])
-        if name.endswith("loss") and all(min(row.values.get(name, [1])) > 0 for row in rows):
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("{x:g}")
+                axes.plot(epochs, values, style, color=colour(i))
         axes.set(xlabel="epoch", title=name.replace("_", " "))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -292,62 +285,39 @@ PAGE = """<!doctype html>
   svg { max-width: 100%; height: auto }
   table { border-collapse: collapse; font-variant-numeric: tabular-nums }
   th, td { padding: .35rem .6rem; border-bottom: 1px solid #ddd; text-align: left }
-  th { cursor: pointer }
 </style>
 <h1>TITLE</h1>
 <svgCURVES
-<table><thead><tr>HEAD</tr></thead><tbody>
-BODY
-</tbody></table>
+<table>
+TABLE</table>
 <p>NOTE</p>
-<script>
-  document.querySelectorAll("th").forEach((head, i) => head.onclick = () => {
-    const body = document.querySelector("tbody"), text = row => row.cells[i].innerText;
-    const sign = (head.up = !head.up) ? 1 : -1;
-    body.append(...[...body.rows].sort((a, b) =>
-      sign * text(a).localeCompare(text(b), "en", {numeric: true})));
-  });
-</script>
 </html>
 """
 
 
-def to_html(
-    heading: str,
-    rows: Sequence[Row],
-    titles: Sequence[str],
-    cells: Sequence[Sequence[str]],
-    metric: str,
-    bold: bool,
-) -> str:
+def to_html(heading: str, curves: str, table: str, bold: bool) -> str:
     """Return the page."""
-    from matplotlib.colors import TABLEAU_COLORS
+    parts = {"TITLE": html.escape(heading), "CURVES": curves, "TABLE": table, "NOTE": note(bold)}
+    return re.sub("|".join(parts), lambda match: parts[match[0]], PAGE)
 
-    colours = [*map(str, TABLEAU_COLORS.values()), *["#c8c8c8"] * len(rows)][: len(rows)]
-    lines = []
-    for i, (texts, colour) in enumerate(zip(cells, colours, strict=True)):
+
+def to_rows(titles: Sequence[str], cells: Sequence[Sequence[str]], bold: bool) -> str:
+    """Return the table in HTML; names cannot break it."""
+    lines = ["".join(f"<th>{html.escape(text)}</th>" for text in titles)]
+    for i, texts in enumerate(cells):
         escaped = [html.escape(text) for text in texts]
         if bold and i == 0:
             escaped[0], escaped[2] = f"<b>{escaped[0]}</b>", f"<b>{escaped[2]}</b>"
-        escaped[0] = f'<span style="color: {colour}">&#9679;</span> {escaped[0]}'
-        lines.append("<tr>" + "".join(f"<td>{text}</td>" for text in escaped) + "</tr>")
-    parts = {
-        "TITLE": html.escape(heading),
-        "CURVES": plot_curves(rows, colours, metric),
-        "HEAD": "".join(f"<th>{html.escape(text)}</th>" for text in titles),
-        "BODY": "\n".join(lines),
-        "NOTE": html.escape(note(bold)),
-    }
-    return re.sub("|".join(parts), lambda match: parts[match[0]], PAGE)
+        escaped[0] = f'<span style="color: {colour(i)}">&#9679;</span> {escaped[0]}'
+        lines.append("".join(f"<td>{text}</td>" for text in escaped))
+    return "".join(f"<tr>{line}</tr>\n" for line in lines)
 
 
 def note(bold: bool) -> str:
     """Say how to read the table."""
-    return "Metrics of the epoch that was best on val; mean ± standard deviation over seeds. " + (
-        f"Bold: differs from the next by more than chance (Welch's t-test, p < {P_VALUE})."
-        if bold
-        else f"Nothing is bold: no first place beyond chance (Welch's t-test, p < {P_VALUE})."
-    )
+    reading = "Metrics of the epoch that was best on val; mean ± standard deviation over seeds."
+    news = "Bold: differs from the next" if bold else "Nothing is bold: no first place"
+    return f"{reading} {news} beyond chance (Welch's t-test, p < {P_VALUE})."
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -361,7 +331,8 @@ def main(arguments: argparse.Namespace) -> None:
     bold = is_clear(rows, metric)
     titles, cells = make_table(rows, metric)
     markdown = f"# Results\n\n{to_markdown(titles, cells, bold)}\n{note(bold)}\n"
-    page = to_html(f"Results of {root.resolve().name}", rows, titles, cells, metric, bold)
+    heading, curves = f"Results of {root.resolve().name}", plot_curves(rows, metric)
+    page = to_html(heading, curves, to_rows(titles, cells, bold), bold)
     utils.write_atomically(root / "results.md", markdown.encode())
     utils.write_atomically(root / "results.html", page.encode())
     print(to_text(titles, cells))

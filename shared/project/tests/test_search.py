@@ -306,15 +306,15 @@ def test_a_trial_that_was_killed_too_often_has_failed(
     here.study.ask().set_user_attr("starts", search_hyperparams.STARTS)
     for _ in range(3):
         here.study.ask()
-    (folder / "trial_0001").mkdir()
-    with FileLock(folder / "trial_0001" / ".lock"):  # A worker is still there.
-        left = here.claim()
-        assert left
-        assert left.number == 2
-    assert "trial_0000 fail its process was killed 3 times" in capsys.readouterr().out
     left = here.claim()
     assert left
     assert left.number == 1
+    assert "trial_0000 fail its process was killed 3 times" in capsys.readouterr().out
+    (folder / "trial_0001").mkdir()
+    with FileLock(folder / "trial_0001" / ".lock"):  # A worker is still there.
+        left = here.claim()
+    assert left
+    assert left.number == 2
 
 
 def test_no_trial_is_begun_too_many(folder: Path) -> None:
@@ -327,6 +327,20 @@ def test_no_trial_is_begun_too_many(folder: Path) -> None:
             here.folder_of(trial).mkdir()
             stack.enter_context(FileLock(here.folder_of(trial) / ".lock"))
         assert not here.train_next(NoStop())
+
+
+def test_bad_input_is_not_counted_as_a_kill(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(*_arguments: object) -> None:
+        raise utils.InputError("damaged")
+
+    train_like(monkeypatch, train)
+    here = new_search(folder)
+    for _ in range(search_hyperparams.STARTS + 1):
+        with pytest.raises(utils.InputError, match="damaged"):
+            here.work(NoStop())
+    (trial,) = here.study.trials
+    assert trial.state.name == "RUNNING"
+    assert trial.user_attrs["starts"] == 0
 
 
 def test_a_worker_stops_with_its_search(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,12 +58,15 @@ def test_seeds_share_a_row_and_a_clear_winner_is_bold(tmp_path: Path) -> None:
         (small / "metrics_test.json").write_text(json.dumps({"accuracy": 0.6, "loss": 1.5}))
     output = synthesize(tmp_path)
     first, second = (tmp_path / "results.md").read_text().splitlines()[4:6]
-    assert "**wide\\_0, wide\\_1, wide\\_2 and 1 more** | width 64 | **0.9015 ± 0.0013**" in first
+    assert (
+        "**wide\\_0, wide\\_1, wide\\_2 and 1 more** | model.width 64 | **0.9015 ± 0.0013**"
+        in first
+    )
     assert "| 4 | 3/3 | 2.5 | finished |" in first
-    assert "width 4 | 0.7015 ± 0.0013" in second
+    assert "model.width 4 | 0.7015 ± 0.0013" in second
     assert "0.6000 ± 0.0000" in second
     assert "**" not in second
-    assert "width 64" in output
+    assert "model.width 64" in output
     assert "(Welch's t-test, p < 0.05)" in output
 
 
