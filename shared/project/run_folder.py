@@ -381,14 +381,14 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
     """Return the records of the processes that worked on a run, oldest first."""
     try:
         sessions = json.loads((folder / "run.json").read_text(encoding="utf-8"))["sessions"]
-        return [session for session in sessions if isinstance(session, dict)]
+        return [session for session in sessions if "outcome" in session]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
 def is_finished(folder: Path) -> bool:
     """Say whether the run in a folder came to its end, with all that it leaves written."""
-    return [session.get("outcome") for session in read_sessions(folder)][-1:] == ["finished"]
+    return [session["outcome"] for session in read_sessions(folder)][-1:] == ["finished"]
 
 
 def is_running(folder: Path) -> bool:

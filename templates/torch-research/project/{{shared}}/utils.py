@@ -314,6 +314,14 @@ def write_atomically(path: Path, content: bytes, keep: Path | None = None) -> No
             os.close(descriptor)
 
 
+def format_values(values: Mapping[str, Any]) -> str:
+    """Return "model.width 32, training.learning_rate 0.0031"."""
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in values.items()
+    )
+
+
 def versions(*packages: str) -> dict[str, str]:
     """Return the installed versions of packages, to record with a run."""
     return {package: importlib.metadata.version(package) for package in packages}
