@@ -26,6 +26,7 @@ texts = {
         pytest.param("[/]work/|[/]root/|[/]home/\\w|[/]opt/wheels|C:\\\\Users", id="machine paths"),
         pytest.param("[/]simple/|pythonhosted[.]org", id="package hosts"),
         pytest.param(r"\b[T]ODO\b|\b[F]IXME\b|\b[X]XX\b|Not[I]mplementedError", id="stubs"),
+        pytest.param("[@][A-Z]+@", id="placeholders"),
         pytest.param("\r", id="line ends"),
         pytest.param(r"[ \t]+$", id="blanks at line ends"),
     ],
