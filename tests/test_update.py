@@ -46,7 +46,7 @@ def publish_next_version(repository: Path) -> None:
     project = repository / "templates/torch-research/project"
     prepend(repository / "shared/project/utils.py", "# changed by the template")
     append(project / "requirements-dev.txt", "codespell")
-    replace_line(project / "requirements.txt", "tqdm", "tqdm>=4.70,<6")
+    replace_line(project / "{{plain}}/requirements.txt", "tqdm", "tqdm>=4.70,<6")
     (project / "added_later.py").write_text('"""New in the template."""\n')
     sources = overlay_files(combinations[0], repository)
     for name in ["README.md", "data/README.md", "model/net.py", "experiments/baseline/params.yaml"]:
