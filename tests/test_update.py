@@ -132,6 +132,25 @@ def test_an_overlapping_edit_shows_a_conflict(project: Path, scratch_repository:
     assert "UU requirements.txt" in git(project, "status", "--porcelain")
 
 
+def test_an_update_switches_the_loop(project: Path, scratch_repository: Path) -> None:
+    publish_next_version(scratch_repository)
+    append(project / "utils.py", "MINE = 1")
+    append(project / "model/net.py", "MINE = 1")
+    commit(project)
+    result = copier_command(project, "update", "--defaults", "--data", "loop=lightning")
+    assert result.returncode == 0, result.stderr
+    assert "<<<<<<<" not in git(project, "diff")
+    assert "LightningModule" in (project / "train.py").read_text(encoding="utf-8")
+    assert "pytorch-lightning" in (project / "requirements.txt").read_text(encoding="utf-8")
+    for name in ("utils.py", "model/net.py"):
+        assert (project / name).read_text(encoding="utf-8").endswith("MINE = 1\n")
+    commit(project)
+    result = copier_command(project, "update", "--defaults", "--data", "loop=plain")
+    assert result.returncode == 0, result.stderr
+    assert "pytorch-lightning" not in (project / "requirements.txt").read_text(encoding="utf-8")
+    assert "LightningModule" not in (project / "train.py").read_text(encoding="utf-8")
+
+
 def test_a_project_inside_the_clone_stays_out_of_it(scratch_repository: Path) -> None:
     """`copier copy templates/torch-research myproj`, word by word from the README."""
     result = copier_command(

@@ -188,7 +188,7 @@ class Trainer:
             group["lr"] = rate
         seed = utils.fold_seed(self.parameters.seed, step)  # For dropout.
         if self.device.type == "cpu":
-            # 1 us; torch.manual_seed also keeps the seed for every kind of GPU there may be: 110 us.
+            # 1 us; torch.manual_seed also keeps the seed for every kind of GPU, in 110 us.
             torch.default_generator.manual_seed(seed)
         else:
             torch.manual_seed(seed)
