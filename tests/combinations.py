@@ -35,6 +35,7 @@ combinations = [
         Combination._make,
         product(["torch-research"], ["image-classification"], ["plain"], licences),
     ),
+    Combination("torch-research", "image-classification", "lightning", "MIT"),
 ]
 
 trained_combinations = [combination for combination in combinations if combination.trained]

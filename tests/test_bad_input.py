@@ -80,7 +80,8 @@ def test_every_parameter_error_at_once(project: Path) -> None:
     assert_refused(project, result.returncode, errors, before, *expected)
     # Refusing is quick: neither PyTorch nor NumPy is imported for it.
     modules = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
-    assert not modules & {"torch", "numpy", "matplotlib", "sklearn", "optuna", "tensorboard"}
+    frameworks = {"torch", "pytorch_lightning"}
+    assert not modules & {*frameworks, "numpy", "matplotlib", "sklearn", "optuna", "tensorboard"}
 
 
 # --- command lines of train.py and evaluate.py

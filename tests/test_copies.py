@@ -72,7 +72,11 @@ def requirements(path: Path) -> Iterator[Requirement]:
     """What a requirement file asks for, those that it includes too."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("-r "):
-            yield from requirements(path.parent / line.removeprefix("-r "))
+            included = line.removeprefix("-r ")
+            # In a template, each choice has its own file of that name, in an overlay.
+            overlays = sorted(path.parent.glob(f"{{{{*}}}}/{included}"))
+            for each in overlays or [path.parent / included]:
+                yield from requirements(each)
         elif line and not line.startswith(("#", "-c ")):
             yield Requirement(line)
 
@@ -136,6 +140,6 @@ def test_tested_versions_are_within_the_bounds(project: Path) -> None:
 
 def test_what_gets_installed_names_no_place() -> None:
     """Neither a folder nor a host: the person's own pip or uv knows where packages are."""
-    for path in [*root.glob("requirements/*.txt"), *root.glob("templates/*/project/*.txt")]:
+    for path in [*root.glob("requirements/*.txt"), *root.glob("templates/*/project/**/*.txt")]:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"://|--(extra-)?index|--find-links|@ ", text), path

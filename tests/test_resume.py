@@ -114,6 +114,22 @@ def test_signal_saves_and_stops(project: Path, name: str) -> None:
     assert (project / folder / "last.safetensors").exists()
 
 
+def test_signals_stay_with_the_run(project: Path, server: ForkServer) -> None:
+    """No framework puts its own handlers there, be it under SLURM."""
+    setup = "import os, run_folder, signal\n"
+    setup += "os.environ.update(SLURM_JOB_ID='1', SLURM_NTASKS='1', SLURM_JOB_NAME='digits')\n"
+    setup += "save = run_folder.Run.save\n"
+    setup += "def report(*state):\n"
+    setup += "    for s in ('SIGTERM', 'SIGUSR1', 'SIGINT'):\n"
+    setup += "        print(s, signal.getsignal(getattr(signal, s)).__qualname__)\n"
+    setup += "    save(*state)\n"
+    setup += "run_folder.Run.save = report"
+    result = server.run("train", "--experiment", experiment(project, "signals"), setup=setup)
+    assert result.code == 0, result.output
+    for name in ("SIGTERM", "SIGUSR1", "SIGINT"):
+        assert result.output.count(f"{name} StopRequest._on_signal\n") == 2, result.output
+
+
 def test_time_limit_saves_and_stops(project: Path, server: ForkServer, reference: Path) -> None:
     folder = experiment(project, "limit")
     assert server.run("train", "--experiment", folder, "--max-minutes", 0).code == 75

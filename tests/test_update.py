@@ -46,7 +46,7 @@ def publish_next_version(repository: Path) -> None:
     project = repository / "templates/torch-research/project"
     prepend(repository / "shared/project/utils.py", "# changed by the template")
     append(project / "requirements-dev.txt", "codespell")
-    replace_line(project / "requirements.txt", "tqdm", "tqdm>=4.70,<6")
+    replace_line(project / "{{plain}}/requirements.txt", "tqdm", "tqdm>=4.70,<6")
     (project / "added_later.py").write_text('"""New in the template."""\n')
     sources = overlay_files(combinations[0], repository)
     for name in ["README.md", "data/README.md", "model/net.py", "experiments/baseline/params.yaml"]:
@@ -130,6 +130,25 @@ def test_an_overlapping_edit_shows_a_conflict(project: Path, scratch_repository:
     assert "<<<<<<< before updating\ntqdm==4.68\n" in text
     assert "tqdm>=4.70,<6\n>>>>>>> after updating" in text
     assert "UU requirements.txt" in git(project, "status", "--porcelain")
+
+
+def test_an_update_switches_the_loop(project: Path, scratch_repository: Path) -> None:
+    publish_next_version(scratch_repository)
+    append(project / "utils.py", "MINE = 1")
+    append(project / "model/net.py", "MINE = 1")
+    commit(project)
+    result = copier_command(project, "update", "--defaults", "--data", "loop=lightning")
+    assert result.returncode == 0, result.stderr
+    assert "<<<<<<<" not in git(project, "diff")
+    assert "LightningModule" in (project / "train.py").read_text(encoding="utf-8")
+    assert "pytorch-lightning" in (project / "requirements.txt").read_text(encoding="utf-8")
+    for name in ("utils.py", "model/net.py"):
+        assert (project / name).read_text(encoding="utf-8").endswith("MINE = 1\n")
+    commit(project)
+    result = copier_command(project, "update", "--defaults", "--data", "loop=plain")
+    assert result.returncode == 0, result.stderr
+    assert "pytorch-lightning" not in (project / "requirements.txt").read_text(encoding="utf-8")
+    assert "LightningModule" not in (project / "train.py").read_text(encoding="utf-8")
 
 
 def test_a_project_inside_the_clone_stays_out_of_it(scratch_repository: Path) -> None:

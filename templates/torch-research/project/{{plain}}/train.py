@@ -20,7 +20,7 @@ from pathlib import Path
 import command_line
 import run_folder
 import utils
-from parameters import Parameters, TrainingParameters
+from parameters import Parameters
 
 if __name__ == "__main__":
     with utils.exit_codes():  # --help and bad input are answered before PyTorch is imported.
@@ -31,35 +31,25 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from build_dataset import Dataset, open_dataset
-from evaluate import (
+from backend import (
     autocast,
     choose_device,
     choose_dtype,
-    evaluate,
+    describe,
+    learning_rate,
     limit_threads,
     load_model,
     make_model,
+    out_of_memory,
+    restore_optimizer,
+    to_arrays,
 )
+from build_dataset import Dataset, open_dataset
+from evaluate import evaluate
 from model import net, report
 from model.data_loader import load_split, training_batches
 
 CHECK_STEPS = 50  # Steps between looks at the loss: on a GPU each look waits for the device.
-
-
-def learning_rate(step: int, steps_per_epoch: int, training: TrainingParameters) -> float:
-    """Linear warm-up, then a cosine to zero (https://arxiv.org/abs/1608.03983, without restarts).
-
-    Args:
-        step: optimizer steps done.
-        steps_per_epoch: optimizer steps in an epoch.
-        training: holds the highest rate and the lengths, in epochs.
-    """
-    warmup = training.warmup_epochs * steps_per_epoch
-    total = training.epochs * steps_per_epoch
-    if step < warmup:
-        return training.learning_rate * (step + 1) / (warmup + 1)
-    return training.learning_rate * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
 
 
 class Trainer:
@@ -228,15 +218,7 @@ class Trainer:
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Take up the network and the optimizer of a checkpoint."""
         load_model(self.model, arrays, self.run.folder / self.run.last)
-        parameters = dict(self.model.named_parameters())
-        for name, array in arrays.items():
-            if name.startswith("optimizer."):
-                name, _, key = name.removeprefix("optimizer.").rpartition(".")
-                value = torch.tensor(array, device=self.device)
-                if value.dim():
-                    # Like the parameter: the fused kernel wants one memory layout for all three.
-                    value = torch.empty_like(parameters[name]).copy_(value)
-                self.optimizer.state[parameters[name]][key] = value
+        restore_optimizer(self.optimizer, self.model, arrays)
 
     def check_finite(self, loss_sum: float, rate: float) -> None:
         """Raise DivergedError where the loss is not a number any more."""
@@ -249,18 +231,6 @@ class Trainer:
             )
 
 
-def to_arrays(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None
-) -> dict[str, np.ndarray]:
-    """Return the state of the network, and of the optimizer, as a checkpoint holds it."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    if optimizer:
-        for name, parameter in model.named_parameters():
-            for key, tensor in optimizer.state[parameter].items():
-                tensors[f"optimizer.{name}.{key}"] = tensor
-    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
-
-
 def train(
     run: run_folder.Run,
     dataset: Dataset,
@@ -270,7 +240,7 @@ def train(
     on_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> None:
     """Train the experiment of a locked folder to its end; see Trainer for the arguments."""
-    try:
+    with out_of_memory(run.folder, run.parameters.data.batch_size):
         trainer = Trainer(run, dataset, data, device)
         progress = trainer.progress
         run.begin(progress, device=describe(device), versions=utils.versions("torch", "numpy"))
@@ -283,24 +253,6 @@ def train(
         )
         trainer.train_and_evaluate(stop, on_epoch)
         run.finish(progress, data)
-    except (MemoryError, RuntimeError) as error:
-        words = ("out of memory", "can't allocate memory")  # torch.OutOfMemoryError, and the CPU's.
-        if isinstance(error, MemoryError) or any(word in str(error) for word in words):
-            size = run.parameters.data.batch_size
-            raise utils.ResourceError(
-                f"{run.folder}: out of memory with data.batch_size {size}. Start a new experiment: "
-                f"--experiment experiments/NEW --from {run.folder} "
-                f"--data.batch_size {max(size // 2, 1)}"
-            ) from None
-        raise
-
-
-def describe(device: torch.device) -> str:
-    """Return the name of a device, such as "cpu, 2 threads"."""
-    if device.type == "cuda":
-        return f"{device}, {torch.cuda.get_device_name(device)}"
-    threads = torch.get_num_threads()
-    return f"{device}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.StopRequest) -> None:
