@@ -1,6 +1,5 @@
 """The training loops of torch-research differ in their code, and in nothing that they do."""
 
-import ast
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -36,21 +35,6 @@ def test_only_lightning_asks_for_lightning(rendered: Rendered) -> None:
     )
     # 2.6.2 and 2.6.3 were malware.
     assert sorted({*requirements} ^ {*others}) == ["pytorch-lightning>=2.6.6,<3"]
-
-
-def functions(project: Path) -> dict[str, str]:
-    """The functions of train.py, methods aside, by name."""
-    text = (project / "train.py").read_text()
-    definitions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
-    return {node.name: ast.get_source_segment(text, node) or "" for node in definitions}
-
-
-def test_what_both_need_reads_the_same(rendered: Rendered) -> None:
-    first, second = functions(rendered(plain)), functions(rendered(lightning))
-    both = first.keys() & second.keys() - {"train"}
-    assert both == {"learning_rate", "to_arrays", "describe", "main"}
-    for name in both:
-        assert first[name] == second[name]
 
 
 @pytest.fixture(scope="module")
