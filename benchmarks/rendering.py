@@ -3,12 +3,13 @@
     python benchmarks/rendering.py
 
 "empty" asks one question and has one file with the answer in it. "same files" asks one question
-and has the files of the rendered project as they are, without a tag: what Copier itself takes for
-so many files. Each round copies every template, each round beginning with another one, with default
-answers and without output: as a whole command (`python -m copier copy`), by the wall clock and by
-processor time, and in this process (copier.run_copy). Given are the median over the rounds and, in
-brackets, the lowest and the highest; a ratio is taken within a round. Needs a system that tells the
-resources of a child process: Linux or macOS.
+and has the files of the rendered project as they are, without a tag, but for the record of the
+answers: what Copier itself takes for so many files. Each round copies every template, each round
+beginning with another one, with default answers and without output: as a whole command
+(`python -m copier copy`), by the wall clock and by processor time, and in this process
+(copier.run_copy). Given are the median over the rounds and, in brackets, the lowest and the
+highest; a ratio is taken within a round. Needs a system that tells the resources of a child
+process: Linux or macOS.
 """
 
 import argparse

@@ -40,14 +40,14 @@ CASES = [(8, 1, 64, 3200), (28, 1, 128, 1280), (32, 3, 128, 1280)]  # side, chan
 
 def write_images(folder: Path, side: int, channels: int, count: int) -> Any:
     """Write random images in ten classes with the project's own function; return their Dataset."""
-    generator = np.random.default_rng(0)
-    splits = {}
-    for split, size in (("train", count), ("val", 256), ("test", 256)):
-        images = generator.integers(0, 256, (size, side, side, channels), np.uint8)
-        ids = np.array([f"{split}-{i}" for i in range(size)])
-        splits[split] = (images, np.arange(size, dtype=np.int64) % 10, ids)
+    build_dataset = importlib.import_module("build_dataset")
+    rows = np.arange(count + 512)
+    shape = (len(rows), side, side, channels)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    examples = build_dataset.Examples(images, rows % 10, np.char.mod("image-%d", rows))
+    splits = {"train": rows[:count], "val": rows[count:-256], "test": rows[-256:]}
     classes = [str(label) for label in range(10)]
-    return importlib.import_module("build_dataset").write_dataset(folder, splits, classes, "noise")
+    return build_dataset.write_dataset(folder, examples, splits, classes, "noise")
 
 
 def project_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], object]:
@@ -60,7 +60,12 @@ def project_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], obje
     trainer.next_save = time.monotonic() + 3600
     stop = importlib.import_module("utils").StopRequest()
     batches = train.training_batches(
-        trainer.train_split, parameters.data, parameters.seed, 0, trainer.total_steps
+        trainer.train_split,
+        parameters.data,
+        parameters.seed,
+        first_step=0,
+        last_step=trainer.total_steps,
+        device=trainer.device,
     )
     return lambda: trainer.train_epoch(batches, stop)
 
