@@ -297,18 +297,29 @@ class Run:
             with open(path, "r+b") as file:
                 file.truncate(min(length, path.stat().st_size))
         # TensorBoard's file is written anew from the metrics, so that it never holds a row twice.
-        from tensorboard.summary import Writer
+        # By its records alone: its Writer imports TensorFlow where that is installed.
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
-        self._delete(("tensorboard/events*",))
-        self._events = Writer(str(self.folder / "tensorboard"))
+        folder = self.folder / "tensorboard"
+        folder.mkdir(exist_ok=True)
+        self._events = RecordWriter(open(folder / "events.out.tfevents.0", "wb"))  # noqa: SIM115
+        self._events.write(Event(file_version="brain.Event:2").SerializeToString())
         for row in read_metrics(self.folder):
             self._write_event(row)
 
     def _write_event(self, row: Mapping[str, float]) -> None:
-        for name, value in row.items():
-            if name not in ("epoch", "step"):
-                # train_loss becomes train/loss: TensorBoard groups by what is before the slash.
-                self._events.add_scalar(name.replace("_", "/", 1), value, int(row["step"]))
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [
+            # train_loss becomes train/loss: TensorBoard groups by what stands before the slash.
+            Summary.Value(tag=name.replace("_", "/", 1), simple_value=value)
+            for name, value in row.items()
+            if name not in ("epoch", "step")
+        ]
+        event = Event(wall_time=time.time(), step=int(row["step"]), summary=Summary(value=values))
+        self._events.write(event.SerializeToString())
         self._events.flush()
 
     def record(self, **facts: Any) -> None:
