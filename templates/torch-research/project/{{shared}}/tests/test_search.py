@@ -172,7 +172,7 @@ def test_a_search_survives_a_stop_and_a_kill(folder: Path, data: Path) -> None:
     process = start(folder, data, "--workers", "2")
     wait_for(folder / "trial_0000" / "metrics.jsonl")
     process.terminate()
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 75, output + errors
     assert "Run the same command again" in errors
     assert last_session(folder / "trial_0000")["outcome"] == "stopped"
@@ -181,7 +181,7 @@ def test_a_search_survives_a_stop_and_a_kill(folder: Path, data: Path) -> None:
     wait_for(folder / "trial_0002" / "metrics.jsonl")
     process.kill()  # The other worker finds out, saves and ends; the next search waits for that.
     os.kill(last_session(folder / "trial_0002")["process"], signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
 
     output = search(folder, data, 0)
     command = shlex.split(output.partition("see it on test: ")[2])
@@ -210,7 +210,7 @@ def test_ctrl_c_ends_the_whole_group(folder: Path, data: Path) -> None:
     process = start(folder, data, "--workers", "2", new_session=True)
     wait_for(folder / "trial_0000" / "metrics.jsonl")
     os.killpg(process.pid, signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 130, output + errors
     assert "Traceback" not in errors
     assert last_session(folder / "trial_0000")["outcome"] == "stopped"
@@ -220,7 +220,7 @@ def test_killed_workers_end_the_search(folder: Path, data: Path) -> None:
     process = start(folder, data, "--workers", "1")
     wait_for(folder / "trial_0000" / "metrics.jsonl")
     os.kill(last_session(folder / "trial_0000")["process"], signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 4
     assert "out of memory?" in errors
 
