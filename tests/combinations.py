@@ -17,7 +17,9 @@ class Combination(NamedTuple):
 
     @property
     def answers(self) -> dict[str, str]:
-        return {"task": self.task, "loop": self.loop, "licence": self.licence}
+        """What to answer; a question that the template does not ask has "-" here."""
+        answers = {"task": self.task, "loop": self.loop, "licence": self.licence}
+        return {name: answer for name, answer in answers.items() if answer != "-"}
 
     @property
     def trained(self) -> bool:
@@ -34,6 +36,10 @@ combinations = [
     *map(
         Combination._make,
         product(["torch-research"], ["image-classification"], ["plain"], licences),
+    ),
+    *map(
+        Combination._make,
+        product(["tf-production"], ["image-classification"], ["-"], licences),
     ),
 ]
 
