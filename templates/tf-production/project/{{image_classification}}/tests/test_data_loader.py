@@ -19,7 +19,6 @@ from model.data_loader import (
 from model.parameters import DataParameters
 from model.sampling import BatchSampler
 
-
 IMAGES = np.arange(200, dtype=np.uint8).reshape(10, 4, 5, 1)  # each pixel of another grey
 
 
