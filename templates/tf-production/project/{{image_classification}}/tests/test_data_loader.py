@@ -152,6 +152,9 @@ def test_records_that_were_cut_short_are_refused(digits: Path, tmp_path: Path) -
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(utils.InputError, match=r"train-00001-of-00002\.tfrecord: got .* bytes"):
         load_split(tmp_path, read_dataset(tmp_path), "train")
+    write_records(digits, tmp_path, shards=1)
+    assert len(load_split(tmp_path, read_dataset(tmp_path), "train").images) == 1257
+    path = tmp_path / "train-00000-of-00001.tfrecord"
     path.unlink()
     with pytest.raises(utils.InputError, match=r"build_records\.py --records .* --overwrite"):
         load_split(tmp_path, read_dataset(tmp_path), "train")

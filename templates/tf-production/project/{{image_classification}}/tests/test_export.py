@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+import export
+import utils
 from build_dataset import build_digits
+from parameters import Parameters
 
 ROOT = Path(__file__).parent.parent
 SMALL = ("--model.width", "4", "--training.epochs", "1", "--data.batch_size", "256")
@@ -33,13 +37,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("build_records.py", "--data", folder / "data", "--records", folder / "records")
     new = ("--experiment", folder / "small", "--from", "experiments/baseline", *SMALL)
     run("train.py", *new, "--data", folder / "records", "--device", "cpu")
-    run("export.py", *where(folder))
+    where = ("--experiment", folder / "small", "--data", folder / "data")
+    run("export.py", *where, "--exports", folder / "exports")
     return folder
-
-
-def where(folder: Path) -> tuple[object, ...]:
-    experiment, exports = folder / "small", folder / "exports"
-    return ("--experiment", experiment, "--data", folder / "data", "--exports", exports)
 
 
 def test_the_export_says_where_it_came_from(folder: Path) -> None:
@@ -80,9 +80,29 @@ def test_encoded_images_of_another_size_are_cropped_and_scaled(folder: Path) -> 
     assert np.allclose(first, second, atol=1e-6)
 
 
-def test_versions_count_up(folder: Path) -> None:
-    assert "same predictions for 256 examples" in run("export.py", *where(folder))
-    assert sorted(path.name for path in (folder / "exports").iterdir()) == ["1", "2"]
+def test_versions_count_up(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exports, small = folder / "exports", folder / "small"
+    parameters = utils.load_parameters(Parameters, small / "params.yaml")
+    where = Namespace(experiment=small, data=folder / "data", exports=exports, checkpoint="last")
+    assert export.export(where, parameters) == exports / "2"
+    assert "same predictions for 256 examples" in capsys.readouterr().out
+    assert sorted(path.name for path in exports.iterdir()) == ["1", "2"]
+
+
+def test_another_prediction_elsewhere_is_noticed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, exports = folder / "small", tmp_path / "exports"
+    parameters = utils.load_parameters(Parameters, small / "params.yaml")
+    where = Namespace(experiment=small, data=folder / "data", exports=exports, checkpoint="best")
+    monkeypatch.setattr(export, "predict_elsewhere", lambda *_: np.full((256, 10), 0.1))
+    with pytest.raises(RuntimeError, match="predicts otherwise"):
+        export.export(where, parameters)
+    assert [path.name for path in exports.iterdir()] == [".unfinished"]
+    monkeypatch.undo()
+    monkeypatch.setattr(export, "LOAD_AND_PREDICT", "raise SystemExit('no such thing')")
+    with pytest.raises(RuntimeError, match="no such thing"):
+        export.predict_elsewhere(exports, np.zeros((1, 8, 8, 1), np.uint8))
 
 
 def test_what_cannot_be_exported_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -103,5 +123,3 @@ def test_records_are_not_replaced_unasked(folder: Path) -> None:
     records = ("--data", folder / "data", "--records", folder / "records")
     assert "--overwrite" in run("build_records.py", *records, expected=2)
     assert "--shards: got 0" in run("build_records.py", *records, "--shards", 0, expected=2)
-    run("build_records.py", *records, "--shards", 1, "--overwrite")
-    assert len(list((folder / "records").glob("*.tfrecord"))) == 3
