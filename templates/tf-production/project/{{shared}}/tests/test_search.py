@@ -1,6 +1,7 @@
 """search_hyperparams.py: what it refuses, and that a search survives being stopped and killed."""
 
 import contextlib
+import gc
 import json
 import multiprocessing
 import os
@@ -311,6 +312,7 @@ def test_a_journal_that_was_cut_short_is_mended_and_a_damaged_one_refused(folder
     path.write_text("nonsense\n" + path.read_text())
     with pytest.raises(utils.InputError, match=r"study\.journal is damaged"):
         new_search(folder)
+    gc.collect()  # The error holds what was refused, and so the lock.
     path.unlink()
     (folder / "trial_0000").mkdir()
     with pytest.raises(utils.InputError, match=r"holds trials, but no study\.journal"):
