@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -85,6 +86,7 @@ def test_every_parameter_error_at_once(project: Path) -> None:
 
 
 # --- command lines of train.py and evaluate.py
+absent = "cuda" if sys.platform == "darwin" else "mps"
 commands: dict[str, tuple[list[str], list[str]]] = {
     "unknown option": (["train", "--learning-rate", "3"], ["--learning-rate", "--training.le"]),
     "parameter without --from": (["train", "--model.width", "3"], ["--from", "--model.width"]),
@@ -95,7 +97,7 @@ commands: dict[str, tuple[list[str], list[str]]] = {
         ["--seed", "[1,"],
     ),
     "unknown device": (["train", "--device", "tpu"], ["--device", "tpu"]),
-    "device not here": (["train", "--device", "mps"], ["--device", "mps", "cpu"]),
+    "device not here": (["train", "--device", absent], ["--device", absent, "cpu"]),
     "negative minutes": (["train", "--max-minutes", "-1"], ["--max-minutes", "-1"]),
     "missing data": (["train", "--data", "nowhere"], ["nowhere", "build_dataset.py"]),
     "not trained": (["evaluate"], ["best.safetensors", "not found", "train.py"]),
