@@ -17,7 +17,9 @@ class Combination(NamedTuple):
 
     @property
     def answers(self) -> dict[str, str]:
-        return {"task": self.task, "loop": self.loop, "licence": self.licence}
+        """What to answer; a question that the template does not ask has "-" here."""
+        answers = {"task": self.task, "loop": self.loop, "licence": self.licence}
+        return {name: answer for name, answer in answers.items() if answer != "-"}
 
     @property
     def trained(self) -> bool:
@@ -36,6 +38,10 @@ combinations = [
         product(["torch-research"], ["image-classification"], ["plain"], licences),
     ),
     Combination("torch-research", "image-classification", "lightning", "MIT"),
+    *map(
+        Combination._make,
+        product(["tf-production"], ["image-classification"], ["-"], licences),
+    ),
 ]
 
 trained_combinations = [combination for combination in combinations if combination.trained]

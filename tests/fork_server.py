@@ -147,6 +147,7 @@ def child(request: dict[str, Any]) -> None:
         stop = utils.StopRequest(arguments.max_minutes)
         if request["stop_at"]:
             stop = stop_at_look(stop, request["stop_at"])
+            train.SECONDS_PER_CALL = 0  # TensorFlow's loop looks between calls: one step each.
         train.main(arguments, parameters, stop)
 
 
@@ -167,14 +168,22 @@ def stop_at_look(stop: Any, number: int) -> Any:
     return stop
 
 
-def main() -> None:
-    """Serve requests, a JSON line each, until standard input ends."""
-    import torch
+def import_for_all() -> None:
+    """Import what every run needs. No operation of TensorFlow: its threads would not be forked."""
+    import matplotlib.backends.backend_agg  # noqa: F401
+    import safetensors.numpy  # noqa: F401
+    import tensorboard.summary.writer.record_writer  # noqa: F401
 
     import evaluate  # noqa: F401
-    import train  # noqa: F401
+    import train
 
-    torch.optim.AdamW([torch.zeros(1)])  # Imports what every run would import again.
+    if hasattr(train, "torch"):
+        train.torch.optim.AdamW([train.torch.zeros(1)])
+
+
+def main() -> None:
+    """Serve requests, a JSON line each, until standard input ends."""
+    import_for_all()
     for line in sys.stdin:
         read, write = os.pipe()
         process = os.fork()

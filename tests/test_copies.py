@@ -84,7 +84,7 @@ def requirements(path: Path) -> Iterator[Requirement]:
 def installed_with(wanted: Iterator[Requirement]) -> dict[str, str]:
     """The packages that the requirements bring in, as they are installed here."""
     result: dict[str, str] = {}
-    to_visit = list(wanted)
+    to_visit = [need for need in wanted if need.marker is None or need.marker.evaluate()]
     while to_visit:
         requirement = to_visit.pop()
         name = canonicalize_name(requirement.name)

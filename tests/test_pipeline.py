@@ -127,7 +127,7 @@ def test_checkpoints_between_epochs(project: Path, server: ForkServer) -> None:
         "train",
         "--experiment",
         folder,
-        setup="import run_folder as r\n"
+        setup="import run_folder as r, train; train.SECONDS_PER_CALL = 0\n"
         "save = r.Run.save; r.Run.save = lambda s, a, p: (print('saved', p.step), save(s, a, p))",
     )
     assert result.code == 0, result.output
@@ -148,6 +148,8 @@ def test_training_on_a_gpu(project: Path) -> None:
     folder = experiment(project, "gpu", "training: {epochs: 5, deterministic: true}\n")
     where = ("--experiment", folder, "--device", "cuda")
     stopped = run(project, "train.py", *where, "--max-minutes", 0)
+    if "--device: got cuda" in stopped.stderr:
+        pytest.skip("the framework is installed without CUDA")
     assert stopped.returncode == 75, stopped.stderr
     trained = run(project, "train.py", *where)
     assert trained.returncode == 0, trained.stderr

@@ -223,7 +223,7 @@ def test_diverged(project: Path, server: ForkServer) -> None:
 
 def test_diverged_in_the_last_step(project: Path, server: ForkServer) -> None:
     """Only the evaluation can see it."""
-    wild = "training: {learning_rate: 1.0e+30, warmup_epochs: 0, clip_norm: 0, epochs: 1}\n"
+    wild = "training: {learning_rate: 3.0e+38, warmup_epochs: 0, clip_norm: 0, epochs: 1}\n"
     folder = experiment(project, "diverged", wild + "data: {batch_size: 2000}\n")
     assert server.run("train", "--experiment", folder).code == 3
     assert not list((project / folder).glob("*.safetensors"))
@@ -259,7 +259,12 @@ def test_checkpoints_that_are_gone(project: Path, server: ForkServer) -> None:
 def test_frozen_layer(project: Path, server: ForkServer) -> None:
     """A parameter without a gradient has no optimizer state to come back to."""
     freeze = "import model.net as n; real = n.Net.__init__\n"
-    freeze += "def init(self, *a): real(self, *a); self.stages[0].weight.requires_grad_(False)\n"
+    freeze += "def init(self, *a):\n"
+    freeze += "    real(self, *a)\n"
+    if "import torch" in (project / "model" / "net.py").read_text():
+        freeze += "    self.stages[0].weight.requires_grad_(False)\n"
+    else:
+        freeze += "    self.convolutions[0].trainable = False\n"
     freeze += "n.Net.__init__ = init"
     folder = experiment(project, "frozen")
     assert server.run("train", "--experiment", folder, stop_at=3, setup=freeze).code == 75

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import gc
 import json
 import math
 import os
@@ -378,6 +379,7 @@ def test_a_journal_that_was_cut_short_is_mended_and_a_damaged_one_refused(folder
     path.write_text("nonsense\n" + path.read_text())
     with pytest.raises(utils.InputError, match=r"study\.journal is damaged"):
         new_search(folder)
+    gc.collect()  # The error holds what was refused, and so the lock.
     path.unlink()
     (folder / "trial_0000").mkdir()
     with pytest.raises(utils.InputError, match=r"holds trials, but no study\.journal"):

@@ -104,32 +104,40 @@ def read_arrays(folder: Path, dataset: Dataset, split: str) -> tuple[np.ndarray,
     Raises:
         InputError: the arrays are missing or are not what dataset.json says.
     """
-    count = dataset.examples[split]
-    images = _read_array(folder / f"{split}_images.npy", (count, *dataset.image_shape), np.uint8)
-    labels = _read_array(folder / f"{split}_labels.npy", (count,), np.int64)
+    shape = (dataset.examples[split], *dataset.image_shape)
+    images = read_array(folder / f"{split}_images.npy", shape, np.uint8, _again(folder))
+    return images, read_labels(folder, dataset, split, _again(folder))
+
+
+def read_labels(folder: Path, dataset: Dataset, split: str, advice: str) -> np.ndarray:
+    """Map the labels (N,) int64 of a split into memory; raise InputError as read_array does."""
+    path = folder / f"{split}_labels.npy"
+    labels = read_array(path, (dataset.examples[split],), np.int64, advice)
     if labels.min() < 0 or labels.max() >= len(dataset.classes):
         raise utils.InputError(
-            f"{folder}/{split}_labels.npy: got class numbers from {labels.min()} to "
-            f"{labels.max()}, expected 0 to {len(dataset.classes) - 1}. {_again(folder)}"
+            f"{path}: got class numbers from {labels.min()} to {labels.max()}, expected 0 to "
+            f"{len(dataset.classes) - 1}. {advice}"
         )
-    return images, labels
+    return labels
 
 
 def read_ids(folder: Path, dataset: Dataset, split: str) -> np.ndarray:
     """Return where each example of a split came from, (N,) str; raise InputError as above."""
-    return _read_array(folder / f"{split}_ids.npy", (dataset.examples[split],), np.str_)
+    shape = (dataset.examples[split],)
+    return read_array(folder / f"{split}_ids.npy", shape, np.str_, _again(folder))
 
 
-def _read_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+def read_array(path: Path, shape: tuple[int, ...], dtype: type, advice: str) -> np.ndarray:
+    """Map an array into memory; raise InputError, ending in advice, where it is another one."""
     try:
         array = np.load(path, mmap_mode="c")  # Copy on write: PyTorch wants writable memory.
     except (OSError, ValueError, EOFError) as error:
         reason = getattr(error, "strerror", None) or "not a NumPy array"
-        raise utils.InputError(f"{path}: {reason}. {_again(path.parent)}") from None
+        raise utils.InputError(f"{path}: {reason}. {advice}") from None
     if array.shape != shape or not np.issubdtype(array.dtype, dtype):
         raise utils.InputError(
             f"{path}: got {array.shape} {array.dtype}, expected {shape} {dtype.__name__} as in "
-            f"dataset.json. {_again(path.parent)}"
+            f"dataset.json. {advice}"
         )
     return array
 

@@ -49,6 +49,11 @@ def parse_evaluation(description: str | None) -> tuple[argparse.Namespace, Param
     parser.add_argument("--split", choices=["train", "val", "test"], default="test", help="[test]")
     parser.add_argument("--checkpoint", choices=["best", "last"], default="best", help="[best]")
     arguments = parser.parse_args()
+    return arguments, trained_parameters(arguments)
+
+
+def trained_parameters(arguments: argparse.Namespace) -> Parameters:
+    """Read the parameters of --experiment; raise InputError where it lacks --checkpoint."""
     parameters = utils.load_parameters(Parameters, arguments.experiment / "params.yaml")
     path = arguments.experiment / f"{arguments.checkpoint}.safetensors"
     if not path.exists():
@@ -56,7 +61,7 @@ def parse_evaluation(description: str | None) -> tuple[argparse.Namespace, Param
         raise utils.InputError(
             f"{path}: not found. Train: python train.py --experiment {arguments.experiment}{anew}"
         )
-    return arguments, parameters
+    return parameters
 
 
 class ArgumentParser(argparse.ArgumentParser):
