@@ -1,0 +1,69 @@
+"""What a checkpoint holds of Keras: every variable of the network and of the optimizer.
+
+Those of the network count the random numbers that dropout has drawn, and those of the optimizer
+count the steps, on which the learning rate depends. (A .weights.h5 file holds neither.)
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import utils
+from run_folder import Progress, Run
+
+
+def to_arrays(**owners: keras.Model | keras.optimizers.Optimizer) -> dict[str, np.ndarray]:
+    """Return the variables of the owners, by names such as "model.conv2d/kernel"."""
+    return {
+        f"{prefix}.{variable.path}": keras.ops.convert_to_numpy(variable)
+        for prefix, owner in owners.items()
+        for variable in owner.variables
+    }
+
+
+def load_variables(arrays: Mapping[str, np.ndarray], path: Path, **owners: keras.Model | keras.optimizers.Optimizer) -> None:
+    """Put the arrays of a checkpoint into the variables of the owners.
+
+    Args:
+        arrays: as to_arrays gave them.
+        path: of the checkpoint, to name in the message.
+        owners: as in to_arrays; what the checkpoint holds of others is left out.
+
+    Raises:
+        InputError: naming what is missing, unknown or of another shape.
+    """
+    found = {name: array for name, array in arrays.items() if name.partition(".")[0] in owners}
+    expected = {f"{prefix}.{variable.path}": variable for prefix, owner in owners.items() for variable in owner.variables}
+    problems = [f"{name} is missing" for name in expected if name not in found]
+    problems += [f"{name} is unknown" for name in found if name not in expected]
+    problems += [
+        f"{name} is {found[name].shape}, expected {tuple(variable.shape)}"
+        for name, variable in expected.items()
+        if name in found and found[name].shape != tuple(variable.shape)
+    ]
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise utils.InputError(
+            f"{path} does not fit the network in model/net.py: {'; '.join(problems[:5])}{more}. "
+            "Bring the network back as it was trained, or train anew."
+        )
+    for name, variable in expected.items():
+        variable.assign(found[name])
+
+
+def restore(run: Run, model: keras.Model) -> Progress:
+    """Take up the last checkpoint of a run where there is one; return where the run stands."""
+    model.optimizer.build(model.trainable_variables)
+    if not (checkpoint := run.load()):
+        return Progress()
+    arrays, progress = checkpoint
+    load_variables(arrays, run.folder / run.last, model=model, optimizer=model.optimizer)
+    return progress
+
+
+def save(run: Run, model: keras.Model, progress: Progress) -> None:
+    """Write the last checkpoint of a run."""
+    run.save(to_arrays(model=model, optimizer=model.optimizer), progress)
+

@@ -1,0 +1,424 @@
+"""The folder of one experiment, and what a run writes there so that it survives a kill."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from utils import (
+    InputError,
+    differences,
+    flatten,
+    format_parameters,
+    load_parameters,
+    read_json,
+    write_atomically,
+)
+
+if TYPE_CHECKING:  # NumPy takes longer to import than --help takes to answer.
+    import numpy as np
+
+logger = logging.getLogger("run")
+
+# ---------------------------------------------------------------------------------------------
+# Checkpoints.
+
+
+class DamagedError(Exception):
+    """A checkpoint is missing, cut short or changed."""
+
+
+def _digest(arrays: "Mapping[str, np.ndarray]", state: str) -> str:
+    digest = hashlib.sha256(state.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(arrays[name].data)
+    return digest.hexdigest()
+
+
+def write_checkpoint(
+    path: Path,
+    arrays: "Mapping[str, np.ndarray]",
+    state: Mapping[str, Any],
+    keep: Path | None = None,
+) -> None:
+    """Write arrays and plain values as one safetensors file with a SHA-256 in its header."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    text = json.dumps(state)
+    content = save(arrays, {"state": text, "sha256": _digest(arrays, text)})
+    write_atomically(path, content, keep)
+
+
+def read_checkpoint(path: Path) -> "tuple[dict[str, np.ndarray], dict[str, Any]]":
+    """Read what write_checkpoint wrote. Nothing in the file is executed.
+
+    Raises:
+        DamagedError: the file is missing, cut short, or does not match its SHA-256.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        content = path.read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        arrays = load(content)
+        if metadata["sha256"] != _digest(arrays, metadata["state"]):
+            raise DamagedError(f"{path} does not match its SHA-256")
+        return arrays, json.loads(metadata["state"])
+    except OSError as error:
+        raise DamagedError(f"{path}: {error.strerror}") from None
+    except (SafetensorError, ValueError, KeyError, TypeError, MemoryError, RecursionError):
+        raise DamagedError(f"{path} is cut short or not a checkpoint") from None
+
+
+# ---------------------------------------------------------------------------------------------
+# The run folder.
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a run stands. `step` is the only position; the rest is what it has seen so far."""
+
+    step: int = 0  # optimizer steps done
+    loss_sum: float = 0.0  # of the training loss over the examples of the unfinished epoch
+    best: dict[str, float] | None = None  # the metrics row of the best epoch
+    stale_epochs: int = 0  # epochs since then
+    seconds: float = 0.0  # spent, over all sessions
+    metrics_bytes: int = 0  # length of metrics.jsonl
+    finished: bool = False
+
+    def end_epoch(self, row: dict[str, float], best: bool, patience: int, last: bool) -> None:
+        """Take note of an epoch: whether it is the best so far, and whether training ends."""
+        self.best, self.stale_epochs = (row, 0) if best else (self.best, self.stale_epochs + 1)
+        self.finished = last or 0 < patience <= self.stale_epochs
+
+
+class Run:
+    """One experiment folder: params.yaml in; checkpoints, metrics and log out.
+
+    Use it as a context manager: it holds the folder's lock, so that one process writes there.
+
+    Raises:
+        InputError: another process holds the lock, or the run in the folder cannot be continued.
+    """
+
+    last, previous, best = "last.safetensors", "previous.safetensors", "best.safetensors"
+    outputs = (
+        *("*.safetensors", "metrics.jsonl", "run.json", "train.log", "changes.diff"),
+        *("tensorboard/*", "*.png", "metrics_*.json", "predictions_*.csv"),
+    )
+
+    def __init__(
+        self, folder: Path, parameters: Any, fingerprint: str, overwrite: bool = False
+    ) -> None:
+        self.folder = folder
+        self.overwrite = overwrite
+        self.parameters = parameters
+        self.fingerprint = fingerprint
+        self.session: dict[str, Any] = {}
+        self._earlier: list[dict[str, Any]] = []
+        self._events: Any = None
+        self._log: logging.FileHandler | None = None
+        self._notice = ""  # what to say once there is a log
+        self._lock = FileLock(folder / ".lock", timeout=0)
+        self._created: list[Path] = []
+
+    def __enter__(self) -> "Run":
+        paths = (self.folder / ".lock", self.folder, *self.folder.parents)
+        self._created = [path for path in paths if not path.exists()]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            holder = self.sessions()[-1:] or [{}]
+            who = f"process {holder[0].get('process')} on {holder[0].get('host')}"
+            raise InputError(f"{self.folder} is in use by {who}. Wait, or stop it.") from None
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, _traceback: object) -> None:
+        if self.session:
+            outcome = getattr(error, "outcome", "failed") if error else "finished"
+            seconds = round(time.monotonic() - self._began, 3)
+            self.record(ended=_now(), outcome=outcome, seconds=seconds)
+        if self._events:
+            self._events.close()
+        if self._log:
+            logger.removeHandler(self._log)
+            self._log.close()
+        self._lock.release()
+        if not self.session:  # Refused before it began: nothing stays behind.
+            with contextlib.suppress(OSError):
+                for path in self._created:
+                    path.unlink(missing_ok=True) if path.name == ".lock" else path.rmdir()
+
+    # -- what was there before
+
+    def load(self) -> "tuple[dict[str, np.ndarray], Progress] | None":
+        """Return the newest whole checkpoint, or None where the folder has none.
+
+        Raises:
+            InputError: there are checkpoints but none is whole, or the newest whole one belongs
+                to other parameters or other data.
+        """
+        damaged = []
+        for name in () if self.overwrite else (self.last, self.previous):
+            path = self.folder / name
+            if not path.exists():
+                continue
+            try:
+                arrays, state = read_checkpoint(path)
+            except DamagedError as error:
+                damaged.append(str(error))
+                continue
+            self._check_same_run(path, state)
+            if damaged:
+                self._notice = f"{damaged[0]}; continuing from {path}, the one before."
+            return arrays, Progress(**state["progress"])
+        if damaged:
+            raise InputError(
+                f"{'; '.join(damaged)}. Bring back a copy, or train anew with --overwrite."
+            )
+        return None
+
+    def _check_same_run(self, path: Path, state: Mapping[str, Any]) -> None:
+        changed = differences(state["parameters"], flatten(self.parameters))
+        if changed:
+            raise InputError(
+                f"{self.folder / 'params.yaml'} changed since {path} was written: {changed}. "
+                "Change it back, start a new experiment with --from, or train anew with "
+                "--overwrite."
+            )
+        if state["fingerprint"] != self.fingerprint:
+            raise InputError(
+                f"{path} was trained on other data (fingerprint {state['fingerprint']}, now "
+                f"{self.fingerprint}). Bring the data back, start a new experiment with --from, "
+                "or train anew with --overwrite."
+            )
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Return the records of the processes that worked on this run, oldest first."""
+        return read_json(self.folder / "run.json", {"sessions": []})["sessions"]
+
+    # -- what this process adds
+
+    def _clear(self) -> None:
+        """Delete what earlier training left in the folder; params.yaml and other files stay."""
+        for pattern in self.outputs:
+            for path in self.folder.glob(pattern):
+                path.unlink()
+
+    def begin(self, progress: Progress, **facts: Any) -> None:
+        """Start writing: params.yaml where it is missing, the log, the record, the metrics.
+
+        Args:
+            progress: where training starts; metrics written after that point are cut off.
+            facts: what to record about this process, such as the device.
+        """
+        if self.overwrite:
+            self._clear()
+        path = self.folder / "params.yaml"
+        text = format_parameters(self.parameters)
+        if not path.exists() or load_parameters(type(self.parameters), path) != self.parameters:
+            write_atomically(path, text.encode())
+        self._log = logging.FileHandler(self.folder / "train.log", encoding="utf-8")
+        self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logger.addHandler(self._log)
+        if self._notice:
+            logger.warning(self._notice)
+        self._cut_metrics(progress.metrics_bytes)
+        commit, changes = git_state()
+        if changes:
+            write_atomically(self.folder / "changes.diff", changes)
+        self.session = {
+            "started": _now(),
+            "ended": None,
+            "outcome": "running",
+            "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+            "process": os.getpid(),
+            "host": platform.node(),
+            "git_commit": commit,
+            "git_dirty": bool(changes),
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "cores": os.cpu_count(),
+            "from_step": progress.step,
+            "parameters": flatten(self.parameters),
+            "fingerprint": self.fingerprint,
+            **facts,
+        }
+        self._began = time.monotonic()
+        self._earlier = self.sessions()
+        self.record()
+
+    def _cut_metrics(self, length: int) -> None:
+        path = self.folder / "metrics.jsonl"
+        if path.exists():
+            with open(path, "r+b") as file:
+                file.truncate(min(length, path.stat().st_size))
+        # TensorBoard's file is written anew from the metrics, so that it never holds a row twice.
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder = self.folder / "tensorboard"
+        folder.mkdir(exist_ok=True)
+        self._events = RecordWriter(open(folder / "events.out.tfevents.0", "wb"))  # noqa: SIM115
+        self._events.write(Event(file_version="brain.Event:2").SerializeToString())
+        for row in read_metrics(self.folder):
+            self._write_event(row)
+
+    def _write_event(self, row: Mapping[str, float]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [
+            # train_loss becomes train/loss: TensorBoard groups by what stands before the slash.
+            Summary.Value(tag=name.replace("_", "/", 1), simple_value=value)
+            for name, value in row.items()
+            if name not in ("epoch", "step")
+        ]
+        event = Event(wall_time=time.time(), step=int(row["step"]), summary=Summary(value=values))
+        self._events.write(event.SerializeToString())
+        self._events.flush()
+
+    def record(self, **facts: Any) -> None:
+        """Add facts about this process to run.json."""
+        self.session.update(facts)
+        content = json.dumps({"sessions": [*self._earlier, self.session]}, indent=2)
+        write_atomically(self.folder / "run.json", content.encode())
+
+    def append_metrics(self, row: Mapping[str, float], progress: Progress) -> None:
+        """Append one line to metrics.jsonl and to TensorBoard's file."""
+        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # Before the checkpoint that counts on this line.
+            progress.metrics_bytes = file.tell()
+        self._write_event(row)
+
+    def save(self, arrays: "Mapping[str, np.ndarray]", progress: Progress) -> None:
+        """Write last.safetensors; the one before becomes previous.safetensors."""
+        path = self.folder / self.last
+        write_checkpoint(path, arrays, self._state(progress), keep=self.folder / self.previous)
+
+    def save_best(self, arrays: "Mapping[str, np.ndarray]", progress: Progress) -> None:
+        """Write best.safetensors."""
+        write_checkpoint(self.folder / self.best, arrays, self._state(progress))
+
+    def _state(self, progress: Progress) -> dict[str, Any]:
+        return {
+            "progress": dataclasses.asdict(progress),
+            "parameters": flatten(self.parameters),
+            "fingerprint": self.fingerprint,
+        }
+
+
+def load_trained(path: Path, fingerprint: str) -> "tuple[dict[str, np.ndarray], Progress]":
+    """Read a checkpoint to evaluate it.
+
+    Raises:
+        InputError: it is damaged, or was trained on data of another fingerprint.
+    """
+    try:
+        arrays, state = read_checkpoint(path)
+    except DamagedError as error:
+        raise InputError(f"{error}. Try --checkpoint last, or train anew.") from None
+    if state["fingerprint"] != fingerprint:
+        raise InputError(
+            f"{path} was trained on other data (fingerprint {state['fingerprint']}, here "
+            f"{fingerprint}). Name the folder of that data with --data."
+        )
+    return arrays, Progress(**state["progress"])
+
+
+def is_finished(folder: Path) -> bool:
+    """Say whether the run in a folder came to its end, with all that it leaves written."""
+    sessions = read_json(folder / "run.json", {"sessions": []})["sessions"]
+    return bool(sessions) and sessions[-1]["outcome"] == "finished"
+
+
+def is_running(folder: Path) -> bool:
+    """Say whether a process works on the run in a folder."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        FileLock(folder / ".lock", timeout=0).acquire().lock.release()
+    except Timeout:
+        return True
+    return False
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Read metrics.jsonl: one row an epoch. A last line cut off by a kill is left out."""
+    path = folder / "metrics.jsonl"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def git_state() -> tuple[str | None, bytes]:
+    """Return the commit of the code and what differs from it (empty: nothing, or no git)."""
+
+    def git(*command: str) -> bytes | None:
+        try:
+            run = subprocess.run(["git", *command], capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return run.stdout
+
+    commit = git("rev-parse", "HEAD")
+    code = ("--", "*.py", "*.toml", "*.txt")
+    return (commit.decode().strip(), git("diff", "HEAD", *code) or b"") if commit else (None, b"")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class _Terminal(logging.Handler):
+    """Prints log lines above a progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record))
+
+
+def log_to_terminal() -> None:
+    """Show the run's log lines in the terminal too."""
+    logger.setLevel(logging.INFO)
+    logger.addHandler(_Terminal())
+
+
+def plot_learning_curves(folder: Path) -> None:
+    """Draw learning_curves.png from metrics.jsonl: loss and the other metrics by epoch."""
+    from matplotlib.figure import Figure  # pyplot would look for a display.
+
+    rows = read_metrics(folder)
+    epochs = [row["epoch"] for row in rows]
+    others = [name for name in rows[0] if name.startswith("val_") and name != "val_loss"]
+    panels = [["train_loss", "val_loss"], *([name] for name in others)]
+    figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
+    for axes, names in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for name in names:
+            axes.plot(epochs, [row[name] for row in rows], marker=".", label=name.replace("_", " "))
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.suptitle(str(folder))
+    figure.savefig(folder / "learning_curves.png", dpi=120)
