@@ -169,12 +169,14 @@ def stop_at_look(stop: Any, number: int) -> Any:
 
 def main() -> None:
     """Serve requests, a JSON line each, until standard input ends."""
-    import torch
-
     import evaluate  # noqa: F401
-    import train  # noqa: F401
+    import train
 
-    torch.optim.AdamW([torch.zeros(1)])  # Imports what every run would import again.
+    if hasattr(train, "SEGMENT_STEPS"):
+        train.SEGMENT_STEPS = 2  # An epoch of five steps then has three segments.
+    # Nothing is computed before the fork: the threads of TensorFlow and JAX would not survive it.
+    if torch := sys.modules.get("torch"):
+        torch.optim.AdamW([torch.zeros(1)])  # Imports what every run would import again.
     for line in sys.stdin:
         read, write = os.pipe()
         process = os.fork()

@@ -82,12 +82,14 @@ def train(
                 last_step=min(progress.step + SEGMENT_STEPS, epoch * steps_per_epoch),
             )
             fit_began = time.monotonic()
-            loss = model.fit(batches, verbose=0).history["loss"][0]  # The mean over the segment.
+            # Unless told not to, fit shuffles the batches, by a generator that no seed here reaches.
+            loss = model.fit(batches, shuffle=False, verbose=0).history["loss"][0]  # Their mean.
             speed = batches.examples / (time.monotonic() - fit_began)
             check_finite(run, loss, batches.last_step)
             progress.step = batches.last_step
             progress.loss_sum += loss * batches.examples
             progress.seconds = time.monotonic() - began
+            stopping = bool(stop)
             if progress.step == epoch * steps_per_epoch:
                 row = {"epoch": epoch, "step": progress.step}
                 row |= {"train_loss": progress.loss_sum / len(train_split.images)}
@@ -96,10 +98,10 @@ def train(
                 end_epoch(run, model, progress, row, speed)
                 if on_epoch:
                     on_epoch(row)
-            elif stop or time.monotonic() > saved + 60 * training.checkpoint_minutes:
+            elif stopping or time.monotonic() > saved + 60 * training.checkpoint_minutes:
                 checkpoints.save(run, model, progress)
                 saved = time.monotonic()
-            if stop and not progress.finished:
+            if stopping and not progress.finished:
                 raise stop.stopped(run.folder, progress.step)
 
 
