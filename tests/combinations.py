@@ -7,17 +7,22 @@ from itertools import product
 from typing import NamedTuple
 
 
+# The question that a template alone asks.
+own_questions = {"torch-research": "loop", "keras-quickstart": "backend"}
+
+
 class Combination(NamedTuple):
     """A template and the answers that pick its overlays."""
 
     template: str
     task: str
-    loop: str
+    choice: str  # the answer to the template's own question
     licence: str
 
     @property
     def answers(self) -> dict[str, str]:
-        return {"task": self.task, "loop": self.loop, "licence": self.licence}
+        answers = {"task": self.task, "licence": self.licence}
+        return answers | {own_questions[self.template]: self.choice}
 
     @property
     def trained(self) -> bool:
@@ -34,6 +39,12 @@ combinations = [
     *map(
         Combination._make,
         product(["torch-research"], ["image-classification"], ["plain"], licences),
+    ),
+    *map(
+        Combination._make,
+        product(
+            ["keras-quickstart"], ["image-classification"], ["tensorflow", "jax", "torch"], ["MIT"]
+        ),
     ),
 ]
 

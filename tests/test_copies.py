@@ -72,7 +72,11 @@ def requirements(path: Path) -> Iterator[Requirement]:
     """What a requirement file asks for, those that it includes too."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("-r "):
-            yield from requirements(path.parent / line.removeprefix("-r "))
+            included = line.removeprefix("-r ")
+            # In a template, each choice has its own file of that name, in an overlay.
+            overlays = sorted(path.parent.glob(f"{{{{*}}}}/{included}"))
+            for each in overlays or [path.parent / included]:
+                yield from requirements(each)
         elif line and not line.startswith(("#", "-c ")):
             yield Requirement(line)
 
@@ -80,7 +84,7 @@ def requirements(path: Path) -> Iterator[Requirement]:
 def installed_with(wanted: Iterator[Requirement]) -> dict[str, str]:
     """The packages that the requirements bring in, as they are installed here."""
     result: dict[str, str] = {}
-    to_visit = list(wanted)
+    to_visit = [need for need in wanted if need.marker is None or need.marker.evaluate()]
     while to_visit:
         requirement = to_visit.pop()
         name = canonicalize_name(requirement.name)
@@ -136,6 +140,6 @@ def test_tested_versions_are_within_the_bounds(project: Path) -> None:
 
 def test_what_gets_installed_names_no_place() -> None:
     """Neither a folder nor a host: the person's own pip or uv knows where packages are."""
-    for path in [*root.glob("requirements/*.txt"), *root.glob("templates/*/project/*.txt")]:
+    for path in [*root.glob("requirements/*.txt"), *root.glob("templates/*/project/**/*.txt")]:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"://|--(extra-)?index|--find-links|@ ", text), path

@@ -188,7 +188,7 @@ def main(arguments: list) -> int:
         raise Refused(f"got {' '.join(arguments) or 'nothing'}, expected demo or test.")
     environment = Environment(root / ".venv")
     folder = root / "requirements"
-    inputs = [*folder.glob("*.txt"), *root.glob("templates/*/project/*.txt")]
+    inputs = [*folder.glob("*.txt"), *root.glob("templates/*/project/**/*.txt")]
     environment.prepare(folder / f"{arguments[0]}.txt", sorted(inputs))
     if arguments[0] == "demo":
         return demo(environment.python, root / "demo")

@@ -10,7 +10,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +26,43 @@ if "OMP_NUM_THREADS" in os.environ:  # The others obey it; these are the names t
         os.environ.setdefault(_variable, os.environ["OMP_NUM_THREADS"])
 
 
-def check() -> None:
-    """Find out whether Keras can start, without starting it.
+def load() -> None:
+    """Import Keras and its backend without the messages that TensorFlow prints while it loads.
 
     Raises:
         InputError: the backend is unknown or not installed, or Keras runs on another one already.
     """
     if name not in NAMES:
+        near = utils.nearest(name, NAMES)
         raise utils.InputError(
-            f"KERAS_BACKEND: got {name!r}, expected one of {', '.join(NAMES)}"
-            f"{utils.nearest(name, NAMES)}."
-        )
-    if "keras" in sys.modules and sys.modules["keras"].backend.backend() != name:
-        raise utils.InputError(
-            f"keras was imported before the backend was chosen, and runs on "
-            f"{sys.modules['keras'].backend.backend()} instead of {name}: `import backend` first."
+            f"KERAS_BACKEND: got {name!r}, expected one of {', '.join(NAMES)}{near}."
         )
     if importlib.util.find_spec(name) is None:
         raise utils.InputError(
-            f"the backend {name} is not installed. Install it (pip install {name}), or "
-            "choose another in keras.json or by KERAS_BACKEND."
+            f"the backend {name} is not installed. Install it (pip install {name}), or name "
+            "another in keras.json or by KERAS_BACKEND."
         )
+    with _hidden_standard_error():
+        keras = importlib.import_module("keras")
+    if keras.backend.backend() != name:
+        raise utils.InputError(
+            f"keras was imported before the backend was chosen and runs on "
+            f"{keras.backend.backend()}, not {name}: `import backend` before keras."
+        )
+
+
+@contextlib.contextmanager
+def _hidden_standard_error() -> Generator[None]:
+    """Drop what the process, libraries in C++ too, writes to standard error inside the block."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 def versions() -> dict[str, str]:
@@ -111,7 +127,7 @@ def be_deterministic() -> None:
 
 
 @contextlib.contextmanager
-def out_of_memory(folder: Path, batch_size: int) -> Iterator[None]:
+def out_of_memory(folder: Path, batch_size: int) -> Generator[None]:
     """Turn what the backends raise when memory runs out into a ResourceError with advice."""
     words = ("out of memory", "oom when allocating", "resource_exhausted", "can't allocate memory")
     try:

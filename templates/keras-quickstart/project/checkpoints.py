@@ -14,33 +14,40 @@ import utils
 from run_folder import Progress, Run
 
 
-def to_arrays(**owners: keras.Model | keras.optimizers.Optimizer) -> dict[str, np.ndarray]:
+def named(**owners: keras.Model | keras.optimizers.Optimizer) -> dict[str, keras.Variable]:
     """Return the variables of the owners, by names such as "model.conv2d/kernel"."""
     return {
-        f"{prefix}.{variable.path}": keras.ops.convert_to_numpy(variable)
+        f"{prefix}.{variable.path}": variable
         for prefix, owner in owners.items()
         for variable in owner.variables
     }
 
 
-def load_variables(arrays: Mapping[str, np.ndarray], path: Path, **owners: keras.Model | keras.optimizers.Optimizer) -> None:
-    """Put the arrays of a checkpoint into the variables of the owners.
+def to_arrays(variables: Mapping[str, keras.Variable]) -> dict[str, np.ndarray]:
+    """Return the values of variables, by the same names."""
+    return {name: keras.ops.convert_to_numpy(variable) for name, variable in variables.items()}
+
+
+def load_variables(
+    variables: Mapping[str, keras.Variable], arrays: Mapping[str, np.ndarray], path: Path
+) -> None:
+    """Put the arrays of a checkpoint into variables.
 
     Args:
-        arrays: as to_arrays gave them.
-        path: of the checkpoint, to name in the message.
-        owners: as in to_arrays; what the checkpoint holds of others is left out.
+        variables: of the network, and of the optimizer or not.
+        arrays: what the checkpoint holds.
+        path: the checkpoint, to name in the message.
 
     Raises:
         InputError: naming what is missing, unknown or of another shape.
     """
+    owners = {name.partition(".")[0] for name in variables}
     found = {name: array for name, array in arrays.items() if name.partition(".")[0] in owners}
-    expected = {f"{prefix}.{variable.path}": variable for prefix, owner in owners.items() for variable in owner.variables}
-    problems = [f"{name} is missing" for name in expected if name not in found]
-    problems += [f"{name} is unknown" for name in found if name not in expected]
+    problems = [f"{name} is missing" for name in variables if name not in found]
+    problems += [f"{name} is unknown" for name in found if name not in variables]
     problems += [
         f"{name} is {found[name].shape}, expected {tuple(variable.shape)}"
-        for name, variable in expected.items()
+        for name, variable in variables.items()
         if name in found and found[name].shape != tuple(variable.shape)
     ]
     if problems:
@@ -49,7 +56,7 @@ def load_variables(arrays: Mapping[str, np.ndarray], path: Path, **owners: keras
             f"{path} does not fit the network in model/net.py: {'; '.join(problems[:5])}{more}. "
             "Bring the network back as it was trained, or train anew."
         )
-    for name, variable in expected.items():
+    for name, variable in variables.items():
         variable.assign(found[name])
 
 
@@ -59,11 +66,11 @@ def restore(run: Run, model: keras.Model) -> Progress:
     if not (checkpoint := run.load()):
         return Progress()
     arrays, progress = checkpoint
-    load_variables(arrays, run.folder / run.last, model=model, optimizer=model.optimizer)
+    state = named(model=model, optimizer=model.optimizer)
+    load_variables(state, arrays, run.folder / run.last)
     return progress
 
 
 def save(run: Run, model: keras.Model, progress: Progress) -> None:
     """Write the last checkpoint of a run."""
-    run.save(to_arrays(model=model, optimizer=model.optimizer), progress)
-
+    run.save(to_arrays(named(model=model, optimizer=model.optimizer)), progress)

@@ -8,7 +8,6 @@ another split: confusion_matrix_val.png) and predictions_test.csv, the most cert
 """
 
 import argparse
-from pathlib import Path
 
 import backend
 import command_line
@@ -19,13 +18,14 @@ from parameters import Parameters
 if __name__ == "__main__":
     with utils.exit_codes():  # --help and bad input are answered before Keras is imported.
         command = command_line.parse_evaluation(__doc__)
-        backend.check()
+        backend.load()
+backend.load()
 
 import keras
 import numpy as np
 
 from build_dataset import Dataset, read_dataset
-from checkpoints import load_variables
+from checkpoints import load_variables, named
 from model import net, report
 from model.data_loader import EVALUATION_BATCH_SIZE, Split, load_split
 
@@ -34,9 +34,8 @@ def choose_device(name: str) -> str:
     """Return the device of that name; "auto" is the first there is of cuda, mps and cpu.
 
     Raises:
-        InputError: this machine has no such device, or Keras cannot start.
+        InputError: this machine has no such device.
     """
-    backend.check()
     available = backend.devices()
     if name not in ("auto", *available):
         here = ", ".join(available)
@@ -75,7 +74,7 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     arrays, progress = run_folder.load_trained(path, dataset.fingerprint)
     with backend.scope(device):
         model = make_model(parameters, dataset, device)
-        load_variables(arrays, path, model=model)
+        load_variables(named(model=model), arrays, path)
         metrics, logits = evaluate(model, load_split(arguments.data, dataset, split))
         probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
     print(f"{path} of step {progress.step:,}, {len(logits):,} examples of {split}:")

@@ -25,13 +25,14 @@ from parameters import Parameters
 if __name__ == "__main__":
     with utils.exit_codes():  # --help and bad input are answered before Keras is imported.
         command = command_line.parse_training(__doc__)
-        backend.check()
         stop = utils.StopRequest(command[0].max_minutes)
+        backend.load()
+backend.load()  # In a worker of the search too, which does not come by above.
 
 import keras
 
-import checkpoints
 from build_dataset import Dataset, open_dataset
+from checkpoints import named, restore, save, to_arrays
 from evaluate import choose_device, evaluate, make_model
 from model import net, report
 from model.data_loader import TrainingBatches, load_split
@@ -69,7 +70,7 @@ def train(
     steps_per_epoch = math.ceil(len(train_split.images) / batch_size)
     with backend.scope(device), backend.out_of_memory(run.folder, batch_size):
         model = compile_model(parameters, dataset, device, steps_per_epoch)
-        progress = checkpoints.restore(run, model)
+        progress = restore(run, model)
         start(run, progress, model, device, len(train_split.images), steps_per_epoch)
         began, saved = time.monotonic() - progress.seconds, time.monotonic()
         while not progress.finished:
@@ -82,7 +83,7 @@ def train(
                 last_step=min(progress.step + SEGMENT_STEPS, epoch * steps_per_epoch),
             )
             fit_began = time.monotonic()
-            # Unless told not to, fit shuffles the batches, by a generator that no seed here reaches.
+            # Unless told not to, fit shuffles the batches, by a generator of its own.
             loss = model.fit(batches, shuffle=False, verbose=0).history["loss"][0]  # Their mean.
             speed = batches.examples / (time.monotonic() - fit_began)
             check_finite(run, loss, batches.last_step)
@@ -91,15 +92,19 @@ def train(
             progress.seconds = time.monotonic() - began
             stopping = bool(stop)
             if progress.step == epoch * steps_per_epoch:
-                row = {"epoch": epoch, "step": progress.step}
-                row |= {"train_loss": progress.loss_sum / len(train_split.images)}
-                row |= {f"val_{key}": value for key, value in evaluate(model, val_split)[0].items()}
-                row |= {"learning_rate": float(model.optimizer.learning_rate)}
+                metrics, _ = evaluate(model, val_split)
+                row = {
+                    "epoch": epoch,
+                    "step": progress.step,
+                    "train_loss": progress.loss_sum / len(train_split.images),
+                    **{f"val_{name}": value for name, value in metrics.items()},
+                    "learning_rate": float(model.optimizer.learning_rate),
+                }
                 end_epoch(run, model, progress, row, speed)
                 if on_epoch:
                     on_epoch(row)
             elif stopping or time.monotonic() > saved + 60 * training.checkpoint_minutes:
-                checkpoints.save(run, model, progress)
+                save(run, model, progress)
                 saved = time.monotonic()
             if stopping and not progress.finished:
                 raise stop.stopped(run.folder, progress.step)
@@ -159,8 +164,8 @@ def end_epoch(
     progress.end_epoch(row, best, training.patience, last=row["epoch"] == training.epochs)
     run.append_metrics(row, progress)
     if best:
-        run.save_best(checkpoints.to_arrays(model=model), progress)
-    checkpoints.save(run, model, progress)
+        run.save_best(to_arrays(named(model=model)), progress)
+    save(run, model, progress)
     run.session["examples_per_second"] = round(speed)
     run_folder.logger.info(
         f"epoch {row['epoch']:3}/{training.epochs}  train loss {row['train_loss']:.4f}  "

@@ -38,7 +38,7 @@ def build_model(parameters: ModelParameters, dataset: Dataset, seed: int) -> ker
 
 
 def loss(label_smoothing: float = 0.0) -> keras.losses.Loss:
-    """Mean cross-entropy of targets (batch, classes), one-hot, and logits (batch, classes), in nats.
+    """Mean cross-entropy, in nats, of one-hot targets and logits, both (batch, classes).
 
     Args:
         label_smoothing: probability taken off the label and spread over all classes
