@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -16,6 +17,22 @@ data: {batch_size: 256, shift: 1, flip: true}
 model: {width: 4, stages: 1}
 training: {epochs: 2}
 """
+
+
+class Pace(NamedTuple):
+    """How often a run of `tiny` can stop, and how many of the slow tests a framework is worth."""
+
+    stops: int  # places where it looks for a request to stop and saves, the end included
+    late: int  # a look in the second epoch, with two checkpoints behind it
+    stride: int  # try every so many-th of what is the same code in every framework
+    kills: int  # of real processes
+
+
+def pace(project: Path) -> Pace:
+    """Return the pace of a project's framework: each run of Keras traces or compiles for seconds."""
+    if (project / "keras.json").exists():
+        return Pace(stops=6, late=4, stride=9, kills=3)
+    return Pace(stops=10, late=8, stride=1, kills=20)
 
 
 def run(project: Path, *command: object) -> subprocess.CompletedProcess[str]:

@@ -44,6 +44,8 @@ def load() -> None:
         )
     with _hidden_standard_error():
         keras = importlib.import_module("keras")
+        if importlib.util.find_spec("tensorflow"):  # Keras takes it up later on any backend.
+            importlib.import_module("tensorflow")
     if keras.backend.backend() != name:
         raise utils.InputError(
             f"keras was imported before the backend was chosen and runs on "

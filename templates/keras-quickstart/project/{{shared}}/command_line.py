@@ -1,6 +1,7 @@
 """The command lines of train.py and evaluate.py, the same in every framework."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,9 @@ def parse_evaluation(description: str | None) -> tuple[argparse.Namespace, Param
     parameters = utils.load_parameters(Parameters, arguments.experiment / "params.yaml")
     path = arguments.experiment / f"{arguments.checkpoint}.safetensors"
     if not path.exists():
+        anew = " --overwrite" if run_folder.is_finished(arguments.experiment) else ""
         raise utils.InputError(
-            f"{path}: not found. Train: python train.py --experiment {arguments.experiment}"
+            f"{path}: not found. Train: python train.py --experiment {arguments.experiment}{anew}"
         )
     return arguments, parameters
 
@@ -66,10 +68,14 @@ class ArgumentParser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self.has_parameters = False
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
         arguments, unknown = self.parse_known_args(args, namespace)
         options = [option for action in self._actions for option in action.option_strings]
+        while self.has_parameters and len(unknown) > 1 and re.match(r"--\w+\.\w+$", unknown[0]):
+            # A misspelled parameter: to be said together with what the schema refuses.
+            setattr(arguments, unknown.pop(0)[2:], unknown.pop(0))
         if unknown:
             name = unknown[0].partition("=")[0]
             self.error(f"{name}: unknown option{utils.nearest(name, options)}")
@@ -88,6 +94,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def add_parameters(self, schema: type[utils.Section]) -> None:
         """Offer every parameter as an option, such as --model.width."""
+        self.has_parameters = True
         group = self.add_argument_group("parameters, to change in a new experiment (--from)")
         for name, field in utils.parameter_fields(schema):
             group.add_argument(
@@ -106,7 +113,8 @@ def resolve_parameters(schema: type[utils.Section], arguments: argparse.Namespac
         InputError: values are wrong, or options would change an experiment that exists.
     """
     names = [name for name, _ in utils.parameter_fields(schema)]
-    overrides = {name: value for name, value in vars(arguments).items() if name in names}
+    given = vars(arguments).items()
+    overrides = {name: value for name, value in given if name in names or "." in name}
     path = arguments.experiment / "params.yaml"
     if arguments.source is None:
         if overrides:

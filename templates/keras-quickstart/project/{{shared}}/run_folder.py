@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from utils import (
+    DivergedError,
     InputError,
     differences,
     flatten,
     format_parameters,
     load_parameters,
-    read_json,
+    parameter_fields,
     write_atomically,
 )
 
@@ -35,6 +36,17 @@ logger = logging.getLogger("run")
 
 # ---------------------------------------------------------------------------------------------
 # Checkpoints.
+
+
+def _check_finite(arrays: "Mapping[str, np.ndarray]", path: Path) -> None:
+    import numpy as np
+
+    for name, array in arrays.items():
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            raise DivergedError(
+                f"{path}: {name} holds NaN or infinity and was not written; the file is of before. "
+                "Start a new experiment with --from and a lower training.learning_rate."
+            )
 
 
 class DamagedError(Exception):
@@ -121,9 +133,11 @@ class Run:
 
     last, previous, best = "last.safetensors", "previous.safetensors", "best.safetensors"
     outputs = (
-        *("*.safetensors", "metrics.jsonl", "run.json", "train.log", "changes.diff"),
-        *("tensorboard/*", "*.png", "metrics_*.json", "predictions_*.csv"),
+        *("last.safetensors", "previous.safetensors", "best.safetensors", "metrics.jsonl"),
+        *("run.json", "train.log", "changes.diff", "learning_curves.png"),
     )
+    # Of the weights of one time: out of date as soon as training goes on.
+    evaluations = ("metrics_*.json", "confusion_matrix_*.png", "predictions_*.csv")
 
     def __init__(
         self, folder: Path, parameters: Any, fingerprint: str, overwrite: bool = False
@@ -137,7 +151,7 @@ class Run:
         self._events: Any = None
         self._log: logging.FileHandler | None = None
         self._notice = ""  # what to say once there is a log
-        self._lock = FileLock(folder / ".lock", timeout=0)
+        self._lock = FileLock(folder / ".lock", timeout=1)  # is_running() holds it for a moment.
         self._created: list[Path] = []
 
     def __enter__(self) -> "Run":
@@ -147,7 +161,7 @@ class Run:
         try:
             self._lock.acquire()
         except Timeout:
-            holder = self.sessions()[-1:] or [{}]
+            holder = read_sessions(self.folder)[-1:] or [{}]
             who = f"process {holder[0].get('process')} on {holder[0].get('host')}"
             raise InputError(f"{self.folder} is in use by {who}. Wait, or stop it.") from None
         return self
@@ -162,23 +176,30 @@ class Run:
         if self._log:
             logger.removeHandler(self._log)
             self._log.close()
-        self._lock.release()
         if not self.session:  # Refused before it began: nothing stays behind.
             with contextlib.suppress(OSError):
                 for path in self._created:
                     path.unlink(missing_ok=True) if path.name == ".lock" else path.rmdir()
+        self._lock.release()
 
     # -- what was there before
 
     def load(self) -> "tuple[dict[str, np.ndarray], Progress] | None":
-        """Return the newest whole checkpoint, or None where the folder has none.
+        """Return the newest whole checkpoint, or None where training starts from the beginning.
 
         Raises:
             InputError: there are checkpoints but none is whole, or the newest whole one belongs
-                to other parameters or other data.
+                to other parameters or other data, or they are gone.
         """
+        if self.overwrite:
+            with contextlib.suppress(InputError):
+                self.overwrite = False
+                if not is_finished(self.folder) and (found := self.load()):
+                    return found  # Begun by this very command, which was stopped.
+            self.overwrite = True
+            return None
         damaged = []
-        for name in () if self.overwrite else (self.last, self.previous):
+        for name in (self.last, self.previous):
             path = self.folder / name
             if not path.exists():
                 continue
@@ -195,10 +216,17 @@ class Run:
             raise InputError(
                 f"{'; '.join(damaged)}. Bring back a copy, or train anew with --overwrite."
             )
+        if len(read_metrics(self.folder)) > 1:  # The first may come before the first checkpoint.
+            raise InputError(
+                f"{self.folder / self.last}: not found, and {self.folder} holds metrics of several "
+                "epochs. Bring the checkpoint back, or train anew with --overwrite."
+            )
         return None
 
     def _check_same_run(self, path: Path, state: Mapping[str, Any]) -> None:
-        changed = differences(state["parameters"], flatten(self.parameters))
+        # A parameter that is newer than the checkpoint had its default then.
+        defaults = {name: f.default for name, f in parameter_fields(type(self.parameters))}
+        changed = differences(defaults | state["parameters"], flatten(self.parameters))
         if changed:
             raise InputError(
                 f"{self.folder / 'params.yaml'} changed since {path} was written: {changed}. "
@@ -212,15 +240,10 @@ class Run:
                 "or train anew with --overwrite."
             )
 
-    def sessions(self) -> list[dict[str, Any]]:
-        """Return the records of the processes that worked on this run, oldest first."""
-        return read_json(self.folder / "run.json", {"sessions": []})["sessions"]
-
     # -- what this process adds
 
-    def _clear(self) -> None:
-        """Delete what earlier training left in the folder; params.yaml and other files stay."""
-        for pattern in self.outputs:
+    def _delete(self, patterns: tuple[str, ...]) -> None:
+        for pattern in patterns:
             for path in self.folder.glob(pattern):
                 path.unlink()
 
@@ -231,8 +254,9 @@ class Run:
             progress: where training starts; metrics written after that point are cut off.
             facts: what to record about this process, such as the device.
         """
+        self._delete(self.evaluations)
         if self.overwrite:
-            self._clear()
+            self._delete(self.outputs)
         path = self.folder / "params.yaml"
         text = format_parameters(self.parameters)
         if not path.exists() or load_parameters(type(self.parameters), path) != self.parameters:
@@ -264,7 +288,7 @@ class Run:
             **facts,
         }
         self._began = time.monotonic()
-        self._earlier = self.sessions()
+        self._earlier = read_sessions(self.folder)
         self.record()
 
     def _cut_metrics(self, length: int) -> None:
@@ -273,28 +297,18 @@ class Run:
             with open(path, "r+b") as file:
                 file.truncate(min(length, path.stat().st_size))
         # TensorBoard's file is written anew from the metrics, so that it never holds a row twice.
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.summary.writer.record_writer import RecordWriter
+        from tensorboard.summary import Writer
 
-        folder = self.folder / "tensorboard"
-        folder.mkdir(exist_ok=True)
-        self._events = RecordWriter(open(folder / "events.out.tfevents.0", "wb"))  # noqa: SIM115
-        self._events.write(Event(file_version="brain.Event:2").SerializeToString())
+        self._delete(("tensorboard/events*",))
+        self._events = Writer(str(self.folder / "tensorboard"))
         for row in read_metrics(self.folder):
             self._write_event(row)
 
     def _write_event(self, row: Mapping[str, float]) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        values = [
-            # train_loss becomes train/loss: TensorBoard groups by what stands before the slash.
-            Summary.Value(tag=name.replace("_", "/", 1), simple_value=value)
-            for name, value in row.items()
-            if name not in ("epoch", "step")
-        ]
-        event = Event(wall_time=time.time(), step=int(row["step"]), summary=Summary(value=values))
-        self._events.write(event.SerializeToString())
+        for name, value in row.items():
+            if name not in ("epoch", "step"):
+                # train_loss becomes train/loss: TensorBoard groups by what is before the slash.
+                self._events.add_scalar(name.replace("_", "/", 1), value, int(row["step"]))
         self._events.flush()
 
     def record(self, **facts: Any) -> None:
@@ -306,20 +320,36 @@ class Run:
     def append_metrics(self, row: Mapping[str, float], progress: Progress) -> None:
         """Append one line to metrics.jsonl and to TensorBoard's file."""
         with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(row, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())  # Before the checkpoint that counts on this line.
             progress.metrics_bytes = file.tell()
         self._write_event(row)
 
     def save(self, arrays: "Mapping[str, np.ndarray]", progress: Progress) -> None:
-        """Write last.safetensors; the one before becomes previous.safetensors."""
+        """Write last.safetensors; the one before becomes previous.safetensors.
+
+        Raises:
+            DivergedError: a number in the arrays is NaN or infinite; nothing is written.
+        """
         path = self.folder / self.last
+        _check_finite(arrays, path)
         write_checkpoint(path, arrays, self._state(progress), keep=self.folder / self.previous)
 
     def save_best(self, arrays: "Mapping[str, np.ndarray]", progress: Progress) -> None:
-        """Write best.safetensors."""
+        """Write best.safetensors; raise DivergedError as `save` does."""
+        _check_finite(arrays, self.folder / self.best)
         write_checkpoint(self.folder / self.best, arrays, self._state(progress))
+
+    def finish(self, progress: Progress, data: Path) -> None:
+        """Draw the learning curves, and say which epoch was best and what to do next."""
+        plot_learning_curves(self.folder)
+        row = progress.best or {}
+        metrics = [f"{name.replace('_', ' ')} {row[name]:.4f}" for name in row if "val_" in name]
+        where = f"--experiment {self.folder}" + (f" --data {data}" if data != Path("data") else "")
+        logger.info(
+            f"best epoch {row.get('epoch')}: {', '.join(metrics)}; next: python evaluate.py {where}"
+        )
 
     def _state(self, progress: Progress) -> dict[str, Any]:
         return {
@@ -347,10 +377,18 @@ def load_trained(path: Path, fingerprint: str) -> "tuple[dict[str, np.ndarray], 
     return arrays, Progress(**state["progress"])
 
 
+def read_sessions(folder: Path) -> list[dict[str, Any]]:
+    """Return the records of the processes that worked on a run, oldest first."""
+    try:
+        sessions = json.loads((folder / "run.json").read_text(encoding="utf-8"))["sessions"]
+        return [session for session in sessions if "outcome" in session]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
 def is_finished(folder: Path) -> bool:
     """Say whether the run in a folder came to its end, with all that it leaves written."""
-    sessions = read_json(folder / "run.json", {"sessions": []})["sessions"]
-    return bool(sessions) and sessions[-1]["outcome"] == "finished"
+    return [session["outcome"] for session in read_sessions(folder)][-1:] == ["finished"]
 
 
 def is_running(folder: Path) -> bool:
@@ -374,16 +412,20 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 def git_state() -> tuple[str | None, bytes]:
     """Return the commit of the code and what differs from it (empty: nothing, or no git)."""
 
-    def git(*command: str) -> bytes | None:
+    def git(*command: str) -> bytes:
         try:
-            run = subprocess.run(["git", *command], capture_output=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return run.stdout
+            return subprocess.run(["git", *command], capture_output=True, check=False).stdout
+        except OSError:
+            return b""
 
+    if not git("ls-files", "train.py"):  # No repository, or that of a folder around this one.
+        return None, b""
     commit = git("rev-parse", "HEAD")
     code = ("--", "*.py", "*.toml", "*.txt")
-    return (commit.decode().strip(), git("diff", "HEAD", *code) or b"") if commit else (None, b"")
+    changes = [git("diff", "HEAD", *code)]
+    for name in git("ls-files", "-z", "--others", "--exclude-standard", *code).split(b"\0")[:-1]:
+        changes.append(git("diff", "--no-index", os.devnull, os.fsdecode(name)))
+    return commit.decode().strip(), b"".join(changes)
 
 
 def _now() -> str:
@@ -416,7 +458,10 @@ def plot_learning_curves(folder: Path) -> None:
     figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
     for axes, names in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for name in names:
-            axes.plot(epochs, [row[name] for row in rows], marker=".", label=name.replace("_", " "))
+            label = name.replace("_", " ")
+            if name == "train_loss":  # Not the quantity of val_loss, and often above it.
+                label += " (with augmentation and regularisation)"
+            axes.plot(epochs, [row[name] for row in rows], marker=".", label=label)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
         axes.legend()

@@ -8,10 +8,10 @@ total. Every trial is an ordinary experiment, such as experiments/search/trial_0
 was stopped or killed continues when the same command is given again, its unfinished trials too;
 with more `trials` in search.yaml, a finished one goes on.
 
-This process alone asks Optuna for values and writes its study (study.journal); worker processes of
-one thread each train the trials. The values of a trial are a function of the seed, its number, and
-the trials known by then: with one worker the whole search is reproducible, with several it is as
-far as they finish in the same order.
+Worker processes of one thread each (OMP_NUM_THREADS says otherwise) share a study of Optuna
+(study.journal) and take trials from it until none is missing. The values of a trial are a function
+of the seed, its number, and the trials known by then: with one worker the whole search is
+reproducible, with several it is as far as they finish in the same order.
 """
 
 import argparse
@@ -19,20 +19,20 @@ import contextlib
 import dataclasses
 import functools
 import json
+import math
 import multiprocessing
 import os
+import shlex
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Iterator, Mapping
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Self, cast, get_args
 
 import pydantic
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
@@ -164,12 +164,11 @@ if __name__ == "__main__":
         command = parse_arguments()
         stop = utils.StopRequest(command[0].max_minutes)
 
-# ---------------------------------------------------------------------------------------------
-# A worker process. It knows nothing of Optuna, and the search nothing of the framework.
-#
-# Down the connection come (folder, values) to train, and an answer to each epoch: "continue",
-# "prune" or "stop". Up it go ("ready", device) or ("refused", error) once, ("epoch", metrics row)
-# and, at the end of a trial, ("complete" | "pruned" | "stopped" | "failed", message).
+import optuna
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from build_dataset import Dataset, open_dataset
 
 
 class PrunedError(utils.CommandError):
@@ -178,130 +177,70 @@ class PrunedError(utils.CommandError):
     outcome = "pruned"  # for run.json
 
 
-class SearchStop(utils.StopRequest):
-    """Says that the search wants to stop, or is gone: something can be read from the connection."""
+class WorkerStop(utils.StopRequest):
+    """Asks a worker to save and stop: on its first signal, or because the search was killed."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.error: utils.StoppedError | None = None
-        self.connection = connection
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if not self.error:  # What ends a process group reaches a worker twice.
+            super()._on_signal(number, _frame)
 
     def __bool__(self) -> bool:
-        if not self.error and self.connection.poll():
-            self.error = utils.StoppedError("the search")
-        return self.error is not None
+        search = multiprocessing.parent_process()
+        if not self.error and search and not search.is_alive():
+            self.error = utils.StoppedError("the end of the search")
+        return super().__bool__()
 
 
 @dataclasses.dataclass
-class Common:
-    """What all trials have in common."""
-
-    base: Parameters
-    dataset: Any  # build_dataset.Dataset; its import can wait.
-    data: Path
-    device: str
-
-
-def work(connection: Connection, common: Common) -> None:
-    """Train trials, one after another, until the search says stop or is gone."""
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
-        if hasattr(signal, name):  # They reach the search too, which says what to do.
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    # No progress bars: those of several workers would mix.
-    sys.stderr.isatty = lambda: False  # ty: ignore[invalid-assignment]
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        try:
-            import train  # noqa: F401 (found to work before a trial depends on it)
-            from evaluate import choose_device
-
-            device = choose_device(common.device)
-        except utils.CommandError as error:
-            connection.send(("refused", error))
-            return
-        connection.send(("ready", str(device)))
-        while (task := connection.recv()) != "stop":
-            connection.send(train_trial(connection, *task, common, device))
-
-
-def train_trial(
-    connection: Connection, folder: Path, values: Mapping[str, Any], common: Common, device: Any
-) -> tuple[str, str]:
-    """Train one trial in its folder; return how it ended, and a message where it failed."""
-    from train import train
-
-    def on_epoch(row: dict[str, float]) -> None:
-        with contextlib.suppress(EOFError, OSError):  # The search is gone; SearchStop sees it.
-            connection.send(("epoch", row))
-            if connection.recv() == "prune":
-                raise PrunedError
-
-    try:
-        parameters = change(common.base, values)
-        with run_folder.Run(folder, parameters, common.dataset.fingerprint) as run:
-            train(run, common.dataset, common.data, device, SearchStop(connection), on_epoch)
-    except PrunedError:
-        # What it takes to continue is most of the space; what it takes to evaluate stays.
-        for name in (run_folder.Run.last, run_folder.Run.previous):
-            (folder / name).unlink(missing_ok=True)
-        return "pruned", ""
-    except utils.StoppedError:
-        return "stopped", ""
-    except utils.CommandError as error:
-        return "failed", str(error)
-    except Exception:
-        return "failed", traceback.format_exc()
-    return "complete", ""
-
-
-# ---------------------------------------------------------------------------------------------
-# The search.
-
-import optuna
-from optuna.storages.journal import JournalFileBackend, JournalStorage
-from optuna.trial import FrozenTrial, TrialState
-
-from build_dataset import open_dataset
-
-
-@dataclasses.dataclass
-class Worker:
-    """A worker process and what it is doing."""
-
-    process: BaseProcess
-    connection: Connection
-    ready: bool = False
-    trial: optuna.Trial | None = None
-
-
 class Search:
-    """A study and the workers that train its trials.
+    """A study and the folder of its trials, as one process sees them.
 
-    Args:
-        folder: the search's folder, locked.
-        settings: what search.yaml says.
-        common: what all trials have in common.
-        study: the study, loaded.
-        stop: asks to save and stop.
+    Raises:
+        InputError: the study is damaged, missing, or began with other settings or data.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        settings: SearchSettings,
-        common: Common,
-        study: optuna.Study,
-        stop: utils.StopRequest,
-    ) -> None:
-        self.folder, self.settings, self.common = folder, settings, common
-        self.study, self.stop = study, stop
-        self.workers: list[Worker] = []
-        self.max_workers = 1  # until the first says what it computes on
-        self.stopping = False
-        self.failures = 0  # in a row
-        self.unfinished: list[optuna.Trial] = []
-        for trial in self.trials("RUNNING"):  # No other search is: these were left behind.
-            self.take_back(optuna.Trial(study, trial._trial_id))
-            if run_folder.is_running(self.folder_of(trial)):
-                print(f"{self.folder_of(trial)} is in use: it goes on once that process has ended.")
+    arguments: argparse.Namespace
+    settings: SearchSettings
+    base: Parameters
+    dataset: Dataset
+
+    def __post_init__(self) -> None:
+        self.folder: Path = self.arguments.search
+        self.lock = FileLock(self.folder / ".lock")  # Optuna's own lock would outlive a kill.
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with self.lock:
+            self.study = self.open_study()
+
+    def open_study(self) -> optuna.Study:
+        """Open or begin the study of the folder, which is locked."""
+        path = self.folder / "study.journal"
+        anew = f"Name another folder with a search.yaml (--search), or delete {path} and trial_*."
+        content = path.read_bytes() if path.exists() else b""
+        if not content.endswith(b"\n"):
+            if content:  # A kill or a full disk cut the last line.
+                os.truncate(path, content.rfind(b"\n") + 1)
+            elif any(self.folder.glob("trial_*")):
+                raise utils.InputError(f"{self.folder} holds trials, but no {path.name}. {anew}")
+        settings = self.settings.model_dump(exclude_unset=True)
+        direction = "maximize" if self.settings.maximize else "minimize"
+        try:
+            study = optuna.create_study(
+                storage=JournalStorage(JournalFileBackend(str(path), cast(Any, self.lock))),
+                pruner=optuna.pruners.MedianPruner(n_warmup_steps=self.base.training.epochs // 4),
+                study_name="search",
+                direction=direction,
+                load_if_exists=True,
+            )
+        except (ValueError, KeyError) as error:
+            raise utils.InputError(f"{path} is damaged ({error}). {anew}") from None
+        facts: dict[str, Any] = {f"space {n}": d for n, d in settings["space"].items()}
+        facts |= {"data": self.dataset.fingerprint, direction: self.settings.objective}
+        facts = json.loads(json.dumps(facts | utils.flatten(self.base)))
+        if "facts" not in study.user_attrs:
+            study.set_user_attr("facts", facts)
+        if changed := utils.differences(study.user_attrs["facts"], facts):
+            raise utils.InputError(f"{path} began with something else: {changed}. {anew}")
+        return study
 
     def trials(self, *states: str) -> list[FrozenTrial]:
         """Return the trials in some states, oldest first."""
@@ -311,260 +250,188 @@ class Search:
         """Return how many trials are still to be finished."""
         return max(self.settings.trials - len(self.trials("COMPLETE", "PRUNED")), 0)
 
-    def busy(self) -> list[Worker]:
-        """Return the workers that train a trial."""
-        return [worker for worker in self.workers if worker.trial]
-
-    def run(self, count: int | None) -> None:
-        """Train what is missing in `count` workers (None: as many as suit the device).
-
-        Raises:
-            StoppedError: on request, with everything saved.
-            DivergedError: too many trials in a row failed.
-            InputError: there is no such device or no such objective.
-        """
-        try:
-            while self.busy() or (self.missing() and not self.stopping):
-                if self.stop and not self.stopping:
-                    self.stopping = True
-                    for worker in self.workers:
-                        send(worker, "stop")
-                if not self.stopping:
-                    self.hand_out()
-                for connection in wait([w.connection for w in self.workers], timeout=0.2):
-                    worker = next(w for w in self.workers if w.connection is connection)
-                    try:
-                        kind, content = worker.connection.recv()
-                    except (EOFError, ConnectionResetError):
-                        self.on_death(worker)
-                    else:
-                        self.on_message(worker, kind, content, count)
-        finally:
-            for worker in self.workers:
-                worker.connection.close()  # A worker takes this for a stop.
-            for worker in self.workers:
-                worker.process.join()
-
-    def hand_out(self) -> None:
-        """Give trials to idle workers, and start workers where there are too few."""
-        idle = [worker for worker in self.workers if worker.ready and not worker.trial]
-        for worker in idle[: self.missing() - len(self.busy())]:
-            trial = self.next_trial()
-            if trial is None:
-                break
-            seed = utils.fold_seed(self.common.base.seed, trial.number) % 2**32
-            self.study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-            values = {name: suggest(trial, name, d) for name, d in self.settings.space.items()}
-            trial.set_user_attr("starts", trial.user_attrs.get("starts", 0) + 1)
-            worker.trial = trial
-            send(worker, (self.folder_of(trial), values))
-        while len(self.workers) < min(self.max_workers, self.missing()):
-            self.workers.append(start_worker(self.common))
-
-    def next_trial(self) -> optuna.Trial | None:
-        """Return an unfinished trial or a new one; None while another process is in its folder."""
-        if not self.unfinished:
-            return self.study.ask()
-        # A worker outlives the search that was killed for as long as it takes to save.
-        if run_folder.is_running(self.folder_of(self.unfinished[0])):
-            return None
-        return self.unfinished.pop(0)
-
     def folder_of(self, trial: optuna.Trial | FrozenTrial) -> Path:
         """Return the experiment folder of a trial."""
         return self.folder / f"trial_{trial.number:04}"
 
-    def on_death(self, worker: Worker) -> None:
-        """Go on without a worker process that ended, and with its trial."""
-        self.workers.remove(worker)
-        worker.process.join()
-        if worker.trial:
-            self.take_back(worker.trial)
-        elif not worker.ready and not self.stopping:
-            raise RuntimeError(f"a worker ended with {worker.process.exitcode} before it began")
+    def work(self, stop: utils.StopRequest) -> None:
+        """Train trials until none is missing; raise what is more than one trial's failure."""
+        while self.missing() and not stop:
+            try:
+                if not self.train_next(stop):
+                    time.sleep(0.5)  # The last ones are trained elsewhere, but may yet fail there.
+            except (PrunedError, utils.StoppedError):
+                pass  # All is said and saved.
+            except (utils.DivergedError, utils.ResourceError) as error:
+                self.check_failures(error)
 
-    def take_back(self, trial: optuna.Trial) -> None:
-        """Let a trial whose process was killed continue, unless that happened too often."""
-        if trial.user_attrs.get("starts", 0) < STARTS:
-            self.unfinished.append(trial)
-        else:
-            self.fail(trial, f"its process was killed {STARTS} times; out of memory?")
+    def train_next(self, stop: utils.StopRequest) -> bool:
+        """Train a trial that was left behind or a new one; return whether there was any."""
+        with contextlib.ExitStack() as stack:
+            with self.lock:
+                trial = self.claim()
+                if not trial:
+                    return False
+                parameters = change(self.base, self.suggest(trial))
+                starts = trial.user_attrs.get("starts", 0) + 1
+                trial.set_user_attr("starts", starts)
+                run = run_folder.Run(self.folder_of(trial), parameters, self.dataset.fingerprint)
+                stack.enter_context(run)
+            try:
+                self.train(trial, run, stop)
+            # Optuna is told while the folder is locked: a trial that runs in an unlocked folder
+            # counts as left behind.
+            except PrunedError:
+                # What it takes to continue is most of the space; what it takes to evaluate stays.
+                for name in (run.last, run.previous):
+                    (run.folder / name).unlink(missing_ok=True)
+                self.end(trial, "PRUNED")
+                raise
+            except (utils.DivergedError, utils.ResourceError) as error:
+                self.end(trial, "FAIL", str(error))
+                raise
+            except BaseException:  # Stopped, bad input or a bug, but not killed.
+                trial.set_user_attr("starts", starts - 1)
+                raise
+            self.end(trial, "COMPLETE")
+        return True
 
-    def on_message(self, worker: Worker, kind: str, content: Any, count: int | None) -> None:
-        """Do what a worker's message calls for."""
-        trial = worker.trial
-        if kind == "ready":
-            worker.ready = True
-            self.max_workers = count or default_workers(device=content)
-        elif kind == "refused":
-            raise content
-        elif kind == "epoch":
-            assert trial
-            self.check_objective(content)
-            trial.report(content[self.settings.objective], content["epoch"])
-            answer = "prune" if trial.should_prune() else "continue"
-            send(worker, "stop" if self.stopping else answer)
-        else:
-            assert trial
-            worker.trial = None
-            self.end(trial, kind, content)
+    def claim(self) -> optuna.Trial | None:
+        """Return an unfinished trial or a new one; None where all are in work."""
+        running = self.trials("RUNNING")
+        for frozen in list(running):
+            if not run_folder.is_running(self.folder_of(frozen)):
+                trial = optuna.Trial(self.study, frozen._trial_id)
+                if frozen.user_attrs.get("starts", 0) < STARTS:
+                    return trial
+                self.end(trial, "FAIL", f"its process was killed {STARTS} times; out of memory?")
+                running.remove(frozen)
+        return self.study.ask() if self.missing() > len(running) else None
 
-    def check_objective(self, row: Mapping[str, float]) -> None:
-        """Raise InputError where a row of metrics lacks what search.yaml wants to be best."""
+    def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+        """Ask Optuna for the values of a trial; of one that is continued, the same again."""
+        seed = utils.fold_seed(self.base.seed, trial.number) % 2**32
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        values: dict[str, Any] = {}
+        for name, dimension in self.settings.space.items():
+            low, high, log = cast(Any, dimension.low), cast(Any, dimension.high), dimension.log
+            if dimension.choices is not None:
+                values[name] = trial.suggest_categorical(name, dimension.choices)
+            elif is_float(name):
+                values[name] = trial.suggest_float(name, low, high, step=dimension.step, log=log)
+            else:
+                step = cast(int, dimension.step or 1)
+                values[name] = trial.suggest_int(name, low, high, step=step, log=log)
+        return values
+
+    def train(self, trial: optuna.Trial, run: run_folder.Run, stop: utils.StopRequest) -> None:
+        """Train a trial in its folder; raise PrunedError where it is hopeless."""
+        from evaluate import choose_device
+        from train import train
+
         objective = self.settings.objective
-        if objective not in row:
-            columns = [name for name in row if name.startswith("val_")]
-            raise utils.InputError(
-                f"{self.folder / 'search.yaml'}: got {objective!r}, expected a column of "
-                f"metrics.jsonl{utils.nearest(objective, columns)}: {', '.join(columns)}. Correct "
-                f"it, delete study.journal and trial_* in {self.folder}, and search again."
-            )
 
-    def end(self, trial: optuna.Trial, outcome: str, message: str) -> None:
+        def on_epoch(row: dict[str, float]) -> None:
+            if objective not in row:
+                columns = [name for name in row if name.startswith("val_")]
+                raise utils.InputError(
+                    f"{self.folder / 'search.yaml'}: got {objective!r}, expected one of "
+                    f"{', '.join(columns)}{utils.nearest(objective, columns)}. Correct it, and "
+                    f"delete study.journal and trial_* in {self.folder}."
+                )
+            if not math.isfinite(row[objective]):
+                raise utils.DivergedError(f"{run.folder}: {objective} became {row[objective]}.")
+            trial.report(row[objective], int(row["epoch"]))
+            if trial.should_prune():
+                raise PrunedError
+
+        device = choose_device(self.arguments.device)
+        train(run, self.dataset, self.arguments.data, device, stop, on_epoch)
+
+    def end(self, trial: optuna.Trial, state: str, news: str = "") -> None:
         """Tell Optuna and the person how a trial ended."""
-        if outcome == "failed":
-            self.fail(trial, message)
-        elif outcome == "stopped":
-            trial.set_user_attr("starts", trial.user_attrs["starts"] - 1)
-        else:
+        value = None
+        if state != "FAIL":
             pick, objective = (max if self.settings.maximize else min), self.settings.objective
             rows = run_folder.read_metrics(self.folder_of(trial))
-            value = pick(row[objective] for row in rows)
-            if outcome == "pruned":
-                self.study.tell(trial, state=TrialState.PRUNED)
-            else:
-                self.study.tell(trial, value)
-            self.failures = 0
-            self.say(trial, f"{outcome} at epoch {rows[-1]['epoch']}, {objective} {value:.4f}")
+            best = pick(row[objective] for row in rows)
+            news = f"at epoch {rows[-1]['epoch']}, {objective} {best:.4f}"
+            value = best if state == "COMPLETE" else None
+        values, total = utils.format_values(trial.params), self.settings.trials
+        self.study.tell(trial, value, TrialState[state])
+        done = f"[{total - self.missing()}/{total}] trial_{trial.number:04}"
+        print(f"{done} {state.lower()} {news}; {values}", flush=True)
 
-    def fail(self, trial: optuna.Trial, message: str) -> None:
-        """Note a failure; raise DivergedError where nothing but failures is to be expected."""
-        self.study.tell(trial, state=TrialState.FAIL)
-        self.say(trial, f"failed: {message}")
-        self.failures += 1
-        if self.failures >= min(FAILURES_IN_A_ROW, self.settings.trials):
-            raise utils.DivergedError(
-                f"{self.failures} trials in a row failed; the last, {self.folder_of(trial)}: "
-                f"{message.strip()}\nMend the cause, or narrow `space` in a search.yaml of another "
-                "folder (--search)."
+    def check_failures(self, error: utils.CommandError) -> None:
+        """Raise an error like the last where nothing but failures is to be expected."""
+        ended = self.trials("COMPLETE", "PRUNED", "FAIL")
+        ended.sort(key=lambda trial: trial.datetime_complete or 0)
+        limit = min(FAILURES_IN_A_ROW, self.settings.trials)
+        if [trial.state.name for trial in ended[-limit:]] == ["FAIL"] * limit:
+            raise type(error)(
+                f"{limit} trials in a row failed; the last: {error}\nMend the cause, or narrow "
+                "`space` in a search.yaml of another folder (--search)."
             )
 
-    def say(self, trial: optuna.Trial, news: str) -> None:
-        """Print a line about a trial."""
-        total = self.settings.trials
-        values = format_values(trial.params)
-        print(
-            f"[{total - self.missing()}/{total}] trial_{trial.number:04} {news}; {values}",
-            flush=True,
-        )
-
     def report(self) -> None:
-        """Print the best trials, what mattered, and what to do next."""
+        """Print the best trials and what to do next."""
         sign = -1 if self.settings.maximize else 1
         complete = sorted(self.trials("COMPLETE"), key=lambda t: sign * cast(float, t.value))
         pruned, failed = len(self.trials("PRUNED")), len(self.trials("FAIL"))
         print(f"\n{len(complete)} trials complete, {pruned} pruned, {failed} failed. The best:")
         for trial in complete[:5]:
             value = f"{self.settings.objective} {trial.value:.4f}"
-            print(f"  {self.folder_of(trial)}  {value}  {format_values(trial.params)}")
-        if len(complete) >= 10:
-            shares = optuna.importance.get_param_importances(self.study)
-            print(f"Share in what made the difference: {format_values(shares)}")
-        best = self.folder_of(complete[0])
-        print(
-            f"The best of many was also lucky: see it on test, and train it with another seed.\n"
-            f"  python evaluate.py --experiment {best}\n"
-            f"  python train.py --experiment {self.folder.parent}/best --from {best} "
-            f"--seed {self.common.base.seed + 1}"
-        )
+            print(f"  {self.folder_of(trial)}  {value}  {utils.format_values(trial.params)}")
+        words = ["python", "evaluate.py", "--experiment", str(self.folder_of(complete[0]))]
+        if self.arguments.data != Path("data"):
+            words += ["--data", str(self.arguments.data)]
+        print(f"The best of many was also lucky; see it on test: {shlex.join(words)}")
 
 
-def start_worker(common: Common) -> Worker:
-    """Start a worker process of one thread; set OMP_NUM_THREADS for another number."""
+def work(errors: Any, *search: Any) -> None:
+    """Train trials in a process of its own; hand back the error that ends the search."""
+    stop = WorkerStop()
+    # No progress bars: those of several workers would mix.
+    sys.stderr.isatty = lambda: False  # ty: ignore[invalid-assignment]
+    try:
+        Search(*search).work(stop)
+    except (utils.CommandError, OSError) as error:
+        errors.put(error)
+
+
+def run_workers(count: int, stop: utils.StopRequest, *search: Any) -> None:
+    """Let processes work on a search until they are done, or one fails, or on request."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")  # Forks of a process with CUDA do not work.
-    ours, theirs = context.Pipe()
-    process = context.Process(target=work, args=(theirs, common))
-    process.start()
-    theirs.close()  # So that the end of the process is the end of the connection.
-    return Worker(process, ours)
+    errors = context.SimpleQueue()
+    workers = [context.Process(target=work, args=(errors, *search)) for _ in range(count)]
+    # They inherit this: Ctrl-C while they import would end in tracebacks.
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for worker in workers:
+        worker.start()
+    signal.signal(signal.SIGINT, handler)
+    while alive := [worker.sentinel for worker in workers if worker.is_alive()]:
+        if stop or not errors.empty() or any(worker.exitcode == 1 for worker in workers):
+            break
+        wait(alive, timeout=0.2)
+    for worker in workers:
+        worker.terminate()  # It saves and ends.
+    for worker in workers:
+        worker.join()
+    if not errors.empty():
+        raise errors.get()
+    if any(worker.exitcode == 1 for worker in workers):
+        raise SystemExit(1)  # The worker has printed the traceback.
 
 
-def send(worker: Worker, message: object) -> None:
-    """Send; if the process has died, reading from it will tell."""
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        worker.connection.send(message)
-
-
-def default_workers(device: str) -> int:
+def choose_workers(device: str) -> int:
     """Return how many trials to train at a time: on a processor one a core, else one."""
-    if not device.startswith("cpu"):
+    from evaluate import choose_device
+
+    if not str(choose_device(device)).startswith("cpu"):
         return 1
     allowed = getattr(os, "sched_getaffinity", None)  # What a cluster gave us; Linux alone.
     return len(allowed(0)) if allowed else os.cpu_count() or 1
-
-
-def suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:
-    """Ask Optuna for the value of a parameter; of a trial that is continued, the same again."""
-    if dimension.choices is not None:
-        return trial.suggest_categorical(name, dimension.choices)
-    low, high, log = cast(Any, dimension.low), cast(Any, dimension.high), dimension.log
-    if is_float(name):
-        return trial.suggest_float(name, low, high, step=dimension.step, log=log)
-    return trial.suggest_int(name, low, high, step=cast(int, dimension.step or 1), log=log)
-
-
-def format_values(values: Mapping[str, Any]) -> str:
-    """Return "model.width 32, training.learning_rate 0.0031"."""
-    return ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in values.items()
-    )
-
-
-def open_study(
-    folder: Path, settings: SearchSettings, base: Parameters, fingerprint: str
-) -> optuna.Study:
-    """Open or begin the study of a folder, for this process alone.
-
-    Raises:
-        InputError: another process searches there, the study is damaged, or it began with another
-            space, other parameters or other data.
-    """
-    path = folder / "study.journal"
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()  # Until the process ends; Optuna's own lock would outlive a kill.
-    except Timeout:
-        raise utils.InputError(f"{folder}: another search is going on. Wait, or stop it.") from None
-    anew = f"Name another folder with a search.yaml (--search), or delete {path.name} and trial_*."
-    content = path.read_bytes() if path.exists() else b""
-    if not content.endswith(b"\n") and content:
-        os.truncate(path, content.rfind(b"\n") + 1)  # A kill or a full disk cut the last line.
-    if not content and any(folder.glob("trial_*")):
-        raise utils.InputError(f"{folder} holds trials, but no {path.name} of theirs. {anew}")
-    direction = "maximize" if settings.maximize else "minimize"
-    try:
-        storage = JournalStorage(JournalFileBackend(str(path), lock_obj=cast(Any, lock)))
-        study = optuna.create_study(
-            storage=storage,
-            pruner=optuna.pruners.MedianPruner(n_warmup_steps=base.training.epochs // 4),
-            study_name="search",
-            direction=direction,
-            load_if_exists=True,
-        )
-    except (ValueError, KeyError) as error:
-        raise utils.InputError(f"{path} is damaged ({error}). {anew}") from None
-    space = {name: d.model_dump(exclude_unset=True) for name, d in settings.space.items()}
-    facts: dict[str, Any] = {"data": fingerprint, "objective": settings.objective}
-    facts |= {"direction": direction} | utils.flatten(base)
-    facts |= {f"space {name}": value for name, value in space.items()}
-    facts = json.loads(json.dumps(facts))
-    changed = utils.differences(study.user_attrs.get("facts", facts), facts)
-    if changed and (study.trials or study.direction.name.lower() != direction):
-        raise utils.InputError(f"{path} began with something else: {changed}. {anew}")
-    study.set_user_attr("facts", facts)
-    return study
 
 
 def main(
@@ -575,23 +442,22 @@ def main(
 ) -> None:
     """Search as search.yaml says."""
     dataset = open_dataset(arguments.data)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = open_study(arguments.search, settings, base, dataset.fingerprint)
-    common = Common(base, dataset, arguments.data, arguments.device)
-    search = Search(arguments.search, settings, common, study, stop)
-    if not search.missing():
+    search = Search(arguments, settings, base, dataset)
+    missing, started = search.missing(), time.monotonic()
+    if missing:
+        count = min(arguments.workers or choose_workers(arguments.device), missing)
+        run_workers(count, stop, arguments, settings, base, dataset)
+    else:
         print(f"All {settings.trials} trials are done; more `trials` in search.yaml go on.")
-    started, missing = time.monotonic(), search.missing()
-    search.run(arguments.workers)
     if done := missing - search.missing():
         seconds = time.monotonic() - started
         print(f"{done} trials in {seconds:.0f} s: {60 * done / seconds:.0f} a minute.")
     if search.missing():
-        assert stop.error
-        raise type(stop.error)(
-            f"Stopped by {stop.error}, {search.missing()} of {settings.trials} trials to go, the "
-            "unfinished ones saved. Run the same command again to continue."
-        )
+        again = f"{search.missing()} of {settings.trials} trials to go. Run the same command again"
+        if stop.error:
+            saved = "the unfinished ones saved"
+            raise type(stop.error)(f"Stopped by {stop.error}, {saved}; {again} to continue.")
+        raise utils.ResourceError(f"The workers were killed; out of memory? {again}: --workers 1")
     search.report()
 
 

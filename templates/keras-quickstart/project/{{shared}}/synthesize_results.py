@@ -3,10 +3,10 @@
     python synthesize_results.py                    # everything below experiments/
     python synthesize_results.py experiments/search --metric val_loss
 
-Writes results.md (the table) and results.html (the table, to sort, and the curves) there. Finished
-experiments that differ only in `seed` share a row: mean ± standard deviation over the seeds. The
-first row is bold only where it beats the second by more than two standard errors of their
-difference, with two seeds or more in each: otherwise the order may be chance.
+Writes results.md (the table) and results.html (and the curves) there. Finished
+experiments that differ only in `seed` share a row: mean ± standard deviation over the seeds, and
+how many there are where some lack the metric. The first row is bold only where Welch's t-test says
+that it differs from the second (p < 0.05): otherwise the order may be chance.
 
 Only files are read (params.yaml, run.json, metrics.jsonl, metrics_test.json), so experiments of
 different frameworks can lie side by side.
@@ -19,8 +19,8 @@ import io
 import json
 import math
 import re
-import shutil
 import statistics
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,11 @@ import command_line
 import run_folder
 import utils
 
+COLOURS = (
+    *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd"),
+    *("#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"),
+)
+P_VALUE = 0.05  # below which a difference is more than chance
 LOWER_IS_BETTER = ("loss", "error", "rmse", "mae", "mse", "perplexity")  # ends of metrics' names
 
 
@@ -39,7 +44,7 @@ class Experiment:
     name: str
     status: str = ""
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)  # but the seed
-    seed: Any = None
+    seed: str = ""
     rows: list[dict[str, float]] = dataclasses.field(default_factory=list)  # one an epoch
     test: dict[str, float] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
@@ -67,10 +72,6 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-# ---------------------------------------------------------------------------------------------
-# Read.
-
-
 def find_experiments(root: Path) -> list[Experiment]:
     """Read every run folder below a folder; one that cannot be read says so in its status.
 
@@ -96,9 +97,11 @@ def find_experiments(root: Path) -> list[Experiment]:
 
 def read_experiment(folder: Path, name: str) -> Experiment:
     """Read the files of a run folder."""
-    sessions = json.loads((folder / "run.json").read_text(encoding="utf-8"))["sessions"]
+    sessions = run_folder.read_sessions(folder)
+    if not sessions:
+        raise ValueError("run.json is damaged")
     parameters = dict(flatten(utils.read_yaml(folder / "params.yaml")))
-    seed = parameters.pop("seed", None)
+    seed = str(parameters.pop("seed", None))
     # What else makes two runs differ, beside their parameters.
     packages = sorted({*sessions[-1].get("versions", {})} - {"numpy"})
     parameters |= {"framework": " ".join(packages), "data": sessions[-1].get("fingerprint")}
@@ -110,7 +113,7 @@ def read_experiment(folder: Path, name: str) -> Experiment:
     rows = [{key: float(row[key]) for key in row} for row in run_folder.read_metrics(folder)]
     path = folder / "metrics_test.json"
     test = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    test = {f"test_{key}": float(value) for key, value in test.items()}
+    test = {f"test_{key}": float(value) for key, value in test.items() if math.isfinite(value)}
     seconds = sum(session.get("seconds") or 0 for session in sessions)
     return Experiment(name, status, parameters, seed, rows, test, seconds)
 
@@ -122,15 +125,6 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-# ---------------------------------------------------------------------------------------------
-# Compare.
-
-
-def lower_is_better(metric: str) -> bool:
-    """Say so for losses and errors."""
-    return metric.endswith(LOWER_IS_BETTER)
 
 
 def choose_metric(experiments: Sequence[Experiment], wanted: str | None) -> str:
@@ -152,7 +146,7 @@ def choose_metric(experiments: Sequence[Experiment], wanted: str | None) -> str:
 
 def best_epoch(experiment: Experiment, metric: str) -> dict[str, float]:
     """Return the metrics of the epoch that was best on val, or nothing."""
-    sign = 1 if lower_is_better(metric) else -1
+    sign = 1 if metric.endswith(LOWER_IS_BETTER) else -1
     rows = [row for row in experiment.rows if math.isfinite(row.get(metric, math.nan))]
     best = min(rows, key=lambda row: (sign * row[metric], row.get("val_loss", 0)), default={})
     return {name: value for name, value in best.items() if name.startswith("val_")}
@@ -172,32 +166,26 @@ def group(experiments: Sequence[Experiment], metric: str) -> list[Row]:
         names = {name: None for values in seeds.values() for name in values}
         values = {name: [v[name] for v in seeds.values() if name in v] for name in names}
         rows.append(Row(members, values))
-    return sorted(rows, key=lambda row: sort_key(row, metric))
+    sign = 1 if metric.endswith(LOWER_IS_BETTER) else -1
 
+    def order(row: Row) -> tuple[bool, float]:
+        values = row.values.get(metric)
+        return not row.finished, sign * statistics.fmean(values) if values else math.inf
 
-def sort_key(row: Row, metric: str) -> tuple[bool, float]:
-    """Finished ones first, the best of them first; then those without a value."""
-    mean = statistics.fmean(row.values[metric]) if metric in row.values else math.inf
-    return not row.finished, mean if lower_is_better(metric) or mean == math.inf else -mean
+    return sorted(rows, key=order)
 
 
 def is_clear(rows: Sequence[Row], metric: str) -> bool:
-    """Say whether the first row beats the second by more than the noise between seeds.
-
-    The standard error is Welch's, of two means with variances of their own
-    (https://doi.org/10.1093/biomet/34.1-2.28).
-    """
+    """Say whether the first row differs from the second by more than chance (Welch's t-test)."""
     if len(rows) < 2 or not rows[1].finished:
         return False
     first, second = (row.values.get(metric, []) for row in rows[:2])
     if min(len(first), len(second)) < 2:
         return False
-    error = math.sqrt(sum(statistics.variance(v) / len(v) for v in (first, second)))
-    return abs(statistics.fmean(first) - statistics.fmean(second)) > 2 * error
+    from scipy.stats import ttest_ind  # Comes with scikit-learn; takes long to import.
 
-
-# ---------------------------------------------------------------------------------------------
-# Show.
+    with warnings.catch_warnings(action="ignore"):  # Seeds of one value, as of a perfect score.
+        return bool(ttest_ind(first, second, equal_var=False).pvalue < P_VALUE)
 
 
 def make_table(rows: Sequence[Row], metric: str) -> tuple[list[str], list[list[str]]]:
@@ -213,9 +201,11 @@ def make_table(rows: Sequence[Row], metric: str) -> tuple[list[str], list[list[s
     cells = []
     for row in rows:
         first = row.experiments[0]
-        line = [shorten([e.name for e in row.experiments]), describe(first.parameters, varying)]
-        line += [format_values(row.values.get(name, [])) for name in columns]
+        more = f" and {len(row.experiments) - 3} more" if len(row.experiments) > 3 else ""
+        line = [", ".join(e.name for e in row.experiments[:3]) + more]
+        line += [utils.format_values({n: v for n, v in first.parameters.items() if n in varying})]
         seeds = len({e.seed for e in row.experiments})
+        line += [format_metric(row.values.get(name, []), seeds) for name in columns]
         done = f"{first.rows[-1].get('epoch', math.nan):.0f}" if first.rows else "0"
         line += [str(seeds), f"{done}/{first.parameters.get('training.epochs', '?')}"]
         seconds = statistics.fmean(e.seconds for e in row.experiments)
@@ -223,30 +213,13 @@ def make_table(rows: Sequence[Row], metric: str) -> tuple[list[str], list[list[s
     return titles, cells
 
 
-def shorten(names: Sequence[str]) -> str:
-    """Name the first three."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
-
-
-def describe(parameters: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Return "width 64, learning_rate 0.002" for some names, whole ones where ends are alike."""
-    ends = [name.rpartition(".")[2] for name in names]
-    parts = []
-    for name, end in zip(names, ends, strict=True):
-        if name in parameters:
-            value = parameters[name]
-            text = f"{value:.3g}" if isinstance(value, float) else str(value)
-            parts.append(f"{end if ends.count(end) == 1 else name} {text}")
-    return ", ".join(parts)
-
-
-def format_values(values: Sequence[float]) -> str:
-    """Return the mean, and the standard deviation where there are several."""
+def format_metric(values: Sequence[float], seeds: int) -> str:
+    """Return the mean, the standard deviation of several, and how many where it is not all."""
     if not values:
         return ""
     spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.4f}{spread}"
+    known = f" ({len(values)})" if len(values) < seeds else ""
+    return f"{statistics.fmean(values):.4f}{spread}{known}"
 
 
 def to_markdown(titles: Sequence[str], cells: Sequence[Sequence[str]], bold: bool) -> str:
@@ -267,26 +240,19 @@ def to_markdown(titles: Sequence[str], cells: Sequence[Sequence[str]], bold: boo
     return "".join(lines)
 
 
-def to_text(titles: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> str:
-    """Return the table for a terminal: columns that say less go, names are cut."""
-    columns = list(zip(titles, *cells, strict=True))
-    limits = [max(map(len, column)) for column in columns]
-    limits = [min(limits[0], 28), min(limits[1], 60), *limits[2:-1], min(limits[-1], 16)]
-    for title in ("seconds", "test loss", "val loss", "seeds"):
-        if sum(limits) + 2 * len(limits) > width and title in titles and titles[2] != title:
-            i = [column[0] for column in columns].index(title)
-            del columns[i], limits[i]
-    limits[1] = max(limits[1] - max(sum(limits) + 2 * len(limits) - width, 0), 12)
-    lines = []
-    for texts in zip(*columns, strict=True):
-        cut = [t if len(t) <= n else f"{t[: n - 1]}…" for t, n in zip(texts, limits, strict=True)]
-        sides = "<<" + ">" * (len(cut) - 3) + "<"
-        aligned = [f"{t:{side}{n}}" for t, side, n in zip(cut, sides, limits, strict=True)]
-        lines.append("  ".join(aligned).rstrip())
-    return "\n".join(lines)
+def to_text(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """Return the table for a terminal."""
+    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
+    rows = [[t.ljust(n) for t, n in zip(texts, widths, strict=True)] for texts in (titles, *cells)]
+    return "\n".join(" | ".join(row).rstrip() for row in rows)
 
 
-def plot_curves(rows: Sequence[Row], colours: Sequence[str], metric: str) -> str:
+def colour(place: int) -> str:
+    """Return the colour of a row: one of ten, or grey."""
+    return COLOURS[place] if place < len(COLOURS) else "#c8c8c8"
+
+
+def plot_curves(rows: Sequence[Row], metric: str) -> str:
     """Draw the val metrics by epoch, a line an experiment, the best on top, as SVG."""
     import matplotlib
     from matplotlib.figure import Figure  # pyplot would look for a display.
@@ -300,109 +266,58 @@ def plot_curves(rows: Sequence[Row], colours: Sequence[str], metric: str) -> str
                 points = [row for row in experiment.rows if name in row and "epoch" in row]
                 epochs, values = [p["epoch"] for p in points], [p[name] for p in points]
                 style = "." if len(points) == 1 else "-"
-                axes.plot(epochs, values, style, color=colours[i], gid=f"curve-{i}")
-        if name.endswith("loss") and all(min(row.values.get(name, [1])) > 0 for row in rows):
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("{x:g}")
+                axes.plot(epochs, values, style, color=colour(i))
         axes.set(xlabel="epoch", title=name.replace("_", " "))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     file = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "results", "svg.fonttype": "none"}):
         figure.savefig(file, format="svg", metadata={"Date": None})
-    svg = file.getvalue()
-    # For the page's script; an id could stand there only once.
-    return re.sub(r'id="(curve-\d+)"', r'class="\1"', svg[svg.index("<svg") :])
+    return file.getvalue().partition("<svg")[2]
 
 
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
 <title>TITLE</title>
 <style>
-  body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem;
-         padding: 0 1rem; color: #222 }
-  svg { width: 100%; height: auto; margin-bottom: 1rem }
-  div { overflow-x: auto }
-  table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
-  th, td { padding: .35rem .6rem; border-bottom: 1px solid #ddd; text-align: right;
-           white-space: nowrap }
-  th { cursor: pointer; vertical-align: bottom; border-bottom: 2px solid #888 }
-  :is(th, td):is(:first-child, :nth-child(2), :last-child) { text-align: left;
-           white-space: normal }
-  td { overflow-wrap: break-word }
-  td:first-child { min-width: 10.5rem }
-  td:nth-child(2) { min-width: 13rem }
-  tbody tr:hover { background: #f2f6fb }
-  i { display: inline-block; width: .7em; height: .7em; border-radius: 50%; margin-right: .5em }
-  .faint { opacity: .15 }
-  small { color: #666 }
+  body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem; color: #222 }
+  svg { max-width: 100%; height: auto }
+  table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+  th, td { padding: .35rem .6rem; border-bottom: 1px solid #ddd; text-align: left }
 </style>
 <h1>TITLE</h1>
-CURVES
-<div><table><thead>HEAD</thead><tbody>
-BODY
-</tbody></table></div>
-<p><small>NOTE</small></p>
-<script>
-  document.querySelectorAll("th").forEach((head, column) => head.onclick = () => {
-    const body = document.querySelector("tbody"), text = row => row.cells[column].innerText;
-    const sign = head.ascending ? -1 : 1;
-    head.ascending = !head.ascending;
-    [...body.rows].sort((a, b) => sign * (parseFloat(text(a)) - parseFloat(text(b))
-      || text(a).localeCompare(text(b)))).forEach(row => body.append(row));
-  });
-  const curves = document.querySelectorAll("[class^=curve-]");
-  document.querySelectorAll("tbody tr").forEach(row => {
-    row.onmouseenter = () => curves.forEach(curve =>
-      curve.classList.toggle("faint", !curve.classList.contains(row.dataset.curve)));
-    row.onmouseleave = () => curves.forEach(curve => curve.classList.remove("faint"));
-  });
-</script>
+<svgCURVES
+<table>
+TABLE</table>
+<p>NOTE</p>
 </html>
 """
 
 
-def to_html(
-    heading: str,
-    rows: Sequence[Row],
-    titles: Sequence[str],
-    cells: Sequence[Sequence[str]],
-    metric: str,
-    bold: bool,
-) -> str:
+def to_html(heading: str, curves: str, table: str, bold: bool) -> str:
     """Return the page."""
-    from matplotlib.colors import TABLEAU_COLORS
+    parts = {"TITLE": html.escape(heading), "CURVES": curves, "TABLE": table, "NOTE": note(bold)}
+    return re.sub("|".join(parts), lambda match: parts[match[0]], PAGE)
 
-    colours = [*map(str, TABLEAU_COLORS.values()), *["#c8c8c8"] * len(rows)][: len(rows)]
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in titles)
-    lines = []
-    for i, (texts, colour) in enumerate(zip(cells, colours, strict=True)):
+
+def to_rows(titles: Sequence[str], cells: Sequence[Sequence[str]], bold: bool) -> str:
+    """Return the table in HTML; names cannot break it."""
+    lines = ["".join(f"<th>{html.escape(text)}</th>" for text in titles)]
+    for i, texts in enumerate(cells):
         escaped = [html.escape(text) for text in texts]
         if bold and i == 0:
             escaped[0], escaped[2] = f"<b>{escaped[0]}</b>", f"<b>{escaped[2]}</b>"
-        escaped[0] = f'<i style="background: {colour}"></i>{escaped[0]}'
-        data = "".join(f"<td>{text}</td>" for text in escaped)
-        lines.append(f'<tr data-curve="curve-{i}">{data}</tr>')
-    parts = {
-        "TITLE": html.escape(heading),
-        "CURVES": plot_curves(rows, colours, metric),
-        "HEAD": f"<tr>{head}</tr>",
-        "BODY": "\n".join(lines),
-        "NOTE": html.escape(note(bold)),
-    }
-    return re.sub("TITLE|CURVES|HEAD|BODY|NOTE", lambda match: parts[match[0]], PAGE)
+        escaped[0] = f'<span style="color: {colour(i)}">&#9679;</span> {escaped[0]}'
+        lines.append("".join(f"<td>{text}</td>" for text in escaped))
+    return "".join(f"<tr>{line}</tr>\n" for line in lines)
 
 
 def note(bold: bool) -> str:
     """Say how to read the table."""
-    return "Metrics of the epoch that was best on val; mean ± standard deviation over seeds. " + (
-        "Bold: better than the next by more than two standard errors."
-        if bold
-        else "Nothing is bold: no first place that is clear of the noise between seeds."
-    )
+    reading = "Metrics of the epoch that was best on val; mean ± standard deviation over seeds."
+    news = "Bold: differs from the next" if bold else "Nothing is bold: no first place"
+    return f"{reading} {news} beyond chance (Welch's t-test, p < {P_VALUE})."
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -416,10 +331,11 @@ def main(arguments: argparse.Namespace) -> None:
     bold = is_clear(rows, metric)
     titles, cells = make_table(rows, metric)
     markdown = f"# Results\n\n{to_markdown(titles, cells, bold)}\n{note(bold)}\n"
-    page = to_html(f"Results of {root.resolve().name}", rows, titles, cells, metric, bold)
+    heading, curves = f"Results of {root.resolve().name}", plot_curves(rows, metric)
+    page = to_html(heading, curves, to_rows(titles, cells, bold), bold)
     utils.write_atomically(root / "results.md", markdown.encode())
     utils.write_atomically(root / "results.html", page.encode())
-    print(to_text(titles, cells, shutil.get_terminal_size((120, 24)).columns))
+    print(to_text(titles, cells))
     print(f"{note(bold)}\nWrote {root}/results.md and {root}/results.html.")
 
 

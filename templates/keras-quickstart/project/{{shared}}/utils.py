@@ -76,6 +76,8 @@ def exit_codes() -> Generator[None, None, None]:
     storage = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
     try:
         yield
+    except KeyboardInterrupt:  # Of a command that has nothing to save.
+        raise SystemExit(CancelledError.exit_code) from None
     except StoppedError as error:
         print(error, file=sys.stderr)
         raise SystemExit(error.exit_code) from None
@@ -86,7 +88,7 @@ def exit_codes() -> Generator[None, None, None]:
         if error.errno not in storage:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}cannot write: {error.strerror}.", file=sys.stderr)
+        print(f"error: {where}cannot be used: {error.strerror}.", file=sys.stderr)
         raise SystemExit(ResourceError.exit_code) from None
 
 
@@ -167,8 +169,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         document = _yaml().load(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: not found.{_beside(path.parent)}") from None
-    except (IsADirectoryError, NotADirectoryError):
-        raise InputError(f"{path}: expected a file in a folder.") from None
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise InputError(f"{path}: {error.strerror}; expected a file to read.") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8.") from None
     except MarkedYAMLError as error:
@@ -220,10 +222,11 @@ def load_parameters(
         *sections, last = name.split(".")
         section = values
         for key in sections:
-            section = section.setdefault(key, {}) if isinstance(section, dict) else {}
+            inner = section.setdefault(key, {})
+            section = inner if isinstance(inner, dict) else {}  # The schema refuses the rest.
         try:
             section[last] = _yaml().load(text)
-        except YAMLError:
+        except (YAMLError, ValueError):
             raise InputError(f"--{name}: got {text!r}, which is not a YAML value.") from None
     try:
         return schema.model_validate(values)
@@ -268,9 +271,10 @@ def format_parameters(parameters: Section, indent: str = "") -> str:
         if isinstance(value, Section):
             lines += [f"\n{indent}{name}:\n{format_parameters(value, indent + '  ')}"]
         else:
-            text = value if isinstance(value, str) else json.dumps(value)
-            # YAML 1.1 readers take 1e-05 for a word; 1.0e-05 is a number to all.
-            text = re.sub(r"^(-?\d+)e", r"\1.0e", text)
+            plain = isinstance(value, str) and re.fullmatch(r"[a-z]\w*", value)
+            text = value if plain and _yaml().load(value) == value else json.dumps(value)
+            if isinstance(value, float):  # YAML 1.1 takes 1e-05 for a word, 1.0e-05 for a number.
+                text = re.sub(r"^(-?\d+)e", r"\1.0e", text)
             lines += [f"{indent}{name}: {text}  # {field.description}\n"]
     return "".join(lines)
 
@@ -310,12 +314,12 @@ def write_atomically(path: Path, content: bytes, keep: Path | None = None) -> No
             os.close(descriptor)
 
 
-def read_json(path: Path, default: Any) -> Any:
-    """Read a JSON file; a missing or unreadable one counts as `default`."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return default
+def format_values(values: Mapping[str, Any]) -> str:
+    """Return "model.width 32, training.learning_rate 0.0031"."""
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in values.items()
+    )
 
 
 def versions(*packages: str) -> dict[str, str]:

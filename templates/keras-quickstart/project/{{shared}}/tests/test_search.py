@@ -1,13 +1,17 @@
 """search_hyperparams.py: what it refuses, and that a search survives being stopped and killed."""
 
+import argparse
 import contextlib
 import json
-import multiprocessing
+import math
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +59,15 @@ def write_settings(folder: Path, space: str = SPACE, objective: str = "val_accur
     (folder / "search.yaml").write_text(text)
 
 
-def start(folder: Path, data: Path, *words: str) -> subprocess.Popen[str]:
+def start(
+    folder: Path, data: Path, *words: str, code: Path = ROOT, new_session: bool = False
+) -> subprocess.Popen[str]:
     """Start a search."""
     where = ("--search", str(folder), "--data", str(data), "--device", "cpu")
     return subprocess.Popen(
         [sys.executable, "search_hyperparams.py", *where, *words],
-        cwd=ROOT,
+        cwd=code,
+        start_new_session=new_session,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -68,9 +75,9 @@ def start(folder: Path, data: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def search(folder: Path, data: Path, expected: int, *words: str) -> str:
+def search(folder: Path, data: Path, expected: int, *words: str, code: Path = ROOT) -> str:
     """Run a search to its end; return what it printed."""
-    process = start(folder, data, *words)
+    process = start(folder, data, *words, code=code)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == expected, output + errors
     return output + errors
@@ -90,10 +97,22 @@ def wait_for(path: Path) -> None:
 def new_search(folder: Path, fingerprint: str = "some data") -> search_hyperparams.Search:
     """Return the search of a folder, in this process."""
     settings, base = search_hyperparams.load_settings(folder / "search.yaml")
-    study = search_hyperparams.open_study(folder, settings, base, fingerprint)
-    common = search_hyperparams.Common(base, None, Path("data"), "cpu")
-    stop = utils.StopRequest.__new__(utils.StopRequest)  # without its signal handlers
-    return search_hyperparams.Search(folder, settings, common, study, stop)
+    arguments = argparse.Namespace(search=folder, data=Path("some data"), device="cpu")
+    dataset: Any = argparse.Namespace(fingerprint=fingerprint)
+    return search_hyperparams.Search(arguments, settings, base, dataset)
+
+
+class NoStop(utils.StopRequest):
+    """A stop request that catches no signals."""
+
+    def __init__(self) -> None:
+        self.error = None
+        self.deadline = math.inf
+
+
+def train_like(monkeypatch: pytest.MonkeyPatch, train: Callable[..., None]) -> None:
+    """Replace the training of a trial."""
+    monkeypatch.setitem(sys.modules, "train", argparse.Namespace(train=train))
 
 
 def test_everything_wrong_in_the_space_is_said_at_once(folder: Path, data: Path) -> None:
@@ -165,12 +184,12 @@ def test_a_search_survives_a_stop_and_a_kill(folder: Path, data: Path) -> None:
     process.communicate(timeout=60)
 
     output = search(folder, data, 0)
-    assert f"python evaluate.py --experiment {folder}" in output
+    command = shlex.split(output.partition("see it on test: ")[2])
+    assert command[:3] == ["python", "evaluate.py", "--experiment"]
+    assert command[4:] == ["--data", str(data)]
     lines = (folder / "study.journal").read_text().splitlines()
     assert sum('"op_code":4' in line for line in lines) == 4  # 4: a trial was created.
-    trials = new_search(folder, read_dataset(data).fingerprint).trials(
-        "COMPLETE", "PRUNED", "RUNNING", "FAIL"
-    )
+    trials = new_search(folder, read_dataset(data).fingerprint).study.trials
     assert [trial.number for trial in trials] == [0, 1, 2, 3]
     assert {trial.state.name for trial in trials} <= {"COMPLETE", "PRUNED"}
     for trial in trials:
@@ -187,6 +206,25 @@ def test_a_search_survives_a_stop_and_a_kill(folder: Path, data: Path) -> None:
     assert "--search" in message
 
 
+def test_ctrl_c_ends_the_whole_group(folder: Path, data: Path) -> None:
+    process = start(folder, data, "--workers", "2", new_session=True)
+    wait_for(folder / "trial_0000" / "metrics.jsonl")
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, output + errors
+    assert "Traceback" not in errors
+    assert last_session(folder / "trial_0000")["outcome"] == "stopped"
+
+
+def test_killed_workers_end_the_search(folder: Path, data: Path) -> None:
+    process = start(folder, data, "--workers", "1")
+    wait_for(folder / "trial_0000" / "metrics.jsonl")
+    os.kill(last_session(folder / "trial_0000")["process"], signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert "out of memory?" in errors
+
+
 def test_trials_that_fail_one_after_another_end_the_search(folder: Path, data: Path) -> None:
     write_settings(folder, "\n  training.learning_rate: {choices: [1.0e+30]}\n")
     message = search(folder, data, 3, "--workers", "1")
@@ -194,120 +232,149 @@ def test_trials_that_fail_one_after_another_end_the_search(folder: Path, data: P
     assert "the loss became" in message
 
 
-def test_an_unknown_objective_is_refused(folder: Path, data: Path) -> None:
+def test_bad_input_ends_the_search_at_its_first_trial(folder: Path, data: Path) -> None:
     write_settings(folder, objective="val_acuracy")
-    assert "(did you mean val_accuracy?)" in search(folder, data, 2, "--workers", "1")
+    message = search(folder, data, 2, "--workers", "1")
+    assert "(did you mean val_accuracy?)" in message
+    assert "failed" not in message
+    with pytest.raises(utils.InputError, match="--device: got cuda"):
+        choose_device("cuda")
+    assert "--device: got cuda" in search(folder, data, 2, "--device", "cuda")
 
 
-def test_pruned_trials_keep_what_an_evaluation_needs(folder: Path, data: Path) -> None:
-    class Connection:
-        """The search's end of a connection: it prunes after the second epoch."""
+def test_damaged_data_and_bugs_are_no_failed_trials(folder: Path, data: Path) -> None:
+    damaged = folder.parent / "damaged"
+    shutil.copytree(data, damaged)
+    for path in damaged.glob("*train*"):
+        path.write_bytes(path.read_bytes()[:1000])
+    message = search(folder, damaged, 2, "--workers", "1")
+    assert str(damaged) in message
+    assert "failed" not in message
+    code = folder.parent / "code"
+    shutil.copytree(ROOT, code, ignore=shutil.ignore_patterns("experiments", "data", ".*"))
+    with open(code / "model" / "net.py", "a") as file:
+        file.write("\n\ndef loss(*_):\n    raise KeyError('a bug')\n")
+    message = search(folder, data, 1, "--workers", "1", code=code)
+    assert "KeyError: 'a bug'" in message
+    assert "failed" not in message
 
-        rows = 0
 
-        def poll(self) -> bool:
-            return False
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_objective_that_is_no_number_is_a_failure(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    def train(run, dataset, data, device, stop, on_epoch) -> None:
+        on_epoch({"epoch": 1, "val_accuracy": value})
 
-        def send(self, message: object) -> None:
-            self.rows += 1
+    train_like(monkeypatch, train)
+    here = new_search(folder)
+    with pytest.raises(utils.DivergedError, match=r"4 trials in a row failed.*val_accuracy became"):
+        here.work(NoStop())
+    assert [trial.state.name for trial in here.study.trials] == ["FAIL"] * 4
 
-        def recv(self) -> str:
-            return "prune" if self.rows == 2 else "continue"
 
-    _, base = search_hyperparams.load_settings(folder / "search.yaml")
-    common = search_hyperparams.Common(base, read_dataset(data), data, "cpu")
-    trial = folder / "trial_0000"
-    values = {"model.width": 2}
-    connection, device = Connection(), choose_device("cpu")
-    ended = search_hyperparams.train_trial(connection, trial, values, common, device)  # ty: ignore
-    assert ended == ("pruned", "")
+def test_pruned_trials_keep_what_an_evaluation_needs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trial 5 is worse than the five before: the median pruner stops it once it may."""
+    path = folder / "search.yaml"
+    path.write_text(path.read_text().replace("trials: 4", "trials: 6"))
+
+    def train(run, dataset, data, device, stop, on_epoch) -> None:
+        run.begin(run_folder.Progress())
+        for name in (run.last, run.previous, run.best):
+            (run.folder / name).touch()
+        for epoch in range(1, EPOCHS + 1):
+            row = {"epoch": epoch, "step": epoch, "val_accuracy": -int(run.folder.name[-1]) / 10}
+            run.append_metrics(row, run_folder.Progress())
+            on_epoch(row)
+
+    train_like(monkeypatch, train)
+    here = new_search(folder)
+    here.work(NoStop())
+    assert [trial.state.name for trial in here.study.trials] == ["COMPLETE"] * 5 + ["PRUNED"]
+    trial = folder / "trial_0005"
     assert [path.name for path in trial.glob("*.safetensors")] == ["best.safetensors"]
-    assert len(run_folder.read_metrics(trial)) == 2
-    assert '"outcome": "pruned"' in (trial / "run.json").read_text()
-    outcome, message = search_hyperparams.train_trial(
-        connection,  # ty: ignore[invalid-argument-type]
-        trial,
-        {"model.width": -1},
-        common,
-        device,
-    )
-    assert outcome == "failed"
-    assert "greater than or equal to 1" in message
+    assert len(run_folder.read_metrics(trial)) == EPOCHS // 4
+    assert last_session(trial)["outcome"] == "pruned"
 
 
 def test_a_trial_that_was_killed_too_often_has_failed(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = new_search(folder).study
-    study.ask().set_user_attr("starts", search_hyperparams.STARTS)
-    study.ask().set_user_attr("starts", 1)
-    del study  # and its lock
-    (folder / "trial_0001").mkdir()
-    with FileLock(folder / "trial_0001" / ".lock"):
-        again = new_search(folder)
-        assert again.next_trial() is None  # A worker is still there.
-    output = capsys.readouterr().out
-    assert "trial_0000 failed: its process was killed 3 times" in output
-    assert "trial_0001 is in use" in output
-    left = again.next_trial()
+    here = new_search(folder)
+    here.study.ask().set_user_attr("starts", search_hyperparams.STARTS)
+    for _ in range(3):
+        here.study.ask()
+    left = here.claim()
     assert left
     assert left.number == 1
+    assert "trial_0000 fail its process was killed 3 times" in capsys.readouterr().out
+    (folder / "trial_0001").mkdir()
+    with FileLock(folder / "trial_0001" / ".lock"):  # A worker is still there.
+        left = here.claim()
+    assert left
+    assert left.number == 2
 
 
-def test_a_worker_that_dies_gives_its_trial_back(folder: Path) -> None:
+def test_no_trial_is_begun_too_many(folder: Path) -> None:
     here = new_search(folder)
-    process = multiprocessing.get_context("spawn").Process(target=time.monotonic)
-    process.start()
-    connection, _ = multiprocessing.Pipe()
-    worker = search_hyperparams.Worker(process, connection, ready=True, trial=here.study.ask())
-    here.workers.append(worker)
-    here.on_death(worker)
-    assert here.next_trial() is worker.trial
-    unready = search_hyperparams.Worker(process, connection)
-    here.workers.append(unready)
-    with pytest.raises(RuntimeError, match="before it began"):
-        here.on_death(unready)
+    with contextlib.ExitStack() as stack:
+        for number in range(4):
+            trial = here.claim()
+            assert trial
+            assert trial.number == number
+            here.folder_of(trial).mkdir()
+            stack.enter_context(FileLock(here.folder_of(trial) / ".lock"))
+        assert not here.train_next(NoStop())
 
 
-def test_a_device_that_is_not_here_is_refused(folder: Path, data: Path) -> None:
-    with contextlib.suppress(utils.InputError):
-        choose_device("cuda")
-        pytest.skip("needs a machine without a GPU")
-    assert "--device: got cuda" in search(folder, data, 2, "--device", "cuda")
+def test_bad_input_is_not_counted_as_a_kill(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(*_arguments: object) -> None:
+        raise utils.InputError("damaged")
+
+    train_like(monkeypatch, train)
+    here = new_search(folder)
+    for _ in range(search_hyperparams.STARTS + 1):
+        with pytest.raises(utils.InputError, match="damaged"):
+            here.work(NoStop())
+    (trial,) = here.study.trials
+    assert trial.state.name == "RUNNING"
+    assert trial.user_attrs["starts"] == 0
 
 
-def test_the_best_trials_and_what_mattered_are_reported(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_worker_stops_with_its_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = search_hyperparams.WorkerStop.__new__(search_hyperparams.WorkerStop)
+    stop.error, stop.deadline = None, math.inf
+    assert not stop
+    gone = argparse.Namespace(is_alive=lambda: False)
+    monkeypatch.setattr(search_hyperparams.multiprocessing, "parent_process", lambda: gone)
+    assert stop
+    stop._on_signal(signal.SIGTERM, None)  # A second reason does not end the process.
+    assert str(stop.error) == "the end of the search"
+
+
+def test_the_best_trials_are_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder / "search.yaml"
     path.write_text(path.read_text().replace("maximize: val_accuracy", "minimize: val_loss"))
     here = new_search(folder)
-    for _ in range(12):
+    for value in (0.7, 0.5, 0.6, 0.9, 0.8, 1.0):
         trial = here.study.ask()
-        values = [
-            search_hyperparams.suggest(trial, name, dimension)
-            for name, dimension in here.settings.space.items()
-        ]
-        here.study.tell(trial, values[-1])
+        here.suggest(trial)
+        here.study.tell(trial, value)
     here.report()
     output = capsys.readouterr().out
-    best = min(here.trials("COMPLETE"), key=lambda trial: trial.value or 0)
-    assert f"python evaluate.py --experiment {folder}/trial_{best.number:04}" in output
-    assert "12 trials complete" in output
-    assert "training.learning_rate" in output.partition("what made the difference: ")[2]
+    assert f"python evaluate.py --experiment {folder}/trial_0001 --data 'some data'" in output
+    assert "6 trials complete, 0 pruned, 0 failed" in output
+    shown = [line.split()[2] for line in output.splitlines() if line.startswith("  ")]
+    assert shown == ["0.5000", "0.6000", "0.7000", "0.8000", "0.9000"]
 
 
 def test_a_journal_that_was_cut_short_is_mended_and_a_damaged_one_refused(folder: Path) -> None:
-    study = new_search(folder).study
-    study.ask()
-    with pytest.raises(utils.InputError, match="another search is going on"):
-        new_search(folder)
-    del study
+    new_search(folder).study.ask()
     path = folder / "study.journal"
     path.write_bytes(path.read_bytes() + b'{"op_code": 4, "wor')
-    study = new_search(folder).study
-    assert len(study.trials) == 1
-    del study
+    assert len(new_search(folder).study.trials) == 1
     path.write_text("nonsense\n" + path.read_text())
     with pytest.raises(utils.InputError, match=r"study\.journal is damaged"):
         new_search(folder)

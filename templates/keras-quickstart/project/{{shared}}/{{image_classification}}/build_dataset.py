@@ -10,15 +10,17 @@ Written to data/: {train,val,test}_images.npy (N, height, width, channels) uint8
 int64, _ids.npy (N,) names, and dataset.json, which is written last: it says that all is there.
 """
 
-import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pydantic
+from filelock import FileLock
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 import utils
@@ -46,11 +48,20 @@ class Dataset(pydantic.BaseModel):
     fingerprint: str  # of every array: two datasets with one fingerprint are the same
 
 
-class Example(NamedTuple):
-    """One image file and its class."""
+class ImageFile(NamedTuple):
+    """One image file, its class and its split."""
 
     path: Path
     label: int
+    split: str
+
+
+class Examples(NamedTuple):
+    """All images, of all splits."""
+
+    images: np.ndarray  # (N, height, width, channels) uint8
+    labels: np.ndarray  # (N,) int64
+    ids: np.ndarray  # (N,) str, where each came from
 
 
 def read_dataset(folder: Path) -> Dataset:
@@ -59,8 +70,11 @@ def read_dataset(folder: Path) -> Dataset:
     try:
         return Dataset.model_validate_json(path.read_bytes())
     except FileNotFoundError:
+        there = [str(found.parent) for found in sorted(DEFAULT_FOLDER.rglob("dataset.json"))]
+        found = f" Found: {', '.join(there[:5])}." if there else ""
         raise utils.InputError(
-            f"{path}: not found. Prepare the data: python build_dataset.py --data {folder}"
+            f"{path}: not found.{found} Prepare it: python build_dataset.py --data {folder} "
+            "--source FOLDER"
         ) from None
     except OSError as error:
         raise utils.InputError(f"{path}: {error.strerror}.") from None
@@ -73,8 +87,11 @@ def read_dataset(folder: Path) -> Dataset:
 def open_dataset(folder: Path) -> Dataset:
     """Read dataset.json; where the default folder has none yet, prepare the digits there."""
     if folder == DEFAULT_FOLDER and not (folder / "dataset.json").exists():
-        print(f"{folder} holds no dataset yet: preparing the handwritten digits.")
-        return build_digits(folder)
+        folder.mkdir(exist_ok=True)
+        with FileLock(folder / ".lock"):  # Several runs may start at once.
+            if not (folder / "dataset.json").exists():
+                print(f"{folder} holds no dataset yet: preparing the handwritten digits.")
+                build_digits(folder)
     return read_dataset(folder)
 
 
@@ -98,15 +115,20 @@ def read_arrays(folder: Path, dataset: Dataset, split: str) -> tuple[np.ndarray,
     return images, labels
 
 
+def read_ids(folder: Path, dataset: Dataset, split: str) -> np.ndarray:
+    """Return where each example of a split came from, (N,) str; raise InputError as above."""
+    return _read_array(folder / f"{split}_ids.npy", (dataset.examples[split],), np.str_)
+
+
 def _read_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="c")  # Copy on write: PyTorch wants writable memory.
     except (OSError, ValueError, EOFError) as error:
         reason = getattr(error, "strerror", None) or "not a NumPy array"
         raise utils.InputError(f"{path}: {reason}. {_again(path.parent)}") from None
-    if array.shape != shape or array.dtype != dtype:
+    if array.shape != shape or not np.issubdtype(array.dtype, dtype):
         raise utils.InputError(
-            f"{path}: got {array.shape} {array.dtype}, expected {shape} {np.dtype(dtype)} as in "
+            f"{path}: got {array.shape} {array.dtype}, expected {shape} {dtype.__name__} as in "
             f"dataset.json. {_again(path.parent)}"
         )
     return array
@@ -125,20 +147,18 @@ def build_digits(folder: Path, seed: int = 0) -> Dataset:
     from sklearn.model_selection import train_test_split
 
     digits = load_digits()
+    labels = digits.target.astype(np.int64)
     # Pixels are counts from 0 to 16.
     images = np.round(digits.images[..., None] * (255 / 16)).astype(np.uint8)
+    ids = np.array([f"digit-{row}" for row in range(len(labels))])
     rest, test = train_test_split(
-        np.arange(len(images)), test_size=0.2, random_state=seed, stratify=digits.target
+        np.arange(len(labels)), test_size=0.2, random_state=seed, stratify=labels
     )
-    train, val = train_test_split(
-        rest, test_size=0.125, random_state=seed, stratify=digits.target[rest]
-    )
-    arrays = {}
-    for split, rows in zip(SPLITS, (train, val, test), strict=True):
-        ids = np.array([f"digit-{row}" for row in rows])
-        arrays[split] = (images[rows], digits.target[rows].astype(np.int64), ids)
+    train, val = train_test_split(rest, test_size=0.125, random_state=seed, stratify=labels[rest])
+    examples = Examples(images, labels, ids)
     classes = [str(digit) for digit in range(10)]
-    return write_dataset(folder, arrays, classes, "scikit-learn's load_digits()")
+    splits = {"train": train, "val": val, "test": test}
+    return write_dataset(folder, examples, splits, classes, "scikit-learn's load_digits()")
 
 
 def build_images(
@@ -156,42 +176,44 @@ def build_images(
     Raises:
         InputError: naming the folder or the files that cannot be used.
     """
-    classes, examples = find_examples(source)
-    everything = [example for members in examples.values() for example in members]
-    with ThreadPoolExecutor() as threads:  # Pillow decodes outside Python's global lock.
-        scans = list(threads.map(scan, [example.path for example in everything]))
-        sizes = {found[:2] for found in scans if not isinstance(found, str)}
-        grey = all(found[2] for found in scans if not isinstance(found, str))
-        shape = choose_shape(sizes, size)
-        read = functools.partial(read_image, shape=shape, grey=grey)
-        images = dict(zip(everything, threads.map(read, [e.path for e in everything]), strict=True))
-    bad = {example.path: found for example, found in images.items() if isinstance(found, str)}
-    if bad and not skip_bad:
-        shown = "\n  ".join(f"{path}: {reason}" for path, reason in list(bad.items())[:5])
-        raise utils.InputError(
-            f"{source}: {len(bad)} of {len(images)} images cannot be read; nothing was written.\n"
-            f"  {shown}\nMend or remove them, or leave them out with --skip-bad."
+    classes, files = find_examples(source)
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    with ThreadPoolExecutor() as threads, tempfile.TemporaryFile(dir=there) as file:
+        paths = [image.path for image in files]  # Pillow decodes outside Python's global lock.
+        scans = list(threads.map(scan, paths))
+        found = [entry for entry in scans if not isinstance(entry, str)]
+        sizes, grey = {entry[:2] for entry in found}, all(entry[2] for entry in found)
+        height, width = choose_shape(sizes, size)
+        # On disk: the images together may be more than fits into memory.
+        images = np.memmap(
+            file, np.uint8, "w+", shape=(len(paths), height, width, 1 if grey else 3)
         )
-    for path, reason in bad.items():
-        print(f"left out: {path}: {reason}")
-    arrays = {}
-    for split, members in examples.items():
-        kept = [example for example in members if example.path not in bad]
-        if {example.label for example in kept} != {example.label for example in members}:
-            raise utils.InputError(f"{source}: a class of {split} has no image that can be read.")
-        labels = np.array([example.label for example in kept], np.int64)
-        ids = np.array([example.path.relative_to(source).as_posix() for example in kept])
-        arrays[split] = (np.stack([images[example] for example in kept]), labels, ids)
-    print(
-        f"Found {len(images) - len(bad):,} {'grey' if grey else 'colour'} images of "
-        f"{len(classes)} classes in {source}, {describe(sizes)}; "
-        f"stored as {shape[0]} x {shape[1]} pixels."
-    )
-    return write_dataset(folder, split_off(arrays, seed), classes, str(source))
+        reasons = list(threads.map(read_image, paths, images))
+        bad = {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
+        if bad and not skip_bad:
+            shown = "\n  ".join(f"{path}: {reason}" for path, reason in list(bad.items())[:5])
+            raise utils.InputError(
+                f"{source}: {len(bad)} of {len(paths)} images cannot be read; nothing was written."
+                f"\n  {shown}\nMend or remove them, or leave them out with --skip-bad."
+            )
+        for path, reason in bad.items():
+            print(f"left out: {path}: {reason}")
+        labels = np.array([image.label for image in files], np.int64)
+        ids = np.array([path.relative_to(source).as_posix() for path in paths])
+        examples = Examples(images, labels, ids)
+        good = np.array([path not in bad for path in paths])
+        names = np.array([image.split for image in files])
+        given = {name: np.flatnonzero(good & (names == name)) for name in dict.fromkeys(names)}
+        print(
+            f"Found {good.sum():,} {'grey' if grey else 'colour'} images of {len(classes)} classes "
+            f"in {source}, {describe(sizes)}; stored as {width} x {height} pixels."
+        )
+        splits = split_off(examples, given, classes, seed)
+        return write_dataset(folder, examples, splits, classes, str(source))
 
 
-def find_examples(source: Path) -> tuple[list[str], dict[str, list[Example]]]:
-    """Return the class names and the image files of each split folder, sorted by name."""
+def find_examples(source: Path) -> tuple[list[str], list[ImageFile]]:
+    """Return the class names and the image files, sorted by split and name."""
     if not source.is_dir():
         raise utils.InputError(f"{source}: not a folder. Give a folder of class folders.")
     folders = {path.name: path for path in sorted(source.iterdir()) if path.is_dir()}
@@ -223,10 +245,12 @@ def find_examples(source: Path) -> tuple[list[str], dict[str, list[Example]]]:
             )
         if not found:
             raise utils.InputError(f"{roots[split]}: no images. Add some, or remove the folder.")
-    return classes, {
-        split: [Example(path, classes.index(name)) for name in found for path in found[name]]
+    return classes, [
+        ImageFile(path, classes.index(name), split)
         for split, found in listed.items()
-    }
+        for name in found
+        for path in found[name]
+    ]
 
 
 def list_classes(root: Path) -> dict[str, list[Path]]:
@@ -250,22 +274,30 @@ def scan(path: Path) -> tuple[int, int, bool] | str:
         return str(error)
 
 
-def read_image(path: Path, shape: tuple[int, int], grey: bool) -> np.ndarray | str:
-    """Decode, turn upright, scale, and crop to the middle.
+def read_image(path: Path, pixels: np.ndarray) -> str:
+    """Decode an image, turn it upright, scale it, and crop it to the middle.
+
+    Args:
+        path: the file.
+        pixels: where the result goes, (height, width, channels) uint8.
 
     Returns:
-        (height, width, channels) uint8, or a sentence that says why the image cannot be read.
+        A sentence that says why the image cannot be read, or an empty string.
     """
-    height, width = shape
+    height, width, channels = pixels.shape
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I"):  # 16 bits a pixel: keep the upper 8.
                 upright = Image.fromarray((np.asarray(upright) // 256).astype(np.uint8))
-            upright = upright.convert("L" if grey else "RGB")
+            if upright.has_transparency_data:
+                white = Image.new("RGBA", upright.size, "white")
+                upright = Image.alpha_composite(white, upright.convert("RGBA"))
+            upright = upright.convert("L" if channels == 1 else "RGB")
             if upright.size != (width, height):
                 upright = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
-            return np.asarray(upright).reshape(height, width, 1 if grey else 3)
+            pixels[:] = np.asarray(upright).reshape(pixels.shape)
+            return ""
     except UnidentifiedImageError:
         return "not an image"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -289,79 +321,112 @@ def describe(sizes: set[tuple[int, int]]) -> str:
     return f"{shown[0]} pixels" if len(shown) == 1 else f"from {shown[0]} to {shown[-1]} pixels"
 
 
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # images, labels, ids of one split
-
-
-def split_off(arrays: Mapping[str, Arrays], seed: int) -> dict[str, Arrays]:
+def split_off(
+    examples: Examples, given: Mapping[str, np.ndarray], classes: Sequence[str], seed: int
+) -> dict[str, np.ndarray]:
     """Split the missing val and test off train at random, keeping the shares of the classes.
 
     Images that are equal in every pixel go to the same split: nothing is tested on what it was
     trained on. Where the splits were given, such leaks are printed.
+
+    Args:
+        examples: all of them.
+        given: the row numbers of each split that there is.
+        classes: their names.
+        seed: chooses.
+
+    Returns:
+        The row numbers of train, val and test.
     """
-    splits = dict(arrays)
-    for number, split in enumerate(name for name in SPLITS if name not in arrays):
-        images, labels, ids = splits["train"]
-        content = digests(images)
-        held_out = np.zeros(len(labels), bool)
-        for label in np.unique(labels):
-            unique = np.unique(content[labels == label])
+    splits = dict(given)
+    digests = (
+        hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in examples.images
+    )
+    content = np.array(list(digests))  # Equal digests, equal pixels.
+    for number, split in enumerate(name for name in SPLITS if name not in given):
+        train, held_out = splits["train"], np.zeros(len(content), bool)
+        for label, name in enumerate(classes):
+            unique = np.unique(content[train][examples.labels[train] == label])
             if len(unique) < 2:
                 raise utils.InputError(
-                    f"the class of {ids[labels == label][0]} has too few different images to "
-                    "split; expected 3 or more. Add images, or give train/, val/ and test/."
+                    f"class {name} has too few different images to split; expected 3 or more. "
+                    "Add images, or give train/, val/ and test/ folders."
                 )
             count = max(1, round(HELD_OUT * len(unique)))
-            order = np.random.default_rng((seed, number, int(label))).permutation(unique)
+            order = np.random.default_rng((seed, number, label)).permutation(unique)
             held_out |= np.isin(content, order[:count])
-        splits[split] = (images[held_out], labels[held_out], ids[held_out])
-        splits["train"] = (images[~held_out], labels[~held_out], ids[~held_out])
-    trained = set(digests(splits["train"][0]))
+        splits[split], splits["train"] = train[held_out[train]], train[~held_out[train]]
     for split in ("val", "test"):
-        leaked = [i for i, content in enumerate(digests(splits[split][0])) if content in trained]
-        if leaked:
-            first = splits[split][2][leaked[0]]
+        leaked = splits[split][np.isin(content[splits[split]], content[splits["train"]])]
+        if len(leaked):
+            first = examples.ids[leaked[0]]
             print(f"warning: {len(leaked)} images of {split} are in train too, such as {first}.")
     return {split: splits[split] for split in SPLITS}
 
 
-def digests(images: np.ndarray) -> np.ndarray:
-    """Return one digest an image: equal digests, equal pixels."""
-    return np.array([hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images])
-
-
 def write_dataset(
-    folder: Path, splits: Mapping[str, Arrays], classes: Sequence[str], source: str
+    folder: Path,
+    examples: Examples,
+    splits: Mapping[str, np.ndarray],
+    classes: Sequence[str],
+    source: str,
 ) -> Dataset:
-    """Write the arrays and, last, dataset.json; return what it holds."""
-    images = splits["train"][0]
-    # From counts of the 256 grey levels: exact, and without a float copy of the images.
-    levels = np.arange(256)
-    counts = [np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])]
-    mean = [float(np.average(levels, weights=count)) for count in counts]
-    variance = [
-        np.average((levels - m) ** 2, weights=count) for m, count in zip(mean, counts, strict=True)
-    ]
-    digest = hashlib.sha256(repr(classes).encode())
+    """Write the arrays of each split and, last, dataset.json; return what it holds.
+
+    Args:
+        folder: where to.
+        examples: all of them.
+        splits: the row numbers of each.
+        classes: their names.
+        source: where they came from, in words.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dataset.json").unlink(missing_ok=True)
-    for split, arrays in splits.items():
-        for name, array in zip(("images", "labels", "ids"), arrays, strict=True):
-            np.save(folder / f"{split}_{name}.npy", array)
-            digest.update(np.ascontiguousarray(array).data)
+    digest = hashlib.sha256(repr(list(classes)).encode())
+    channels = examples.images.shape[-1]
+    counts = np.zeros((channels, 256), np.int64)  # of each grey level in the training images
+    for split, rows in splits.items():
+        for name, array in zip(("images", "labels", "ids"), examples, strict=True):
+            for block in write_array(folder / f"{split}_{name}.npy", array, rows):
+                digest.update(np.ascontiguousarray(block).data)
+                if (split, name) == ("train", "images"):
+                    counts += [
+                        np.bincount(block[..., c].ravel(), minlength=256) for c in range(channels)
+                    ]
+    levels = np.arange(256)
+    mean = counts @ levels / counts.sum(axis=1)
+    variance = counts @ levels**2 / counts.sum(axis=1) - mean**2
     dataset = Dataset(
         task="image-classification",
         source=source,
         classes=list(classes),
-        image_shape=images.shape[1:],
-        examples={split: len(arrays[1]) for split, arrays in splits.items()},
-        mean=mean,
-        std=[max(float(np.sqrt(v)), 1.0) for v in variance],
+        image_shape=examples.images.shape[1:],
+        examples={split: len(rows) for split, rows in splits.items()},
+        mean=mean.tolist(),
+        std=np.sqrt(np.maximum(variance, 1)).tolist(),
         fingerprint=digest.hexdigest()[:16],
     )
     utils.write_atomically(folder / "dataset.json", dataset.model_dump_json(indent=2).encode())
     counts_text = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
     print(f"Wrote {folder}: {counts_text} images of {len(classes)} classes.")
     return dataset
+
+
+def write_array(path: Path, array: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Write some rows of an array to a .npy file, yielding them in blocks.
+
+    The file is replaced, not written over: another process may have mapped the old one.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    shape = (len(rows), *array.shape[1:])
+    written = np.lib.format.open_memmap(temporary, "w+", array.dtype, shape)
+    for start in range(0, len(rows), 1024):
+        block = array[rows[start : start + 1024]]
+        written[start : start + 1024] = block
+        yield block
+    written.flush()
+    del written  # Windows cannot rename what is mapped.
+    os.replace(temporary, path)
 
 
 def main() -> None:
@@ -386,13 +451,8 @@ def main() -> None:
     if arguments.source is None:
         build_digits(arguments.data, arguments.seed)
     else:
-        build_images(
-            arguments.data,
-            arguments.source,
-            arguments.image_size,
-            arguments.seed,
-            arguments.skip_bad,
-        )
+        options = (arguments.image_size, arguments.seed, arguments.skip_bad)
+        build_images(arguments.data, arguments.source, *options)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
     return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
-def plot_confusion_matrix(matrix: np.ndarray, classes: Sequence[str], path: Path) -> None:
+def plot_confusion_matrix(
+    matrix: np.ndarray, classes: Sequence[str], title: str, path: Path
+) -> None:
     """Draw a confusion matrix as a PNG: colours by share of the label, counts written in."""
     from matplotlib.figure import Figure  # pyplot would look for a display.
 
@@ -46,7 +48,7 @@ def plot_confusion_matrix(matrix: np.ndarray, classes: Sequence[str], path: Path
             text = str(matrix[row, column])
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
     correct = np.trace(matrix)
-    axes.set_title(f"{correct:,} of {matrix.sum():,} right")
+    axes.set_title(f"{title}\n{correct:,} of {matrix.sum():,} right")
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")
     figure.savefig(path, dpi=120)
@@ -80,28 +82,29 @@ def write_predictions(
 
 def write_report(
     folder: Path,
-    split: str,
-    data: Path,
+    name: str,
     classes: Sequence[str],
     metrics: dict[str, float],
+    ids: np.ndarray,
+    labels: np.ndarray,
     probabilities: np.ndarray,
 ) -> None:
-    """Write the metrics, the confusion matrix and the predictions of a split, and print the first.
+    """Write metrics, confusion matrix and predictions, and print the metrics.
 
     Args:
         folder: the experiment's.
-        split: train, val or test.
-        data: the dataset's folder.
+        name: of what was evaluated, for the names of the files, such as "test".
         classes: their names.
         metrics: by name.
+        ids: (N,) str
+        labels: (N,) int
         probabilities: (N, classes)
     """
-    labels, ids = (np.load(data / f"{split}_{name}.npy") for name in ("labels", "ids"))
     matrix = confusion_matrix(labels, probabilities.argmax(axis=1), len(classes))
-    suffix = "" if split == "test" else f"_{split}"
-    plot_confusion_matrix(matrix, classes, folder / f"confusion_matrix{suffix}.png")
-    write_predictions(folder / f"predictions_{split}.csv", ids, labels, probabilities, classes)
+    title, picture = f"{folder}, {name}", folder / f"confusion_matrix_{name}.png"
+    plot_confusion_matrix(matrix, classes, title, picture)
+    write_predictions(folder / f"predictions_{name}.csv", ids, labels, probabilities, classes)
     content = json.dumps(metrics, indent=2)
-    utils.write_atomically(folder / f"metrics_{split}.json", content.encode())
-    for name, value in metrics.items():
-        print(f"  {name:10} {value:.4f}")
+    utils.write_atomically(folder / f"metrics_{name}.json", content.encode())
+    for metric, value in metrics.items():
+        print(f"  {metric:10} {value:.4f}")

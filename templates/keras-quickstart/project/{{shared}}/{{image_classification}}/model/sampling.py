@@ -24,13 +24,14 @@ class BatchSampler:
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
         steps_per_epoch = -(-self.examples // self.batch_size)
-        order_epoch, order = -1, np.empty(0, np.int64)
+        batches_epoch, batches = -1, []
         for step in self.steps:
             epoch, batch = divmod(step, steps_per_epoch)
-            if epoch != order_epoch:
-                generator = np.random.default_rng((self.seed, epoch, 0))
-                order_epoch, order = epoch, generator.permutation(self.examples)
-            yield epoch, order[batch * self.batch_size :][: self.batch_size]
+            if epoch != batches_epoch:
+                order = np.random.default_rng((self.seed, epoch, 0)).permutation(self.examples)
+                # Nearly equal batches: batch normalisation cannot do with a last one of one.
+                batches_epoch, batches = epoch, np.array_split(order, steps_per_epoch)
+            yield epoch, batches[batch]
 
 
 def draw_augmentation(
