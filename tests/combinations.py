@@ -6,7 +6,6 @@ python tests/combinations.py    # a table of them, and which ones are also train
 from itertools import product
 from typing import NamedTuple
 
-
 # The question that a template alone asks.
 own_questions = {"torch-research": "loop", "keras-quickstart": "backend"}
 

@@ -29,7 +29,7 @@ class Pace(NamedTuple):
 
 
 def pace(project: Path) -> Pace:
-    """Return the pace of a project's framework: each run of Keras traces or compiles for seconds."""
+    """Return the pace of a framework: each run of Keras traces or compiles for seconds."""
     if (project / "keras.json").exists():
         return Pace(stops=6, late=4, stride=9, kills=3)
     return Pace(stops=10, late=8, stride=1, kills=20)
