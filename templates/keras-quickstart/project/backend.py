@@ -140,6 +140,7 @@ def out_of_memory(folder: Path, batch_size: int) -> Generator[None]:
         if isinstance(error, MemoryError) or any(word in str(error).lower() for word in words):
             raise utils.ResourceError(
                 f"{folder}: out of memory with data.batch_size {batch_size}. Start a new "
-                f"experiment: --from {folder} --data.batch_size {max(batch_size // 2, 1)}"
+                f"experiment: --experiment experiments/NEW --from {folder} "
+                f"--data.batch_size {max(batch_size // 2, 1)}"
             ) from None
         raise

@@ -3,8 +3,9 @@
     python evaluate.py                                        # baseline, best checkpoint, test
     python evaluate.py --experiment experiments/wide --split val
 
-Writes into the experiment's folder, for the split: metrics_test.json, confusion_matrix.png (of
-another split: confusion_matrix_val.png) and predictions_test.csv, the most certain mistakes first.
+Writes into the experiment's folder metrics_test.json, confusion_matrix_test.png and
+predictions_test.csv, the most certain mistakes first; for another split, or the last checkpoint,
+with its name instead: metrics_val.json, metrics_test_last.json.
 """
 
 import argparse
@@ -24,7 +25,7 @@ backend.load()
 import keras
 import numpy as np
 
-from build_dataset import Dataset, read_dataset
+from build_dataset import Dataset, read_dataset, read_ids
 from checkpoints import load_variables, named
 from model import net, report
 from model.data_loader import EVALUATION_BATCH_SIZE, Split, load_split
@@ -72,13 +73,17 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     dataset = read_dataset(arguments.data)
     path = folder / f"{arguments.checkpoint}.safetensors"
     arrays, progress = run_folder.load_trained(path, dataset.fingerprint)
+    examples = load_split(arguments.data, dataset, split)
+    ids = read_ids(arguments.data, dataset, split)
     with backend.scope(device):
         model = make_model(parameters, dataset, device)
         load_variables(named(model=model), arrays, path)
-        metrics, logits = evaluate(model, load_split(arguments.data, dataset, split))
+        metrics, logits = evaluate(model, examples)
         probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
     print(f"{path} of step {progress.step:,}, {len(logits):,} examples of {split}:")
-    report.write_report(folder, split, arguments.data, dataset.classes, metrics, probabilities)
+    labels = examples.targets.argmax(axis=1)
+    name = split if arguments.checkpoint == "best" else f"{split}_{arguments.checkpoint}"
+    report.write_report(folder, name, dataset.classes, metrics, ids, labels, probabilities)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import backend
 import command_line
 import run_folder
 import utils
-from parameters import Parameters
+from parameters import Parameters, TrainingParameters
 
 if __name__ == "__main__":
     with utils.exit_codes():  # --help and bad input are answered before Keras is imported.
@@ -69,9 +69,16 @@ def train(
     train_split, val_split = (load_split(data, dataset, name) for name in ("train", "val"))
     steps_per_epoch = math.ceil(len(train_split.images) / batch_size)
     with backend.scope(device), backend.out_of_memory(run.folder, batch_size):
-        model = compile_model(parameters, dataset, device, steps_per_epoch)
+        schedule = learning_rate(training, steps_per_epoch)
+        model = compile_model(parameters, dataset, device, schedule)
         progress = restore(run, model)
-        start(run, progress, model, device, len(train_split.images), steps_per_epoch)
+        run.begin(progress, device=device, versions=backend.versions())
+        run_folder.logger.info(
+            f"{run.folder}: {'continuing at' if progress.step else 'starting,'} step "
+            f"{progress.step:,} of {training.epochs * steps_per_epoch:,}; {steps_per_epoch:,} steps "
+            f"an epoch; {model.count_params():,} weights; Keras on {backend.name}, {device}, "
+            f"{model.compute_dtype}"
+        )
         began, saved = time.monotonic() - progress.seconds, time.monotonic()
         while not progress.finished:
             epoch = progress.step // steps_per_epoch + 1
@@ -93,12 +100,13 @@ def train(
             stopping = bool(stop)
             if progress.step == epoch * steps_per_epoch:
                 metrics, _ = evaluate(model, val_split)
+                check_finite(run, metrics["loss"], progress.step)
                 row = {
                     "epoch": epoch,
                     "step": progress.step,
                     "train_loss": progress.loss_sum / len(train_split.images),
                     **{f"val_{name}": value for name, value in metrics.items()},
-                    "learning_rate": float(model.optimizer.learning_rate),
+                    "learning_rate": float(schedule(progress.step - 1)),
                 }
                 end_epoch(run, model, progress, row, speed)
                 if on_epoch:
@@ -108,22 +116,31 @@ def train(
                 saved = time.monotonic()
             if stopping and not progress.finished:
                 raise stop.stopped(run.folder, progress.step)
+        run.finish(progress, data)
 
 
-def compile_model(
-    parameters: Parameters, dataset: Dataset, device: str, steps_per_epoch: int
-) -> keras.Model:
-    """Return the network with its initial weights, its optimizer and its loss."""
-    training = parameters.training
-    model = make_model(parameters, dataset, device)
+def learning_rate(
+    training: TrainingParameters, steps_per_epoch: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Linear warm-up, then a cosine to zero (https://arxiv.org/abs/1608.03983, without restarts)."""
     warmup = training.warmup_epochs * steps_per_epoch
-    # A linear rise, then a cosine to zero (https://arxiv.org/abs/1608.03983, without restarts).
-    schedule = keras.optimizers.schedules.CosineDecay(
+    return keras.optimizers.schedules.CosineDecay(
         training.learning_rate / (warmup + 1),
         decay_steps=max(training.epochs * steps_per_epoch - warmup, 1),
         warmup_target=training.learning_rate,
         warmup_steps=warmup,
     )
+
+
+def compile_model(
+    parameters: Parameters,
+    dataset: Dataset,
+    device: str,
+    schedule: keras.optimizers.schedules.LearningRateSchedule,
+) -> keras.Model:
+    """Return the network with its initial weights, its optimizer and its loss."""
+    training = parameters.training
+    model = make_model(parameters, dataset, device)
     optimizer = keras.optimizers.AdamW(
         schedule, weight_decay=training.weight_decay, global_clipnorm=training.clip_norm or None
     )
@@ -131,23 +148,6 @@ def compile_model(
     jit_compile = training.compile or backend.name == "jax"
     model.compile(optimizer, net.loss(parameters.model.label_smoothing), jit_compile=jit_compile)
     return model
-
-
-def start(
-    run: run_folder.Run,
-    progress: run_folder.Progress,
-    model: keras.Model,
-    device: str,
-    examples: int,
-    steps_per_epoch: int,
-) -> None:
-    """Begin the record of the run, and say where it stands."""
-    run.begin(progress, device=device, versions=backend.versions())
-    run_folder.logger.info(
-        f"{run.folder}: {'continuing at' if progress.step else 'starting,'} step "
-        f"{progress.step:,} of {run.parameters.training.epochs * steps_per_epoch:,}; "
-        f"{examples:,} training images; {device}, {backend.name}, {model.compute_dtype}"
-    )
 
 
 def end_epoch(
@@ -178,7 +178,7 @@ def check_finite(run: run_folder.Run, loss: float, step: int) -> None:
     """Raise DivergedError where the loss is not a number any more."""
     if not math.isfinite(loss):
         raise utils.DivergedError(
-            f"{run.folder}: the loss became {loss} before step {step:,}; {run.last} is of before. "
+            f"{run.folder}: the loss became {loss} before step {step:,}; the checkpoints are of before. "
             "Start a new experiment with --from and a lower training.learning_rate or "
             "training.clip_norm."
         )
@@ -193,12 +193,6 @@ def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.Stop
         arguments.experiment, parameters, dataset.fingerprint, arguments.overwrite
     ) as run:
         train(run, dataset, arguments.data, device, stop)
-        run_folder.plot_learning_curves(run.folder)
-    best = max(run_folder.read_metrics(run.folder), key=report.score)
-    print(
-        f"{run.folder}: best epoch {best['epoch']}, val accuracy {best['val_accuracy']:.4f}, "
-        f"in best.safetensors; curves in learning_curves.png. Next: python evaluate.py"
-    )
 
 
 if __name__ == "__main__":
