@@ -75,9 +75,9 @@ def train(
         run.begin(progress, device=device, versions=backend.versions())
         run_folder.logger.info(
             f"{run.folder}: {'continuing at' if progress.step else 'starting,'} step "
-            f"{progress.step:,} of {training.epochs * steps_per_epoch:,}; {steps_per_epoch:,} steps "
-            f"an epoch; {model.count_params():,} weights; Keras on {backend.name}, {device}, "
-            f"{model.compute_dtype}"
+            f"{progress.step:,} of {training.epochs * steps_per_epoch:,}; "
+            f"{steps_per_epoch:,} steps an epoch; {model.count_params():,} weights; "
+            f"Keras on {backend.name}, {device}, {model.compute_dtype}"
         )
         began, saved = time.monotonic() - progress.seconds, time.monotonic()
         while not progress.finished:
@@ -122,7 +122,7 @@ def train(
 def learning_rate(
     training: TrainingParameters, steps_per_epoch: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up, then a cosine to zero (https://arxiv.org/abs/1608.03983, without restarts)."""
+    """Linear warm-up, then a cosine to zero (https://arxiv.org/abs/1608.03983, no restarts)."""
     warmup = training.warmup_epochs * steps_per_epoch
     return keras.optimizers.schedules.CosineDecay(
         training.learning_rate / (warmup + 1),
@@ -178,7 +178,7 @@ def check_finite(run: run_folder.Run, loss: float, step: int) -> None:
     """Raise DivergedError where the loss is not a number any more."""
     if not math.isfinite(loss):
         raise utils.DivergedError(
-            f"{run.folder}: the loss became {loss} before step {step:,}; the checkpoints are of before. "
+            f"{run.folder}: the loss became {loss} by step {step:,}; the checkpoints are of before. "
             "Start a new experiment with --from and a lower training.learning_rate or "
             "training.clip_norm."
         )
