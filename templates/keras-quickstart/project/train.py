@@ -178,7 +178,7 @@ def check_finite(run: run_folder.Run, loss: float, step: int) -> None:
     """Raise DivergedError where the loss is not a number any more."""
     if not math.isfinite(loss):
         raise utils.DivergedError(
-            f"{run.folder}: the loss became {loss} by step {step:,}; the checkpoints are of before. "
+            f"{run.folder}: the loss is {loss} at step {step:,}; the checkpoints are of before. "
             "Start a new experiment with --from and a lower training.learning_rate or "
             "training.clip_norm."
         )
