@@ -14,9 +14,10 @@ import utils
 ROOT = Path(__file__).parent.parent
 
 
-def test_an_unknown_backend_ends_the_command() -> None:
+def test_an_unknown_backend_ends_the_command(tmp_path: Path) -> None:
+    new = ("--experiment", str(tmp_path / "new"), "--from", "experiments/baseline")
     result = subprocess.run(
-        [sys.executable, "train.py"],
+        [sys.executable, "train.py", *new],
         cwd=ROOT,
         env={**os.environ, "KERAS_BACKEND": "tensorflwo"},
         capture_output=True,
@@ -26,6 +27,7 @@ def test_an_unknown_backend_ends_the_command() -> None:
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert "did you mean tensorflow?" in result.stderr
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_backend_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,9 +25,7 @@ def build_model(parameters: ModelParameters, dataset: Dataset, seed: int) -> ker
     for stage in range(parameters.stages):
         for _ in range(2):
             width = parameters.width * 2**stage
-            x = layers.Conv2D(
-                width, 3, padding="same", use_bias=False, kernel_initializer="he_normal"
-            )(x)
+            x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
             x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
             x = layers.ReLU()(x)
         x = layers.MaxPooling2D(2, padding="same")(x)  # "same": an odd image keeps its edge.
