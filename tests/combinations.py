@@ -6,20 +6,24 @@ python tests/combinations.py    # a table of them, and which ones are also train
 from itertools import product
 from typing import NamedTuple
 
+# The question that a template alone asks.
+own_questions = {"torch-research": "loop", "keras-quickstart": "backend"}
+
 
 class Combination(NamedTuple):
     """A template and the answers that pick its overlays."""
 
     template: str
     task: str
-    loop: str
+    choice: str  # the answer to the template's own question
     licence: str
 
     @property
     def answers(self) -> dict[str, str]:
-        """What to answer; a question that the template does not ask has "-" here."""
-        answers = {"task": self.task, "loop": self.loop, "licence": self.licence}
-        return {name: answer for name, answer in answers.items() if answer != "-"}
+        """What to answer to the template's questions."""
+        answers = {"task": self.task, "licence": self.licence}
+        own = own_questions.get(self.template)
+        return answers | {own: self.choice} if own else answers
 
     @property
     def trained(self) -> bool:
@@ -38,9 +42,12 @@ combinations = [
         product(["torch-research"], ["image-classification"], ["plain"], licences),
     ),
     Combination("torch-research", "image-classification", "lightning", "MIT"),
+    *map(Combination._make, product(["tf-production"], ["image-classification"], ["-"], licences)),
     *map(
         Combination._make,
-        product(["tf-production"], ["image-classification"], ["-"], licences),
+        product(
+            ["keras-quickstart"], ["image-classification"], ["tensorflow", "jax", "torch"], ["MIT"]
+        ),
     ),
 ]
 

@@ -169,7 +169,9 @@ def stop_at_look(stop: Any, number: int) -> Any:
 
 
 def import_for_all() -> None:
-    """Import what every run needs. No operation of TensorFlow: its threads would not be forked."""
+    """Import what every run needs. Nothing is computed here: the threads of TensorFlow and JAX
+    would not be forked.
+    """
     import matplotlib.backends.backend_agg  # noqa: F401
     import safetensors.numpy  # noqa: F401
     import tensorboard.summary.writer.record_writer  # noqa: F401
@@ -177,8 +179,10 @@ def import_for_all() -> None:
     import evaluate  # noqa: F401
     import train
 
-    if hasattr(train, "torch"):
-        train.torch.optim.AdamW([train.torch.zeros(1)])
+    if hasattr(train, "SEGMENT_STEPS"):
+        train.SEGMENT_STEPS = 2  # An epoch of five steps then has three segments.
+    if torch := sys.modules.get("torch"):
+        torch.optim.AdamW([torch.zeros(1)])  # Imports what every run would import again.
 
 
 def main() -> None:

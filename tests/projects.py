@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import yaml
 from safetensors.numpy import load_file
 
 # Two epochs of five steps on the digits, with everything random switched on.
@@ -16,6 +18,30 @@ data: {batch_size: 256, shift: 1, flip: true}
 model: {width: 4, stages: 1}
 training: {epochs: 2}
 """
+
+
+class Pace(NamedTuple):
+    """How often a run of `tiny` can stop, and how many of the slow tests a framework is worth."""
+
+    stops: int  # places where it looks for a request to stop and saves, the end included
+    late: int  # a look in the second epoch, with two checkpoints behind it
+    stride: int  # try every so many-th of what is the same code in every framework
+    kills: int  # of real processes
+
+
+def template(project: Path) -> str:
+    """Return the name of the template that the project was made from."""
+    answers = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
+    return answers["template"]
+
+
+def pace(project: Path) -> Pace:
+    """Return the pace of a framework. TensorFlow and JAX trace for seconds in each run."""
+    return {
+        "torch-research": Pace(stops=10, late=8, stride=1, kills=20),
+        "tf-production": Pace(stops=10, late=8, stride=5, kills=5),
+        "keras-quickstart": Pace(stops=6, late=4, stride=9, kills=3),
+    }[template(project)]
 
 
 def run(project: Path, *command: object) -> subprocess.CompletedProcess[str]:

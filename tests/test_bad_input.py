@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fork_server import ForkServer
-from projects import experiment, run, snapshot
+from projects import experiment, pace, run, snapshot, template
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_every_parameter_error_at_once(project: Path) -> None:
     assert_refused(project, result.returncode, errors, before, *expected)
     # Refusing is quick: neither the framework nor NumPy is imported for it.
     modules = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
-    slow = {"torch", "tensorflow", "keras", "numpy", "matplotlib", "sklearn", "optuna"}
+    slow = {"torch", "tensorflow", "jax", "keras", "numpy", "matplotlib", "sklearn", "optuna"}
     assert not modules & {*slow, "tensorboard"}
 
 
@@ -170,7 +170,7 @@ def test_data_folder(project: Path, server: ForkServer, case: str) -> None:
 @pytest.fixture
 def unfinished(project: Path, server: ForkServer) -> Path:
     folder = experiment(project, "unfinished")
-    assert server.run("train", "--experiment", folder, stop_at=8).code == 75
+    assert server.run("train", "--experiment", folder, stop_at=pace(project).late).code == 75
     return folder
 
 
@@ -205,9 +205,16 @@ def test_changed_network(project: Path, server: ForkServer, unfinished: Path) ->
     before = snapshot(project)
     # The network of the code is another one than that of the checkpoint.
     change = "from model.parameters import ModelParameters as M; import evaluate, train\n"
-    change += "import model.net as n; real = n.Net.__init__\n"
-    change += "def init(self, p, d): real(self, p.model_copy(update={'width': 8}), d)\n"
-    change += "n.Net.__init__ = init"
+    change += "import model.net as n\n"
+    if template(project) == "keras-quickstart":
+        change += "real = n.build_model\n"
+        change += (
+            "n.build_model = lambda p, *a, **k: real(p.model_copy(update={'width': 8}), *a, **k)"
+        )
+    else:
+        change += "real = n.Net.__init__\n"
+        change += "def init(self, p, d): real(self, p.model_copy(update={'width': 8}), d)\n"
+        change += "n.Net.__init__ = init"
     for script in ("train", "evaluate"):
         result = server.run(script, "--experiment", unfinished, setup=change)
         expected = ["does not fit", "expected", "model/net.py"]

@@ -72,10 +72,11 @@ def requirements(path: Path) -> Iterator[Requirement]:
     """What a requirement file asks for, those that it includes too."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("-r "):
-            included = line.removeprefix("-r ")
-            # In a template, each choice has its own file of that name, in an overlay.
-            overlays = sorted(path.parent.glob(f"{{{{*}}}}/{included}"))
-            for each in overlays or [path.parent / included]:
+            included = path.parent / line.removeprefix("-r ")
+            # In a template it lies beside the overlays, or each choice's overlay has its own.
+            project = path.parent.parent
+            overlays = [project / included.name, *project.glob(f"{{{{*}}}}/{included.name}")]
+            for each in [included] if included.exists() else filter(Path.exists, overlays):
                 yield from requirements(each)
         elif line and not line.startswith(("#", "-c ")):
             yield Requirement(line)
@@ -107,7 +108,7 @@ def installed_with(wanted: Iterator[Requirement]) -> dict[str, str]:
 @pytest.mark.parametrize("project", projects, ids=lambda project: project.parent.name)
 def test_every_package_of_a_project_is_pinned(project: Path) -> None:
     constraints = pins(project / "constraints.txt")
-    installed = installed_with(requirements(project / "requirements-dev.txt"))
+    installed = installed_with(requirements(project / "{{shared}}" / "requirements-dev.txt"))
     assert {name: constraints.get(name) for name in installed} == installed
 
 
@@ -134,7 +135,7 @@ def test_constraints_agree() -> None:
 @pytest.mark.parametrize("project", projects, ids=lambda project: project.parent.name)
 def test_tested_versions_are_within_the_bounds(project: Path) -> None:
     constraints = pins(project / "constraints.txt")
-    for requirement in requirements(project / "requirements-dev.txt"):
+    for requirement in requirements(project / "{{shared}}" / "requirements-dev.txt"):
         assert constraints[canonicalize_name(requirement.name)] in requirement.specifier
 
 

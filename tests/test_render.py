@@ -33,7 +33,7 @@ def test_combinations_cover_every_choice() -> None:
                     found.add(name)
                     chosen = {each[name] for each in covered if name in each}
                     assert set(question["choices"].values()) == chosen
-    assert found == {"template", "task", "loop", "licence"}
+    assert found == {"template", "task", "loop", "backend", "licence"}
 
 
 @every_combination

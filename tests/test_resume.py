@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from fork_server import CRASHED, ForkServer
-from projects import assert_same_results, experiment, run, snapshot, tiny
+from projects import assert_same_results, experiment, pace, run, snapshot, template, tiny
 
 
 @pytest.fixture(scope="module")
@@ -45,23 +46,23 @@ def test_resume_at_every_step(project: Path, server: ForkServer, reference: Path
         assert resumed.code == 0, resumed.output
         assert "continuing at step" in resumed.output.splitlines()[0]
         assert_same_results(project / folder, reference)
-    assert looks > 10  # Two epochs of five steps were each stopped.
+    assert looks >= pace(project).stops  # Each step, or segment of steps, was stopped.
 
 
 def test_stop_at_every_look(project: Path, server: ForkServer, reference: Path) -> None:
-    """Stopped again and again, a step at a time."""
+    """Stopped again and again, a step or a segment at a time."""
     folder = experiment(project, "step-by-step")
     runs = 1
     while server.run("train", "--experiment", folder, stop_at=1).code == 75:
         runs += 1
-    assert runs == 10
+    assert runs == pace(project).stops
     assert_same_results(project / folder, reference)
 
 
 def test_crash_at_every_file_operation(project: Path, server: ForkServer, reference: Path) -> None:
-    points = 0
+    points = 1 - pace(project).stride
     while True:
-        points += 1
+        points += pace(project).stride
         folder = experiment(project, "crashed")
         crashed = server.run("train", "--experiment", folder, crash_at=points)
         if crashed.code == 0:
@@ -74,16 +75,18 @@ def test_crash_at_every_file_operation(project: Path, server: ForkServer, refere
     assert points > 20
 
 
-def test_twenty_kills_of_the_real_process(project: Path) -> None:
+def test_kills_of_the_real_process(project: Path) -> None:
     """Each kill comes at a random moment after the process has got further than the one before."""
-    long = "data: {batch_size: 256}\nmodel: {width: 4, stages: 1}\ntraining: {epochs: 200}\n"
+    kills = pace(project).kills
+    long = "data: {batch_size: 256}\nmodel: {width: 4, stages: 1}\n"
+    long += f"training: {{epochs: {10 * kills}}}\n"
     whole = experiment(project, "whole", long)
     assert run(project, "train.py", "--experiment", whole).returncode == 0
     folder = experiment(project, "killed", long)
     metrics = project / folder / "metrics.jsonl"
     command = [sys.executable, "train.py", "--experiment", folder]
     moments = random.Random(0)
-    for kill in range(20):
+    for kill in range(kills):
         before = metrics.stat().st_size if metrics.exists() else 0
         process = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL)
         while process.poll() is None and not (metrics.exists() and metrics.stat().st_size > before):
@@ -96,7 +99,7 @@ def test_twenty_kills_of_the_real_process(project: Path) -> None:
     assert_same_results(project / folder, project / whole)
     sessions = json.loads((project / folder / "run.json").read_text())["sessions"]
     starts = [session["from_step"] for session in sessions]
-    assert len(set(starts)) > 15  # Most kills left more behind than the one before.
+    assert len(set(starts)) > 0.75 * kills  # Most kills left more behind than the one before.
     assert starts == sorted(starts)
 
 
@@ -108,7 +111,7 @@ def test_signal_saves_and_stops(project: Path, name: str) -> None:
     assert process.stdout
     process.stdout.readline()
     process.send_signal(getattr(signal, name))
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == (130 if name == "SIGINT" else 75)
     assert "saved in" in errors.decode()
     assert (project / folder / "last.safetensors").exists()
@@ -137,40 +140,31 @@ def test_time_limit_saves_and_stops(project: Path, server: ForkServer, reference
     assert_same_results(project / folder, reference)
 
 
-@pytest.mark.parametrize("share", [0, 0.001, 0.1, 0.5, 0.9, 0.999])
-def test_truncated_checkpoint(
-    project: Path, server: ForkServer, reference: Path, share: float
-) -> None:
-    folder = experiment(project, "truncated")
-    assert server.run("train", "--experiment", folder, stop_at=8).code == 75
-    last = project / folder / "last.safetensors"
-    content = last.read_bytes()
-    last.write_bytes(content[: int(share * len(content))])
-    resumed = server.run("train", "--experiment", folder)
-    assert resumed.code == 0, resumed.output
-    assert "last.safetensors" in resumed.output
-    assert "previous.safetensors, the one before" in resumed.output
-    assert_same_results(project / folder, reference)
-
-
-@pytest.mark.parametrize("place", range(0, 8))
-def test_flipped_bit(project: Path, server: ForkServer, reference: Path, place: int) -> None:
-    """No change of one bit anywhere in the file goes unnoticed."""
-    folder = experiment(project, "flipped")
-    assert server.run("train", "--experiment", folder, stop_at=8).code == 75
-    last = project / folder / "last.safetensors"
-    content = bytearray(last.read_bytes())
-    content[len(content) * place // 8 + place] ^= 1 << place
-    last.write_bytes(content)
-    resumed = server.run("train", "--experiment", folder)
-    assert resumed.code == 0, resumed.output
-    assert "the one before" in resumed.output
-    assert_same_results(project / folder, reference)
+def test_damaged_checkpoint(project: Path, server: ForkServer, reference: Path) -> None:
+    """Truncated, or with one bit changed anywhere: it is named, and the one before is used."""
+    begun = experiment(project, "begun")
+    assert server.run("train", "--experiment", begun, stop_at=pace(project).late).code == 75
+    content = (project / begun / "last.safetensors").read_bytes()
+    damaged = [content[: int(share * len(content))] for share in (0.5, 0, 0.001, 0.1, 0.9, 0.999)]
+    for place in range(8):
+        flipped = bytearray(content)
+        flipped[len(content) * place // 8 + place] ^= 1 << place
+        damaged.append(bytes(flipped))
+    for each in damaged[:: pace(project).stride]:
+        folder = begun.with_name("damaged")
+        shutil.rmtree(project / folder, ignore_errors=True)
+        shutil.copytree(project / begun, project / folder)
+        (project / folder / "last.safetensors").write_bytes(each)
+        resumed = server.run("train", "--experiment", folder)
+        assert resumed.code == 0, resumed.output
+        assert "last.safetensors" in resumed.output
+        assert "previous.safetensors, the one before" in resumed.output
+        assert_same_results(project / folder, reference)
 
 
 def test_no_whole_checkpoint(project: Path, server: ForkServer) -> None:
     folder = experiment(project, "broken")
-    assert server.run("train", "--experiment", folder, stop_at=8).code == 75
+    assert server.run("train", "--experiment", folder, stop_at=pace(project).late).code == 75
     for name in ("last", "previous"):
         (project / folder / f"{name}.safetensors").write_bytes(b"broken")
     before = snapshot(project)
@@ -258,24 +252,28 @@ def test_checkpoints_that_are_gone(project: Path, server: ForkServer) -> None:
 
 def test_frozen_layer(project: Path, server: ForkServer) -> None:
     """A parameter without a gradient has no optimizer state to come back to."""
-    freeze = "import model.net as n; real = n.Net.__init__\n"
-    freeze += "def init(self, *a):\n"
-    freeze += "    real(self, *a)\n"
-    if "import torch" in (project / "model" / "net.py").read_text():
-        freeze += "    self.stages[0].weight.requires_grad_(False)\n"
-    else:
-        freeze += "    self.convolutions[0].trainable = False\n"
-    freeze += "n.Net.__init__ = init"
+    freeze = {
+        "torch-research": "real = n.Net.__init__\n"
+        "def init(self, *a): real(self, *a); self.stages[0].weight.requires_grad_(False)\n"
+        "n.Net.__init__ = init",
+        "tf-production": "real = n.Net.__init__\n"
+        "def init(self, *a): real(self, *a); self.convolutions[0].trainable = False\n"
+        "n.Net.__init__ = init",
+        "keras-quickstart": "import evaluate; real = n.build_model\n"
+        "def build(*a, **k): model = real(*a, **k); model.layers[2].trainable = False; return model\n"
+        "n.build_model = build",
+    }
+    setup = f"import model.net as n; {freeze[template(project)]}"
     folder = experiment(project, "frozen")
-    assert server.run("train", "--experiment", folder, stop_at=3, setup=freeze).code == 75
-    resumed = server.run("train", "--experiment", folder, setup=freeze)
+    assert server.run("train", "--experiment", folder, stop_at=3, setup=setup).code == 75
+    resumed = server.run("train", "--experiment", folder, setup=setup)
     assert resumed.code == 0, resumed.output
 
 
 def test_disk_full(project: Path, server: ForkServer, reference: Path) -> None:
     """A limit on the size of files stands in for the full disk."""
     folder = experiment(project, "full")
-    assert server.run("train", "--experiment", folder, stop_at=8).code == 75
+    assert server.run("train", "--experiment", folder, stop_at=pace(project).late).code == 75
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))"
     full = server.run("train", "--experiment", folder, setup=limit)
     assert full.code == 4, full.output

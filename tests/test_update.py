@@ -45,7 +45,7 @@ def publish_next_version(repository: Path) -> None:
     """The template's side: changes in files of both owners, and a new file, released."""
     project = repository / "templates/torch-research/project"
     prepend(repository / "shared/project/utils.py", "# changed by the template")
-    append(project / "requirements-dev.txt", "codespell")
+    append(repository / "shared/project/requirements-dev.txt", "codespell")
     replace_line(project / "{{plain}}/requirements.txt", "tqdm", "tqdm>=4.70,<6")
     (project / "added_later.py").write_text('"""New in the template."""\n')
     sources = overlay_files(combinations[0], repository)

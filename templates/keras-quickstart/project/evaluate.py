@@ -1,0 +1,91 @@
+"""Evaluate a trained experiment on one split.
+
+    python evaluate.py                                        # baseline, best checkpoint, test
+    python evaluate.py --experiment experiments/wide --split val
+
+Writes into the experiment's folder metrics_test.json, confusion_matrix_test.png and
+predictions_test.csv, the most certain mistakes first; for another split, or the last checkpoint,
+with its name instead: metrics_val.json, metrics_test_last.json.
+"""
+
+import argparse
+
+import backend
+import command_line
+import run_folder
+import utils
+from parameters import Parameters
+
+if __name__ == "__main__":
+    with utils.exit_codes():  # --help and bad input are answered before Keras is imported.
+        command = command_line.parse_evaluation(__doc__)
+        backend.load()
+backend.load()
+
+import keras
+import numpy as np
+
+from build_dataset import Dataset, read_dataset, read_ids
+from checkpoints import load_variables, named
+from model import net, report
+from model.data_loader import EVALUATION_BATCH_SIZE, Split, load_split
+
+
+def choose_device(name: str) -> str:
+    """Return the device of that name; "auto" is the first there is of cuda, mps and cpu.
+
+    Raises:
+        InputError: this machine has no such device.
+    """
+    available = backend.devices()
+    if name not in ("auto", *available):
+        here = ", ".join(available)
+        raise utils.InputError(f"--device: got {name}, expected one that is here: {here}.")
+    return available[0] if name == "auto" else name
+
+
+def make_model(parameters: Parameters, dataset: Dataset, device: str) -> keras.Model:
+    """Return the network with its initial weights; call it inside backend.scope(device)."""
+    precision = parameters.training.precision
+    if precision == "auto":
+        precision = "bfloat16" if backend.has_bfloat16(device) else "float32"
+    if parameters.training.deterministic:
+        backend.be_deterministic()
+    keras.utils.clear_session()  # Or a second network's variables would have other names.
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    seed = utils.fold_seed(parameters.seed) % 2**31  # What every backend takes.
+    keras.utils.set_random_seed(seed)  # Initial weights.
+    return net.build_model(parameters.model, dataset, seed)
+
+
+def evaluate(model: keras.Model, split: Split) -> tuple[dict[str, float], np.ndarray]:
+    """Return loss and metrics over all examples of a split, and the logits (N, classes)."""
+    logits = model.predict(split.images, batch_size=EVALUATION_BATCH_SIZE, verbose=0)
+    values = {"loss": net.loss()(split.targets, logits)}
+    values |= {name: keras.ops.mean(m(split.targets, logits)) for name, m in net.metrics.items()}
+    return {name: float(value) for name, value in values.items()}, logits
+
+
+def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
+    """Evaluate the experiment that the command line names."""
+    folder, split = arguments.experiment, arguments.split
+    device = choose_device(arguments.device)
+    dataset = read_dataset(arguments.data)
+    path = folder / f"{arguments.checkpoint}.safetensors"
+    arrays, progress = run_folder.load_trained(path, dataset.fingerprint)
+    examples = load_split(arguments.data, dataset, split)
+    ids = read_ids(arguments.data, dataset, split)
+    with backend.scope(device):
+        model = make_model(parameters, dataset, device)
+        load_variables(named(model=model), arrays, path)
+        metrics, logits = evaluate(model, examples)
+        probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+    print(f"{path} of step {progress.step:,}, {len(logits):,} examples of {split}:")
+    labels = examples.targets.argmax(axis=1)
+    name = split if arguments.checkpoint == "best" else f"{split}_{arguments.checkpoint}"
+    report.write_report(folder, name, dataset.classes, metrics, ids, labels, probabilities)
+
+
+if __name__ == "__main__":
+    with utils.exit_codes():
+        main(*command)

@@ -1,0 +1,5 @@
+"""The backend is chosen before a test imports Keras."""
+
+import backend
+
+backend.load()

@@ -1,0 +1,89 @@
+"""How images reach the network: whole batches by index, in an order that depends on the seed.
+
+Everything random is a function of (seed, epoch, index), so a batch can be had without reading
+the ones before it, by any number of threads.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from build_dataset import Dataset, read_arrays
+from model.parameters import DataParameters
+from model.sampling import BatchSampler, draw_augmentation
+
+EVALUATION_BATCH_SIZE = 256
+
+
+class Split(NamedTuple):
+    """The examples of train, val or test."""
+
+    images: np.ndarray  # (N, height, width, channels) uint8
+    targets: np.ndarray  # (N, classes) float32, one-hot
+
+
+def load_split(folder: Path, dataset: Dataset, split: str) -> Split:
+    """Map the images of a split from disk into memory, and read its labels.
+
+    Raises:
+        InputError: the arrays are missing or are not what dataset.json says.
+    """
+    images, labels = read_arrays(folder, dataset, split)
+    return Split(images, keras.utils.to_categorical(labels, len(dataset.classes)))
+
+
+class TrainingBatches(keras.utils.PyDataset):
+    """The augmented batches of the steps from `first_step` to `last_step`, all of one epoch.
+
+    Each is images (B, height, width, channels) uint8 and targets (B, classes) float32.
+    """
+
+    def __init__(
+        self, split: Split, parameters: DataParameters, seed: int, first_step: int, last_step: int
+    ) -> None:
+        super().__init__(workers=parameters.workers)
+        self.split, self.parameters, self.last_step = split, parameters, last_step
+        examples = len(split.images)
+        sampler = BatchSampler(examples, parameters.batch_size, seed, first_step, last_step)
+        (epoch, *_), self.batches = zip(*sampler, strict=True)
+        self.shifts, self.flips = draw_augmentation(examples, parameters, seed, epoch)
+
+    @property
+    def examples(self) -> int:
+        return sum(map(len, self.batches))
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.batches[index]
+        images = np.take(self.split.images, rows, axis=0)
+        if self.parameters.shift or self.parameters.flip:
+            reach = self.parameters.shift
+            images = shift_and_flip(images, self.shifts[rows], self.flips[rows], reach)
+        return images, self.split.targets[rows]
+
+
+def shift_and_flip(
+    images: np.ndarray, shifts: np.ndarray, flips: np.ndarray, reach: int
+) -> np.ndarray:
+    """Move each image by its own shift, black coming in at the edge, and mirror some.
+
+    Args:
+        images: (B, H, W, C)
+        shifts: (B, 2) int64, rows down and columns to the right, in pixels.
+        flips: (B,) bool, mirror left to right before the shift.
+        reach: the largest shift in pixels.
+
+    Returns:
+        (B, H, W, C)
+    """
+    _, height, width, _ = images.shape
+    padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    rows = np.arange(height) - shifts[:, :1]  # (B, H)
+    columns = np.arange(width) - shifts[:, 1:]  # (B, W)
+    columns = np.where(flips[:, None], width - 1 - columns, columns)
+    batch = np.arange(len(images))[:, None, None]
+    return padded[batch, rows[:, :, None] + reach, columns[:, None, :] + reach]

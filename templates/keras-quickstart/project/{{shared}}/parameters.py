@@ -1,0 +1,37 @@
+"""The schema of params.yaml: every parameter with its type, range, meaning and default.
+
+A new parameter is a line here or in model/parameters.py, and the code that reads it.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from model.parameters import DataParameters, ModelParameters
+from utils import Section
+
+
+class TrainingParameters(Section):
+    """How train.py optimizes."""
+
+    epochs: int = Field(15, ge=1, description="passes over the training examples")
+    learning_rate: float = Field(4e-3, gt=0, description="highest learning rate of the schedule")
+    warmup_epochs: float = Field(2, ge=0, description="epochs of linear rise to it; then a cosine")
+    weight_decay: float = Field(1e-2, ge=0, description="decoupled weight decay of AdamW")
+    clip_norm: float = Field(1.0, ge=0, description="clip gradients to this norm; 0: off")
+    patience: int = Field(0, ge=0, description="stop after so many epochs without gain; 0: never")
+    checkpoint_minutes: float = Field(10, gt=0, description="longest time between checkpoints")
+    precision: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto", description="auto: bfloat16 where the hardware computes in it, else float32"
+    )
+    compile: bool = Field(False, description="compile the network; pays off for long runs")
+    deterministic: bool = Field(False, description="same bits again on a GPU too, slower there")
+
+
+class Parameters(Section):
+    """What params.yaml holds."""
+
+    seed: int = Field(0, ge=0, description="of initial weights, order, augmentation and dropout")
+    data: DataParameters = DataParameters()
+    model: ModelParameters = ModelParameters()
+    training: TrainingParameters = TrainingParameters()

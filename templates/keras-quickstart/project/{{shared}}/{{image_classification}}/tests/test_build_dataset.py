@@ -1,0 +1,128 @@
+"""Folders of images become arrays, and nothing is lost or leaked on the way."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import utils
+from build_dataset import build_digits, build_images, read_dataset
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def noise(number: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 256, shape, np.uint8)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Twenty grey images of each of two classes, 6 x 5 pixels."""
+    for number in range(40):
+        name = "cat" if number % 2 else "dog"
+        save(tmp_path / "photos" / name / f"{number}.png", noise(number, 6, 5))
+    return tmp_path / "photos"
+
+
+def load(data: Path, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    images, labels, ids = (
+        np.load(data / f"{split}_{name}.npy") for name in ("images", "labels", "ids")
+    )
+    return images, labels, ids
+
+
+def test_class_folders(source: Path, tmp_path: Path) -> None:
+    dataset = build_images(tmp_path / "data", source)
+    assert dataset == read_dataset(tmp_path / "data")
+    assert dataset.classes == ["cat", "dog"]
+    assert dataset.image_shape == (6, 5, 1)
+    assert dataset.examples == {"train": 32, "val": 4, "test": 4}
+    seen = []
+    for split in dataset.examples:
+        images, labels, ids = load(tmp_path / "data", split)
+        assert set(labels) == {0, 1}
+        for image, label, name in zip(images, labels, ids, strict=True):
+            assert name.startswith(dataset.classes[label])
+            assert np.array_equal(image[..., 0], np.asarray(Image.open(source / name)))
+        seen += list(ids)
+    assert len(set(seen)) == 40
+
+
+def test_statistics_are_of_the_training_images(source: Path, tmp_path: Path) -> None:
+    dataset = build_images(tmp_path / "data", source)
+    images = load(tmp_path / "data", "train")[0]
+    assert dataset.mean == pytest.approx([images.mean()])
+    assert dataset.std == pytest.approx([images.std()])
+
+
+def test_split_folders(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    root = tmp_path / "split"
+    for number in range(12):
+        name = "cat" if number % 2 else "dog"
+        split = ("train", "train", "train", "train", "valid", "test")[number // 2]
+        save(root / split / name / f"{number}.png", noise(number, 6, 5, 3))
+    save(root / "test" / "cat" / "leak.png", noise(1, 6, 5, 3))
+    dataset = build_images(tmp_path / "data", root)
+    assert dataset.examples == {"train": 8, "val": 2, "test": 3}
+    assert dataset.image_shape == (6, 5, 3)
+    assert "warning: 1 images of test are in train too" in capsys.readouterr().out
+
+
+def test_equal_images_stay_together(tmp_path: Path) -> None:
+    for number in range(60):
+        name = "cat" if number % 2 else "dog"
+        save(tmp_path / "photos" / name / f"{number}.png", noise(number % 12, 4, 4))
+    build_images(tmp_path / "data", tmp_path / "photos")
+    contents = [
+        {image.tobytes() for image in load(tmp_path / "data", split)[0]}
+        for split in ("train", "val", "test")
+    ]
+    assert sum(map(len, contents)) == len(set.union(*contents)) == 12
+
+
+def test_sizes_modes_and_turns(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Images of all kinds come out upright, in colour and of one size."""
+    for number in range(6):
+        folder = tmp_path / "photos" / ("cat" if number % 2 else "dog")
+        save(folder / f"{number}.png", noise(number, 70 + number, 90, 3))
+        save(folder / f"{number}-deep.png", noise(number, 80, 80).astype(np.uint16) * 256)
+        Image.fromarray(noise(number, 80, 80, 4)).convert("P").save(folder / f"{number}.gif")
+    turned = Image.fromarray(np.repeat(np.array([[0], [255]], np.uint8), 90, 1).repeat(45, 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Turn by 90 degrees clockwise to look at it.
+    turned.save(tmp_path / "photos" / "cat" / "turned.jpg", exif=exif)
+    dataset = build_images(tmp_path / "data", tmp_path / "photos", size=32)
+    assert dataset.image_shape == (32, 32, 3)
+    assert "stored as 32 x 32 pixels" in capsys.readouterr().out
+    images, _, ids = map(
+        np.concatenate, zip(*[load(tmp_path / "data", s) for s in dataset.examples], strict=True)
+    )
+    (upright,) = images[ids == "cat/turned.jpg"]
+    assert upright[:, :8].mean() > 200  # Bright left of dark.
+    assert upright[:, -8:].mean() < 50
+    (deep,) = images[ids == "dog/0-deep.png"]
+    assert 100 < deep.mean() < 155
+
+
+def test_skip_bad(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (source / "cat" / "broken.png").write_bytes(b"broken")
+    with pytest.raises(utils.InputError, match="broken"):
+        build_images(tmp_path / "data", source)
+    assert not (tmp_path / "data").exists()
+    dataset = build_images(tmp_path / "data", source, skip_bad=True)
+    assert sum(dataset.examples.values()) == 40
+    assert "left out" in capsys.readouterr().out
+
+
+def test_digits(tmp_path: Path) -> None:
+    dataset = build_digits(tmp_path / "data")
+    assert dataset.examples == {"train": 1257, "val": 180, "test": 360}
+    for split, count in dataset.examples.items():
+        counts = np.bincount(load(tmp_path / "data", split)[1])
+        assert counts.min() >= 0.9 * count / 10  # Every digit has its share.
+    assert build_digits(tmp_path / "again").fingerprint == dataset.fingerprint
+    assert build_digits(tmp_path / "other", seed=1).fingerprint != dataset.fingerprint

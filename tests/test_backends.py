@@ -1,0 +1,42 @@
+"""Keras computes the same on each of its backends."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from combinations import Combination, combinations
+from projects import experiment, run, tiny
+
+BACKENDS = ("tensorflow", "jax", "torch")
+# Of losses: float32 rounds in another order in each, and five steps of training carry it on.
+TOLERANCE = 2e-3
+
+
+def test_a_run_goes_on_and_is_evaluated_with_any_backend(
+    rendered: Callable[[Combination], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    combination = next(each for each in combinations if each.choice == "tensorflow")
+    project = shutil.copytree(rendered(combination), tmp_path / "digits")
+    assert run(project, "build_dataset.py").returncode == 0
+    # Dropout draws other numbers on each backend; all else has to agree.
+    start = experiment(project, "start", tiny.replace("stages: 1", "stages: 1, dropout: 0"))
+    stopped = run(project, "train.py", "--experiment", start, "--max-minutes", 0)
+    assert stopped.returncode == 75, stopped.stderr
+    losses = {}
+    for backend in BACKENDS:
+        monkeypatch.setenv("KERAS_BACKEND", backend)
+        folder = start.with_name(backend)
+        shutil.copytree(project / start, project / folder)
+        trained = run(project, "train.py", "--experiment", folder)
+        assert trained.returncode == 0, trained.stderr
+        rows = (project / folder / "metrics.jsonl").read_text().splitlines()
+        evaluated = run(project, "evaluate.py", "--experiment", Path("experiments/tensorflow"))
+        assert evaluated.returncode == 0, evaluated.stderr
+        path = project / "experiments/tensorflow/metrics_test.json"
+        losses[backend] = (json.loads(rows[-1])["val_loss"], json.loads(path.read_text())["loss"])
+    for val_loss, test_loss in losses.values():
+        assert val_loss == pytest.approx(losses["tensorflow"][0], rel=TOLERANCE)
+        assert test_loss == pytest.approx(losses["tensorflow"][1], rel=1e-4)
