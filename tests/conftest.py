@@ -22,6 +22,17 @@ collect_ignore = [] if hasattr(os, "fork") else ["test_bad_input.py", "test_loop
 collect_ignore += [] if hasattr(os, "fork") else ["test_pipeline.py", "test_resume.py"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of one module with one project together where several processes run tests:
+    each would otherwise make the project and start a fork server for itself.
+    """
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        project = parameters.params.get("project") if parameters else None
+        if isinstance(project, Combination):
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {project}"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No settings, caches or identity of the person's own; small networks on one thread each."""

@@ -177,10 +177,10 @@ def import_for_all() -> None:
     import tensorboard.summary.writer.record_writer  # noqa: F401
 
     import evaluate  # noqa: F401
-    import train
+    import train  # noqa: F401
 
-    if hasattr(train, "SEGMENT_STEPS"):
-        train.SEGMENT_STEPS = 2  # An epoch of five steps then has three segments.
+    if keras_only := sys.modules.get("bookkeeping"):
+        keras_only.SEGMENT_STEPS = 2  # An epoch of five steps then has three segments.
     if torch := sys.modules.get("torch"):
         torch.optim.AdamW([torch.zeros(1)])  # Imports what every run would import again.
 

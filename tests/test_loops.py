@@ -12,7 +12,7 @@ from fork_server import ForkServer
 from projects import assert_same_results, experiment, run, tiny
 
 plain, lightning = (
-    next(c for c in trained_combinations if (c.template, c.loop) == ("torch-research", loop))
+    next(c for c in trained_combinations if (c.template, c.choice) == ("torch-research", loop))
     for loop in ("plain", "lightning")
 )
 Rendered = Callable[[Combination], Path]
@@ -41,7 +41,7 @@ def test_only_lightning_asks_for_lightning(rendered: Rendered) -> None:
 def projects(rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A project of each loop with the digits prepared."""
     root = tmp_path_factory.mktemp("loops")
-    folders = [shutil.copytree(rendered(each), root / each.loop) for each in (plain, lightning)]
+    folders = [shutil.copytree(rendered(each), root / each.choice) for each in (plain, lightning)]
     for folder in folders:
         assert run(folder, "build_dataset.py").returncode == 0
     return folders

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from combinations import combinations
-from conftest import git, overlay_files, render
+from conftest import files_of, git, overlay_files, render
 from test_release import announce, release
 
 answers_file = ".copier-answers.yml"
@@ -149,6 +149,47 @@ def test_an_update_switches_the_loop(project: Path, scratch_repository: Path) ->
     assert result.returncode == 0, result.stderr
     assert "pytorch-lightning" not in (project / "requirements.txt").read_text(encoding="utf-8")
     assert "LightningModule" not in (project / "train.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"template": "torch-research"}, {"template": "tf-production"}),
+        ({"template": "tf-production"}, {"template": "keras-quickstart", "backend": "torch"}),
+        ({"template": "keras-quickstart", "backend": "jax"}, {"template": "torch-research"}),
+        ({"template": "torch-research"}, {"template": "torch-research", "loop": "lightning"}),
+        (
+            {"template": "keras-quickstart", "backend": "jax"},
+            {"template": "keras-quickstart", "backend": "tensorflow"},
+        ),
+    ],
+    ids=str,
+)
+def test_a_switch_gives_what_a_new_project_would_be(
+    before: dict[str, str], after: dict[str, str], tmp_path: Path, scratch_repository: Path
+) -> None:
+    """But for README.md, which is yours; and model/ holds both frameworks, marked, to choose."""
+    project = render(scratch_repository, tmp_path / "leaf", **before)
+    git(project, "init", "--quiet", "--initial-branch", "main")
+    (project / "model/losses.py").write_text("MINE = 1\n")
+    (project / "experiments/baseline/params.yaml").write_text("seed: 3\n")
+    commit(project)
+    publish_next_version(scratch_repository)
+    data = [word for pair in after.items() for word in ("--data", "=".join(pair))]
+    result = copier_command(project, "update", "--defaults", *data)
+    assert result.returncode == 0, result.stderr
+    conflicts = git(project, "diff", "--name-only", "--diff-filter=U").split()
+    other_framework = before["template"] != after["template"]
+    assert conflicts == (["model/data_loader.py", "model/net.py"] if other_framework else [])
+    git(project, "checkout", "--theirs", "--", *conflicts or ["model"])
+    expected = files_of(render(scratch_repository, tmp_path / "new" / "leaf", **after))
+    yours = {"README.md": None, "data/README.md": None, "experiments/baseline/params.yaml": None}
+    files = files_of(project)
+    assert files.pop("model/losses.py") == b"MINE = 1\n"
+    assert files["experiments/baseline/params.yaml"] == b"seed: 3\n"
+    if not other_framework:
+        yours |= {name: None for name in files if name.startswith("model/")}
+    assert {**files, **yours} == {**expected, **yours}
 
 
 def test_a_project_inside_the_clone_stays_out_of_it(scratch_repository: Path) -> None:

@@ -25,8 +25,8 @@ backend.load()
 import keras
 import numpy as np
 
+from bookkeeping import load_variables, named
 from build_dataset import Dataset, read_dataset, read_ids
-from checkpoints import load_variables, named
 from model import net, report
 from model.data_loader import EVALUATION_BATCH_SIZE, Split, load_split
 

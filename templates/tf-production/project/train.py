@@ -46,7 +46,7 @@ from evaluate import (
     make_forward,
     make_model,
 )
-from model import net, report
+from model import net
 from model.data_loader import load_split, training_batches
 
 SECONDS_PER_CALL = 0.1  # Steps go into one call of the graph until it takes so long.
@@ -137,8 +137,6 @@ class Trainer:
             DivergedError: the loss is NaN or infinite; the last good checkpoint is kept.
         """
         progress, epochs = self.progress, self.parameters.training.epochs
-        self.started = time.monotonic() - progress.seconds
-        self.next_save = time.monotonic() + 60 * self.parameters.training.checkpoint_minutes
         batches = iter(
             training_batches(
                 self.train_split,
@@ -157,16 +155,10 @@ class Trainer:
             row = {"epoch": epoch, "step": progress.step, "train_loss": train_loss}
             row |= {f"val_{name}": value for name, value in metrics.items()}
             row |= {"learning_rate": float(self.schedule(progress.step - 1))}
-            self.check_finite(row["val_loss"])
-            self.end_epoch(row)
             examples = (progress.step - first_step) * self.parameters.data.batch_size
             speed = min(examples, len(self.train_split.labels)) / seconds
-            self.run.session["examples_per_second"] = round(speed)
-            run_folder.logger.info(
-                f"epoch {epoch:3}/{epochs}  train loss {train_loss:.4f}  "
-                + "  ".join(f"val {name} {value:.4f}" for name, value in metrics.items())
-                + f"  {speed:,.0f} examples/s"
-            )
+            arrays = to_arrays(self.model, self.optimizer)
+            self.run.end_epoch(row, progress, arrays, speed, last=epoch == epochs)
             if on_epoch:
                 on_epoch(row)
             if stop and not progress.finished:
@@ -186,12 +178,12 @@ class Trainer:
             progress.loss_sum = float(loss_sum)
             progress.step += count
             bar.update(count)
-            self.check_finite(progress.loss_sum)
+            self.run.check_loss(progress.loss_sum, progress.step)
             if time.monotonic() - started < SECONDS_PER_CALL:
                 self.steps_per_call *= 2
-            due = stop or time.monotonic() > self.next_save
+            due = stop or self.run.save_is_due()
             if due and progress.step < end:
-                self.save()
+                self.run.save(to_arrays(self.model, self.optimizer), progress)
                 if stop:
                     raise stop.stopped(self.run.folder, progress.step)
         bar.close()
@@ -219,38 +211,11 @@ class Trainer:
         self.optimizer.apply(tape.gradient(loss, variables), variables)
         return loss
 
-    def end_epoch(self, row: dict[str, float]) -> None:
-        """Keep the metrics of an epoch and its weights, and see whether training ends."""
-        progress, training = self.progress, self.parameters.training
-        progress.loss_sum = 0.0
-        best = progress.best is None or report.score(row) > report.score(progress.best)
-        progress.end_epoch(row, best, training.patience, last=progress.step == self.total_steps)
-        self.run.append_metrics(row, progress)
-        if best:
-            self.run.save_best(to_arrays(self.model), progress)
-        self.save()
-
-    def save(self) -> None:
-        """Write the last checkpoint."""
-        self.progress.seconds = time.monotonic() - self.started
-        self.next_save = time.monotonic() + 60 * self.parameters.training.checkpoint_minutes
-        self.run.save(to_arrays(self.model, self.optimizer), self.progress)
-
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Take up the network and the optimizer of a checkpoint."""
         load_model(self.model, arrays, self.run.folder / self.run.last)
         for variable in self.optimizer.variables:
             variable.assign(arrays[f"optimizer.{variable.path}"])
-
-    def check_finite(self, loss_sum: float) -> None:
-        """Raise DivergedError where the loss is not a number any more."""
-        if not math.isfinite(loss_sum):
-            step = self.progress.step
-            raise utils.DivergedError(
-                f"{self.run.folder}: the loss became {loss_sum} before step {step:,}, at learning "
-                f"rate {self.schedule(step - 1):.2g}; the checkpoints are of before. Start a new "
-                "experiment with --from and a lower training.learning_rate or training.clip_norm."
-            )
 
 
 def to_arrays(
@@ -280,11 +245,12 @@ def train(
             versions = {"tensorflow": tf.__version__, **utils.versions("keras", "numpy")}
             run.begin(progress, device=describe(device), versions=versions)
             weights = sum(math.prod(each.shape) for each in trainer.model.trainable_variables)
-            run_folder.logger.info(
-                f"{run.folder}: {'continuing at' if progress.step else 'starting,'} step "
-                f"{progress.step:,} of {trainer.total_steps:,}; "
-                f"{trainer.steps_per_epoch:,} steps an epoch; "
-                f"{weights:,} weights; {describe(device)}, {trainer.policy}"
+            run.announce(
+                progress,
+                trainer.total_steps,
+                f"{trainer.steps_per_epoch:,} steps an epoch",
+                f"{weights:,} weights",
+                f"{describe(device)}, {trainer.policy}",
             )
             trainer.train_and_evaluate(stop, on_epoch)
             run.finish(progress, data)

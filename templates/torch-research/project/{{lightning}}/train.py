@@ -50,7 +50,7 @@ from backend import (
 )
 from build_dataset import Dataset, open_dataset
 from evaluate import evaluate
-from model import net, report
+from model import net
 from model.data_loader import Split, load_split, training_batches
 
 CHECK_STEPS = 50  # Steps between looks at the loss: on a GPU each look waits for the device.
@@ -160,8 +160,6 @@ class Bookkeeper(pl.Callback):
         self.stop, self.on_epoch = stop, on_epoch
         self.parameters: Parameters = run.parameters
         self.on_sigterm = signal.getsignal(signal.SIGTERM)
-        self.started = time.monotonic() - self.progress.seconds
-        self.next_save = time.monotonic() + 60 * self.parameters.training.checkpoint_minutes
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Lightning has put its own handler there, which may end the process without a checkpoint.
@@ -191,12 +189,12 @@ class Bookkeeper(pl.Callback):
         progress.step += 1
         self.bar.update()
         ended = progress.step % self.learner.steps_per_epoch == 0
-        due = self.stop or time.monotonic() > self.next_save
+        due = self.stop or self.run.save_is_due()
         if ended or progress.step % CHECK_STEPS == 0 or due:
             progress.loss_sum = self.learner.loss_sum.item()
-            self.check_finite(progress.loss_sum)
+            self.run.check_loss(progress.loss_sum, progress.step)
         if due and not ended:
-            self.save()
+            self.run.save(to_arrays(self.learner.network, self.learner.optimizer), progress)
             if self.stop:
                 raise self.stop.stopped(self.run.folder, progress.step)
 
@@ -211,49 +209,15 @@ class Bookkeeper(pl.Callback):
         row = {"epoch": epoch, "step": progress.step, "train_loss": train_loss}
         row |= {f"val_{name}": value for name, value in metrics.items()}
         row |= {"learning_rate": learner.rate}
-        self.check_finite(row["val_loss"])
-        self.end_epoch(row)
         examples = (progress.step - self.first_step) * self.parameters.data.batch_size
         speed = min(examples, learner.examples) / seconds
-        self.run.session["examples_per_second"] = round(speed)
-        run_folder.logger.info(
-            f"epoch {epoch:3}/{self.parameters.training.epochs}  train loss {train_loss:.4f}  "
-            + "  ".join(f"val {name} {value:.4f}" for name, value in metrics.items())
-            + f"  {speed:,.0f} examples/s"
-        )
+        arrays = to_arrays(learner.network, learner.optimizer)
+        self.run.end_epoch(row, progress, arrays, speed, last=progress.step == learner.total_steps)
         if self.on_epoch:
             self.on_epoch(row)
         if self.stop and not progress.finished:
             raise self.stop.stopped(self.run.folder, progress.step)
         trainer.should_stop = progress.finished
-
-    def end_epoch(self, row: dict[str, float]) -> None:
-        """Keep the metrics of an epoch and its weights, and see whether training ends."""
-        progress, patience = self.progress, self.parameters.training.patience
-        progress.loss_sum = 0.0
-        best = progress.best is None or report.score(row) > report.score(progress.best)
-        progress.end_epoch(row, best, patience, last=progress.step == self.learner.total_steps)
-        self.run.append_metrics(row, progress)
-        if best:
-            self.run.save_best(to_arrays(self.learner.network), progress)
-        self.save()
-
-    def save(self) -> None:
-        """Write the last checkpoint."""
-        self.progress.seconds = time.monotonic() - self.started
-        self.next_save = time.monotonic() + 60 * self.parameters.training.checkpoint_minutes
-        arrays = to_arrays(self.learner.network, self.learner.optimizer)
-        self.run.save(arrays, self.progress)
-
-    def check_finite(self, loss: float) -> None:
-        """Raise DivergedError where the loss is not a number any more."""
-        if not math.isfinite(loss):
-            raise utils.DivergedError(
-                f"{self.run.folder}: the loss became {loss} in the {CHECK_STEPS} steps before "
-                f"step {self.progress.step:,}, at learning rate {self.learner.rate:.2g}; the "
-                "checkpoints are of before. Start a new experiment with --from and a lower "
-                "training.learning_rate or training.clip_norm."
-            )
 
 
 class Epochs:
@@ -306,12 +270,12 @@ def train(
         progress = learner.progress
         versions = utils.versions("torch", "pytorch-lightning", "numpy")
         run.begin(progress, device=describe(device), versions=versions)
-        run_folder.logger.info(
-            f"{run.folder}: {'continuing at' if progress.step else 'starting,'} step "
-            f"{progress.step:,} of {learner.total_steps:,}; "
-            f"{learner.steps_per_epoch:,} steps an epoch; "
-            f"{sum(p.numel() for p in learner.network.parameters()):,} weights; "
-            f"{describe(device)}, {dtype}"
+        run.announce(
+            progress,
+            learner.total_steps,
+            f"{learner.steps_per_epoch:,} steps an epoch",
+            f"{sum(p.numel() for p in learner.network.parameters()):,} weights",
+            f"{describe(device)}, {dtype}",
         )
         if not progress.finished:
             bookkeeper = Bookkeeper(run, learner, val_split, dtype, stop, on_epoch)

@@ -46,7 +46,7 @@ from backend import (
 )
 from build_dataset import Dataset, open_dataset
 from evaluate import evaluate
-from model import net, report
+from model import net
 from model.data_loader import load_split, training_batches
 
 CHECK_STEPS = 50  # Steps between looks at the loss: on a GPU each look waits for the device.
@@ -109,8 +109,6 @@ class Trainer:
             DivergedError: the loss is NaN or infinite; the last good checkpoint is kept.
         """
         progress, epochs = self.progress, self.parameters.training.epochs
-        self.started = time.monotonic() - progress.seconds
-        self.next_save = time.monotonic() + 60 * self.parameters.training.checkpoint_minutes
         batches = training_batches(
             self.train_split,
             self.parameters.data,
@@ -128,16 +126,10 @@ class Trainer:
             row = {"epoch": epoch, "step": progress.step, "train_loss": train_loss}
             row |= {f"val_{name}": value for name, value in metrics.items()}
             row |= {"learning_rate": rate}
-            self.check_finite(row["val_loss"], rate)
-            self.end_epoch(row)
             examples = (progress.step - first_step) * self.parameters.data.batch_size
             speed = min(examples, len(self.train_split.labels)) / seconds
-            self.run.session["examples_per_second"] = round(speed)
-            run_folder.logger.info(
-                f"epoch {epoch:3}/{epochs}  train loss {train_loss:.4f}  "
-                + "  ".join(f"val {name} {value:.4f}" for name, value in metrics.items())
-                + f"  {speed:,.0f} examples/s"
-            )
+            arrays = to_arrays(self.model, self.optimizer)
+            self.run.end_epoch(row, progress, arrays, speed, last=epoch == epochs)
             if on_epoch:
                 on_epoch(row)
             if stop and not progress.finished:
@@ -161,12 +153,12 @@ class Trainer:
             loss_sum += loss * len(labels)
             progress.step += 1
             bar.update()
-            due = stop or time.monotonic() > self.next_save
+            due = stop or self.run.save_is_due()
             if progress.step == end or progress.step % CHECK_STEPS == 0 or due:
                 progress.loss_sum = loss_sum.item()
-                self.check_finite(progress.loss_sum, rate)
+                self.run.check_loss(progress.loss_sum, progress.step)
             if due and progress.step < end:
-                self.save()
+                self.run.save(to_arrays(self.model, self.optimizer), progress)
                 if stop:
                     raise stop.stopped(self.run.folder, progress.step)
         bar.close()
@@ -198,37 +190,10 @@ class Trainer:
         self.optimizer.step()
         return loss.detach(), rate
 
-    def end_epoch(self, row: dict[str, float]) -> None:
-        """Keep the metrics of an epoch and its weights, and see whether training ends."""
-        progress, training = self.progress, self.parameters.training
-        progress.loss_sum = 0.0
-        best = progress.best is None or report.score(row) > report.score(progress.best)
-        progress.end_epoch(row, best, training.patience, last=progress.step == self.total_steps)
-        self.run.append_metrics(row, progress)
-        if best:
-            self.run.save_best(to_arrays(self.model), progress)
-        self.save()
-
-    def save(self) -> None:
-        """Write the last checkpoint."""
-        self.progress.seconds = time.monotonic() - self.started
-        self.next_save = time.monotonic() + 60 * self.parameters.training.checkpoint_minutes
-        self.run.save(to_arrays(self.model, self.optimizer), self.progress)
-
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Take up the network and the optimizer of a checkpoint."""
         load_model(self.model, arrays, self.run.folder / self.run.last)
         restore_optimizer(self.optimizer, self.model, arrays)
-
-    def check_finite(self, loss_sum: float, rate: float) -> None:
-        """Raise DivergedError where the loss is not a number any more."""
-        if not math.isfinite(loss_sum):
-            raise utils.DivergedError(
-                f"{self.run.folder}: the loss became {loss_sum} in the {CHECK_STEPS} steps before "
-                f"step {self.progress.step:,}, at learning rate {rate:.2g}; the checkpoints are of "
-                "before. Start a new experiment with --from and a lower training.learning_rate "
-                "or training.clip_norm."
-            )
 
 
 def train(
@@ -244,12 +209,12 @@ def train(
         trainer = Trainer(run, dataset, data, device)
         progress = trainer.progress
         run.begin(progress, device=describe(device), versions=utils.versions("torch", "numpy"))
-        run_folder.logger.info(
-            f"{run.folder}: {'continuing at' if progress.step else 'starting,'} step "
-            f"{progress.step:,} of {trainer.total_steps:,}; "
-            f"{trainer.steps_per_epoch:,} steps an epoch; "
-            f"{sum(p.numel() for p in trainer.model.parameters()):,} weights; "
-            f"{describe(device)}, {trainer.dtype}"
+        run.announce(
+            progress,
+            trainer.total_steps,
+            f"{trainer.steps_per_epoch:,} steps an epoch",
+            f"{sum(p.numel() for p in trainer.model.parameters()):,} weights",
+            f"{describe(device)}, {trainer.dtype}",
         )
         trainer.train_and_evaluate(stop, on_epoch)
         run.finish(progress, data)

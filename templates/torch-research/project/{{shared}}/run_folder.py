@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import os
 import platform
 import shlex
@@ -254,6 +255,8 @@ class Run:
             progress: where training starts; metrics written after that point are cut off.
             facts: what to record about this process, such as the device.
         """
+        self._began = self._saved = time.monotonic()
+        self._seconds_before = progress.seconds
         self._delete(self.evaluations)
         if self.overwrite:
             self._delete(self.outputs)
@@ -287,7 +290,6 @@ class Run:
             "fingerprint": self.fingerprint,
             **facts,
         }
-        self._began = time.monotonic()
         self._earlier = read_sessions(self.folder)
         self.record()
 
@@ -328,14 +330,70 @@ class Run:
         content = json.dumps({"sessions": [*self._earlier, self.session]}, indent=2)
         write_atomically(self.folder / "run.json", content.encode())
 
-    def append_metrics(self, row: Mapping[str, float], progress: Progress) -> None:
-        """Append one line to metrics.jsonl and to TensorBoard's file."""
+    def announce(self, progress: Progress, total_steps: int, *facts: str) -> None:
+        """Say in the first line of the log whether training starts or continues, and where."""
+        how = "continuing at" if progress.step else "starting,"
+        where = f"{how} step {progress.step:,} of {total_steps:,}"
+        logger.info(f"{self.folder}: {'; '.join((where, *facts))}")
+
+    def check_loss(self, loss: float, step: int) -> None:
+        """Raise DivergedError where the loss is not a number any more."""
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"{self.folder}: the loss became {loss} before step {step:,}; the checkpoints are "
+                "of before. Start a new experiment with --from and a lower training.learning_rate "
+                "or training.clip_norm."
+            )
+
+    def end_epoch(
+        self,
+        row: dict[str, float],
+        progress: Progress,
+        arrays: "Mapping[str, np.ndarray]",
+        examples_per_second: float,
+        last: bool,
+    ) -> None:
+        """Keep an epoch: its metrics, its weights where they are the best so far, a checkpoint.
+
+        Args:
+            row: epoch, step, train_loss, the metrics of val, learning_rate.
+            progress: where training stands; takes note of the epoch.
+            arrays: the state of the network ("model.") and of the optimizer.
+            examples_per_second: how fast it was trained.
+            last: whether training ends here even without patience.
+
+        Raises:
+            DivergedError: the loss on val is NaN or infinite.
+        """
+        from model.report import score  # Its NumPy takes longer to import than --help to answer.
+
+        self.check_loss(row["val_loss"], progress.step)
+        best = progress.best is None or score(row) > score(progress.best)
+        progress.loss_sum = 0.0
+        progress.end_epoch(row, best, self.parameters.training.patience, last)
+        self._append_metrics(row, progress)
+        if best:
+            self._save_best(arrays, progress)
+        self.save(arrays, progress)
+        self.session["examples_per_second"] = round(examples_per_second)
+        metrics = [f"{name.replace('_', ' ')} {row[name]:.4f}" for name in row if "val_" in name]
+        logger.info(
+            f"epoch {row['epoch']:3}/{self.parameters.training.epochs}  train loss "
+            f"{row['train_loss']:.4f}  {'  '.join(metrics)}  {examples_per_second:,.0f} examples/s"
+        )
+
+    def _append_metrics(self, row: Mapping[str, float], progress: Progress) -> None:
         with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())  # Before the checkpoint that counts on this line.
             progress.metrics_bytes = file.tell()
         self._write_event(row)
+
+    def save_is_due(self) -> bool:
+        """Say whether training.checkpoint_minutes have passed since the last checkpoint."""
+        minutes = self.parameters.training.checkpoint_minutes
+        return time.monotonic() > self._saved + 60 * minutes
 
     def save(self, arrays: "Mapping[str, np.ndarray]", progress: Progress) -> None:
         """Write last.safetensors; the one before becomes previous.safetensors.
@@ -345,12 +403,14 @@ class Run:
         """
         path = self.folder / self.last
         _check_finite(arrays, path)
+        self._saved = time.monotonic()
+        progress.seconds = self._seconds_before + self._saved - self._began
         write_checkpoint(path, arrays, self._state(progress), keep=self.folder / self.previous)
 
-    def save_best(self, arrays: "Mapping[str, np.ndarray]", progress: Progress) -> None:
-        """Write best.safetensors; raise DivergedError as `save` does."""
-        _check_finite(arrays, self.folder / self.best)
-        write_checkpoint(self.folder / self.best, arrays, self._state(progress))
+    def _save_best(self, arrays: "Mapping[str, np.ndarray]", progress: Progress) -> None:
+        weights = {name: array for name, array in arrays.items() if name.startswith("model.")}
+        _check_finite(weights, self.folder / self.best)
+        write_checkpoint(self.folder / self.best, weights, self._state(progress))
 
     def finish(self, progress: Progress, data: Path) -> None:
         """Draw the learning curves, and say which epoch was best and what to do next."""

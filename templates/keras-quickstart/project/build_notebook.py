@@ -1,0 +1,113 @@
+"""Pack the project, as it is now, into one notebook for Colab or Kaggle.
+
+    python build_notebook.py                        # writes notebook.ipynb
+
+Upload it there, choose a GPU, on Kaggle switch the internet on, and run all cells. Each file of the
+project is a cell that writes it, so a change in a cell counts once that cell has run.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import utils
+from command_line import ArgumentParser
+
+ROOT = Path(__file__).parent
+READ = ("model/net.py", "model/data_loader.py", "train.py")  # What a learner wants to see.
+BACKENDS = ("jax", "tensorflow", "torch")  # There already, for the GPU that is there.
+
+
+def make_cell(kind: str, source: str, hidden: bool = False) -> dict[str, Any]:
+    """Return a cell of a notebook: "markdown" or "code", its input folded away or not.
+
+    The format is https://nbformat.readthedocs.io, version 4.5.
+    """
+    cell: dict[str, Any] = {"cell_type": kind, "source": source.strip("\n")}
+    cell["id"] = hashlib.sha256(source.encode()).hexdigest()[:8]
+    cell["metadata"] = (
+        {"jupyter": {"source_hidden": True}, "_kg_hide-input": True} if hidden else {}
+    )
+    if kind == "code":
+        cell |= {"execution_count": None, "outputs": []}
+    return cell
+
+
+def file_cells(names: list[str], hidden: bool) -> list[dict[str, Any]]:
+    """Return a cell for each file that writes it."""
+    return [
+        make_cell("code", f"%%writefile {name}\n{(ROOT / name).read_text('utf-8')}", hidden)
+        for name in names
+    ]
+
+
+def project_files() -> list[str]:
+    """Return the names of the files that the commands in the notebook read."""
+    patterns = ["keras.json", "*.py", "model/*.py"]
+    patterns += ["experiments/baseline/params.yaml", "experiments/search/search.yaml"]
+    files = [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
+    names = [path.relative_to(ROOT).as_posix() for path in files if path.read_bytes()]
+    return [name for name in names if name != Path(__file__).name]
+
+
+def requirements() -> str:
+    """Return what pip has to install, quoted for a shell; not the backend."""
+    lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
+    return " ".join(f'"{line}"' for line in lines if line[:1] not in "#" and not is_backend(line))
+
+
+def is_backend(requirement: str) -> bool:
+    """Say whether a line of requirements.txt asks for TensorFlow, JAX or PyTorch."""
+    return requirement.startswith(tuple(f"{name}{sign}" for name in BACKENDS for sign in "->"))
+
+
+def make_notebook() -> dict[str, Any]:
+    """Return the notebook, as JSON holds it."""
+    files = project_files()
+    others = [name for name in files if name not in READ]
+    folders = sorted({str(Path(name).parent) for name in files} - {"."})
+    show = "from IPython.display import Image, Markdown, display"
+    cells = [
+        make_cell("markdown", "# Train a network\n\nRun all cells. Made by `build_notebook.py`."),
+        make_cell("code", f"%pip install --quiet {requirements()}"),
+        make_cell("markdown", "## The project\n\nWhat is the same for every network, folded away:"),
+        make_cell("code", f"!mkdir -p {' '.join(folders)}"),
+        *file_cells(others, hidden=True),
+        make_cell("markdown", "The network, how it is fed, and how it learns:"),
+        *file_cells(list(READ), hidden=False),
+        make_cell("markdown", "## Train and evaluate"),
+        make_cell("code", "!python train.py"),
+        make_cell("code", "!python evaluate.py"),
+        make_cell(
+            "code",
+            f"{show}\n\n"
+            'display(Image("experiments/baseline/learning_curves.png"))\n'
+            'display(Image("experiments/baseline/confusion_matrix_test.png"))',
+        ),
+        make_cell("markdown", "## Change something\n\nAn experiment is an old one with changes:"),
+        make_cell(
+            "code",
+            "!python train.py --experiment experiments/small --from experiments/baseline "
+            "--model.width 8 --training.epochs 5",
+        ),
+        make_cell("code", "!python evaluate.py --experiment experiments/small"),
+        make_cell("code", "!python synthesize_results.py"),
+        make_cell("code", 'display(Markdown("experiments/results.md"))'),
+    ]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+
+
+def main() -> None:
+    """Write the notebook."""
+    ArgumentParser(__doc__).parse_args()
+    content = json.dumps(make_notebook(), indent=1, ensure_ascii=False) + "\n"
+    utils.write_atomically(ROOT / "notebook.ipynb", content.encode())
+    print("notebook.ipynb: upload it to Colab or Kaggle, choose a GPU, and run all cells.")
+
+
+if __name__ == "__main__":
+    with utils.exit_codes():
+        main()
