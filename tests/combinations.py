@@ -30,6 +30,11 @@ class Combination(NamedTuple):
         """Whether its code is checked and run too. A licence changes none: one of them will do."""
         return self.licence == "MIT"
 
+    @property
+    def first(self) -> bool:
+        """Whether it is the first of its template."""
+        return self == next(each for each in combinations if each.template == self.template)
+
     def __str__(self) -> str:
         return "-".join(self)
 

@@ -22,15 +22,29 @@ collect_ignore = [] if hasattr(os, "fork") else ["test_bad_input.py", "test_loop
 collect_ignore += [] if hasattr(os, "fork") else ["test_pipeline.py", "test_resume.py"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one module with one project together where several processes run tests:
-    each would otherwise make the project and start a fork server for itself.
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "once_a_template: what it tests is the same file whatever loop or backend was chosen, "
+        "so it runs with the first one only.",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run each test with the projects that it is for.
+
+    The tests of one module with one project stay in one process where several run tests: each
+    would otherwise make the project and start a fork server for itself.
     """
+    left_out = []
     for item in items:
-        parameters = getattr(item, "callspec", None)
-        project = parameters.params.get("project") if parameters else None
-        if isinstance(project, Combination):
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {project}"))
+        combination = getattr(item, "callspec", None) and item.callspec.params.get("project")
+        if isinstance(combination, Combination):
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {combination}"))
+            if item.get_closest_marker("once_a_template") and not combination.first:
+                left_out.append(item)
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -180,7 +180,7 @@ def import_for_all() -> None:
     import train  # noqa: F401
 
     if keras_only := sys.modules.get("bookkeeping"):
-        keras_only.SEGMENT_STEPS = 2  # An epoch of five steps then has three segments.
+        vars(keras_only)["SEGMENT_STEPS"] = 2  # An epoch of five steps then has three segments.
     if torch := sys.modules.get("torch"):
         torch.optim.AdamW([torch.zeros(1)])  # Imports what every run would import again.
 

@@ -29,17 +29,23 @@ class Pace(NamedTuple):
     kills: int  # of real processes
 
 
+def answers(project: Path) -> dict[str, str]:
+    """Return the answers that the project was made with."""
+    return yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
+
+
 def template(project: Path) -> str:
     """Return the name of the template that the project was made from."""
-    answers = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
-    return answers["template"]
+    return answers(project)["template"]
 
 
 def pace(project: Path) -> Pace:
     """Return the pace of a framework. TensorFlow and JAX trace for seconds in each run."""
+    if answers(project).get("loop") == "lightning":
+        return Pace(stops=10, late=8, stride=3, kills=5)
     return {
         "torch-research": Pace(stops=10, late=8, stride=1, kills=20),
-        "tf-production": Pace(stops=10, late=8, stride=5, kills=5),
+        "tf-production": Pace(stops=10, late=8, stride=5, kills=4),
         "keras-quickstart": Pace(stops=6, late=4, stride=9, kills=3),
     }[template(project)]
 

@@ -232,7 +232,7 @@ def test_overwrite_continues_what_it_began(
     assert server.run(*command, stop_at=3).code == 75
     resumed = server.run(*command)
     assert resumed.code == 0
-    assert "continuing at step 3" in resumed.output
+    assert "continuing at step" in resumed.output
     assert_same_results(project / folder, reference)
     assert "starting" in server.run(*command).output  # Finished, so anew.
 
@@ -240,7 +240,8 @@ def test_overwrite_continues_what_it_began(
 def test_checkpoints_that_are_gone(project: Path, server: ForkServer) -> None:
     """As in a clone: git keeps the metrics, not the checkpoints."""
     folder = experiment(project, "gone", tiny.replace("epochs: 2", "epochs: 3"))
-    assert server.run("train", "--experiment", folder, stop_at=14).code == 75
+    third = 3 * pace(project).stops // 2 - 1
+    assert server.run("train", "--experiment", folder, stop_at=third).code == 75
     for checkpoint in (project / folder).glob("*.safetensors"):
         checkpoint.unlink()
     before = snapshot(project)

@@ -103,7 +103,12 @@ class Bookkeeper:
 
     def begin(self, device: str) -> None:
         """Start writing into the run's folder."""
-        self.run.begin(self.progress, device=device, versions=backend.versions())
+        self.run.begin(
+            self.progress,
+            framework=f"keras on {backend.name}",
+            device=device,
+            versions=backend.versions(),
+        )
         weights = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
         self.run.announce(
             self.progress,

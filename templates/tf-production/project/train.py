@@ -243,7 +243,7 @@ def train(
             trainer = Trainer(run, dataset, data, device)
             progress = trainer.progress
             versions = {"tensorflow": tf.__version__, **utils.versions("keras", "numpy")}
-            run.begin(progress, device=describe(device), versions=versions)
+            run.begin(progress, framework="tensorflow", device=describe(device), versions=versions)
             weights = sum(math.prod(each.shape) for each in trainer.model.trainable_variables)
             run.announce(
                 progress,

@@ -103,8 +103,8 @@ def read_experiment(folder: Path, name: str) -> Experiment:
     parameters = dict(flatten(utils.read_yaml(folder / "params.yaml")))
     seed = str(parameters.pop("seed", None))
     # What else makes two runs differ, beside their parameters.
-    packages = sorted({*sessions[-1].get("versions", {})} - {"numpy"})
-    parameters |= {"framework": " ".join(packages), "data": sessions[-1].get("fingerprint")}
+    parameters |= {"framework": sessions[-1].get("framework")}
+    parameters |= {"data": sessions[-1].get("fingerprint")}
     status = str(sessions[-1]["outcome"])
     if run_folder.is_running(folder):
         status = "running"

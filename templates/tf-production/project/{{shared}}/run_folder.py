@@ -371,7 +371,7 @@ class Run:
         best = progress.best is None or score(row) > score(progress.best)
         progress.loss_sum = 0.0
         progress.end_epoch(row, best, self.parameters.training.patience, last)
-        self._append_metrics(row, progress)
+        self.append_metrics(row, progress)
         if best:
             self._save_best(arrays, progress)
         self.save(arrays, progress)
@@ -382,7 +382,8 @@ class Run:
             f"{row['train_loss']:.4f}  {'  '.join(metrics)}  {examples_per_second:,.0f} examples/s"
         )
 
-    def _append_metrics(self, row: Mapping[str, float], progress: Progress) -> None:
+    def append_metrics(self, row: Mapping[str, float], progress: Progress) -> None:
+        """Append one line to metrics.jsonl and to TensorBoard's file."""
         with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
             file.flush()

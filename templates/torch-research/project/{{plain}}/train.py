@@ -208,7 +208,8 @@ def train(
     with out_of_memory(run.folder, run.parameters.data.batch_size):
         trainer = Trainer(run, dataset, data, device)
         progress = trainer.progress
-        run.begin(progress, device=describe(device), versions=utils.versions("torch", "numpy"))
+        versions = utils.versions("torch", "numpy")
+        run.begin(progress, framework="torch", device=describe(device), versions=versions)
         run.announce(
             progress,
             trainer.total_steps,

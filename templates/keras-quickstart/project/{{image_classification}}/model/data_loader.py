@@ -4,6 +4,7 @@ Everything random is a function of (seed, epoch, index), so a batch can be had w
 the ones before it, by any number of threads.
 """
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,12 +44,15 @@ class TrainingBatches(keras.utils.PyDataset):
     def __init__(
         self, split: Split, parameters: DataParameters, seed: int, first_step: int, last_step: int
     ) -> None:
-        super().__init__(workers=parameters.workers)
+        # Not workers=: Keras' own threads lose the first batch of a fit on JAX and PyTorch.
+        super().__init__()
         self.split, self.parameters, self.last_step = split, parameters, last_step
         examples = len(split.images)
         sampler = BatchSampler(examples, parameters.batch_size, seed, first_step, last_step)
         (epoch, *_), self.batches = zip(*sampler, strict=True)
         self.shifts, self.flips = draw_augmentation(examples, parameters, seed, epoch)
+        self.threads = ThreadPoolExecutor(parameters.workers) if parameters.workers else None
+        self.ahead: dict[int, Future] = {}  # Batches that the threads have or prepare, by index.
 
     @property
     def examples(self) -> int:
@@ -58,6 +62,15 @@ class TrainingBatches(keras.utils.PyDataset):
         return len(self.batches)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if not self.threads:
+            return self.load(index)
+        for number in range(index, min(index + 2 * self.parameters.workers, len(self))):
+            if number not in self.ahead:
+                self.ahead[number] = self.threads.submit(self.load, number)
+        return self.ahead.pop(index).result()
+
+    def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a batch; any thread may."""
         rows = self.batches[index]
         images = np.take(self.split.images, rows, axis=0)
         if self.parameters.shift or self.parameters.flip:

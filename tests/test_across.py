@@ -1,0 +1,82 @@
+"""Whoever knows one template knows them all: the same options, files, columns, and one table."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from combinations import Combination, trained_combinations
+from fork_server import ForkServer
+from projects import experiment, run
+
+COMMANDS = ("train.py", "evaluate.py", "search_hyperparams.py", "synthesize_results.py")
+Rendered = Callable[[Combination], Path]
+
+
+@pytest.fixture(scope="module")
+def experiments(rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an experiment of each template, loop and backend, trained and evaluated."""
+    together = tmp_path_factory.mktemp("experiments")
+    for combination in trained_combinations:
+        project = shutil.copytree(
+            rendered(combination), tmp_path_factory.mktemp("project") / "digits"
+        )
+        assert run(project, "build_dataset.py").returncode == 0
+        folder = experiment(project, f"{combination.template}-{combination.choice}")
+        with ForkServer(project) as server:
+            for script in ("train", "evaluate"):
+                result = server.run(script, "--experiment", folder)
+                assert result.code == 0, result.output
+        shutil.copytree(project / folder, together / folder.name)
+    return together
+
+
+def test_every_experiment_has_the_same_files(experiments: Path) -> None:
+    files = {
+        folder.name: sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+        for folder in experiments.iterdir()
+    }
+    expected = next(iter(files.values()))
+    assert {"best.safetensors", "confusion_matrix_test.png", "learning_curves.png"} < {*expected}
+    assert files == dict.fromkeys(files, expected)
+
+
+def test_every_record_has_the_same_keys(experiments: Path) -> None:
+    keys = {}
+    for folder in experiments.iterdir():
+        rows = (folder / "metrics.jsonl").read_text().splitlines()
+        session = json.loads((folder / "run.json").read_text())["sessions"][0]
+        metrics = json.loads((folder / "metrics_test.json").read_text())
+        keys[folder.name] = [[*json.loads(row)] for row in rows], sorted(session), [*metrics]
+    assert keys == dict.fromkeys(keys, next(iter(keys.values())))
+
+
+def test_every_template_reads_the_same_data_and_trains_as_many_weights(experiments: Path) -> None:
+    logs = [(folder / "train.log").read_text() for folder in experiments.iterdir()]
+    assert {log.split(" weights")[0].rpartition("; ")[2] for log in logs} == {"246"}
+    records = [json.loads((folder / "run.json").read_text()) for folder in experiments.iterdir()]
+    assert len({record["sessions"][0]["fingerprint"] for record in records}) == 1
+
+
+@pytest.mark.parametrize("combination", trained_combinations, ids=str)
+def test_one_table_over_all(
+    combination: Combination, rendered: Rendered, experiments: Path, tmp_path: Path
+) -> None:
+    """Any template's synthesize_results.py reads the experiments of all."""
+    folder = shutil.copytree(experiments, tmp_path / "experiments")
+    result = run(rendered(combination), "synthesize_results.py", folder)
+    assert result.returncode == 0, result.stderr
+    table = (folder / "results.md").read_text().replace("\\", "")
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + len(trained_combinations)
+    for each in trained_combinations:
+        assert sum(f"{each.template}-{each.choice}" in row for row in rows) == 1
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "build_dataset.py"])
+def test_every_template_has_the_same_options(rendered: Rendered, command: str) -> None:
+    texts = {run(rendered(each), command, "--help").stdout for each in trained_combinations}
+    assert len(texts) == 1
+    assert "--" in texts.pop()
