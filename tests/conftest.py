@@ -38,7 +38,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     left_out = []
     for item in items:
-        combination = getattr(item, "callspec", None) and item.callspec.params.get("project")
+        parameters = getattr(item, "callspec", None)
+        combination = parameters.params.get("project") if parameters else None
         if isinstance(combination, Combination):
             item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {combination}"))
             if item.get_closest_marker("once_a_template") and not combination.first:

@@ -192,7 +192,10 @@ def main(arguments: list) -> int:
     environment.prepare(folder / f"{arguments[0]}.txt", sorted(inputs))
     if arguments[0] == "demo":
         return demo(environment.python, root / "demo")
-    return run([environment.python, "-m", "pytest", *arguments[1:]])
+    # As many processes as there are cores, eight at most: each holds a framework in memory.
+    processes = str(min(os.cpu_count() or 1, 8))
+    options = ["-n", processes, "--dist", "loadgroup", *arguments[1:]]
+    return run([environment.python, "-m", "pytest", *options])
 
 
 if __name__ == "__main__":
