@@ -1,23 +1,29 @@
-"""What the benchmarks share: a rendered project, the machine in words, ratios, tables."""
+"""What the benchmarks share: rendered projects, images, rounds, the machine in words, tables."""
 
 import datetime
+import importlib
 import importlib.metadata
 import os
 import platform
 import statistics
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import copier
+import numpy as np
 
 root = Path(__file__).resolve().parent.parent
 template = root / "templates" / "torch-research"
 
+CASES = [(8, 1, 64, 3200), (28, 1, 128, 1280), (32, 3, 128, 1280)]  # side, channels, batch, images
 
-def render(folder: Path) -> Path:
-    """Render torch-research with its defaults, as `copier copy --defaults` does."""
-    copier.run_copy(str(template), folder, defaults=True, quiet=True)
+
+def render(folder: Path, name: str = "torch-research", **answers: str) -> Path:
+    """Render a template with its defaults but for `answers`, as `copier copy --defaults` does."""
+    copier.run_copy(str(template.with_name(name)), folder, answers, defaults=True, quiet=True)
     return folder
 
 
@@ -25,6 +31,50 @@ def import_project(folder: Path) -> None:
     """Let the modules of a rendered project be imported: train, evaluate, ..."""
     sys.path.insert(0, str(folder))
     sys.stderr.isatty = lambda: False  # ty: ignore[invalid-assignment]  # No progress bars.
+
+
+def name_of(case: tuple[int, int, int, int]) -> str:
+    """Return the name of one of CASES in the tables."""
+    side, channels, batch, _ = case
+    return f"{side}x{side}x{channels}, batch {batch}"
+
+
+def write_images(folder: Path, side: int, channels: int, count: int) -> Any:
+    """Write `count` random images to train on, and 512 others, as build_dataset.py writes them."""
+    build_dataset = importlib.import_module("build_dataset")
+    rows = np.arange(count + 512)
+    shape = (len(rows), side, side, channels)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    examples = build_dataset.Examples(images, rows % 10, np.char.mod("image-%d", rows))
+    splits = {"train": rows[:count], "val": rows[count:-256], "test": rows[-256:]}
+    classes = [str(label) for label in range(10)]
+    return build_dataset.write_dataset(folder, examples, splits, classes, "noise")
+
+
+def timed(
+    epoch: Callable[[], object], count: int, clock: Callable[[], float] = time.process_time
+) -> Callable[[], float]:
+    """Return a function that calls `epoch` and returns its examples per second."""
+
+    def speed() -> float:
+        started = clock()
+        epoch()
+        return count / (clock() - started)
+
+    return speed
+
+
+def take_turns(loops: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Call every loop once a round, each round beginning with another; return what they return."""
+    results: dict[str, list[float]] = {name: [] for name in loops}
+    names = list(loops)
+    for number in range(rounds + 1):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            result = loops[name]()
+            if number:  # The first round warms up.
+                results[name].append(result)
+    return results
 
 
 def machine(*packages: str) -> str:
@@ -62,3 +112,27 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], text_columns
     print("|" + " --- |" * text_columns + " ---: |" * (len(head) - text_columns))
     for row in rows:
         print(f"| {' | '.join(row)} |")
+
+
+def print_speeds(
+    results: dict[str, dict[str, list[float]]], pairs: Sequence[tuple[str, str]]
+) -> None:
+    """Print a table of the examples per second of each loop, and one of ratios between loops.
+
+    Args:
+        results: for each kind of images, what take_turns returned.
+        pairs: names of loops; the first is divided by the second.
+    """
+    loops = next(iter(results.values()))
+    print("\nExamples per second:\n")
+    rows = [
+        [name, *(spread(each, ",.0f") for each in speeds.values())]
+        for name, speeds in results.items()
+    ]
+    print_table(["images", *loops], rows)
+    print("\nRatios:\n")
+    rows = [
+        [name, *(spread(ratios(speeds[a], speeds[b])) for a, b in pairs)]
+        for name, speeds in results.items()
+    ]
+    print_table(["images", *(f"{a} / {b}" for a, b in pairs)], rows)

@@ -24,13 +24,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import copier
 import pytorch_lightning as pl
 import torch
 from torch.nn import functional
 
 import training
-from common import import_project, machine, print_table, ratios, spread, template
+from common import (
+    CASES,
+    import_project,
+    machine,
+    name_of,
+    print_speeds,
+    render,
+    take_turns,
+    timed,
+    write_images,
+)
 
 
 def lightning_loop(train: Any, data: Path, dataset: Any, parameters: Any) -> Callable[[], float]:
@@ -126,24 +135,13 @@ def stock_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], float]
     return epoch
 
 
-def timed(epoch: Callable[[], object], count: int) -> Callable[[], float]:
-    """Return a function that calls `epoch` and returns the examples per second."""
-
-    def speed() -> float:
-        started = time.process_time()
-        epoch()
-        return count / (time.process_time() - started)
-
-    return speed
-
-
 def measure(
     folder: Path, trains: dict[str, Any], case: tuple[int, int, int, int], rounds: int
 ) -> dict[str, list[float]]:
     """Return the examples per second of each loop in each round."""
     side, channels, batch, count = case
     data = folder / f"{side}x{side}-{batch}"
-    dataset = training.write_images(data, side, channels, count)
+    dataset = write_images(data, side, channels, count)
     schema = importlib.import_module("parameters").Parameters
     values = {"data": {"batch_size": batch}, "training": {"epochs": rounds + 2}}
     parameters = schema.model_validate(values)
@@ -156,15 +154,7 @@ def measure(
         "stock": stock_loop(data, dataset, parameters),
     }
     torch.set_num_threads(1)
-    speeds: dict[str, list[float]] = {name: [] for name in loops}
-    names = list(loops)
-    for number in range(rounds + 1):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            speed = loops[name]()
-            if number:  # The first round warms up.
-                speeds[name].append(speed)
-    return speeds
+    return take_turns(loops, rounds)
 
 
 def main() -> None:
@@ -174,28 +164,25 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=11, help="rounds to time [11]")
     arguments = parser.parse_args()
-    speeds, compared = [], []
+    results = {}
     with tempfile.TemporaryDirectory() as folder:
         trains = {}
         for loop in ("plain", "lightning"):
             project = Path(folder, loop)
-            copier.run_copy(str(template), project, {"loop": loop}, defaults=True, quiet=True)
+            render(project, loop=loop)
             import_project(project)
             sys.modules.pop("train", None)  # Of the modules only this one differs.
             trains[loop] = importlib.import_module("train")
-        for case in training.CASES:
-            loops = measure(Path(folder), trains, case, arguments.rounds)
-            lightning, plain, bare, again, stock = loops.values()
-            pairs = [(lightning, bare), (lightning, plain), (again, bare), (lightning, stock)]
-            side, channels, batch, _ = case
-            name = f"{side}x{side}x{channels}, batch {batch}"
-            speeds.append([name, *(spread(values, ",.0f") for values in loops.values())])
-            compared.append([name, *(spread(ratios(*pair)) for pair in pairs)])
-    print(f"\n{machine('torch', 'pytorch-lightning')}; threads: 1\n\nExamples per second:\n")
-    print_table(["images", *loops], speeds)
-    print("\nRatios:\n")
-    head = ["lightning / bare", "lightning / plain", "bare again / bare", "lightning / stock"]
-    print_table(["images", *head], compared)
+        for case in CASES:
+            results[name_of(case)] = measure(Path(folder), trains, case, arguments.rounds)
+    print(f"\n{machine('torch', 'pytorch-lightning')}; threads: 1")
+    pairs = [
+        ("lightning", "bare"),
+        ("lightning", "plain"),
+        ("bare again", "bare"),
+        ("lightning", "stock"),
+    ]
+    print_speeds(results, pairs)
 
 
 if __name__ == "__main__":
