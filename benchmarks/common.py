@@ -1,16 +1,19 @@
 """What the benchmarks share: rendered projects, images, rounds, the machine in words, tables."""
 
+import argparse
+import concurrent.futures
 import datetime
 import importlib
 import importlib.metadata
+import multiprocessing
 import os
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import copier
 import numpy as np
@@ -20,11 +23,44 @@ template = root / "templates" / "torch-research"
 
 CASES = [(8, 1, 64, 3200), (28, 1, 128, 1280), (32, 3, 128, 1280)]  # side, channels, batch, images
 
+Result = TypeVar("Result")
+
 
 def render(folder: Path, name: str = "torch-research", **answers: str) -> Path:
     """Render a template with its defaults but for `answers`, as `copier copy --defaults` does."""
     copier.run_copy(str(template.with_name(name)), folder, answers, defaults=True, quiet=True)
     return folder
+
+
+def combinations(template: str | None = None, choice: str | None = None) -> list[Any]:
+    """Return the combinations of templates and choices that learn from the digits."""
+    sys.path.append(str(root / "tests"))
+    trained = importlib.import_module("combinations").trained_combinations
+    return [
+        each
+        for each in trained
+        if each.task == "image-classification"
+        and template in (None, each.template)
+        and choice in (None, each.choice)
+    ]
+
+
+def add_combination_options(parser: argparse.ArgumentParser) -> None:
+    """Let a command take only some of the combinations."""
+    parser.add_argument("--template", help="only this one, such as keras-quickstart")
+    parser.add_argument("--choice", help="only this one, such as lightning or jax")
+
+
+def title(combination: Any) -> str:
+    """Return the name of a combination in the tables."""
+    return combination.template + f", {combination.choice}" * (combination.choice != "-")
+
+
+def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a function returns in a process of its own, which imports anew."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def import_project(folder: Path) -> None:
@@ -64,9 +100,9 @@ def timed(
     return speed
 
 
-def take_turns(loops: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def take_turns(loops: Mapping[str, Callable[[], Result]], rounds: int) -> dict[str, list[Result]]:
     """Call every loop once a round, each round beginning with another; return what they return."""
-    results: dict[str, list[float]] = {name: [] for name in loops}
+    results: dict[str, list[Result]] = {name: [] for name in loops}
     names = list(loops)
     for number in range(rounds + 1):
         first = number % len(names)
