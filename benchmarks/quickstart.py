@@ -6,8 +6,8 @@
 Measured as in training.py, in processor time on one thread. All loops train the network of the
 rendered project with its AdamW, schedule, clipping and label smoothing, in its precision.
 
-- project: fit over TrainingBatches, one call for every segment of an epoch, as train.py does it;
-  once as it comes, with random shifts, and once without.
+- project: fit over the TrainingBatches of an epoch, as train.py calls it for every hundred steps
+  and at least once an epoch; once as it comes, with random shifts, and once without.
 - bare: a training step over images in memory, indexed by a random permutation: for TensorFlow a
   tf.function, for JAX a jitted function of the stateless calls, for PyTorch eager, with Keras'
   optimizer; "torch.optim" is the same with PyTorch's own fused AdamW and clipping, in its place.
@@ -18,8 +18,6 @@ rendered project with its AdamW, schedule, clipping and label smoothing, in its 
 import argparse
 import importlib
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +28,7 @@ import numpy as np
 from common import (
     CASES,
     import_project,
+    in_own_process,
     machine,
     name_of,
     print_speeds,
@@ -53,10 +52,21 @@ class Setting:
         self.steps = -(-len(self.images) // parameters.data.batch_size)
 
     def compiled(self) -> Any:
-        """Return the project's network with its optimizer and loss."""
-        train = importlib.import_module("train")
-        schedule = train.learning_rate(self.parameters.training, self.steps)
-        return train.compile_model(self.parameters, self.dataset, "cpu", schedule)
+        """Return the project's network with its optimizer and loss, as train.py compiles it."""
+        import keras
+
+        evaluate, net, train = map(importlib.import_module, ("evaluate", "model.net", "train"))
+        training = self.parameters.training
+        model = evaluate.make_model(self.parameters, self.dataset, "cpu")
+        optimizer = keras.optimizers.AdamW(
+            train.learning_rate(training, self.steps),
+            weight_decay=training.weight_decay,
+            global_clipnorm=training.clip_norm,
+        )
+        jit_compile = keras.backend.backend() == "jax"
+        loss = net.loss(self.parameters.model.label_smoothing)
+        model.compile(optimizer, loss, jit_compile=jit_compile)
+        return model
 
     def batches(self) -> Any:
         """Yield the images and targets of an epoch in a random order."""
@@ -67,20 +77,14 @@ class Setting:
 
 def project_loop(setting: Setting) -> Callable[[], None]:
     """Return a function that trains one more epoch as the project's train.py does."""
-    train = importlib.import_module("train")
-    model = setting.compiled()
-    parameters, step = setting.parameters, 0
+    batches_of = importlib.import_module("model.data_loader").TrainingBatches
+    model, parameters, step = setting.compiled(), setting.parameters, 0
 
     def epoch() -> None:
         nonlocal step
-        end = step + setting.steps
-        while step < end:
-            last = min(step + train.SEGMENT_STEPS, end)
-            batches = train.TrainingBatches(
-                setting.split, parameters.data, parameters.seed, first_step=step, last_step=last
-            )
-            model.fit(batches, shuffle=False, verbose=0)
-            step = last
+        first, step = step, step + setting.steps  # Fewer steps than train.py gives to one fit.
+        batches = batches_of(setting.split, parameters.data, parameters.seed, first, step)
+        model.fit(batches, shuffle=False, verbose=0)
 
     return epoch
 
@@ -226,21 +230,17 @@ def measure_backend(backend: str, rounds: int) -> None:
 
 
 def main() -> None:
-    """Measure one backend, or each in a process of its own."""
+    """Measure one backend or all."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--backend", choices=list(BARE), help="only this one, in this process")
+    parser.add_argument("--backend", choices=list(BARE), help="only this one")
     parser.add_argument("--rounds", type=int, default=11, help="rounds to time [11]")
     arguments = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1"}  # Read when the backend is imported.
     os.environ.pop("KERAS_BACKEND", None)
-    if arguments.backend:
-        measure_backend(arguments.backend, arguments.rounds)
-        return
-    for backend in BARE:
-        command = [sys.executable, __file__, "--rounds", str(arguments.rounds)]
-        subprocess.run([*command, "--backend", backend], check=True)
+    for backend in [arguments.backend] if arguments.backend else BARE:
+        in_own_process(measure_backend, backend, arguments.rounds)
 
 
 if __name__ == "__main__":
