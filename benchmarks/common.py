@@ -1,30 +1,116 @@
-"""What the benchmarks share: a rendered project, the machine in words, ratios, tables."""
+"""What the benchmarks share: rendered projects, images, rounds, the machine in words, tables."""
 
+import argparse
+import concurrent.futures
 import datetime
+import importlib
 import importlib.metadata
+import multiprocessing
 import os
 import platform
 import statistics
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import copier
+import numpy as np
 
 root = Path(__file__).resolve().parent.parent
 template = root / "templates" / "torch-research"
 
+CASES = [(8, 1, 64, 3200), (28, 1, 128, 1280), (32, 3, 128, 1280)]  # side, channels, batch, images
 
-def render(folder: Path) -> Path:
-    """Render torch-research with its defaults, as `copier copy --defaults` does."""
-    copier.run_copy(str(template), folder, defaults=True, quiet=True)
+Result = TypeVar("Result")
+
+
+def render(folder: Path, name: str = "torch-research", **answers: str) -> Path:
+    """Render a template with its defaults but for `answers`, as `copier copy --defaults` does."""
+    copier.run_copy(str(template.with_name(name)), folder, answers, defaults=True, quiet=True)
     return folder
+
+
+def combinations(template: str | None = None, choice: str | None = None) -> list[Any]:
+    """Return the combinations of templates and choices that learn from the digits."""
+    sys.path.append(str(root / "tests"))
+    trained = importlib.import_module("combinations").trained_combinations
+    return [
+        each
+        for each in trained
+        if each.task == "image-classification"
+        and template in (None, each.template)
+        and choice in (None, each.choice)
+    ]
+
+
+def add_combination_options(parser: argparse.ArgumentParser) -> None:
+    """Let a command take only some of the combinations."""
+    parser.add_argument("--template", help="only this one, such as keras-quickstart")
+    parser.add_argument("--choice", help="only this one, such as lightning or jax")
+
+
+def title(combination: Any) -> str:
+    """Return the name of a combination in the tables."""
+    return combination.template + f", {combination.choice}" * (combination.choice != "-")
+
+
+def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a function returns in a process of its own, which imports anew."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def import_project(folder: Path) -> None:
     """Let the modules of a rendered project be imported: train, evaluate, ..."""
     sys.path.insert(0, str(folder))
     sys.stderr.isatty = lambda: False  # ty: ignore[invalid-assignment]  # No progress bars.
+
+
+def name_of(case: tuple[int, int, int, int]) -> str:
+    """Return the name of one of CASES in the tables."""
+    side, channels, batch, _ = case
+    return f"{side}x{side}x{channels}, batch {batch}"
+
+
+def write_images(folder: Path, side: int, channels: int, count: int) -> Any:
+    """Write `count` random images to train on, and 512 others, as build_dataset.py writes them."""
+    build_dataset = importlib.import_module("build_dataset")
+    rows = np.arange(count + 512)
+    shape = (len(rows), side, side, channels)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    examples = build_dataset.Examples(images, rows % 10, np.char.mod("image-%d", rows))
+    splits = {"train": rows[:count], "val": rows[count:-256], "test": rows[-256:]}
+    classes = [str(label) for label in range(10)]
+    return build_dataset.write_dataset(folder, examples, splits, classes, "noise")
+
+
+def timed(
+    epoch: Callable[[], object], count: int, clock: Callable[[], float] = time.process_time
+) -> Callable[[], float]:
+    """Return a function that calls `epoch` and returns its examples per second."""
+
+    def speed() -> float:
+        started = clock()
+        epoch()
+        return count / (clock() - started)
+
+    return speed
+
+
+def take_turns(loops: Mapping[str, Callable[[], Result]], rounds: int) -> dict[str, list[Result]]:
+    """Call every loop once a round, each round beginning with another; return what they return."""
+    results: dict[str, list[Result]] = {name: [] for name in loops}
+    names = list(loops)
+    for number in range(rounds + 1):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            result = loops[name]()
+            if number:  # The first round warms up.
+                results[name].append(result)
+    return results
 
 
 def machine(*packages: str) -> str:
@@ -62,3 +148,27 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], text_columns
     print("|" + " --- |" * text_columns + " ---: |" * (len(head) - text_columns))
     for row in rows:
         print(f"| {' | '.join(row)} |")
+
+
+def print_speeds(
+    results: dict[str, dict[str, list[float]]], pairs: Sequence[tuple[str, str]]
+) -> None:
+    """Print a table of the examples per second of each loop, and one of ratios between loops.
+
+    Args:
+        results: for each kind of images, what take_turns returned.
+        pairs: names of loops; the first is divided by the second.
+    """
+    loops = next(iter(results.values()))
+    print("\nExamples per second:\n")
+    rows = [
+        [name, *(spread(each, ",.0f") for each in speeds.values())]
+        for name, speeds in results.items()
+    ]
+    print_table(["images", *loops], rows)
+    print("\nRatios:\n")
+    rows = [
+        [name, *(spread(ratios(speeds[a], speeds[b])) for a, b in pairs)]
+        for name, speeds in results.items()
+    ]
+    print_table(["images", *(f"{a} / {b}" for a, b in pairs)], rows)

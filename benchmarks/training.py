@@ -33,21 +33,17 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from common import import_project, machine, print_table, ratios, render, spread
-
-CASES = [(8, 1, 64, 3200), (28, 1, 128, 1280), (32, 3, 128, 1280)]  # side, channels, batch, images
-
-
-def write_images(folder: Path, side: int, channels: int, count: int) -> Any:
-    """Write random images in ten classes with the project's own function; return their Dataset."""
-    build_dataset = importlib.import_module("build_dataset")
-    rows = np.arange(count + 512)
-    shape = (len(rows), side, side, channels)
-    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    examples = build_dataset.Examples(images, rows % 10, np.char.mod("image-%d", rows))
-    splits = {"train": rows[:count], "val": rows[count:-256], "test": rows[-256:]}
-    classes = [str(label) for label in range(10)]
-    return build_dataset.write_dataset(folder, examples, splits, classes, "noise")
+from common import (
+    CASES,
+    import_project,
+    machine,
+    name_of,
+    print_speeds,
+    render,
+    take_turns,
+    timed,
+    write_images,
+)
 
 
 def project_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], object]:
@@ -162,23 +158,14 @@ def measure(
     without_shift = schema.model_validate(values)
     loops = {
         "project": project_loop(data, dataset, parameters),
-        "project, no shift": project_loop(data, dataset, without_shift),
+        "without shift": project_loop(data, dataset, without_shift),
         "bare": bare_loop(data, dataset, parameters),
         "bare again": bare_loop(data, dataset, parameters),
         "per sample": per_sample_loop(data, dataset, parameters),
     }
     torch.set_num_threads(threads)  # The project chose for itself when it was set up.
     clock = time.process_time if threads == 1 else time.perf_counter
-    speeds: dict[str, list[float]] = {name: [] for name in loops}
-    names = list(loops)
-    for number in range(rounds + 1):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            started = clock()
-            loops[name]()
-            if number:  # The first round warms up.
-                speeds[name].append(count / (clock() - started))
-    return speeds
+    return take_turns({name: timed(loop, count, clock) for name, loop in loops.items()}, rounds)
 
 
 def main() -> None:
@@ -189,22 +176,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads to compute with [1]")
     parser.add_argument("--rounds", type=int, default=11, help="rounds to time [11]")
     arguments = parser.parse_args()
-    speeds, compared = [], []
+    results = {}
     with tempfile.TemporaryDirectory() as folder:
         import_project(render(Path(folder, "project")))
         for case in CASES:
-            loops = measure(Path(folder), *case, arguments.rounds, arguments.threads)
-            project, plain, bare, again, single = loops.values()
-            pairs = [(project, bare), (plain, bare), (again, bare), (project, single)]
-            side, channels, batch, _ = case
-            name = f"{side}x{side}x{channels}, batch {batch}"
-            speeds.append([name, *(spread(values, ",.0f") for values in loops.values())])
-            compared.append([name, *(spread(ratios(*pair)) for pair in pairs)])
-    print(f"\n{machine('torch', 'numpy')}; threads: {arguments.threads}\n\nExamples per second:\n")
-    print_table(["images", *loops], speeds)
-    print("\nRatios:\n")
-    head = ["project / bare", "without shift / bare", "bare again / bare", "project / per sample"]
-    print_table(["images", *head], compared)
+            results[name_of(case)] = measure(
+                Path(folder), *case, arguments.rounds, arguments.threads
+            )
+    print(f"\n{machine('torch', 'numpy')}; threads: {arguments.threads}")
+    pairs = [
+        ("project", "bare"),
+        ("without shift", "bare"),
+        ("bare again", "bare"),
+        ("project", "per sample"),
+    ]
+    print_speeds(results, pairs)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,188 @@
+"""Examples per second of tf-production's training, beside a loop by hand and stock Keras.
+
+    python benchmarks/production.py
+
+Measured as in training.py, in processor time on one thread. All loops train the network of the
+rendered project with its AdamW, schedule, clipping and label smoothing, in its precision but for
+the last one.
+
+- project: train.Trainer.train_epoch of the rendered project with its loader, which moves steps into
+  one graph; once as it comes, with random shifts, and once without.
+- bare: a training step as a tf.function, called for each batch of images in memory, indexed by a
+  random permutation.
+- stock: compile and fit on two arrays, as tutorials do: float32 images that are normalised already,
+  without the normalisation in the network, and otherwise as fit comes, without a progress bar; once
+  in the project's precision and once in float32, which is what Keras computes in unless told.
+"""
+
+import argparse
+import importlib
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import (
+    CASES,
+    import_project,
+    machine,
+    name_of,
+    print_speeds,
+    render,
+    take_turns,
+    timed,
+    write_images,
+)
+
+
+def make_trainer(data: Path, dataset: Any, parameters: Any) -> Any:
+    """Return a Trainer of the project in a folder of its own, as train.py makes it."""
+    train = importlib.import_module("train")
+    folder = Path(tempfile.mkdtemp(dir=data))
+    run = importlib.import_module("run_folder").Run(folder, parameters, dataset.fingerprint)
+    return train.Trainer(run, dataset, data, "cpu")
+
+
+def project_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], object]:
+    """Return a function that trains one more epoch as the project's train.py does."""
+    train = importlib.import_module("train")
+    trainer = make_trainer(data, dataset, parameters)
+    # What Trainer.train_and_evaluate sets up before its first epoch.
+    trainer.next_save = time.monotonic() + 3600
+    stop = importlib.import_module("utils").StopRequest()
+    batches = train.training_batches(
+        trainer.train_split,
+        parameters.data,
+        parameters.seed,
+        first_step=0,
+        last_step=trainer.total_steps,
+    )
+    iterator = iter(batches)
+
+    def epoch() -> None:
+        trainer.train_epoch(iterator, stop)
+        trainer.progress.loss_sum = 0.0  # As Trainer.end_epoch does.
+
+    return epoch
+
+
+def bare_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], None]:
+    """Return a function that trains one epoch by a tf.function over batches by plain indexing."""
+    import tensorflow as tf
+
+    loss_of = importlib.import_module("model.net").loss
+    trainer = make_trainer(data, dataset, parameters)
+    model, optimizer = trainer.model, trainer.optimizer
+    images, labels = np.array(trainer.train_split.images), trainer.train_split.labels
+    generator = np.random.default_rng(0)
+
+    @tf.function
+    def step(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            logits = model(images, seed=seed)
+            loss = loss_of(logits, labels, parameters.model.label_smoothing)
+        variables = model.trainable_variables
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    def epoch() -> None:
+        loss = 0.0
+        order = generator.permutation(len(labels))
+        for number, rows in enumerate(np.array_split(order, trainer.steps_per_epoch)):
+            batch = tf.convert_to_tensor(images[rows]), tf.convert_to_tensor(labels[rows])
+            loss = step(*batch, tf.constant([0, number], tf.int64))
+        float(loss)
+
+    return epoch
+
+
+def stock_network(dataset: Any, parameters: Any) -> Any:
+    """Return the network as a functional model of Keras' layers, without the normalisation."""
+    import keras
+
+    x = inputs = keras.Input(dataset.image_shape)
+    for number in range(2 * parameters.stages):
+        width = parameters.width * 2 ** (number // 2)
+        x = keras.layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
+        x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+        x = keras.layers.ReLU()(x)
+        if number % 2:
+            x = keras.layers.MaxPooling2D(2, padding="same")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dropout(parameters.dropout)(x)
+    return keras.Model(inputs, keras.layers.Dense(len(dataset.classes), dtype="float32")(x))
+
+
+def stock_loop(
+    data: Path, dataset: Any, parameters: Any, policy: str | None = None
+) -> Callable[[], None]:
+    """Return a function that trains one epoch by fit on arrays; `policy`: in another precision."""
+    import keras
+
+    trainer, training = make_trainer(data, dataset, parameters), parameters.training
+    keras.config.set_dtype_policy(policy or trainer.policy)
+    model = stock_network(dataset, parameters.model)
+    optimizer = keras.optimizers.AdamW(
+        trainer.schedule, weight_decay=training.weight_decay, global_clipnorm=training.clip_norm
+    )
+    smoothing = parameters.model.label_smoothing
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+    model.compile(optimizer, loss)
+    images = np.array(trainer.train_split.images)
+    images = (images - np.float32(dataset.mean)) / np.float32(dataset.std)
+    targets = keras.utils.to_categorical(trainer.train_split.labels)
+    return lambda: model.fit(images, targets, batch_size=parameters.data.batch_size, verbose=0)
+
+
+def measure(folder: Path, case: tuple[int, int, int, int], rounds: int) -> dict[str, list[float]]:
+    """Return the examples per second of each loop in each round."""
+    side, channels, batch, count = case
+    data = folder / f"{side}x{side}"
+    dataset = write_images(data, side, channels, count)
+    schema = importlib.import_module("parameters").Parameters
+    values = {"data": {"batch_size": batch}, "training": {"epochs": rounds + 1}}
+    setting = (data, dataset, schema.model_validate(values))
+    values["data"]["shift"] = 0
+    loops = {
+        "project": project_loop(*setting),
+        "without shift": project_loop(data, dataset, schema.model_validate(values)),
+        "bare": bare_loop(*setting),
+        "bare again": bare_loop(*setting),
+        "stock": stock_loop(*setting),
+        "stock, float32": stock_loop(*setting, policy="float32"),
+    }
+    return take_turns({name: timed(loop, count) for name, loop in loops.items()}, rounds)
+
+
+def main() -> None:
+    """Measure every size and print two tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=11, help="rounds to time [11]")
+    arguments = parser.parse_args()
+    # Read when TensorFlow is imported.
+    os.environ |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        import_project(render(Path(folder, "project"), "tf-production"))
+        importlib.import_module("quiet").import_tensorflow()
+        for case in CASES:
+            results[name_of(case)] = measure(Path(folder), case, arguments.rounds)
+    print(f"\n{machine('tensorflow-cpu', 'keras')}; threads: 1")
+    pairs = [
+        ("project", "bare"),
+        ("without shift", "bare"),
+        ("bare again", "bare"),
+        ("project", "stock"),
+        ("project", "stock, float32"),
+    ]
+    print_speeds(results, pairs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""Examples per second of keras-quickstart's training, beside a loop by hand and stock Keras.
+
+    python benchmarks/quickstart.py                  # every backend, each in a process of its own
+    python benchmarks/quickstart.py --backend jax
+
+Measured as in training.py, in processor time on one thread. All loops train the network of the
+rendered project with its AdamW, schedule, clipping and label smoothing, in its precision.
+
+- project: fit over the TrainingBatches of an epoch, as train.py calls it for every hundred steps
+  and at least once an epoch; once as it comes, with random shifts, and once without.
+- bare: a training step over images in memory, indexed by a random permutation: for TensorFlow a
+  tf.function, for JAX a jitted function of the stateless calls, for PyTorch eager, with Keras'
+  optimizer; "torch.optim" is the same with PyTorch's own fused AdamW and clipping, in its place.
+- stock: compile and fit on two arrays, as tutorials do: float32 images that are normalised already,
+  without the normalisation in the network, and otherwise as fit comes, without a progress bar.
+"""
+
+import argparse
+import importlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import (
+    CASES,
+    import_project,
+    in_own_process,
+    machine,
+    name_of,
+    print_speeds,
+    render,
+    take_turns,
+    timed,
+    write_images,
+)
+
+PACKAGES = {"tensorflow": "tensorflow-cpu", "jax": "jax", "torch": "torch"}  # As pip calls them.
+
+
+class Setting:
+    """What all loops train and on what: the network is made anew for each."""
+
+    def __init__(self, data: Path, dataset: Any, parameters: Any) -> None:
+        self.data, self.dataset, self.parameters = data, dataset, parameters
+        self.split = importlib.import_module("model.data_loader").load_split(data, dataset, "train")
+        self.images, self.targets = np.array(self.split.images), self.split.targets
+        self.generator = np.random.default_rng(0)
+        self.steps = -(-len(self.images) // parameters.data.batch_size)
+
+    def compiled(self) -> Any:
+        """Return the project's network with its optimizer and loss, as train.py compiles it."""
+        import keras
+
+        evaluate, net, train = map(importlib.import_module, ("evaluate", "model.net", "train"))
+        training = self.parameters.training
+        model = evaluate.make_model(self.parameters, self.dataset, "cpu")
+        optimizer = keras.optimizers.AdamW(
+            train.learning_rate(training, self.steps),
+            weight_decay=training.weight_decay,
+            global_clipnorm=training.clip_norm,
+        )
+        jit_compile = keras.backend.backend() == "jax"
+        loss = net.loss(self.parameters.model.label_smoothing)
+        model.compile(optimizer, loss, jit_compile=jit_compile)
+        return model
+
+    def batches(self) -> Any:
+        """Yield the images and targets of an epoch in a random order."""
+        rows = self.generator.permutation(len(self.images))
+        for batch in np.array_split(rows, self.steps):
+            yield self.images[batch], self.targets[batch]
+
+
+def project_loop(setting: Setting) -> Callable[[], None]:
+    """Return a function that trains one more epoch as the project's train.py does."""
+    batches_of = importlib.import_module("model.data_loader").TrainingBatches
+    model, parameters, step = setting.compiled(), setting.parameters, 0
+
+    def epoch() -> None:
+        nonlocal step
+        first, step = step, step + setting.steps  # Fewer steps than train.py gives to one fit.
+        batches = batches_of(setting.split, parameters.data, parameters.seed, first, step)
+        model.fit(batches, shuffle=False, verbose=0)
+
+    return epoch
+
+
+def stock_loop(setting: Setting) -> Callable[[], None]:
+    """Return a function that trains one epoch by fit on arrays."""
+    import keras
+
+    model, dataset = setting.compiled(), setting.dataset
+    stock = keras.Sequential([keras.Input(dataset.image_shape), *model.layers[2:]])
+    stock.compile(model.optimizer, model.loss)
+    images = (setting.images - np.float32(dataset.mean)) / np.float32(dataset.std)
+    batch_size = setting.parameters.data.batch_size
+    return lambda: stock.fit(images, setting.targets, batch_size=batch_size, verbose=0)
+
+
+def bare_tensorflow(setting: Setting) -> Callable[[], None]:
+    """Return a function that trains one epoch by a tf.function."""
+    import tensorflow as tf
+
+    model = setting.compiled()
+    model.optimizer.build(model.trainable_variables)
+
+    @tf.function
+    def step(images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = model.loss(targets, model(images, training=True))
+        variables = model.trainable_variables
+        model.optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    def epoch() -> None:
+        loss = 0.0
+        for images, targets in setting.batches():
+            loss = step(tf.convert_to_tensor(images), tf.convert_to_tensor(targets))
+        float(loss)
+
+    return epoch
+
+
+def bare_jax(setting: Setting) -> Callable[[], None]:
+    """Return a function that trains one epoch by a jitted step without state."""
+    import jax
+
+    model = setting.compiled()
+    optimizer = model.optimizer
+    optimizer.build(model.trainable_variables)
+    owners = (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
+    state = tuple([variable.value for variable in owner] for owner in owners)
+
+    def loss_of(trainable: Any, fixed: Any, images: Any, targets: Any) -> Any:
+        logits, fixed = model.stateless_call(trainable, fixed, images, training=True)
+        return model.loss(targets, logits), fixed
+
+    @jax.jit
+    def step(state: Any, images: Any, targets: Any) -> Any:
+        trainable, fixed, moments = state
+        gradient_of = jax.value_and_grad(loss_of, has_aux=True)
+        (loss, fixed), gradients = gradient_of(trainable, fixed, images, targets)
+        trainable, moments = optimizer.stateless_apply(moments, gradients, trainable)
+        return (trainable, fixed, moments), loss
+
+    def epoch() -> None:
+        nonlocal state
+        for images, targets in setting.batches():
+            state, _ = step(state, images, targets)
+        jax.block_until_ready(state)
+
+    return epoch
+
+
+def bare_torch(setting: Setting, native: bool = False) -> Callable[[], None]:
+    """Return a function that trains one epoch by an eager loop; `native`: with torch.optim."""
+    import torch
+
+    model, training = setting.compiled(), setting.parameters.training
+    variables = model.trainable_variables
+    model.optimizer.build(variables)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), training.learning_rate, weight_decay=training.weight_decay, fused=True
+    )
+
+    def epoch() -> None:
+        for images, targets in setting.batches():
+            logits = model(torch.from_numpy(images), training=True)
+            loss = model.loss(torch.from_numpy(targets), logits)
+            model.zero_grad()
+            loss.backward()
+            if native:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
+                optimizer.step()
+            else:
+                with torch.no_grad():
+                    model.optimizer.apply([variable.value.grad for variable in variables])
+
+    return epoch
+
+
+BARE = {"tensorflow": bare_tensorflow, "jax": bare_jax, "torch": bare_torch}
+
+
+def measure(
+    folder: Path, backend: str, case: tuple[int, int, int, int], rounds: int
+) -> dict[str, list[float]]:
+    """Return the examples per second of each loop in each round."""
+    side, channels, batch, count = case
+    data = folder / f"{side}x{side}"
+    dataset = write_images(data, side, channels, count)
+    schema = importlib.import_module("parameters").Parameters
+    values = {"data": {"batch_size": batch}, "training": {"epochs": rounds + 1}}
+    setting = Setting(data, dataset, schema.model_validate(values))
+    values["data"]["shift"] = 0
+    loops = {
+        "project": project_loop(setting),
+        "without shift": project_loop(Setting(data, dataset, schema.model_validate(values))),
+        "bare": BARE[backend](setting),
+        "bare again": BARE[backend](setting),
+        "stock": stock_loop(setting),
+    }
+    if backend == "torch":
+        loops["torch.optim"] = bare_torch(setting, native=True)
+    return take_turns({name: timed(loop, count) for name, loop in loops.items()}, rounds)
+
+
+def measure_backend(backend: str, rounds: int) -> None:
+    """Measure every size on one backend and print two tables."""
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        import_project(render(Path(folder, "project"), "keras-quickstart", backend=backend))
+        importlib.import_module("backend").load()  # Without TensorFlow's messages.
+        for case in CASES:
+            results[name_of(case)] = measure(Path(folder), backend, case, rounds)
+    pairs = [
+        ("project", "bare"),
+        ("without shift", "bare"),
+        ("bare again", "bare"),
+        ("project", "stock"),
+    ]
+    if backend == "torch":
+        pairs.append(("project", "torch.optim"))
+    print(f"\n{machine('keras', PACKAGES[backend])}; Keras on {backend}; threads: 1")
+    print_speeds(results, pairs)
+
+
+def main() -> None:
+    """Measure one backend or all."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backend", choices=list(BARE), help="only this one")
+    parser.add_argument("--rounds", type=int, default=11, help="rounds to time [11]")
+    arguments = parser.parse_args()
+    os.environ |= {"OMP_NUM_THREADS": "1"}  # Read when the backend is imported.
+    os.environ.pop("KERAS_BACKEND", None)
+    for backend in [arguments.backend] if arguments.backend else BARE:
+        in_own_process(measure_backend, backend, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
