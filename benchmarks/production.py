@@ -19,7 +19,6 @@ import argparse
 import importlib
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,8 +50,8 @@ def project_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], obje
     """Return a function that trains one more epoch as the project's train.py does."""
     train = importlib.import_module("train")
     trainer = make_trainer(data, dataset, parameters)
-    # What Trainer.train_and_evaluate sets up before its first epoch.
-    trainer.next_save = time.monotonic() + 3600
+    trainer.run.__enter__()
+    trainer.run.begin(trainer.progress)
     stop = importlib.import_module("utils").StopRequest()
     batches = train.training_batches(
         trainer.train_split,

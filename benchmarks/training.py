@@ -52,8 +52,8 @@ def project_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], obje
     folder = data / f"shift_{parameters.data.shift}"
     run = importlib.import_module("run_folder").Run(folder, parameters, dataset.fingerprint)
     trainer = train.Trainer(run, dataset, data, torch.device("cpu"))
-    # What Trainer.train_and_evaluate sets up before its first epoch.
-    trainer.next_save = time.monotonic() + 3600
+    trainer.run.__enter__()
+    trainer.run.begin(trainer.progress)
     stop = importlib.import_module("utils").StopRequest()
     batches = train.training_batches(
         trainer.train_split,

@@ -44,7 +44,8 @@ class TrainingBatches(keras.utils.PyDataset):
     def __init__(
         self, split: Split, parameters: DataParameters, seed: int, first_step: int, last_step: int
     ) -> None:
-        # Not workers=: Keras' own threads lose the first batch of a fit on JAX and PyTorch.
+        # Not workers=: with Keras' own threads (3.15), a first fit on JAX or PyTorch ends in
+        # other weights.
         super().__init__()
         self.split, self.parameters, self.last_step = split, parameters, last_step
         examples = len(split.images)
