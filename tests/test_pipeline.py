@@ -84,14 +84,6 @@ def test_own_images(project: Path, tmp_path: Path) -> None:
     assert metrics["accuracy"] >= 0.9
 
 
-def test_the_projects_own_tests(project: Path, request: pytest.FixtureRequest) -> None:
-    """All of them once a template; for another loop or backend those that depend on it."""
-    files = ["tests/test_model.py", "tests/test_data_loader.py", "tests/test_pipeline.py"]
-    files = [] if request.node.callspec.params["project"].first else files
-    result = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files)
-    assert result.returncode == 0, result.stdout
-
-
 @pytest.mark.once_a_template
 def test_the_shipped_parameters_are_all_of_the_schema(project: Path) -> None:
     """params.yaml is what the schema's defaults are written as, to the letter."""

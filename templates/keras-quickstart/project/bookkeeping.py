@@ -16,7 +16,7 @@ import numpy as np
 import backend
 import utils
 from model.data_loader import TrainingBatches
-from run_folder import Progress, Run
+from run_folder import Progress, Run, check_fit
 
 SEGMENT_STEPS = 100  # At most, of one call of fit: a run saves and stops between two calls.
 
@@ -50,19 +50,7 @@ def load_variables(
     """
     owners = {name.partition(".")[0] for name in variables}
     found = {name: array for name, array in arrays.items() if name.partition(".")[0] in owners}
-    problems = [f"{name} is missing" for name in variables if name not in found]
-    problems += [f"{name} is unknown" for name in found if name not in variables]
-    problems += [
-        f"{name} is {found[name].shape}, expected {tuple(variable.shape)}"
-        for name, variable in variables.items()
-        if name in found and found[name].shape != tuple(variable.shape)
-    ]
-    if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise utils.InputError(
-            f"{path} does not fit the network in model/net.py: {'; '.join(problems[:5])}{more}. "
-            "Bring the network back as it was trained, or train anew."
-        )
+    check_fit(found, {name: variable.shape for name, variable in variables.items()}, path)
     for name, variable in variables.items():
         variable.assign(found[name])
 

@@ -116,19 +116,7 @@ def load_model(model: net.Net, arrays: dict[str, np.ndarray], path: Path) -> Non
     """
     found = {name[6:]: array for name, array in arrays.items() if name.startswith("model.")}
     expected = {variable.path: variable for variable in model.variables}
-    problems = [f"{name} is missing" for name in expected if name not in found]
-    problems += [f"{name} is unknown" for name in found if name not in expected]
-    problems += [
-        f"{name} is {found[name].shape}, expected {tuple(variable.shape)}"
-        for name, variable in expected.items()
-        if name in found and found[name].shape != tuple(variable.shape)
-    ]
-    if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise utils.InputError(
-            f"{path} does not fit the network in model/net.py: {'; '.join(problems[:5])}{more}. "
-            "Bring the network back as it was trained, or train anew."
-        )
+    run_folder.check_fit(found, {name: variable.shape for name, variable in expected.items()}, path)
     for name, variable in expected.items():
         variable.assign(found[name])
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import run_folder
 import utils
 from build_dataset import Dataset
 from model import net
@@ -98,20 +99,8 @@ def load_model(model: torch.nn.Module, arrays: dict[str, np.ndarray], path: Path
         InputError: naming what is missing, unknown or of another shape.
     """
     found = {name[6:]: array for name, array in arrays.items() if name.startswith("model.")}
-    expected = model.state_dict()
-    problems = [f"{name} is missing" for name in expected if name not in found]
-    problems += [f"{name} is unknown" for name in found if name not in expected]
-    problems += [
-        f"{name} is {found[name].shape}, expected {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in found and found[name].shape != tensor.shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise utils.InputError(
-            f"{path} does not fit the network in model/net.py: {'; '.join(problems[:5])}{more}. "
-            "Bring the network back as it was trained, or train anew."
-        )
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    run_folder.check_fit(found, shapes, path)
     model.load_state_dict({name: torch.tensor(array) for name, array in found.items()})
 
 

@@ -1,6 +1,7 @@
 """The schema of params.yaml: every parameter with its type, range, meaning and default.
 
-A new parameter is a line here or in model/parameters.py, and the code that reads it.
+A new parameter is a line here or in model/parameters.py, and the code that reads it. One that gets
+another name says what it was, for the files that exist: see `old_names` in utils.py.
 """
 
 from typing import Literal

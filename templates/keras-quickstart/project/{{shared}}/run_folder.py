@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from utils import (
     flatten,
     format_parameters,
     load_parameters,
+    old_names,
     parameter_fields,
     write_atomically,
 )
@@ -103,6 +104,34 @@ def read_checkpoint(path: Path) -> "tuple[dict[str, np.ndarray], dict[str, Any]]
 
 # ---------------------------------------------------------------------------------------------
 # The run folder.
+
+
+def check_fit(
+    arrays: "Mapping[str, np.ndarray]", expected: Mapping[str, Sequence[int]], path: Path
+) -> None:
+    """Refuse the arrays of a checkpoint that a network cannot take.
+
+    Args:
+        arrays: of the checkpoint, those that are meant for it.
+        expected: the shapes that it has, by the same names.
+        path: the checkpoint, to name in the message.
+
+    Raises:
+        InputError: naming what is missing, unknown or of another shape.
+    """
+    problems = [f"{name} is missing" for name in expected if name not in arrays]
+    problems += [f"{name} is unknown" for name in arrays if name not in expected]
+    problems += [
+        f"{name} is {arrays[name].shape}, expected {tuple(shape)}"
+        for name, shape in expected.items()
+        if name in arrays and arrays[name].shape != tuple(shape)
+    ]
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise InputError(
+            f"{path} does not fit the network in model/net.py: {'; '.join(problems[:5])}{more}. "
+            "Bring the network back as it was trained, or train anew."
+        )
 
 
 @dataclasses.dataclass
@@ -227,7 +256,9 @@ class Run:
     def _check_same_run(self, path: Path, state: Mapping[str, Any]) -> None:
         # A parameter that is newer than the checkpoint had its default then.
         defaults = {name: f.default for name, f in parameter_fields(type(self.parameters))}
-        changed = differences(defaults | state["parameters"], flatten(self.parameters))
+        today = old_names(type(self.parameters))
+        then = defaults | {today.get(k, k): v for k, v in state["parameters"].items()}
+        changed = differences(then, flatten(self.parameters))
         if changed:
             raise InputError(
                 f"{self.folder / 'params.yaml'} changed since {path} was written: {changed}. "

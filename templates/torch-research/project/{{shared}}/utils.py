@@ -151,6 +151,19 @@ def flatten(parameters: Section) -> dict[str, Any]:
     return {name: functools.reduce(getattr, name.split("."), parameters) for name in names}
 
 
+def old_names(schema: type[Section]) -> dict[str, str]:
+    """Return {"model.drop_rate": "model.dropout", ...}: names of older releases and of today.
+
+    A parameter that gets another name says what it was:
+    `dropout: float = Field(0.2, json_schema_extra={"was": "drop_rate"})`.
+    """
+    names = {}
+    for name, field in parameter_fields(schema):
+        if old := (field.json_schema_extra or {}).get("was"):
+            names[".".join([*name.split(".")[:-1], old])] = name
+    return names
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Name what differs between two flat parameter sets, or return an empty string."""
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
@@ -203,6 +216,14 @@ def _line_of(path: Path, location: Sequence[str | int]) -> str:
     return f"{path}:{line}" if line else str(path)
 
 
+def _section(values: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Return the mapping of a section, made where it is missing."""
+    for name in names:
+        inner = values.setdefault(name, {})
+        values = inner if isinstance(inner, dict) else {}  # The schema refuses the rest.
+    return values
+
+
 def load_parameters(
     schema: type[Section], path: Path, overrides: Mapping[str, str] | None = None
 ) -> Any:
@@ -217,15 +238,16 @@ def load_parameters(
         InputError: listing every unknown, mistyped or out-of-range value at once.
     """
     values = read_yaml(path)
+    for old, name in old_names(schema).items():
+        *sections, last = old.split(".")
+        section, today = _section(values, sections), name.rpartition(".")[2]
+        if last in section and today not in section:
+            section[today] = section.pop(last)
     overrides = overrides or {}
     for name, text in overrides.items():
         *sections, last = name.split(".")
-        section = values
-        for key in sections:
-            inner = section.setdefault(key, {})
-            section = inner if isinstance(inner, dict) else {}  # The schema refuses the rest.
         try:
-            section[last] = _yaml().load(text)
+            _section(values, sections)[last] = _yaml().load(text)
         except (YAMLError, ValueError):
             raise InputError(f"--{name}: got {text!r}, which is not a YAML value.") from None
     try:

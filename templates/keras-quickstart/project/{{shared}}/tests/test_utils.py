@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import Field
 
 import run_folder
 import utils
@@ -35,6 +36,27 @@ def test_parameters_survive_writing_and_reading(tmp_path: Path) -> None:
     assert parameters.training.weight_decay == 1e-5
     written = write(tmp_path / "b.yaml", utils.format_parameters(parameters))
     assert utils.load_parameters(Parameters, written) == parameters
+
+
+class Renamed(utils.Section):
+    """A schema in which dropout was called drop_rate before."""
+
+    class Model(utils.Section):
+        dropout: float = Field(0.2, json_schema_extra={"was": "drop_rate"})
+
+    seed: int = Field(0, json_schema_extra={"was": "random_seed"})
+    model: Model = Model()
+
+
+def test_old_names_are_understood(tmp_path: Path) -> None:
+    path = write(tmp_path / "params.yaml", "random_seed: 3\nmodel: {drop_rate: 0.5}\n")
+    today = Renamed.model_validate({"seed": 3, "model": {"dropout": 0.5}})
+    assert utils.load_parameters(Renamed, path) == today
+    changed = utils.load_parameters(Renamed, path, {"model.dropout": "0.1", "seed": "4"})
+    assert utils.flatten(changed) == {"seed": 4, "model.dropout": 0.1}
+    write(path, "seed: 3\nrandom_seed: 4\n")  # Which one is meant?
+    with pytest.raises(utils.InputError, match="random_seed: unknown parameter"):
+        utils.load_parameters(Renamed, path)
 
 
 @pytest.mark.parametrize(
