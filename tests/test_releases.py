@@ -1,0 +1,183 @@
+"""Projects of every release and every way in, edited as people edit, reach the newest release."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from combinations import Combination, trained_combinations
+from conftest import files_of, git, render, version_tag
+from projects import run
+from test_release import announce, release
+from test_update import append, commit, copier_command, prepend
+
+# The modules of a template's source, copies aside.
+SOURCES = ("shared/project/**/*.py", "templates/*/project/*.py", "templates/*/project/*/*.py")
+
+
+def add_a_file(repository: Path) -> None:
+    """Release 1: a new file, and a change in one that all templates share."""
+    (repository / "shared/project/added_later.py").write_text('"""New in the template."""\n')
+    prepend(repository / "shared/project/utils.py", "# Changed by the template.")
+
+
+def rename_a_parameter(repository: Path) -> None:
+    """Release 2: clip_norm gets another name, and says what it was."""
+    paths = [path for pattern in SOURCES for path in repository.glob(pattern)]
+    paths.append(repository / "shared/project/experiments/baseline/params.yaml")
+    for path in paths:
+        if "{{shared}}" not in path.parts:
+            text = path.read_text(encoding="utf-8")
+            text = re.sub(r"\bclip_norm\b", "gradient_norm", text)
+            if path.name == "parameters.py":
+                norm = r'(gradient_norm: .*)description="clip gradients to this norm; 0: off"\)'
+                long = r'\1json_schema_extra={"was": "clip_norm"}, description="largest norm")'
+                text = re.sub(norm, long, text)
+            path.write_text(text, encoding="utf-8")
+
+
+def change_the_loops(repository: Path) -> None:
+    """Release 3: every train.py, and what is installed."""
+    for path in repository.glob("templates/*/project/**/train.py"):
+        replace(path, '"""Train one experiment:', '"""Train a single experiment:')
+    append(repository / "shared/project/requirements-dev.txt", "codespell")
+
+
+RELEASES = {"9.1.0": add_a_file, "9.2.0": rename_a_parameter, "9.3.0": change_the_loops}
+
+
+class Origin(NamedTuple):
+    """Where a project comes from."""
+
+    combination: Combination
+    way: str
+    version: str
+
+
+def make(origin: Origin, repository: Path, target: Path) -> Path:
+    """Make the project of an origin, as the repository stands."""
+    answers = origin.combination.answers
+    if origin.way == "folder":
+        source: Path | str = repository / "templates" / origin.combination.template
+    else:
+        answers = {"template": origin.combination.template, **answers}
+        source = repository if origin.way == "path" else f"git+{repository.as_uri()}"
+    return render(source, target, **answers)
+
+
+def edit(project: Path) -> None:
+    """What people do: another network, loader and default, renamed, deleted and new files."""
+    prepend(project / "model/net.py", "# A net of my own.")
+    append(project / "model/data_loader.py", "# A loader of my own.")
+    replace(project / "parameters.py", "epochs: int = Field(15", "epochs: int = Field(20")
+    replace(project / "train.py", r"\bmain\(", "train_here(")
+    append(project / "README.md", "Mine.")
+    (project / "model/losses.py").write_text("MINE = 1\n")
+    (project / "tests/test_synthesize.py").unlink()
+    (project / "data/README.md").unlink()
+
+
+def replace(path: Path, pattern: str, text: str) -> None:
+    old = path.read_text(encoding="utf-8")
+    new = re.sub(pattern if "\\b" in pattern else re.escape(pattern), text, old)
+    assert new != old
+    path.write_text(new, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def projects(
+    tagged_repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[Origin, Path]:
+    """A project of each combination, way in and release but the last; the last is out now."""
+    root = tmp_path_factory.mktemp("releases")
+    repository = shutil.copytree(tagged_repository, root / "trainyard")
+    projects: dict[Origin, Path] = {}
+    for version, change in RELEASES.items():
+        tag = version_tag(repository)
+        for combination in trained_combinations:
+            for way in ("folder", "path", "url"):
+                origin = Origin(combination, way, tag)
+                target = root / f"{len(projects)}" / "leaf"
+                projects[origin] = make(origin, repository, target)
+                git(target, "init", "--quiet", "--initial-branch", "main")
+        change(repository)
+        subprocess.run([sys.executable, str(repository / "tools/sync_shared.py")], check=True)
+        git(repository, "add", "--all")
+        git(repository, "commit", "--quiet", "--message", f"Work towards {version}")
+        announce(repository, version)
+        assert release(repository, version).returncode == 0
+    return projects
+
+
+def check_updated(project: Path, release: str) -> None:
+    """Nothing of the person's is lost, and all of the template's is there."""
+    result = copier_command(project, "update", "--defaults")
+    assert result.returncode == 0, result.stderr
+    assert git(project, "diff", "--name-only", "--diff-filter=U") == ""
+    files = {name: content.decode("utf-8", "replace") for name, content in files_of(project).items()}
+    assert not [name for name, text in files.items() if "<<<<<<<" in text]
+    assert files["model/net.py"].startswith("# A net of my own.\n")
+    assert files["model/data_loader.py"].endswith("# A loader of my own.\n")
+    assert "epochs: int = Field(20" in files["parameters.py"]
+    assert "train_here(*command, stop)" in files["train.py"]
+    assert files["README.md"].endswith("Mine.\n")
+    assert files["model/losses.py"] == "MINE = 1\n"
+    assert not {"tests/test_synthesize.py", "data/README.md"} & files.keys()
+    assert "added_later.py" in files
+    assert files["utils.py"].startswith("# Changed by the template.\n")
+    assert "gradient_norm" in files["parameters.py"]
+    assert files["train.py"].startswith('"""Train a single experiment:')
+    assert "codespell" in files["requirements-dev.txt"]
+    assert f"_commit: v{[*RELEASES][-1]}" in files[".copier-answers.yml"]
+    assert release != [*RELEASES][-1]
+
+
+@pytest.mark.xdist_group("releases")
+@pytest.mark.parametrize("way", ["folder", "path", "url"])
+@pytest.mark.parametrize("combination", trained_combinations, ids=str)
+def test_every_project_comes_along(
+    projects: dict[Origin, Path], combination: Combination, way: str
+) -> None:
+    """From each release, with an experiment that was stopped before and continues after."""
+    mine = [each for each in projects if (each.combination, each.way) == (combination, way)]
+    assert len(mine) == len(RELEASES)
+    for origin in mine:
+        project = projects[origin]
+        edit(project)
+        commit(project)
+        trains = way == "url" and origin == mine[0]
+        if trains:
+            begin_training(project)
+        check_updated(project, origin.version)
+        if trains:
+            continue_training(project)
+
+
+def begin_training(project: Path) -> None:
+    experiment = project / "experiments" / "mine"
+    experiment.mkdir()
+    (experiment / "params.yaml").write_text(
+        "data: {batch_size: 256}\nmodel: {width: 4, stages: 1}\n"
+        "training: {epochs: 2, clip_norm: 0.5}\n"
+    )
+    assert run(project, "build_dataset.py").returncode == 0
+    stopped = run(project, "train.py", "--experiment", "experiments/mine", "--max-minutes", 0)
+    assert stopped.returncode == 75, stopped.stderr
+    commit(project)
+
+
+def continue_training(project: Path) -> None:
+    """With the old name of the parameter, in the file and in the checkpoint."""
+    continued = run(project, "train.py", "--experiment", "experiments/mine")
+    assert continued.returncode == 0, continued.stderr
+    assert "continuing at step" in continued.stdout
+    sessions = json.loads((project / "experiments/mine/run.json").read_text())["sessions"]
+    assert sessions[-1]["parameters"]["training.gradient_norm"] == 0.5
+    new = ("--experiment", "experiments/new", "--from", "experiments/mine", "--training.epochs", 1)
+    assert run(project, "train.py", *new, "--training.gradient_norm", 1).returncode == 0
+    assert "gradient_norm: 1.0" in (project / "experiments/new/params.yaml").read_text()
