@@ -119,7 +119,9 @@ def check_updated(project: Path, release: str) -> None:
     result = copier_command(project, "update", "--defaults")
     assert result.returncode == 0, result.stderr
     assert git(project, "diff", "--name-only", "--diff-filter=U") == ""
-    files = {name: content.decode("utf-8", "replace") for name, content in files_of(project).items()}
+    files = {
+        name: content.decode("utf-8", "replace") for name, content in files_of(project).items()
+    }
     assert not [name for name, text in files.items() if "<<<<<<<" in text]
     assert files["model/net.py"].startswith("# A net of my own.\n")
     assert files["model/data_loader.py"].endswith("# A loader of my own.\n")

@@ -192,6 +192,24 @@ def test_a_switch_gives_what_a_new_project_would_be(
     assert {**files, **yours} == {**expected, **yours}
 
 
+def test_an_update_can_be_seen_before_it_is_taken(project: Path, scratch_repository: Path) -> None:
+    """By the lines of the project's README, word by word."""
+    publish_next_version(scratch_repository)
+    readme = (project / "README.md").read_text(encoding="utf-8")
+    lines = readme.partition("seen before you take it:\n\n")[2].partition("\n\n")[0]
+    copier = f'copier() {{ "{sys.executable}" -m copier "$@"; }}\n'
+    script = "set -e\n" + copier + lines.replace("git diff", "git diff HEAD")
+    before = files_of(project)
+    shown = subprocess.run(
+        ["bash", "-c", script], cwd=project, check=True, capture_output=True, text=True
+    ).stdout
+    assert "+# changed by the template" in shown
+    assert files_of(project) == before
+    assert git(project, "status", "--porcelain") == ""
+    assert git(project, "branch", "--list", "look") == ""
+    assert not (project.parent / "look").exists()
+
+
 def test_a_project_inside_the_clone_stays_out_of_it(scratch_repository: Path) -> None:
     """`copier copy templates/torch-research myproj`, word by word from the README."""
     result = copier_command(

@@ -32,7 +32,8 @@ def load_split(folder: Path, dataset: Dataset, split: str) -> Split:
         InputError: the arrays are missing or are not what dataset.json says.
     """
     images, labels = read_arrays(folder, dataset, split)
-    return Split(images, keras.utils.to_categorical(labels, len(dataset.classes)))
+    targets = keras.utils.to_categorical(labels, len(dataset.classes)).astype("float32")
+    return Split(images, targets)
 
 
 class TrainingBatches(keras.utils.PyDataset):

@@ -1,0 +1,79 @@
+"""Check a file of answers before projects are made with it: Copier ignores unknown names silently.
+
+    python tools/check_answers.py house.yml
+
+Takes a data file (`copier copy --data-file`), Copier's settings file (the names below `defaults:`)
+and a project's .copier-answers.yml. Needs PyYAML, which Copier brings.
+"""
+
+import argparse
+import difflib
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+root = Path(__file__).resolve().parent.parent
+# Not asked, but answered by a house or written by the template.
+also_known = {"template_source": {}, "model_of": {}}
+
+
+def questions() -> dict[str, dict[str, Any]]:
+    """Every question that a person may answer, of all templates, by name."""
+    result: dict[str, dict[str, Any]] = {**also_known}
+    for path in [root / "copier.yml", *root.glob("shared/*.yml"), *root.glob("templates/*/*.yml")]:
+        text = re.sub("^!include .*", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        for document in yaml.safe_load_all(text):
+            for name, question in (document or {}).items():
+                asked = isinstance(question, dict) and question.get("when", True) is not False
+                if asked and not name.startswith("_"):
+                    result[name] = question
+    return result
+
+
+def problems(path: Path) -> list[str]:
+    """A line for each answer that Copier would ignore or refuse."""
+    try:
+        answers = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return [f"{path}: cannot be read: {' '.join(str(error).split())}"]
+    if isinstance(answers, dict) and isinstance(answers.get("defaults"), dict):
+        answers = answers["defaults"]
+    if not isinstance(answers, dict):
+        return [f"{path}: expected `name: answer` lines."]
+    known = questions()
+    found = []
+    for name, answer in answers.items():
+        if str(name).startswith("_"):
+            continue  # Copier's own: _src_path, _commit.
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            found.append(
+                f"{path}: {name}: no question has this name"
+                + (f"; did you mean {near[0]}?" if near else f". There are: {', '.join(known)}.")
+            )
+            continue
+        choices = known[name].get("choices", {})
+        if choices and answer not in choices.values():
+            expected = ", ".join(choices.values())
+            found.append(f"{path}: {name}: got {answer!r}, expected one of {expected}.")
+        elif not isinstance(answer, str):
+            found.append(f"{path}: {name}: got {answer!r}, expected text; put it in quotes.")
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a file of answers")
+    found = [line for path in parser.parse_args().files for line in problems(path)]
+    for line in found:
+        print(f"error: {line}", file=sys.stderr)
+    return 2 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
