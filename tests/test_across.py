@@ -9,10 +9,17 @@ import pytest
 
 from combinations import Combination, trained_combinations
 from fork_server import ForkServer
-from projects import experiment, run
+from projects import experiment, run, tiny
 
+# In float32, which every processor has.
+parameters = tiny.replace("epochs: 2", "epochs: 2, precision: float32")
 COMMANDS = ("train.py", "evaluate.py", "search_hyperparams.py", "synthesize_results.py")
 Rendered = Callable[[Combination], Path]
+
+
+def name_of(combination: Combination) -> str:
+    """Return the name of a combination's experiment."""
+    return f"{combination.template}-{combination.choice}".rstrip("-")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +31,7 @@ def experiments(rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) ->
             rendered(combination), tmp_path_factory.mktemp("project") / "digits"
         )
         assert run(project, "build_dataset.py").returncode == 0
-        folder = experiment(project, f"{combination.template}-{combination.choice}")
+        folder = experiment(project, name_of(combination), parameters)
         with ForkServer(project) as server:
             for script in ("train", "evaluate"):
                 result = server.run(script, "--experiment", folder)
@@ -60,6 +67,21 @@ def test_every_template_reads_the_same_data_and_trains_as_many_weights(experimen
     assert len({record["sessions"][0]["fingerprint"] for record in records}) == 1
 
 
+def test_the_results_are_those_that_the_changelog_speaks_of(experiments: Path) -> None:
+    """Whoever changes them writes the new ones into results.json, and **[results change]** into
+    CHANGELOG.md; tools/release.py looks for it.
+    """
+    found = {}
+    for folder in sorted(experiments.iterdir()):
+        row = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+        found[folder.name] = {name: round(row[name], 4) for name in ("train_loss", "val_loss")}
+    expected = json.loads(Path(__file__).with_name("results.json").read_text())
+    assert found.keys() == expected.keys(), json.dumps(found, indent=2)
+    for name, losses in found.items():
+        # Processors round in their own ways.
+        assert losses == pytest.approx(expected[name], rel=5e-3), json.dumps(found, indent=2)
+
+
 @pytest.mark.parametrize("combination", trained_combinations, ids=str)
 def test_one_table_over_all(
     combination: Combination, rendered: Rendered, experiments: Path, tmp_path: Path
@@ -72,7 +94,7 @@ def test_one_table_over_all(
     rows = [line for line in table.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + len(trained_combinations)
     for each in trained_combinations:
-        assert sum(f"{each.template}-{each.choice}" in row for row in rows) == 1
+        assert sum(name_of(each) in row for row in rows) == 1
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "build_dataset.py"])

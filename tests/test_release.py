@@ -8,10 +8,13 @@ import pytest
 
 from conftest import files_of, git, version_tag
 
+OPTIONS = ("--trust-updates",)
 
-def release(repository: Path, version: str) -> subprocess.CompletedProcess[str]:
+
+def release(repository: Path, version: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Make a release; without the updates to it unless they are what is tested: they take long."""
     return subprocess.run(
-        [sys.executable, str(repository / "tools" / "release.py"), version],
+        [sys.executable, repository / "tools/release.py", version, *(options or OPTIONS)],
         capture_output=True,
         encoding="utf-8",
     )
@@ -94,4 +97,40 @@ def test_refusals_change_nothing(
     assert result.returncode == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+    assert state(scratch_repository) == before
+
+
+def test_changed_results_want_their_mark(scratch_repository: Path) -> None:
+    results = scratch_repository / "tests" / "results.json"
+    results.write_text(results.read_text().replace("1", "2"))
+    announce(scratch_repository, "9.1.0")
+    refused = release(scratch_repository, "9.1.0")
+    assert refused.returncode == 2
+    assert "**[results change]**" in refused.stderr
+    path = scratch_repository / "CHANGELOG.md"
+    marked = "## [9.1.0] - 2030-01-31\n\n- **[results change]** Ones are twos now.\n"
+    path.write_text(path.read_text().replace("## [9.1.0] - 2030-01-31\n", marked))
+    git(scratch_repository, "commit", "--all", "--quiet", "--message", "Mark it")
+    assert release(scratch_repository, "9.1.0").returncode == 0
+
+
+def test_projects_of_earlier_releases_come_to_the_new_one(scratch_repository: Path) -> None:
+    """A file that the settings keep from updates would stay behind: so no release."""
+    with open(scratch_repository / "shared" / "project" / "utils.py", "a") as file:
+        file.write("# changed\n")
+    subprocess.run([sys.executable, scratch_repository / "tools/sync_shared.py"], check=True)
+    announce(scratch_repository, "9.1.0")
+    result = release(scratch_repository, "9.1.0", "--")
+    assert result.returncode == 0, result.stderr
+
+    settings = scratch_repository / "shared" / "settings.yml"
+    settings.write_text(settings.read_text().replace("    /data\n", "    /data\n    /utils.py\n"))
+    with open(scratch_repository / "shared" / "project" / "utils.py", "a") as file:
+        file.write("# changed again\n")
+    subprocess.run([sys.executable, scratch_repository / "tools/sync_shared.py"], check=True)
+    announce(scratch_repository, "9.2.0")
+    before = state(scratch_repository)
+    refused = release(scratch_repository, "9.2.0", "--")
+    assert refused.returncode == 2
+    assert "utils.py differ" in refused.stderr
     assert state(scratch_repository) == before

@@ -1,16 +1,20 @@
-"""Make a release: write the version, renew the copies, commit, tag.
+"""Make a release: write the version, renew the copies, check updates to it, commit, tag.
 
-    python tools/release.py 1.2.0
+    .venv/bin/python tools/release.py 1.2.0
 
 Refuses, and changes nothing, unless the tree is clean, CHANGELOG.md has the version's heading with
-its date, and the tag is new. The version stands in shared/version.yml alone: a project copied from
-a template's folder records it, and `copier update` looks for the tag of that name.
+its date, and with the mark **[results change]** where tests/results.json differs from that of the
+release before; the tag is new; and a project of every template and earlier release becomes by
+`copier update` what the new release would make of it. The version stands in shared/version.yml
+alone: a project copied from a template's folder records it, and `copier update` looks for the tag
+of that name. Needs Copier, which `make test` installs into .venv.
 """
 
 import argparse
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import sync_shared
@@ -24,9 +28,9 @@ class Refused(Exception):
     """What stands in the way of the release; said without a traceback, exit code 2."""
 
 
-def git(*arguments: str) -> str:
+def git(*arguments: str, folder: Path = root) -> str:
     return subprocess.run(
-        ["git", *arguments], cwd=root, check=True, stdout=subprocess.PIPE, encoding="utf-8"
+        ["git", *arguments], cwd=folder, check=True, stdout=subprocess.PIPE, encoding="utf-8"
     ).stdout
 
 
@@ -50,12 +54,30 @@ def check(version: str) -> None:
     current = version_of_tree()
     if number(version) < number(current):
         raise Refused(f"VERSION: got {version}, expected {current} or higher.")
-    heading = re.compile(rf"^## \[{re.escape(version)}\] - \d{{4}}-\d{{2}}-\d{{2}}$", re.MULTILINE)
-    if not heading.search((root / "CHANGELOG.md").read_text(encoding="utf-8")):
+    heading = rf"^## \[{re.escape(version)}\] - \d{{4}}-\d{{2}}-\d{{2}}$(.*?)(^## |\Z)"
+    text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    section = re.search(heading, text, re.MULTILINE | re.DOTALL)
+    if not section:
         raise Refused(
             f"CHANGELOG.md: expected a heading `## [{version}] - YYYY-MM-DD` with what changed; "
             "add and commit it."
         )
+    if results_changed() and "[results change]" not in section[1]:
+        raise Refused(
+            f"tests/results.json differs from that of {earlier_tags()[-1]}, and CHANGELOG.md has "
+            f"no entry under [{version}] that begins with **[results change]**; add and commit it."
+        )
+
+
+def earlier_tags() -> list[str]:
+    """The tags of the releases so far, the oldest first."""
+    return git("tag", "--list", "v*", "--merged", "--sort=v:refname").split()
+
+
+def results_changed() -> bool:
+    """Whether the same project trains to other numbers than at the release before."""
+    tags = earlier_tags()
+    return bool(tags and git("diff", "--name-only", tags[-1], "--", "tests/results.json"))
 
 
 def version_of_tree() -> str:
@@ -81,12 +103,72 @@ def release(version: str) -> None:
     git("tag", "--annotate", f"v{version}", "--message", f"Release {version}")
 
 
+def check_updates(version: str) -> None:
+    """Refuse a release to which projects of earlier ones do not come.
+
+    In a clone of its own, where the release is made first: each earlier tag's project of each
+    template is updated, and compared with a new one.
+    """
+    import copier
+
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder, "repository")
+        git("clone", "--quiet", str(root), str(clone))
+        path = clone / version_file.relative_to(root)
+        path.write_text(version_line.sub(f"  default: v{version}", path.read_text("utf-8")))
+        subprocess.run([sys.executable, clone / "tools/sync_shared.py"], check=True)
+        git("commit", "--all", "--quiet", "--allow-empty", "--message", version, folder=clone)
+        git("tag", f"v{version}", folder=clone)
+        for tag in earlier_tags():
+            for template in git("ls-tree", "--name-only", f"{tag}:templates").split():
+                project, new = (
+                    Path(folder, kind, tag, template, "leaf") for kind in ("old", "new")
+                )
+                options = {"data": {"template": template}, "defaults": True, "quiet": True}
+                copier.run_copy(str(clone), project, vcs_ref=tag, **options)
+                git("init", "--quiet", folder=project)
+                git("add", "--all", folder=project)
+                git("commit", "--quiet", "--message", tag, folder=project)
+                copier.run_update(project, defaults=True, overwrite=True, quiet=True)
+                copier.run_copy(str(clone), new, vcs_ref=f"v{version}", **options)
+                if different := differing_files(project, new):
+                    raise Refused(
+                        f"A {template} project of {tag} does not become one of v{version} by "
+                        f"`copier update`: {', '.join(different)} differ."
+                    )
+
+
+def differing_files(project: Path, new: Path) -> list[str]:
+    """The template's files that an updated project and a new one do not have in common."""
+    yours = ("model/", "experiments/", "data/", "README.md", ".git/")
+    files = [
+        {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        for folder in (project, new)
+    ]
+    names = sorted(files[0].keys() | files[1].keys())
+    return [
+        name
+        for name in names
+        if not name.startswith(yours) and files[0].get(name) != files[1].get(name)
+    ]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("version", metavar="VERSION", help="such as 1.2.0")
-    version = parser.parse_args().version
+    parser.add_argument(
+        "--trust-updates", action="store_true", help="leave out the updates from earlier releases"
+    )
+    arguments = parser.parse_args()
+    version = arguments.version
     try:
         check(version)
+        if not arguments.trust_updates:
+            check_updates(version)
         release(version)
     except Refused as refusal:
         print(f"error: {refusal}", file=sys.stderr)
