@@ -1,7 +1,7 @@
 """What Cookiecutter loads before its first question, so that Copier makes the project.
 
-cookiecutter.json names the class below as an extension, and the project's folder is named by a call
-of `checked_project_name`: the last moment at which a refusal is one line, since Cookiecutter wraps a
+cookiecutter.json names the class below as an extension, and a call of `checked_project_name` names
+the project's folder: the last moment at which a refusal is one line, since Cookiecutter wraps a
 traceback around what a hook refuses, and at which nothing has been made.
 """
 
@@ -32,6 +32,7 @@ except ImportError as error:
     ) from None
 
 root = Path(__file__).resolve().parent.parent
+jinja_brace = "{" * 2 + " '{' " + "}" * 2
 url_for_copier = re.compile(r"(git@|git://|git\+|https://git(hub|lab)\.com/).*|.*\.git")
 
 
@@ -41,14 +42,15 @@ class CopierBridge(Extension):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self.arguments: dict[str, Any] = {}
-        environment.globals["checked_project_name"] = self.checked_project_name
-        environment.globals["copier_arguments"] = self.arguments
+        environment.globals.update(
+            checked_project_name=self.checked_project_name, copier_arguments=self.arguments
+        )
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         """Keep the braces of an answer: Cookiecutter renders those of the command line, too."""
         if name is not None or source in own_texts():
             return source
-        return source.replace("{", "{{ '{' }}")
+        return source.replace("{", jinja_brace)
 
     def checked_project_name(self, cookiecutter: dict[str, Any]) -> str:
         """The name of the project's folder, once Copier accepts every answer."""
@@ -67,7 +69,7 @@ class CopierBridge(Extension):
 def own_texts() -> set[str]:
     """The texts in which braces are the template's own."""
     questions = json.loads((root / "cookiecutter.json").read_text(encoding="utf-8"))
-    texts = {path.name for path in root.glob("{{*")}
+    texts = {path.name for path in root.glob("*(cookiecutter)*")}
     for default in questions.values():
         texts |= {default} if isinstance(default, str) else set(default)
     return texts
@@ -117,12 +119,19 @@ def check_answers(arguments: dict[str, Any]) -> None:
             warnings.simplefilter("ignore")  # The hook's call repeats them.
             copier.run_copy(dst_path=folder, defaults=True, pretend=True, quiet=True, **arguments)
     except (ValueError, OSError, CopierError) as error:
-        refusal = " ".join(str(error).split())
-        if match := re.fullmatch(r"Validation error for question '(\w+)': (.*)", refusal):
-            question, expected = match.groups()
-            answer = arguments["data"].get(question)
-            question = "template_name" if question == "template" else question
-            refusal = f"{question}: got {answer!r}; {expected}"
-        raise FailedHookException(
-            f"{refusal}. Nothing was made; run the command again with another answer."
-        ) from None
+        raise FailedHookException(f"{refusal(str(error), arguments)} Nothing was made.") from None
+
+
+def refusal(message: str, arguments: dict[str, Any]) -> str:
+    """Copier's message on one line, with the question and the answer by Cookiecutter's names."""
+    message = " ".join(message.split())
+    match = re.fullmatch(r"Validation error for question '(\w+)': (.*)", message)
+    if not match:
+        return (
+            f"Copier cannot use {arguments['src_path']}, {arguments['vcs_ref'] or 'latest tag'}: "
+            f"{message}. Expected this template, and with --checkout one of its tags."
+        )
+    question, expected = match.groups()
+    answer = arguments["data"][question]
+    question = "template_name" if question == "template" else question
+    return f"{question}: got {answer!r}; {expected}. Run the command again with another answer."

@@ -3,10 +3,9 @@
     .venv/bin/python tools/build_cookiecutter.py            # write it
     .venv/bin/python tools/build_cookiecutter.py --check    # exit 1 if it differs
 
-Needs Copier and PyYAML, which `make test` installs into .venv. Cookiecutter knows neither conditions
-nor a folder's name before its first question: a question of one template alone says so in its text,
-and a default that depends on the folder's name is Copier's own for a folder whose name is no
-project's.
+Needs Copier and PyYAML, which `make test` installs into .venv. Cookiecutter has no conditions, and
+no folder before its first question: a question of one template alone says so in its text, and a
+default that depends on the folder's name is Copier's for a folder whose name no project can have.
 """
 
 import argparse
