@@ -15,7 +15,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cookiecutter.exceptions import FailedHookException
 from jinja2 import Environment
@@ -42,9 +42,9 @@ class CopierBridge(Extension):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self.arguments: dict[str, Any] = {}
-        environment.globals.update(
-            checked_project_name=self.checked_project_name, copier_arguments=self.arguments
-        )
+        names = cast("dict[str, Any]", environment.globals)
+        names["checked_project_name"] = self.checked_project_name
+        names["copier_arguments"] = self.arguments
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         """Keep the braces of an answer: Cookiecutter renders those of the command line, too."""
