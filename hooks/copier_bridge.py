@@ -132,6 +132,6 @@ def refusal(message: str, arguments: dict[str, Any]) -> str:
             f"{message}. Expected this template, and with --checkout one of its tags."
         )
     question, expected = match.groups()
-    answer = arguments["data"][question]
+    answer = arguments["data"].get(question)
     question = "template_name" if question == "template" else question
     return f"{question}: got {answer!r}; {expected}. Run the command again with another answer."
