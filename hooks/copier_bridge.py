@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 from typing import Any, cast
 
+from cookiecutter import __version__ as cookiecutter_version
 from cookiecutter.exceptions import FailedHookException
 from jinja2 import Environment
 from jinja2.ext import Extension
@@ -30,6 +31,11 @@ except ImportError as error:
         "makes the project. Add it (pipx inject cookiecutter copier, or uvx --with copier "
         "cookiecutter) and run the command again."
     ) from None
+if tuple(map(int, cookiecutter_version.split(".")[:2])) < (2, 4):
+    raise ImportError(
+        f"got Cookiecutter {cookiecutter_version}, expected 2.4 or newer. Install a newer one and "
+        "run the command again."
+    )
 
 root = Path(__file__).resolve().parent.parent
 jinja_brace = "{" * 2 + " '{' " + "}" * 2
