@@ -13,6 +13,7 @@ from projects import experiment, run, tiny
 
 # In float32, which every processor has.
 parameters = tiny.replace("epochs: 2", "epochs: 2, precision: float32")
+pytestmark = pytest.mark.xdist_group("across")  # They share six trainings.
 COMMANDS = ("train.py", "evaluate.py", "search_hyperparams.py", "synthesize_results.py")
 Rendered = Callable[[Combination], Path]
 

@@ -184,7 +184,7 @@ def test_no_project_takes_the_name_of_what_it_installs(tmp_path: Path) -> None:
             assert_refused(tmp_path, {"project_name": requirement.name.replace(".", "-")})
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(description=st.text(max_size=210), author=st.text(max_size=110))
 def test_any_answers_read_back_or_are_refused(description: str, author: str) -> None:
     answers = {"description": description, "author": author}
@@ -199,7 +199,7 @@ def test_any_answers_read_back_or_are_refused(description: str, author: str) -> 
             assert_reads_back(project, answers)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=100))
 def test_letters_digits_and_signs_are_never_refused(text: str) -> None:
     answers = {"description": text, "author": text}

@@ -50,6 +50,27 @@ def test_nothing_of_the_templates_needs_trust() -> None:
     assert [n for n, text in settings.items() if re.search(unsafe, text, re.MULTILINE)] == []
 
 
+def test_every_name_works_on_every_system() -> None:
+    """On Windows and macOS, too: no file that a clone there could not hold, and no link."""
+    lines = git(root, "ls-files", "--stage", "-z").split("\0")
+    assert not [line for line in lines if line.startswith("120000")]
+    names = [path.relative_to(root).as_posix() for path in tracked_files(root)]
+    devices = r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?"
+    for part in {part for name in names for part in name.split("/")}:
+        assert not re.search(r'[<>:"|?*\\]|[. ]$', part), part
+        assert not re.fullmatch(devices, part, re.IGNORECASE), part
+    assert len({name.casefold() for name in names}) == len(names)
+    assert max(map(len, names)) < 150
+    assert texts[".gitattributes"].startswith("* text=auto eol=lf\n")
+
+
+def test_no_script_is_for_one_shell() -> None:
+    """A person runs Python, or make where there is make."""
+    scripts = [name for name, text in texts.items() if re.match("#!.*(ba|z|k)?sh", text)]
+    assert scripts == [".ci/run"]
+    assert not [name for name in texts if name.endswith((".sh", ".bat", ".cmd", ".ps1"))]
+
+
 def test_the_readme_gives_the_commands() -> None:
     readme = texts["README.md"]
     for command in ["make demo", "make test", "copier copy templates/torch-research myproj"]:
