@@ -83,8 +83,8 @@ def make(origin: Origin, repository: Path, target: Path) -> None:
         command = ["cookiecutter", "--no-input", str(repository), *map("=".join, words.items())]
         program = Path(sys.executable).with_name(command[0])
         target.parent.mkdir(parents=True)
-        quiet = {"check": True, "capture_output": True}
-        subprocess.run([program, *command[1:]], cwd=target.parent, **quiet)
+        command[0] = str(program)
+        subprocess.run(command, cwd=target.parent, check=True, capture_output=True)
 
 
 def edit(project: Path) -> None:

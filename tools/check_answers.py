@@ -3,34 +3,22 @@
     python tools/check_answers.py house.yml
 
 Takes a data file (`copier copy --data-file`), Copier's settings file (the names below `defaults:`)
-and a project's .copier-answers.yml. Needs PyYAML, which Copier brings.
+and a project's .copier-answers.yml. Needs Copier in the same Python: .venv/bin/python has it once
+`make test` has run.
 """
 
 import argparse
 import difflib
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-root = Path(__file__).resolve().parent.parent
+from build_cookiecutter import questions
+
 # Not asked, but answered by a house or written by the template.
-also_known = {"template_source": {}, "model_of": {}}
-
-
-def questions() -> dict[str, dict[str, Any]]:
-    """Every question that a person may answer, of all templates, by name."""
-    result: dict[str, dict[str, Any]] = {**also_known}
-    for path in [root / "copier.yml", *root.glob("shared/*.yml"), *root.glob("templates/*/*.yml")]:
-        text = re.sub("^!include .*", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        for document in yaml.safe_load_all(text):
-            for name, question in (document or {}).items():
-                asked = isinstance(question, dict) and question.get("when", True) is not False
-                if asked and not name.startswith("_"):
-                    result[name] = question
-    return result
+also_known: dict[str, dict[str, Any]] = {"template_source": {}, "model_of": {}}
 
 
 def problems(path: Path) -> list[str]:
@@ -43,7 +31,7 @@ def problems(path: Path) -> list[str]:
         answers = answers["defaults"]
     if not isinstance(answers, dict):
         return [f"{path}: expected `name: answer` lines."]
-    known = questions()
+    known = also_known | questions()
     found = []
     for name, answer in answers.items():
         if str(name).startswith("_"):

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import sync_shared
 
@@ -71,7 +72,7 @@ def check(version: str) -> None:
 
 def earlier_tags() -> list[str]:
     """The tags of the releases so far, the oldest first."""
-    return git("tag", "--list", "v*", "--merged", "--sort=v:refname").split()
+    return git("tag", "--merged=HEAD", "--sort=v:refname", "--list", "v*").split()
 
 
 def results_changed() -> bool:
@@ -124,7 +125,7 @@ def check_updates(version: str) -> None:
                 project, new = (
                     Path(folder, kind, tag, template, "leaf") for kind in ("old", "new")
                 )
-                options = {"data": {"template": template}, "defaults": True, "quiet": True}
+                options: Any = {"data": {"template": template}, "defaults": True, "quiet": True}
                 copier.run_copy(str(clone), project, vcs_ref=tag, **options)
                 git("init", "--quiet", folder=project)
                 git("add", "--all", folder=project)
