@@ -51,7 +51,8 @@ def answers_of(combination: Combination) -> dict[str, str]:
     """Answers to every question of Cookiecutter's; those to other templates' are not the first."""
     own = {"template_name": combination.template, "project_name": "leaf", "description": awkward}
     own |= {"author": braces, **combination.answers}
-    return {name: choices[-1] for name, choices in questions.items() if name[0] != "_"} | own
+    others = {name: each for name, each in questions.items() if name[0] != "_"}
+    return {n: each[-1] if isinstance(each, list) else each for n, each in others.items()} | own
 
 
 def words(answers: dict[str, str]) -> list[str]:
