@@ -71,6 +71,14 @@ def test_parameter_file(project: Path, server: ForkServer, case: str) -> None:
     assert_refused(project, result.code, result.output, before, str(folder), *expected)
 
 
+def test_a_network_that_the_images_are_too_small_for(project: Path, server: ForkServer) -> None:
+    folder = experiment(project, "refused", "model: {stages: 8}\n")
+    before = snapshot(project)
+    result = server.run("train", "--experiment", folder)
+    expected = ["model.stages: got 8", "at most 4", "8 pixels"]
+    assert_refused(project, result.code, result.output, before, *expected)
+
+
 def test_every_parameter_error_at_once(project: Path) -> None:
     folder = experiment(project, "refused", "seed: x\nmodel: {widht: 1, dropout: 2.0}\n")
     before = snapshot(project)

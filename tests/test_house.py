@@ -72,6 +72,8 @@ def test_the_example_and_every_answers_file_pass(tmp_path: Path) -> None:
         ("licens: MIT", ["licens", "did you mean licence?"]),
         ("holder: me", ["holder", "There are:", "author"]),
         ("licence: GPL", ["licence", "'GPL'", "BSD-3-Clause"]),
+        ("project_name: Bad Name", ["project_name", "leaf-classifier"]),
+        ('python_range: ">=3.9"', ["python_range", "expected a range from 3.11 on"]),
         ("author: 3", ["author", "3", "quotes"]),
         ("defaults: {lop: plain}", ["lop", "did you mean loop?"]),
         ("mit: .", ["mit"]),  # Computed, not asked.

@@ -237,6 +237,29 @@ def test_overwrite_continues_what_it_began(
     assert "starting" in server.run(*command).output  # Finished, so anew.
 
 
+def test_overwrite_leaves_nothing_of_a_run_begun_without_it(
+    project: Path, server: ForkServer, reference: Path
+) -> None:
+    folder = experiment(project, "corrected")
+    assert server.run("train", "--experiment", folder, stop_at=3).code == 75
+    anew = server.run("train", "--experiment", folder, "--overwrite")
+    assert anew.code == 0
+    assert "starting, step 0" in anew.output
+    assert_same_results(project / folder, reference)
+
+
+def test_overwrite_of_a_folder_with_a_damaged_parameter_file(
+    project: Path, server: ForkServer, reference: Path
+) -> None:
+    folder = experiment(project, "damaged-parameters")
+    assert server.run("train", "--experiment", folder).code == 0
+    (project / folder / "params.yaml").write_text("sead: 1\n")
+    source = ("--from", reference.relative_to(project))
+    result = server.run("train", "--experiment", folder, *source, "--overwrite")
+    assert result.code == 0, result.output
+    assert_same_results(project / folder, reference)
+
+
 def test_checkpoints_that_are_gone(project: Path, server: ForkServer) -> None:
     """As in a clone: git keeps the metrics, not the checkpoints."""
     folder = experiment(project, "gone", tiny.replace("epochs: 2", "epochs: 3"))

@@ -198,12 +198,13 @@ def test_an_update_can_be_seen_before_it_is_taken(project: Path, scratch_reposit
     readme = (project / "README.md").read_text(encoding="utf-8")
     lines = readme.partition("seen before you take it:\n\n")[2].partition("\n\n")[0]
     copier = f'copier() {{ "{sys.executable}" -m copier "$@"; }}\n'
-    script = "set -e\n" + copier + lines.replace("git diff", "git diff HEAD")
+    script = "set -e\n" + copier + lines
     before = files_of(project)
     shown = subprocess.run(
         ["bash", "-c", script], cwd=project, check=True, capture_output=True, text=True
     ).stdout
     assert "+# changed by the template" in shown
+    assert '+"""New in the template."""' in shown
     assert files_of(project) == before
     assert git(project, "status", "--porcelain") == ""
     assert git(project, "branch", "--list", "look") == ""

@@ -12,7 +12,8 @@ import yaml
 
 from combinations import Combination, combinations, trained_combinations
 from conftest import git, render
-from test_update import append, commit, publish_next_version
+from test_release import announce, release
+from test_update import append, commit, publish_next_version, replace_line
 
 
 def commands(project: Path, workflow: str) -> list[str]:
@@ -67,19 +68,26 @@ def test_the_hooks(rendered: Callable[[Combination], Path]) -> None:
         bash(" ".join([hook["entry"], *files]), project)
 
 
-def test_the_weekly_update(tmp_path: Path, scratch_repository: Path) -> None:
-    """It proposes a release once, with what the person wrote in it, and then nothing."""
+def test_the_weekly_update(
+    rendered: Callable[[Combination], Path], tmp_path: Path, scratch_repository: Path
+) -> None:
+    """It proposes a release once, says what conflicts, and leaves an open proposal alone."""
     project = render(f"git+{scratch_repository.as_uri()}", tmp_path / "leaf")
     git(project, "init", "--quiet", "--initial-branch", "main")
     append(project / "utils.py", "MINE = 1")
+    replace_line(project / "requirements.txt", "tqdm", "tqdm==4.68")
     commit(project)
     git(tmp_path, "init", "--quiet", "--bare", "origin.git")
-    git(project, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    origin = tmp_path / "origin.git"
+    git(project, "remote", "add", "origin", str(origin))
     git(project, "push", "--quiet", "origin", "main")
-    programs = tmp_path / "programs"
+    programs, open_one = tmp_path / "programs", tmp_path / "open"
     programs.mkdir()
-    asked = tmp_path / "asked"
-    (programs / "gh").write_text(f'#!/bin/sh\necho "$@" >> "{asked}"\ntest "$2" = create\n')
+    (programs / "gh").write_text(
+        "#!/bin/sh\n"
+        f'case "$2" in list) test -f "{open_one}" && echo 7;; *) echo "$@" > "{open_one}";; esac\n'
+        "true\n"
+    )
     (programs / "gh").chmod(0o755)
 
     def run_update() -> str:
@@ -89,12 +97,33 @@ def test_the_weekly_update(tmp_path: Path, scratch_repository: Path) -> None:
         return "".join(bash(command, clone, programs) for command in commands(clone, "update"))
 
     assert "Up to date" in run_update()
-    assert not asked.exists()
+    assert not open_one.exists()
     publish_next_version(scratch_repository)
     run_update()
-    assert asked.read_text().splitlines()[-1] == "pr create --head template-update --fill"
-    utils = git(tmp_path / "origin.git", "show", "template-update:utils.py")
+    assert "pr create --head template-update" in open_one.read_text()
+    assert "Conflicts are marked" in open_one.read_text()
+    assert "<<<<<<< before updating" in git(origin, "show", "template-update:requirements.txt")
+    utils = git(origin, "show", "template-update:utils.py")
     assert utils.startswith("# changed by the template\n")
     assert utils.endswith("MINE = 1\n")
-    git(tmp_path / "origin.git", "branch", "--force", "main", "template-update")
+    head = git(origin, "rev-parse", "template-update")
+    assert "is open" in run_update()
+    assert git(origin, "rev-parse", "template-update") == head
+    # Resolved and merged, the branch left there: nothing to do until the next release.
+    git(project, "pull", "--quiet", "origin", "template-update")
+    shutil.copy(rendered(combinations[0]) / "requirements.txt", project)
+    commit(project)
+    git(project, "push", "--quiet", "origin", "main")
+    open_one.unlink()
     assert "Up to date" in run_update()
+    announce(scratch_repository, "9.1.0")
+    assert release(scratch_repository, "9.1.0").returncode == 0
+    run_update()
+    assert "Nothing of yours conflicts" in open_one.read_text()
+
+
+def test_a_template_in_a_folder_is_not_looked_for_elsewhere(
+    rendered: Callable[[Combination], Path], tmp_path: Path
+) -> None:
+    project = shutil.copytree(rendered(combinations[0]), tmp_path / "digits")
+    assert "is no URL" in bash(commands(project, "update")[-1], project)

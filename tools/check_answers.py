@@ -10,12 +10,14 @@ and a project's .copier-answers.yml. Needs Copier in the same Python: .venv/bin/
 import argparse
 import difflib
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import copier
 import yaml
 
-from build_cookiecutter import questions
+from build_cookiecutter import questions, root
 
 # Not asked, but answered by a house or written by the template.
 also_known: dict[str, dict[str, Any]] = {"template_source": {}, "model_of": {}}
@@ -49,7 +51,19 @@ def problems(path: Path) -> list[str]:
             found.append(f"{path}: {name}: got {answer!r}, expected one of {expected}.")
         elif not isinstance(answer, str):
             found.append(f"{path}: {name}: got {answer!r}, expected text; put it in quotes.")
-    return found
+    return found or refused(path, answers)
+
+
+def refused(path: Path, answers: dict[str, str]) -> list[str]:
+    """What Copier says of the values, having rendered nothing."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            source = root / "templates" / answers.get("template", "torch-research")
+            options: Any = {"defaults": True, "pretend": True, "quiet": True}
+            copier.run_copy(str(source), folder, data=answers, **options)
+    except ValueError as error:
+        return [f"{path}: {' '.join(str(error).split())}"]
+    return []
 
 
 def main() -> int:

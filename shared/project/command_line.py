@@ -21,6 +21,7 @@ def parse_training(description: str | None) -> tuple[argparse.Namespace, Paramet
     """
     parser = ArgumentParser(description)
     parser.add_experiment()
+    parser.add_device()
     parser.add_argument("--from", type=Path, dest="source", help="start a new experiment from this")
     parser.add_argument("--overwrite", action="store_true", help="train a finished run anew")
     parser.add_argument("--max-minutes", type=float, help="save and stop after so many minutes")
@@ -46,6 +47,7 @@ def parse_evaluation(description: str | None) -> tuple[argparse.Namespace, Param
     """
     parser = ArgumentParser(description)
     parser.add_experiment()
+    parser.add_device()
     parser.add_argument("--split", choices=["train", "val", "test"], default="test", help="[test]")
     parser.add_argument("--checkpoint", choices=["best", "last"], default="best", help="[best]")
     arguments = parser.parse_args()
@@ -91,10 +93,12 @@ class ArgumentParser(argparse.ArgumentParser):
         raise SystemExit(utils.InputError.exit_code)
 
     def add_experiment(self) -> None:
-        """Offer where to work: --experiment, --data and --device."""
+        """Offer where to work: --experiment and --data."""
         folder = Path("experiments/baseline")
         self.add_argument("--experiment", type=Path, default=folder, help=f"folder [{folder}]")
         self.add_argument("--data", type=Path, default=Path("data"), help="dataset folder [data]")
+
+    def add_device(self) -> None:
         self.add_argument("--device", choices=DEVICES, default="auto", help="[auto]")
 
     def add_parameters(self, schema: type[utils.Section]) -> None:

@@ -44,7 +44,7 @@ def file_cells(names: list[str], hidden: bool) -> list[dict[str, Any]]:
 
 def project_files() -> list[str]:
     """Return the names of the files that the commands in the notebook read."""
-    patterns = ["keras.json", "*.py", "model/*.py"]
+    patterns = ["keras.json", "*.py", "model/**/*.py"]
     patterns += ["experiments/baseline/params.yaml", "experiments/search/search.yaml"]
     files = [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
     names = [path.relative_to(ROOT).as_posix() for path in files if path.read_bytes()]

@@ -69,6 +69,8 @@ def evaluate(model: keras.Model, split: Split) -> tuple[dict[str, float], np.nda
 def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     """Evaluate the experiment that the command line names."""
     folder, split = arguments.experiment, arguments.split
+    if parameters.training.deterministic:
+        backend.be_deterministic()  # Before JAX looks for devices: it reads its flags only then.
     device = choose_device(arguments.device)
     dataset = read_dataset(arguments.data)
     path = folder / f"{arguments.checkpoint}.safetensors"

@@ -103,6 +103,8 @@ def learning_rate(
 
 def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.StopRequest) -> None:
     """Train the experiment that the command line names."""
+    if parameters.training.deterministic:
+        backend.be_deterministic()  # Before JAX looks for devices: it reads its flags only then.
     device = choose_device(arguments.device)
     dataset = open_dataset(arguments.data)
     run_folder.log_to_terminal()

@@ -137,6 +137,11 @@ def write_records(data: Path, folder: Path, shards: int) -> None:
     Raises:
         InputError: the arrays are missing or are not what dataset.json says.
     """
+    if [*folder.glob("*_images.npy")]:
+        raise utils.InputError(
+            f"--records: {folder} holds a dataset of build_dataset.py, expected a folder for the "
+            "records alone. Name another one, such as data/records."
+        )
     dataset = open_dataset(data)
     splits = {split: read_arrays(data, dataset, split) for split in SPLITS}
     folder.mkdir(parents=True, exist_ok=True)

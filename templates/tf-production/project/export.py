@@ -15,7 +15,6 @@ loaded it and given the same predictions. In assets.extra/export.json it says wh
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,6 +40,8 @@ def parse_command_line() -> tuple[argparse.Namespace, Parameters]:
 if __name__ == "__main__":
     with utils.exit_codes():  # --help and bad input are answered before TensorFlow is imported.
         command = parse_command_line()
+    # Here and in the process that compares: a GPU rounds otherwise, and has no room for two.
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 from quiet import import_tensorflow
 
@@ -55,6 +56,7 @@ from model import net
 from model.data_loader import load_split
 
 TOLERANCE = 1e-6  # of a probability, between this process and the one that loads the export
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey: ITU-R BT.601, as Pillow's "L" has it
 EXAMPLES = 256  # of test, at most, to compare them on
 
 # What the fresh process runs: no module of this project, as a user elsewhere has none.
@@ -100,7 +102,15 @@ class Classifier(tf.Module):
         build_dataset.py uses, by some grey levels, and are not turned upright.
         """
         height, width, channels = self.shape
-        image = tf.io.decode_image(content, channels=channels, expand_animations=False)
+        image = tf.cast(tf.io.decode_image(content, expand_animations=False), tf.float32)
+        stored = tf.shape(image)[2]  # 1: grey, 2: with alpha, 3: RGB, 4: with alpha
+        colours = stored - (stored + 1) % 2
+        alpha = tf.where(colours < stored, image[..., -1:] / 255, 1.0)
+        image = image[..., :colours] * alpha + 255 * (1 - alpha)  # On white.
+        image += tf.zeros(3)  # Grey becomes RGB.
+        if channels == 1:
+            image = tf.reduce_sum(image * LUMA, axis=2, keepdims=True)
+        image = tf.round(image)
         size = tf.shape(image)[:2]
         scale = tf.reduce_min(size / tf.constant((height, width)))
         crop = tf.cast(tf.round(scale * (height, width)), tf.int32)
@@ -162,8 +172,6 @@ def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
     load_model(model, arrays, path)
     expected = tf.nn.softmax(make_forward(model, dataset)(images)).numpy()
     arguments.exports.mkdir(parents=True, exist_ok=True)
-    temporary = arguments.exports / ".unfinished"
-    shutil.rmtree(temporary, ignore_errors=True)
     facts = {
         "experiment": str(arguments.experiment),
         "checkpoint": arguments.checkpoint,
@@ -176,12 +184,14 @@ def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
         "parameters": utils.flatten(parameters),
         "versions": {"tensorflow": tf.__version__, **utils.versions("keras")},
     }
-    write_saved_model(temporary, model, dataset, facts)
-    difference = float(np.abs(predict_elsewhere(temporary, images) - expected).max())
-    if not difference <= TOLERANCE:
-        raise RuntimeError(f"{temporary} predicts otherwise, by {difference:.2g}")
-    folder = arguments.exports / str(next_version(arguments.exports))
-    os.replace(temporary, folder)
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=arguments.exports) as temporary:
+        unchecked = Path(temporary, "model")
+        write_saved_model(unchecked, model, dataset, facts)
+        difference = float(np.abs(predict_elsewhere(unchecked, images) - expected).max())
+        if not difference <= TOLERANCE:
+            raise RuntimeError(f"the export of {path} predicts otherwise, by {difference:.2g}")
+        folder = arguments.exports / str(next_version(arguments.exports))
+        os.rename(unchecked, folder)  # Another export that took the number makes this one fail.
     print(
         f"{folder}: {path} of step {progress.step:,}. A fresh process with bare TensorFlow gave "
         f"the same predictions for {len(images)} examples of test, to {difference:.1g}."

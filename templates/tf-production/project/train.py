@@ -179,7 +179,8 @@ class Trainer:
             progress.step += count
             bar.update(count)
             self.run.check_loss(progress.loss_sum, progress.step)
-            if time.monotonic() - started < SECONDS_PER_CALL:
+            whole = count == self.steps_per_call  # Not the rest of an epoch.
+            if whole and time.monotonic() - started < SECONDS_PER_CALL:
                 self.steps_per_call *= 2
             due = stop or self.run.save_is_due()
             if due and progress.step < end:
@@ -213,9 +214,13 @@ class Trainer:
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Take up the network and the optimizer of a checkpoint."""
-        load_model(self.model, arrays, self.run.folder / self.run.last)
-        for variable in self.optimizer.variables:
-            variable.assign(arrays[f"optimizer.{variable.path}"])
+        path = self.run.folder / self.run.last
+        load_model(self.model, arrays, path)
+        state = {f"optimizer.{variable.path}": variable for variable in self.optimizer.variables}
+        found = {name: array for name, array in arrays.items() if name.startswith("optimizer.")}
+        run_folder.check_fit(found, {name: each.shape for name, each in state.items()}, path)
+        for name, variable in state.items():
+            variable.assign(found[name])
 
 
 def to_arrays(

@@ -28,6 +28,7 @@ from typing import Any
 import command_line
 import run_folder
 import utils
+from parameters import Parameters
 
 COLOURS = (
     *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd"),
@@ -100,7 +101,11 @@ def read_experiment(folder: Path, name: str) -> Experiment:
     sessions = run_folder.read_sessions(folder)
     if not sessions:
         raise ValueError("run.json is damaged")
-    parameters = dict(flatten(utils.read_yaml(folder / "params.yaml")))
+    # As the schema of today has them: an older file has other names, and lacks what came later.
+    today = utils.old_names(Parameters)
+    written = dict(flatten(utils.read_yaml(folder / "params.yaml")))
+    parameters = {name: field.default for name, field in utils.parameter_fields(Parameters)}
+    parameters |= {today.get(name, name): value for name, value in written.items()}
     seed = str(parameters.pop("seed", None))
     # What else makes two runs differ, beside their parameters.
     parameters |= {"framework": sessions[-1].get("framework")}

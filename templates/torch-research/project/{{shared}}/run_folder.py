@@ -130,7 +130,7 @@ def check_fit(
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise InputError(
             f"{path} does not fit the network in model/net.py: {'; '.join(problems[:5])}{more}. "
-            "Bring the network back as it was trained, or train anew."
+            "Bring the network back as it was trained, or start a new experiment with --from."
         )
 
 
@@ -173,7 +173,7 @@ class Run:
         self, folder: Path, parameters: Any, fingerprint: str, overwrite: bool = False
     ) -> None:
         self.folder = folder
-        self.overwrite = overwrite
+        self.overwrite = self.asked_to_overwrite = overwrite
         self.parameters = parameters
         self.fingerprint = fingerprint
         self.session: dict[str, Any] = {}
@@ -222,10 +222,13 @@ class Run:
                 to other parameters or other data, or they are gone.
         """
         if self.overwrite:
-            with contextlib.suppress(InputError):
-                self.overwrite = False
-                if not is_finished(self.folder) and (found := self.load()):
-                    return found  # Begun by this very command, which was stopped.
+            sessions = read_sessions(self.folder)
+            # Begun by this very command, which was stopped, it continues.
+            if sessions and sessions[-1].get("overwrite") and not is_finished(self.folder):
+                with contextlib.suppress(InputError):
+                    self.overwrite = False
+                    if found := self.load():
+                        return found
             self.overwrite = True
             return None
         damaged = []
@@ -288,13 +291,14 @@ class Run:
         """
         self._began = self._saved = time.monotonic()
         self._seconds_before = progress.seconds
+        path, schema = self.folder / "params.yaml", type(self.parameters)
+        new = self.overwrite or not path.exists()
+        new = new or load_parameters(schema, path) != self.parameters  # Refuses before it deletes.
         self._delete(self.evaluations)
         if self.overwrite:
             self._delete(self.outputs)
-        path = self.folder / "params.yaml"
-        text = format_parameters(self.parameters)
-        if not path.exists() or load_parameters(type(self.parameters), path) != self.parameters:
-            write_atomically(path, text.encode())
+        if new:
+            write_atomically(path, format_parameters(self.parameters).encode())
         self._log = logging.FileHandler(self.folder / "train.log", encoding="utf-8")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logger.addHandler(self._log)
@@ -316,6 +320,7 @@ class Run:
             "python": platform.python_version(),
             "system": platform.platform(),
             "cores": os.cpu_count(),
+            "overwrite": self.asked_to_overwrite,
             "from_step": progress.step,
             "parameters": flatten(self.parameters),
             "fingerprint": self.fingerprint,

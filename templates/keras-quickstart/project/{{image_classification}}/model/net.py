@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+import utils
 from build_dataset import Dataset
 from model.parameters import ModelParameters
 
@@ -18,7 +19,16 @@ def build_model(parameters: ModelParameters, dataset: Dataset, seed: int) -> ker
     Returns:
         From images (batch, height, width, channels) as they are stored, uint8, to logits
         (batch, classes).
+
+    Raises:
+        InputError: there are more stages than the images can be halved.
     """
+    side = max(dataset.image_shape[:2])
+    if 2 ** (parameters.stages - 1) > side:
+        raise utils.InputError(
+            f"model.stages: got {parameters.stages}, expected at most {side.bit_length()} for "
+            f"images of {side} pixels: each stage halves them. Change it in a new experiment."
+        )
     layers = keras.layers
     images = keras.Input(dataset.image_shape, dtype="uint8")
     x = layers.Normalization(mean=dataset.mean, variance=np.square(dataset.std))(images)

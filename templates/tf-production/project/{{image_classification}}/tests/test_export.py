@@ -49,7 +49,7 @@ def test_the_export_says_where_it_came_from(folder: Path) -> None:
     assert facts["step"] == 5
 
 
-def test_both_signatures_agree_with_the_evaluation(folder: Path) -> None:
+def test_both_signatures_agree(folder: Path) -> None:
     signatures = tf.saved_model.load(str(folder / "exports" / "1")).signatures
     images = np.load(folder / "data" / "test_images.npy")
     outputs = signatures["serving_default"](images=tf.constant(images))
@@ -80,6 +80,30 @@ def test_encoded_images_of_another_size_are_cropped_and_scaled(folder: Path) -> 
     assert np.allclose(first, second, atol=1e-6)
 
 
+def test_every_kind_of_file_is_taken(folder: Path) -> None:
+    """Grey, in colour and transparent, which is put on white, as build_dataset.py does."""
+    digit = Image.fromarray(np.load(folder / "data" / "test_images.npy")[0, ..., 0])
+    clear = Image.merge("LA", [Image.new("L", digit.size, 0), digit])
+    on_white = Image.fromarray(255 - np.asarray(digit))
+    kinds = [(digit, "png"), (digit, "bmp"), (digit, "gif"), (digit.convert("RGB"), "png")]
+    kinds += [(digit.convert("RGB"), "bmp"), (digit, "jpeg"), (digit.convert("RGB"), "jpeg")]
+    kinds += [(on_white, "png"), (clear, "png"), (clear.convert("RGBA"), "png")]
+    files = []
+    for image, kind in kinds:
+        file = io.BytesIO()
+        image.save(file, kind, quality=100)
+        files.append(file.getvalue())
+    signatures = tf.saved_model.load(str(folder / "exports" / "1")).signatures
+    outputs = signatures["encoded"](image_bytes=tf.constant(files))["probabilities"].numpy()
+    for row in outputs[1:5]:
+        assert np.allclose(row, outputs[0], atol=1e-6)
+    for row in outputs[5:7]:  # JPEG loses some.
+        assert np.allclose(row, outputs[0], atol=0.01)
+    for row in outputs[8:]:
+        assert np.allclose(row, outputs[7], atol=1e-4)
+    assert not np.allclose(outputs[7], outputs[0], atol=1e-3)
+
+
 def test_versions_count_up(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     exports, small = folder / "exports", folder / "small"
     parameters = utils.load_parameters(Parameters, small / "params.yaml")
@@ -98,7 +122,7 @@ def test_another_prediction_elsewhere_is_noticed(
     monkeypatch.setattr(export, "predict_elsewhere", lambda *_: np.full((256, 10), 0.1))
     with pytest.raises(RuntimeError, match="predicts otherwise"):
         export.export(where, parameters)
-    assert [path.name for path in exports.iterdir()] == [".unfinished"]
+    assert [*exports.iterdir()] == []
     monkeypatch.undo()
     monkeypatch.setattr(export, "LOAD_AND_PREDICT", "raise SystemExit('no such thing')")
     with pytest.raises(RuntimeError, match="no such thing"):
@@ -122,4 +146,8 @@ def test_what_cannot_be_exported_is_refused(folder: Path, tmp_path: Path) -> Non
 def test_records_are_not_replaced_unasked(folder: Path) -> None:
     records = ("--data", folder / "data", "--records", folder / "records")
     assert "--overwrite" in run("build_records.py", *records, expected=2)
+    before = sorted((folder / "data").iterdir())
+    onto = ("--data", folder / "data", "--records", folder / "data", "--overwrite")
+    assert "holds a dataset" in run("build_records.py", *onto, expected=2)
+    assert sorted((folder / "data").iterdir()) == before
     assert "--shards: got 0" in run("build_records.py", *records, "--shards", 0, expected=2)

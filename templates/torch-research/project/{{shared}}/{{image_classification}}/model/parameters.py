@@ -11,7 +11,9 @@ class DataParameters(Section):
     batch_size: int = Field(64, ge=1, description="examples per optimizer step")
     shift: int = Field(1, ge=0, description="random shift of a training image, at most, in pixels")
     flip: bool = Field(False, description="mirror training images left to right at random")
-    workers: int = Field(0, ge=0, description="loading processes; 0 loads in the training process")
+    workers: int = Field(
+        0, ge=0, description="processes or threads that load; 0: none beside training"
+    )
 
 
 class ModelParameters(Section):
