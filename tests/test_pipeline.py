@@ -79,9 +79,14 @@ def test_own_images(project: Path, tmp_path: Path) -> None:
     changes += ("--training.epochs", 8, "--data.batch_size", 16)
     trained = run(project, "train.py", *where, "--from", "experiments/baseline", *changes)
     assert trained.returncode == 0, trained.stderr
-    assert run(project, "evaluate.py", *where).returncode == 0
+    assert run(project, "evaluate.py", *where[:2]).returncode == 0  # On the data of the training.
     metrics = json.loads((project / "experiments" / "own" / "metrics_test.json").read_text())
     assert metrics["accuracy"] >= 0.9
+    another = ("--experiment", "experiments/another", "--from", "experiments/own")
+    stopped = run(project, "train.py", *another, "--seed", 1, "--max-minutes", 0)
+    assert stopped.returncode == 75, stopped.stderr
+    sessions = json.loads((project / "experiments/another/run.json").read_text())["sessions"]
+    assert sessions[-1]["data"] == "data/own"
 
 
 @pytest.mark.once_a_template

@@ -18,8 +18,13 @@ import utils
 
 NAMES = ("tensorflow", "jax", "torch")  # Their packages are called the same.
 
-_choice = json.loads(Path(__file__).with_name("keras.json").read_text(encoding="utf-8"))["backend"]
-name = os.environ.setdefault("KERAS_BACKEND", _choice)
+name, _where = os.environ.get("KERAS_BACKEND", ""), "KERAS_BACKEND"
+if not name:
+    try:
+        name = json.loads(Path(__file__).with_name("keras.json").read_text("utf-8"))["backend"]
+    except (OSError, ValueError, KeyError, TypeError):
+        name = "nothing to be read"
+    os.environ["KERAS_BACKEND"], _where = str(name), "keras.json"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Warnings and errors, not how it was built.
 if "OMP_NUM_THREADS" in os.environ:  # The others obey it; these are the names that TensorFlow and
     for _variable in ("TF_NUM_INTRAOP_THREADS", "NPROC"):  # JAX have for it.
@@ -33,10 +38,8 @@ def load() -> None:
         InputError: the backend is unknown or not installed, or Keras runs on another one already.
     """
     if name not in NAMES:
-        near = utils.nearest(name, NAMES)
-        raise utils.InputError(
-            f"KERAS_BACKEND: got {name!r}, expected one of {', '.join(NAMES)}{near}."
-        )
+        near = utils.nearest(str(name).lower(), NAMES)
+        raise utils.InputError(f"{_where}: got {name!r}, expected one of {', '.join(NAMES)}{near}.")
     if importlib.util.find_spec(name) is None:
         raise utils.InputError(
             f"the backend {name} is not installed. Install it (pip install {name}), or name "

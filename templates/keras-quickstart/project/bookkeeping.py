@@ -89,12 +89,13 @@ class Bookkeeper:
             load_variables(self.state, arrays, run.folder / run.last)
         self.examples, self.seconds = 0, 0.0  # Trained in this epoch, by this process.
 
-    def begin(self, device: str) -> None:
+    def begin(self, device: str, data: Path) -> None:
         """Start writing into the run's folder."""
         self.run.begin(
             self.progress,
             framework=f"keras on {backend.name}",
             device=device,
+            data=str(data),
             versions=backend.versions(),
         )
         weights = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)

@@ -75,7 +75,7 @@ def train(
         jit_compile = training.compile or backend.name == "jax"
         model.compile(optimizer, loss, jit_compile=jit_compile)
         keeper = Bookkeeper(run, model, len(train_split.images), stop, on_epoch)
-        keeper.begin(device)
+        keeper.begin(device, data)
         for first_step, last_step in keeper.segments():
             batches = TrainingBatches(
                 train_split, parameters.data, parameters.seed, first_step, last_step

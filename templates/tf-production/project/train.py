@@ -248,7 +248,13 @@ def train(
             trainer = Trainer(run, dataset, data, device)
             progress = trainer.progress
             versions = {"tensorflow": tf.__version__, **utils.versions("keras", "numpy")}
-            run.begin(progress, framework="tensorflow", device=describe(device), versions=versions)
+            run.begin(
+                progress,
+                framework="tensorflow",
+                device=describe(device),
+                data=str(data),
+                versions=versions,
+            )
             weights = sum(math.prod(each.shape) for each in trainer.model.trainable_variables)
             run.announce(
                 progress,

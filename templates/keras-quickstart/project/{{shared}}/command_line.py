@@ -30,6 +30,7 @@ def parse_training(description: str | None) -> tuple[argparse.Namespace, Paramet
     if arguments.max_minutes is not None and not arguments.max_minutes >= 0:
         parser.error(f"--max-minutes: got {arguments.max_minutes}, expected 0 or more")
     parameters = resolve_parameters(Parameters, arguments)
+    arguments.data = arguments.data or run_folder.data_of(arguments.experiment, arguments.source)
     if run_folder.is_finished(arguments.experiment) and not arguments.overwrite:
         raise utils.InputError(
             f"{arguments.experiment} is finished. Evaluate it (evaluate.py), start a new one "
@@ -63,6 +64,7 @@ def trained_parameters(arguments: argparse.Namespace) -> Parameters:
         raise utils.InputError(
             f"{path}: not found. Train: python train.py --experiment {arguments.experiment}{anew}"
         )
+    arguments.data = arguments.data or run_folder.data_of(arguments.experiment)
     return parameters
 
 
@@ -96,7 +98,8 @@ class ArgumentParser(argparse.ArgumentParser):
         """Offer where to work: --experiment and --data."""
         folder = Path("experiments/baseline")
         self.add_argument("--experiment", type=Path, default=folder, help=f"folder [{folder}]")
-        self.add_argument("--data", type=Path, default=Path("data"), help="dataset folder [data]")
+        where = "dataset folder [that of the experiment, or of --from; else data]"
+        self.add_argument("--data", type=Path, help=where)
 
     def add_device(self) -> None:
         self.add_argument("--device", choices=DEVICES, default="auto", help="[auto]")
@@ -126,7 +129,7 @@ def resolve_parameters(schema: type[utils.Section], arguments: argparse.Namespac
     overrides = {name: value for name, value in given if name in names or "." in name}
     path = arguments.experiment / "params.yaml"
     if arguments.source is None:
-        if overrides:
+        if overrides and path.exists():
             raise utils.InputError(
                 f"--{next(iter(overrides))}: {path} is the record of {arguments.experiment} and "
                 "stays as it is. Name a new experiment: "

@@ -147,7 +147,7 @@ def parse_arguments() -> tuple[argparse.Namespace, SearchSettings, Parameters]:
     """Read the command line and the files that it names."""
     parser = command_line.ArgumentParser(__doc__)
     parser.add_argument("--search", type=Path, default=Path("experiments/search"))
-    parser.add_argument("--data", type=Path, default=Path("data"), help="dataset folder [data]")
+    parser.add_argument("--data", type=Path, help="dataset folder [that of `from`; else data]")
     parser.add_argument("--device", choices=command_line.DEVICES, default="auto")
     parser.add_argument("--workers", type=int, help="[one a processor core; on a GPU one]")
     parser.add_argument("--max-minutes", type=float, help="save and stop after so many minutes")
@@ -156,7 +156,9 @@ def parse_arguments() -> tuple[argparse.Namespace, SearchSettings, Parameters]:
         parser.error(f"--workers: got {arguments.workers}, expected 1 or more")
     if arguments.max_minutes is not None and not arguments.max_minutes >= 0:
         parser.error(f"--max-minutes: got {arguments.max_minutes}, expected 0 or more")
-    return arguments, *load_settings(arguments.search / "search.yaml")
+    settings, base = load_settings(arguments.search / "search.yaml")
+    arguments.data = arguments.data or run_folder.data_of(Path(settings.source))
+    return arguments, settings, base
 
 
 if __name__ == "__main__":

@@ -101,15 +101,12 @@ def read_experiment(folder: Path, name: str) -> Experiment:
     sessions = run_folder.read_sessions(folder)
     if not sessions:
         raise ValueError("run.json is damaged")
-    # As the schema of today has them: an older file has other names, and lacks what came later.
-    today = utils.old_names(Parameters)
-    written = dict(flatten(utils.read_yaml(folder / "params.yaml")))
-    parameters = {name: field.default for name, field in utils.parameter_fields(Parameters)}
-    parameters |= {today.get(name, name): value for name, value in written.items()}
+    parameters = todays_parameters(dict(flatten(utils.read_yaml(folder / "params.yaml"))))
     seed = str(parameters.pop("seed", None))
     # What else makes two runs differ, beside their parameters.
     parameters |= {"framework": sessions[-1].get("framework")}
     parameters |= {"data": sessions[-1].get("fingerprint")}
+    parameters |= {"model code": sessions[-1].get("model_code")}
     status = str(sessions[-1]["outcome"])
     if run_folder.is_running(folder):
         status = "running"
@@ -121,6 +118,20 @@ def read_experiment(folder: Path, name: str) -> Experiment:
     test = {f"test_{key}": float(value) for key, value in test.items() if math.isfinite(value)}
     seconds = sum(session.get("seconds") or 0 for session in sessions)
     return Experiment(name, status, parameters, seed, rows, test, seconds)
+
+
+def todays_parameters(written: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a parameter file says as the schema of today has it.
+
+    An older file has other names and lacks what came later; 2 and 2.0 are one learning rate.
+    """
+    today = utils.old_names(Parameters)
+    parameters = {key: field.default for key, field in utils.parameter_fields(Parameters)}
+    for key, value in written.items():
+        key = today.get(key, key)
+        whole = isinstance(parameters.get(key), float) and type(value) is int
+        parameters[key] = float(value) if whole else value
+    return parameters
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -167,7 +178,11 @@ def group(experiments: Sequence[Experiment], metric: str) -> list[Row]:
     rows = []
     for members in groups.values():
         # A seed that was trained twice is no second observation.
-        seeds = {member.seed: best_epoch(member, metric) | member.test for member in members}
+        seeds: dict[str, dict[str, float]] = {}
+        for member in members:
+            values = best_epoch(member, metric) | member.test
+            if len(values) >= len(seeds.get(member.seed, {})):  # With a test result, if one has.
+                seeds[member.seed] = values
         names = {name: None for values in seeds.values() for name in values}
         values = {name: [v[name] for v in seeds.values() if name in v] for name in names}
         rows.append(Row(members, values))

@@ -269,7 +269,13 @@ def train(
         learner = Learner(run, dataset, device)
         progress = learner.progress
         versions = utils.versions("torch", "pytorch-lightning", "numpy")
-        run.begin(progress, framework="lightning", device=describe(device), versions=versions)
+        run.begin(
+            progress,
+            framework="lightning",
+            device=describe(device),
+            data=str(data),
+            versions=versions,
+        )
         run.announce(
             progress,
             learner.total_steps,

@@ -209,7 +209,9 @@ def train(
         trainer = Trainer(run, dataset, data, device)
         progress = trainer.progress
         versions = utils.versions("torch", "numpy")
-        run.begin(progress, framework="torch", device=describe(device), versions=versions)
+        run.begin(
+            progress, framework="torch", device=describe(device), data=str(data), versions=versions
+        )
         run.announce(
             progress,
             trainer.total_steps,

@@ -17,11 +17,13 @@ class TrainingParameters(Section):
 
     epochs: int = Field(15, ge=1, description="passes over the training examples")
     learning_rate: float = Field(4e-3, gt=0, description="highest learning rate of the schedule")
-    warmup_epochs: float = Field(2, ge=0, description="epochs of linear rise to it; then a cosine")
+    warmup_epochs: float = Field(
+        2.0, ge=0, description="epochs of linear rise to it; then a cosine"
+    )
     weight_decay: float = Field(1e-2, ge=0, description="decoupled weight decay of AdamW")
     clip_norm: float = Field(1.0, ge=0, description="clip gradients to this norm; 0: off")
     patience: int = Field(0, ge=0, description="stop after so many epochs without gain; 0: never")
-    checkpoint_minutes: float = Field(10, gt=0, description="longest time between checkpoints")
+    checkpoint_minutes: float = Field(10.0, gt=0, description="longest time between checkpoints")
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="auto: bfloat16 where the hardware computes in it, else float32"
     )

@@ -324,6 +324,7 @@ class Run:
             "from_step": progress.step,
             "parameters": flatten(self.parameters),
             "fingerprint": self.fingerprint,
+            "model_code": model_code(),
             **facts,
         }
         self._earlier = read_sessions(self.folder)
@@ -492,6 +493,21 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
         return [session for session in sessions if "outcome" in session]
     except (OSError, ValueError, KeyError, TypeError):
         return []
+
+
+def data_of(*folders: Path | None) -> Path:
+    """Return the dataset folder that the first of these experiments was trained on, else data."""
+    for folder in folders:
+        for session in reversed(read_sessions(folder) if folder else []):
+            if "data" in session:
+                return Path(session["data"])
+    return Path("data")
+
+
+def model_code() -> str:
+    """Return a digest of the modules in model/, by which runs of different networks differ."""
+    files = sorted((Path(__file__).parent / "model").rglob("*.py"))
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:8]
 
 
 def is_finished(folder: Path) -> bool:

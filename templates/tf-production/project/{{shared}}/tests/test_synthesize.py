@@ -175,3 +175,16 @@ def test_losses_and_errors_are_better_lower(metric: str, lower: bool) -> None:
     assert synthesize_results.choose_metric([experiment], None) == metric
     assert synthesize_results.best_epoch(experiment, metric) == {metric: 0.1 if lower else 0.9}
     assert run_folder.read_metrics(Path("nowhere")) == []
+
+
+def test_a_whole_number_is_no_other_rate_and_other_code_is_another_row(tmp_path: Path) -> None:
+    for name, seed, text in (("a", 0, "2"), ("b", 1, "2.0"), ("c", 2, "2.0")):
+        folder = write_run(tmp_path / name, [0.5], seed=seed)
+        (folder / "params.yaml").write_text(f"seed: {seed}\ntraining: {{warmup_epochs: {text}}}\n")
+    record = json.loads((tmp_path / "c" / "run.json").read_text())
+    record["sessions"][-1]["model_code"] = "1a2b3c4d"
+    (tmp_path / "c" / "run.json").write_text(json.dumps(record))
+    synthesize(tmp_path)
+    table = (tmp_path / "results.md").read_text()
+    assert "| a, b |" in table
+    assert "| c | model code 1a2b3c4d |" in table
