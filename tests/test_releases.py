@@ -2,11 +2,9 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -54,37 +52,36 @@ RELEASES = {"9.1.0": add_a_file, "9.2.0": rename_a_parameter, "9.3.0": change_th
 WAYS = ("folder", "url", "cookiecutter")
 
 
-class Origin(NamedTuple):
-    """Where a project comes from."""
-
-    combination: Combination
-    way: str
-    release: int  # the first that it knows: 0 is the tree as it stands
-
-
-# One combination by every way from every release; the others by another way from each.
-origins = [
-    Origin(combination, way, number)
-    for place, combination in enumerate(trained_combinations)
-    for number in range(len(RELEASES))
-    for way in (WAYS if place == 0 else [WAYS[(place + number) % len(WAYS)]])
-]
-
-
-def make(origin: Origin, repository: Path, target: Path) -> None:
-    """Make the project of an origin, as the repository stands."""
-    template, answers = origin.combination.template, origin.combination.answers
-    if origin.way == "folder":
+def make(way: str, combination: Combination, repository: Path, target: Path) -> None:
+    """Make a project, as the repository stands."""
+    template, answers = combination.template, combination.answers
+    if way == "folder":
         render(repository / "templates" / template, target, **answers)
-    elif origin.way == "url":
+    elif way == "url":
         render(f"git+{repository.as_uri()}", target, template=template, **answers)
     else:
         words = {"template_name": template, "project_name": target.name, **answers}
-        command = ["cookiecutter", "--no-input", str(repository), *map("=".join, words.items())]
-        program = Path(sys.executable).with_name(command[0])
+        program = Path(sys.executable).with_name("cookiecutter")
+        command = [program, "--no-input", repository, *map("=".join, words.items())]
         target.parent.mkdir(parents=True)
-        command[0] = str(program)
         subprocess.run(command, cwd=target.parent, check=True, capture_output=True)
+    git(target, "init", "--quiet", "--initial-branch", "main")
+
+
+def make_all(combination: Combination, repository: Path, root: Path) -> list[Path]:
+    """Make a project by each way from each release but the last; the last is out at the end."""
+    projects = []
+    for version, change in RELEASES.items():
+        for way in WAYS:
+            projects.append(root / version / way / "leaf")
+            make(way, combination, repository, projects[-1])
+        change(repository)
+        subprocess.run([sys.executable, repository / "tools/sync_shared.py"], check=True)
+        git(repository, "add", "--all")
+        git(repository, "commit", "--quiet", "--message", f"Work towards {version}")
+        announce(repository, version)
+        assert release(repository, version).returncode == 0
+    return projects
 
 
 def edit(project: Path) -> None:
@@ -106,28 +103,6 @@ def replace(path: Path, pattern: str, text: str) -> None:
     path.write_text(new, encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def projects(
-    tagged_repository: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[Origin, Path]:
-    """The project of each origin, made as long as its release was the newest."""
-    root = tmp_path_factory.mktemp("releases")
-    repository = shutil.copytree(tagged_repository, root / "trainyard")
-    projects: dict[Origin, Path] = {}
-    for number, (version, change) in enumerate(RELEASES.items()):
-        for origin in [each for each in origins if each.release == number]:
-            projects[origin] = root / f"{len(projects)}" / "leaf"
-            make(origin, repository, projects[origin])
-            git(projects[origin], "init", "--quiet", "--initial-branch", "main")
-        change(repository)
-        subprocess.run([sys.executable, str(repository / "tools/sync_shared.py")], check=True)
-        git(repository, "add", "--all")
-        git(repository, "commit", "--quiet", "--message", f"Work towards {version}")
-        announce(repository, version)
-        assert release(repository, version).returncode == 0
-    return projects
-
-
 def check_updated(project: Path) -> None:
     """Nothing of the person's is lost, and all of the template's is there."""
     result = copier_command(project, "update", "--defaults")
@@ -136,7 +111,7 @@ def check_updated(project: Path) -> None:
     files = {
         name: content.decode("utf-8", "replace") for name, content in files_of(project).items()
     }
-    assert not [name for name, text in files.items() if "<<<<<<<" in text]
+    assert not [name for name, text in files.items() if re.search("^<<<<<<< ", text, re.M)]
     assert files["model/net.py"].startswith("# A net of my own.\n")
     assert files["model/data_loader.py"].endswith("# A loader of my own.\n")
     assert "epochs: int = Field(20" in files["parameters.py"]
@@ -152,20 +127,20 @@ def check_updated(project: Path) -> None:
     assert f"_commit: v{[*RELEASES][-1]}" in files[".copier-answers.yml"]
 
 
-@pytest.mark.xdist_group("releases")
 @pytest.mark.parametrize("combination", trained_combinations, ids=str)
-def test_every_project_comes_along(projects: dict[Origin, Path], combination: Combination) -> None:
+def test_every_project_comes_along(
+    combination: Combination, scratch_repository: Path, tmp_path: Path
+) -> None:
     """One of them with an experiment that was stopped before and continues after."""
-    trained = next(each for each in origins if each.combination == combination)
-    for origin, project in projects.items():
-        if origin.combination == combination:
-            edit(project)
-            commit(project)
-            if origin == trained:
-                begin_training(project)
-            check_updated(project)
-            if origin == trained:
-                continue_training(project)
+    first, *others = make_all(combination, scratch_repository, tmp_path / "projects")
+    edit(first)
+    begin_training(first)
+    check_updated(first)
+    continue_training(first)
+    for project in others:
+        edit(project)
+        commit(project)
+        check_updated(project)
 
 
 def begin_training(project: Path) -> None:
