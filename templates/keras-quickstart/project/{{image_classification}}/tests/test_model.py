@@ -8,12 +8,15 @@ import keras
 import numpy as np
 import pytest
 
+import utils
 from build_dataset import Dataset
 from model import net
 from model.parameters import ModelParameters
 
 
-def make_model(image_shape: tuple[int, int, int] = (8, 8, 1), dropout: float = 0.2) -> keras.Model:
+def make_model(
+    image_shape: tuple[int, int, int] = (8, 8, 1), dropout: float = 0.2, stages: int = 2
+) -> keras.Model:
     channels = image_shape[2]
     dataset = Dataset(
         task="image-classification",
@@ -26,7 +29,9 @@ def make_model(image_shape: tuple[int, int, int] = (8, 8, 1), dropout: float = 0
         fingerprint="test",
     )
     keras.utils.set_random_seed(0)
-    return net.build_model(ModelParameters(width=8, dropout=dropout), dataset, seed=0)
+    return net.build_model(
+        ModelParameters(width=8, dropout=dropout, stages=stages), dataset, seed=0
+    )
 
 
 def make_batch(image_shape: tuple[int, int, int] = (8, 8, 1)) -> tuple[np.ndarray, np.ndarray]:
@@ -37,7 +42,13 @@ def make_batch(image_shape: tuple[int, int, int] = (8, 8, 1)) -> tuple[np.ndarra
 @pytest.mark.parametrize("image_shape", [(8, 8, 1), (33, 20, 3), (1, 1, 3)])
 def test_shapes(image_shape: tuple[int, int, int]) -> None:
     images, _ = make_batch(image_shape)
-    assert make_model(image_shape)(images).shape == (8, 3)
+    assert make_model(image_shape, stages=1)(images).shape == (8, 3)
+
+
+def test_too_many_stages() -> None:
+    make_model(stages=4)
+    with pytest.raises(utils.InputError, match="at most 4"):
+        make_model(stages=5)
 
 
 def test_loss_at_the_start() -> None:
