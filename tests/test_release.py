@@ -123,6 +123,16 @@ def test_projects_of_earlier_releases_come_to_the_new_one(scratch_repository: Pa
     result = release(scratch_repository, "9.1.0", "--")
     assert result.returncode == 0, result.stderr
 
+    questions = scratch_repository / "shared" / "questions.yml"
+    asked = questions.read_text()
+    questions.write_text(asked.replace("Who holds the copyright?", "Whose is it?"))
+    subprocess.run([sys.executable, scratch_repository / "tools/sync_shared.py"], check=True)
+    announce(scratch_repository, "9.2.0")
+    refused = release(scratch_repository, "9.2.0", "--")
+    assert refused.returncode == 2
+    assert "cookiecutter.json is out of date" in refused.stderr
+    git(scratch_repository, "reset", "--quiet", "--hard", "v9.1.0")
+
     settings = scratch_repository / "shared" / "settings.yml"
     settings.write_text(settings.read_text().replace("    /data\n", "    /data\n    /utils.py\n"))
     with open(scratch_repository / "shared" / "project" / "utils.py", "a") as file:

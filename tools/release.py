@@ -2,9 +2,10 @@
 
     .venv/bin/python tools/release.py 1.2.0
 
-Refuses, and changes nothing, unless the tree is clean, CHANGELOG.md has the version's heading with
-its date, and with the mark **[results change]** where tests/results.json differs from that of the
-release before; the tag is new; and a project of every template and earlier release becomes by
+Refuses, and changes nothing, unless the tree is clean; cookiecutter.json asks what Copier asks;
+CHANGELOG.md has the version's heading with its date, and with the mark **[results change]** where
+tests/results.json differs from that of the release before; the tag is new; and a project of every
+template and earlier release becomes by
 `copier update` what the new release would make of it. The version stands in shared/version.yml
 alone: a project copied from a template's folder records it, and `copier update` looks for the tag
 of that name. Needs Copier, which `make test` installs into .venv.
@@ -104,6 +105,17 @@ def release(version: str) -> None:
     git("tag", "--annotate", f"v{version}", "--message", f"Release {version}")
 
 
+def check_cookiecutter() -> None:
+    """Refuse a release whose cookiecutter.json asks other questions than Copier."""
+    import build_cookiecutter
+
+    if build_cookiecutter.target.read_text(encoding="utf-8") != build_cookiecutter.content():
+        raise Refused(
+            "cookiecutter.json is out of date; run tools/build_cookiecutter.py and commit what it "
+            "writes."
+        )
+
+
 def check_updates(version: str) -> None:
     """Refuse a release to which projects of earlier ones do not come.
 
@@ -162,13 +174,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("version", metavar="VERSION", help="such as 1.2.0")
     parser.add_argument(
-        "--trust-updates", action="store_true", help="leave out the updates from earlier releases"
+        "--trust-updates",
+        action="store_true",
+        help="leave out what takes long: updates, cookiecutter.json",
     )
     arguments = parser.parse_args()
     version = arguments.version
     try:
         check(version)
         if not arguments.trust_updates:
+            check_cookiecutter()
             check_updates(version)
         release(version)
     except Refused as refusal:
