@@ -21,7 +21,8 @@ import numpy as np
 root = Path(__file__).resolve().parent.parent
 template = root / "templates" / "torch-research"
 
-CASES = [(8, 1, 64, 3200), (28, 1, 128, 1280), (32, 3, 128, 1280)]  # side, channels, batch, images
+# Side, channels, batch, images.
+CASES = [(8, 1, 64, 3200), (8, 1, 256, 6400), (28, 1, 128, 1280), (32, 3, 128, 1280)]
 
 Result = TypeVar("Result")
 
