@@ -51,15 +51,14 @@ def lightning_loop(train: Any, data: Path, dataset: Any, parameters: Any) -> Cal
     learner = train.Learner(run, dataset, device)
     run.begin(learner.progress)
     split, val_split = (train.load_split(data, dataset, name, device) for name in ("train", "val"))
-    dtype = train.choose_dtype(device, parameters.training.precision)
     stop = utils.StopRequest()
 
     def end(row: dict[str, float]) -> None:
         raise utils.CommandError
 
     def epoch() -> float:
-        keeper = train.Bookkeeper(run, learner, val_split, dtype, stop, end)
-        trainer = train.make_trainer(learner, device, dtype, keeper)
+        keeper = train.Bookkeeper(run, learner, val_split, stop, end)
+        trainer = train.make_trainer(learner, device, keeper)
         timer = Timer()
         trainer.callbacks.append(timer)
         with contextlib.suppress(utils.CommandError):
