@@ -6,12 +6,14 @@
 Measured as in training.py, in processor time on one thread. All loops train the network of the
 rendered project with its AdamW, schedule, clipping and label smoothing, in its precision.
 
-- project: fit over the TrainingBatches of an epoch, as train.py calls it for every hundred steps
-  and at least once an epoch; once as it comes, with random shifts, and once without.
+A round is four epochs; only training is timed, not evaluation, checkpoints and metrics.
+
+- project: one fit with the project's callback, as train.py calls it; once as it comes, with random
+  shifts, and once without.
 - bare: a training step over images in memory, indexed by a random permutation: for TensorFlow a
   tf.function, for JAX a jitted function of the stateless calls, for PyTorch eager, with Keras'
   optimizer; "torch.optim" is the same with PyTorch's own fused AdamW and clipping, in its place.
-- stock: compile and fit on two arrays, as tutorials do: float32 images that are normalised already,
+- stock: compile and fit on two arrays, as tutorials do: in float32, the images normalised already,
   without the normalisation in the network, and otherwise as fit comes, without a progress bar.
 """
 
@@ -38,6 +40,7 @@ from common import (
     write_images,
 )
 
+EPOCHS = 4  # A round: one fit.
 PACKAGES = {"tensorflow": "tensorflow-cpu", "jax": "jax", "torch": "torch"}  # As pip calls them.
 
 
@@ -51,21 +54,13 @@ class Setting:
         self.generator = np.random.default_rng(0)
         self.steps = -(-len(self.images) // parameters.data.batch_size)
 
-    def compiled(self) -> Any:
-        """Return the project's network with its optimizer and loss, as train.py compiles it."""
-        import keras
-
-        evaluate, net, train = map(importlib.import_module, ("evaluate", "model.net", "train"))
-        training = self.parameters.training
-        model = evaluate.make_model(self.parameters, self.dataset, "cpu")
-        optimizer = keras.optimizers.AdamW(
-            train.learning_rate(training, self.steps),
-            weight_decay=training.weight_decay,
-            global_clipnorm=training.clip_norm,
-        )
-        jit_compile = keras.backend.backend() == "jax"
-        loss = net.loss(self.parameters.model.label_smoothing)
-        model.compile(optimizer, loss, jit_compile=jit_compile)
+    def compiled(self, **training: Any) -> Any:
+        """Return the project's network as train.py compiles it, with changed parameters."""
+        evaluate, train = map(importlib.import_module, ("evaluate", "train"))
+        training = self.parameters.training.model_copy(update=training)
+        parameters = self.parameters.model_copy(update={"training": training})
+        model = evaluate.make_model(parameters, self.dataset, "cpu")
+        self.schedule = train.compile_model(model, parameters, self.steps)
         return model
 
     def batches(self) -> Any:
@@ -76,29 +71,58 @@ class Setting:
 
 
 def project_loop(setting: Setting) -> Callable[[], None]:
-    """Return a function that trains one more epoch as the project's train.py does."""
-    batches_of = importlib.import_module("model.data_loader").TrainingBatches
-    model, parameters, step = setting.compiled(), setting.parameters, 0
+    """Return a function that trains more epochs as the project's train.py does."""
+    backend, bookkeeping, run_folder, utils = map(
+        importlib.import_module, ("backend", "bookkeeping", "run_folder", "utils")
+    )
 
-    def epoch() -> None:
-        nonlocal step
-        first, step = step, step + setting.steps  # Fewer steps than train.py gives to one fit.
-        batches = batches_of(setting.split, parameters.data, parameters.seed, first, step)
-        model.fit(batches, shuffle=False, verbose=0)
+    class TrainingOnly(bookkeeping.Bookkeeper):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.bar.close()
 
-    return epoch
+    data, parameters, model = setting.data, setting.parameters, setting.compiled()
+    loader = importlib.import_module("model.data_loader")
+    batches = loader.TrainingBatches(setting.split, parameters.data, parameters.seed)
+    run = run_folder.Run(Path(tempfile.mkdtemp(dir=data)), parameters, setting.dataset.fingerprint)
+    stop = utils.StopRequest()
+    keeper = TrainingOnly(
+        run.__enter__(), model, setting.schedule, batches, setting.split, stop, None
+    )
+    keeper.begin("cpu", data)
+
+    def train() -> None:
+        epoch = keeper.progress.step // setting.steps
+        batches.start(keeper.progress.step)
+        model.fit(
+            backend.feed(batches),
+            initial_epoch=epoch,
+            epochs=epoch + EPOCHS,
+            callbacks=[keeper],
+            shuffle=False,
+            verbose=0,
+        )
+
+    return train
 
 
 def stock_loop(setting: Setting) -> Callable[[], None]:
-    """Return a function that trains one epoch by fit on arrays."""
+    """Return a function that trains epochs by fit on arrays, in float32."""
     import keras
 
-    model, dataset = setting.compiled(), setting.dataset
+    model, dataset = setting.compiled(precision="float32"), setting.dataset
     stock = keras.Sequential([keras.Input(dataset.image_shape), *model.layers[2:]])
-    stock.compile(model.optimizer, model.loss)
+    jit_compile = keras.backend.backend() == "jax"
+    stock.compile(model.optimizer, model.loss, jit_compile=jit_compile)
     images = (setting.images - np.float32(dataset.mean)) / np.float32(dataset.std)
     batch_size = setting.parameters.data.batch_size
-    return lambda: stock.fit(images, setting.targets, batch_size=batch_size, verbose=0)
+    return lambda: stock.fit(
+        images, setting.targets, batch_size=batch_size, epochs=EPOCHS, verbose=0
+    )
+
+
+def several(epoch: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that trains as many epochs as the others do in a round."""
+    return lambda: [epoch() for _ in range(EPOCHS)] and None
 
 
 def bare_tensorflow(setting: Setting) -> Callable[[], None]:
@@ -194,19 +218,19 @@ def measure(
     data = folder / f"{side}x{side}"
     dataset = write_images(data, side, channels, count)
     schema = importlib.import_module("parameters").Parameters
-    values = {"data": {"batch_size": batch}, "training": {"epochs": rounds + 1}}
+    values = {"data": {"batch_size": batch}, "training": {"epochs": EPOCHS * (rounds + 1)}}
     setting = Setting(data, dataset, schema.model_validate(values))
     values["data"]["shift"] = 0
     loops = {
         "project": project_loop(setting),
         "without shift": project_loop(Setting(data, dataset, schema.model_validate(values))),
-        "bare": BARE[backend](setting),
-        "bare again": BARE[backend](setting),
+        "bare": several(BARE[backend](setting)),
+        "bare again": several(BARE[backend](setting)),
         "stock": stock_loop(setting),
     }
     if backend == "torch":
-        loops["torch.optim"] = bare_torch(setting, native=True)
-    return take_turns({name: timed(loop, count) for name, loop in loops.items()}, rounds)
+        loops["torch.optim"] = several(bare_torch(setting, native=True))
+    return take_turns({name: timed(loop, EPOCHS * count) for name, loop in loops.items()}, rounds)
 
 
 def measure_backend(backend: str, rounds: int) -> None:
@@ -237,7 +261,8 @@ def main() -> None:
     parser.add_argument("--backend", choices=list(BARE), help="only this one")
     parser.add_argument("--rounds", type=int, default=11, help="rounds to time [11]")
     arguments = parser.parse_args()
-    os.environ |= {"OMP_NUM_THREADS": "1"}  # Read when the backend is imported.
+    # Read when the backend is imported; TensorFlow would run independent operations side by side.
+    os.environ |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
     os.environ.pop("KERAS_BACKEND", None)
     for backend in [arguments.backend] if arguments.backend else BARE:
         in_own_process(measure_backend, backend, arguments.rounds)

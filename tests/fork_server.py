@@ -179,8 +179,9 @@ def import_for_all() -> None:
     import evaluate  # noqa: F401
     import train  # noqa: F401
 
-    if keras_only := sys.modules.get("bookkeeping"):
-        vars(keras_only)["SEGMENT_STEPS"] = 2  # An epoch of five steps then has three segments.
+    if "bookkeeping" in sys.modules:  # Keras. An epoch of five steps then has three executions.
+        backend = vars(sys.modules["backend"])
+        backend["STEPS_PER_EXECUTION"] = min(2, backend["STEPS_PER_EXECUTION"])
     if torch := sys.modules.get("torch"):
         torch.optim.AdamW([torch.zeros(1)])  # Imports what every run would import again.
 

@@ -43,10 +43,12 @@ def pace(project: Path) -> Pace:
     """Return the pace of a framework. TensorFlow and JAX trace for seconds in each run."""
     if answers(project).get("loop") == "lightning":
         return Pace(stops=10, late=8, stride=3, kills=5)
+    if answers(project).get("backend") == "tensorflow":  # It takes several steps at a time.
+        return Pace(stops=6, late=5, stride=9, kills=3)
     return {
         "torch-research": Pace(stops=10, late=8, stride=1, kills=20),
         "tf-production": Pace(stops=10, late=8, stride=5, kills=4),
-        "keras-quickstart": Pace(stops=6, late=4, stride=9, kills=3),
+        "keras-quickstart": Pace(stops=10, late=8, stride=9, kills=3),
     }[template(project)]
 
 

@@ -46,11 +46,11 @@ def test_resume_at_every_step(project: Path, server: ForkServer, reference: Path
         assert resumed.code == 0, resumed.output
         assert "continuing at step" in resumed.output.splitlines()[0]
         assert_same_results(project / folder, reference)
-    assert looks >= pace(project).stops  # Each step, or segment of steps, was stopped.
+    assert looks >= pace(project).stops  # Each step, or execution of steps, was stopped.
 
 
 def test_stop_at_every_look(project: Path, server: ForkServer, reference: Path) -> None:
-    """Stopped again and again, a step or a segment at a time."""
+    """Stopped again and again, a step or an execution at a time."""
     folder = experiment(project, "step-by-step")
     runs = 1
     while server.run("train", "--experiment", folder, stop_at=1).code == 75:

@@ -25,6 +25,8 @@ if not name:
     except (OSError, ValueError, KeyError, TypeError):
         name = "nothing to be read"
     os.environ["KERAS_BACKEND"], _where = str(name), "keras.json"
+# The steps that fit takes at a time: TensorFlow loops over them faster than Python does.
+STEPS_PER_EXECUTION = {"tensorflow": 10, "jax": 1, "torch": 1}.get(name, 1)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Warnings and errors, not how it was built.
 if "OMP_NUM_THREADS" in os.environ:  # The others obey it; these are the names that TensorFlow and
     for _variable in ("TF_NUM_INTRAOP_THREADS", "NPROC"):  # JAX have for it.
@@ -96,8 +98,32 @@ def scope(device: str) -> contextlib.AbstractContextManager[Any]:
     return keras.device({"cuda": "gpu:0", "cpu": "cpu:0"}.get(device, device))
 
 
+def feed(batches: Any) -> Any:
+    """Return what fit reads from a keras.utils.PyDataset, in its present length, at least cost.
+
+    On TensorFlow fit would use Dataset.from_generator, which takes longer for each batch than map.
+    """
+    if name != "tensorflow":
+        return batches
+    import tensorflow as tf
+
+    arrays = batches[0]
+
+    @tf.autograph.experimental.do_not_convert  # Converting takes time, and there is nothing to.
+    def load(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        tensors = tf.numpy_function(batches.__getitem__, (index,), [a.dtype for a in arrays])
+        pairs = zip(tensors, arrays, strict=True)
+        return tuple(tf.ensure_shape(tensor, (None, *array.shape[1:])) for tensor, array in pairs)
+
+    return tf.data.Dataset.range(len(batches)).map(load).prefetch(2)
+
+
 def has_bfloat16(device: str) -> bool:
-    """Say whether a GPU multiplies in bfloat16 itself: NVIDIA's do from compute capability 8 on."""
+    """Say whether a device multiplies in bfloat16 itself: NVIDIA's from compute capability 8 on."""
+    if device == "cpu":
+        processor = Path("/proc/cpuinfo")  # Linux alone. JAX (0.10) gains nothing by it there.
+        flags = processor.read_text() if name != "jax" and processor.exists() else ""
+        return "avx512_bf16" in flags or "amx_bf16" in flags
     if device != "cuda":
         return False
     if name == "tensorflow":

@@ -9,85 +9,60 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+from tqdm import tqdm
 
 import backend
 import utils
-from model.data_loader import TrainingBatches
-from run_folder import Progress, Run, check_fit
-
-SEGMENT_STEPS = 100  # At most, of one call of fit: a run saves and stops between two calls.
-
-
-def named(**owners: keras.Model | keras.optimizers.Optimizer) -> dict[str, keras.Variable]:
-    """Return the variables of the owners, by names such as "model.conv2d/kernel"."""
-    return {
-        f"{prefix}.{variable.path}": variable
-        for prefix, owner in owners.items()
-        for variable in owner.variables
-    }
+from evaluate import evaluate, load_variables, named
+from model.data_loader import Split, TrainingBatches
+from run_folder import Progress, Run
 
 
-def to_arrays(variables: Mapping[str, keras.Variable]) -> dict[str, np.ndarray]:
-    """Return the values of variables, by the same names."""
-    return {name: keras.ops.convert_to_numpy(variable) for name, variable in variables.items()}
-
-
-def load_variables(
-    variables: Mapping[str, keras.Variable], arrays: Mapping[str, np.ndarray], path: Path
-) -> None:
-    """Put the arrays of a checkpoint into variables.
-
-    Args:
-        variables: of the network, and of the optimizer or not.
-        arrays: what the checkpoint holds.
-        path: the checkpoint, to name in the message.
-
-    Raises:
-        InputError: naming what is missing, unknown or of another shape.
-    """
-    owners = {name.partition(".")[0] for name in variables}
-    found = {name: array for name, array in arrays.items() if name.partition(".")[0] in owners}
-    check_fit(found, {name: variable.shape for name, variable in variables.items()}, path)
-    for name, variable in variables.items():
-        variable.assign(found[name])
-
-
-class Bookkeeper:
-    """Cuts training into calls of fit and keeps the run's folder between them.
+class Bookkeeper(keras.callbacks.Callback):
+    """Keeps the run's folder while Keras trains: checkpoints, metrics, log. Looks at `stop`.
 
     Args:
         run: the experiment's folder, locked.
         model: compiled; takes up the last checkpoint where there is one.
-        train_examples: how many there are.
+        schedule: the learning rate by step.
+        batches: what fit trains on.
+        val_split: what to evaluate on after each epoch.
         stop: asks to save and stop.
         on_epoch: called with each row of metrics, once all is saved.
 
     Raises:
         InputError: the checkpoint cannot be used; nothing was written.
+        StoppedError: out of fit, on request, with everything saved.
+        DivergedError: likewise; the loss is NaN or infinite, the last good checkpoint is kept.
     """
 
     def __init__(
         self,
         run: Run,
         model: keras.Model,
-        train_examples: int,
+        schedule: Callable[[int], Any],
+        batches: TrainingBatches,
+        val_split: Split,
         stop: utils.StopRequest,
         on_epoch: Callable[[dict[str, float]], None] | None,
     ) -> None:
-        self.run, self.model, self.train_examples = run, model, train_examples
-        self.steps_per_epoch = math.ceil(train_examples / run.parameters.data.batch_size)
+        super().__init__()
+        self.set_model(model)
+        self.run, self.schedule = run, schedule
+        self.batches, self.val_split = batches, val_split
         self.stop, self.on_epoch = stop, on_epoch
         self.epochs = run.parameters.training.epochs
         model.optimizer.build(model.trainable_variables)
-        self.state = named(model=model, optimizer=model.optimizer)
+        self.loss = named(metrics=model.metrics_variables)  # Summed over an epoch, and how many.
+        self.state = named(model=model.variables, optimizer=model.optimizer.variables) | self.loss
         self.progress = Progress()
         if checkpoint := run.load():
-            arrays, self.progress = checkpoint
-            load_variables(self.state, arrays, run.folder / run.last)
-        self.examples, self.seconds = 0, 0.0  # Trained in this epoch, by this process.
+            self.arrays, self.progress = checkpoint
+            load_variables(self.state, self.arrays, run.folder / run.last)
 
     def begin(self, device: str, data: Path) -> None:
         """Start writing into the run's folder."""
@@ -101,52 +76,69 @@ class Bookkeeper:
         weights = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
         self.run.announce(
             self.progress,
-            self.epochs * self.steps_per_epoch,
-            f"{self.steps_per_epoch:,} steps an epoch",
+            self.epochs * self.batches.steps_per_epoch,
+            f"{self.batches.steps_per_epoch:,} steps an epoch",
             f"{weights:,} weights",
             f"Keras on {backend.name}, {device}, {self.model.dtype_policy.name}",
         )
 
-    def segments(self) -> Iterator[tuple[int, int]]:
-        """Yield the first and the last step of each call of fit, until training ends.
+    def fits(self) -> Iterator[range]:
+        """Yield the epochs of each call of fit: the rest of a cut one by itself, as it is shorter."""
+        epoch, done = divmod(self.progress.step, self.batches.steps_per_epoch)
+        if done:
+            self.batches.start(self.progress.step)
+            yield range(epoch, epoch + 1)
+            epoch += 1
+        if not self.progress.finished:
+            self.batches.start(epoch * self.batches.steps_per_epoch)
+            yield range(epoch, self.epochs)
 
-        Raises:
-            StoppedError: on request, with everything saved.
-        """
-        progress = self.progress
-        while not progress.finished:
-            epoch_end = (progress.step // self.steps_per_epoch + 1) * self.steps_per_epoch
-            self.began = time.monotonic()
-            yield progress.step, min(progress.step + SEGMENT_STEPS, epoch_end)
-            stopping = bool(self.stop)
-            if progress.step < epoch_end and (stopping or self.run.save_is_due()):
-                self.run.save(to_arrays(self.state), progress)
-            if stopping and not progress.finished:
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self.batches.start(self.progress.step)
+        done = self.progress.step % self.batches.steps_per_epoch
+        if done:  # Of an epoch that an earlier process began; fit has just forgotten its loss.
+            load_variables(self.loss, self.arrays, self.run.folder / self.run.last)
+        self.bar = tqdm(
+            total=self.batches.steps_per_epoch,
+            desc=f"epoch {epoch + 1}",
+            initial=done,
+            leave=False,
+            disable=None,
+        )
+        self.epoch_started, self.first_step = time.monotonic(), self.progress.step
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Count the steps of an execution; look at the loss, save and stop where it is time."""
+        progress, epoch_end = self.progress, self.first_step + len(self.batches)
+        progress.step = min(self.first_step + batch + 1, epoch_end)
+        self.bar.update(progress.step - self.bar.n)
+        self.run.check_loss((logs or {})["loss"], progress.step)
+        due = self.stop or self.run.save_is_due()
+        if due and progress.step < epoch_end:
+            self.run.save(self.to_arrays(), progress)
+            if self.stop:
                 raise self.stop.stopped(self.run.folder, progress.step)
 
-    def end_segment(self, batches: TrainingBatches, loss: float) -> bool:
-        """Count what fit has trained on, at what mean loss; return whether the epoch is over.
-
-        Raises:
-            DivergedError: the loss is NaN or infinite; the last good checkpoint is kept.
-        """
-        self.run.check_loss(loss, batches.last_step)
-        self.seconds += time.monotonic() - self.began
-        self.examples += batches.examples
-        self.progress.step = batches.last_step
-        self.progress.loss_sum += loss * batches.examples
-        return self.progress.step % self.steps_per_epoch == 0
-
-    def end_epoch(self, metrics: Mapping[str, float], learning_rate: float) -> None:
-        """Keep an epoch: metrics on val, weights, a checkpoint; raise as end_segment does."""
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Evaluate, keep the metrics and the weights of the epoch, and see whether to go on."""
+        self.bar.close()
         progress = self.progress
-        epoch = progress.step // self.steps_per_epoch
-        train_loss = progress.loss_sum / self.train_examples
-        row = {"epoch": epoch, "step": progress.step, "train_loss": train_loss}
+        seconds = time.monotonic() - self.epoch_started
+        metrics, _ = evaluate(self.model, self.val_split)
+        row = {"epoch": epoch + 1, "step": progress.step, "train_loss": (logs or {})["loss"]}
         row |= {f"val_{name}": value for name, value in metrics.items()}
-        row |= {"learning_rate": learning_rate}
-        speed = self.examples / self.seconds
-        self.examples, self.seconds = 0, 0.0
-        self.run.end_epoch(row, progress, to_arrays(self.state), speed, last=epoch == self.epochs)
+        row |= {"learning_rate": float(self.schedule(progress.step - 1))}
+        speed = sum(map(len, self.batches.batches)) / seconds
+        last = epoch + 1 == self.epochs
+        self.run.end_epoch(row, progress, self.to_arrays(), speed, last)
         if self.on_epoch:
             self.on_epoch(row)
+        if self.stop and not progress.finished:
+            raise self.stop.stopped(self.run.folder, progress.step)
+        self.model.stop_training = progress.finished
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return what a checkpoint holds."""
+        if backend.name == "jax":  # In fit, the variables are empty until they are asked for.
+            self.model.jax_state_sync()
+        return {name: keras.ops.convert_to_numpy(each) for name, each in self.state.items()}

@@ -9,6 +9,8 @@ with its name instead: metrics_val.json, metrics_test_last.json.
 """
 
 import argparse
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import backend
 import command_line
@@ -25,7 +27,6 @@ backend.load()
 import keras
 import numpy as np
 
-from bookkeeping import load_variables, named
 from build_dataset import Dataset, read_dataset, read_ids
 from model import net, report
 from model.data_loader import EVALUATION_BATCH_SIZE, Split, load_split
@@ -58,6 +59,35 @@ def make_model(parameters: Parameters, dataset: Dataset, device: str) -> keras.M
     return net.build_model(parameters.model, dataset, seed)
 
 
+def named(**owners: Iterable[keras.Variable]) -> dict[str, keras.Variable]:
+    """Return the variables of the owners, by names such as "model.conv2d/kernel"."""
+    return {
+        f"{owner}.{variable.path}": variable
+        for owner, variables in owners.items()
+        for variable in variables
+    }
+
+
+def load_variables(
+    variables: Mapping[str, keras.Variable], arrays: Mapping[str, np.ndarray], path: Path
+) -> None:
+    """Put the arrays of a checkpoint into variables.
+
+    Args:
+        variables: of the network, and others or not.
+        arrays: what the checkpoint holds.
+        path: the checkpoint, to name in the message.
+
+    Raises:
+        InputError: naming what is missing, unknown or of another shape.
+    """
+    owners = {name.partition(".")[0] for name in variables}
+    found = {name: array for name, array in arrays.items() if name.partition(".")[0] in owners}
+    run_folder.check_fit(found, {name: variable.shape for name, variable in variables.items()}, path)
+    for name, variable in variables.items():
+        variable.assign(found[name])
+
+
 def evaluate(model: keras.Model, split: Split) -> tuple[dict[str, float], np.ndarray]:
     """Return loss and metrics over all examples of a split, and the logits (N, classes)."""
     logits = model.predict(split.images, batch_size=EVALUATION_BATCH_SIZE, verbose=0)
@@ -79,7 +109,7 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     ids = read_ids(arguments.data, dataset, split)
     with backend.scope(device):
         model = make_model(parameters, dataset, device)
-        load_variables(named(model=model), arrays, path)
+        load_variables(named(model=model.variables), arrays, path)
         metrics, logits = evaluate(model, examples)
         probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
     print(f"{path} of step {progress.step:,}, {len(logits):,} examples of {split}:")

@@ -11,7 +11,6 @@ learning_curves.png, train.log, run.json and tensorboard/.
 """
 
 import argparse
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import backend
 import command_line
 import run_folder
 import utils
-from parameters import Parameters, TrainingParameters
+from parameters import Parameters
 
 if __name__ == "__main__":
     with utils.exit_codes():  # --help and bad input are answered before Keras is imported.
@@ -32,7 +31,7 @@ import keras
 
 from bookkeeping import Bookkeeper
 from build_dataset import Dataset, open_dataset
-from evaluate import choose_device, evaluate, make_model
+from evaluate import choose_device, make_model
 from model import net
 from model.data_loader import TrainingBatches, load_split
 
@@ -62,43 +61,51 @@ def train(
         ResourceError: out of memory.
     """
     parameters: Parameters = run.parameters
-    training, batch_size = parameters.training, parameters.data.batch_size
     train_split, val_split = (load_split(data, dataset, name) for name in ("train", "val"))
-    with backend.scope(device), backend.out_of_memory(run.folder, batch_size):
+    with backend.scope(device), backend.out_of_memory(run.folder, parameters.data.batch_size):
         model = make_model(parameters, dataset, device)
-        schedule = learning_rate(training, math.ceil(len(train_split.images) / batch_size))
-        optimizer = keras.optimizers.AdamW(
-            schedule, weight_decay=training.weight_decay, global_clipnorm=training.clip_norm or None
-        )
-        loss = net.loss(parameters.model.label_smoothing)
-        # Keras on JAX without jit_compile would compute one operation at a time.
-        jit_compile = training.compile or backend.name == "jax"
-        model.compile(optimizer, loss, jit_compile=jit_compile)
-        keeper = Bookkeeper(run, model, len(train_split.images), stop, on_epoch)
+        batches = TrainingBatches(train_split, parameters.data, parameters.seed)
+        schedule = compile_model(model, parameters, batches.steps_per_epoch)
+        keeper = Bookkeeper(run, model, schedule, batches, val_split, stop, on_epoch)
         keeper.begin(device, data)
-        for first_step, last_step in keeper.segments():
-            batches = TrainingBatches(
-                train_split, parameters.data, parameters.seed, first_step, last_step
+        for epochs in keeper.fits():  # One; or two, where an earlier process stopped within one.
+            model.fit(
+                backend.feed(batches),
+                initial_epoch=epochs.start,
+                epochs=epochs.stop,
+                callbacks=[keeper],
+                shuffle=False,  # The batches come in an order of their own.
+                verbose=0,
             )
-            # Unless told not to, fit shuffles the batches, by a generator of its own.
-            history = model.fit(batches, shuffle=False, verbose=0).history
-            if keeper.end_segment(batches, history["loss"][0]):
-                metrics, _ = evaluate(model, val_split)
-                keeper.end_epoch(metrics, float(schedule(last_step - 1)))
         run.finish(keeper.progress, data)
 
 
-def learning_rate(
-    training: TrainingParameters, steps_per_epoch: int
+def compile_model(
+    model: keras.Model, parameters: Parameters, steps_per_epoch: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up, then a cosine to zero (https://arxiv.org/abs/1608.03983, no restarts)."""
-    warmup = training.warmup_epochs * steps_per_epoch
-    return keras.optimizers.schedules.CosineDecay(
-        training.learning_rate / (warmup + 1),
-        decay_steps=max(training.epochs * steps_per_epoch - warmup, 1),
+    """Give the network its optimizer and its loss; return the schedule of the learning rate.
+
+    Linear warm-up, then a cosine to zero (https://arxiv.org/abs/1608.03983, no restarts).
+    """
+    training = parameters.training
+    warmup_steps = training.warmup_epochs * steps_per_epoch
+    schedule = keras.optimizers.schedules.CosineDecay(
+        training.learning_rate / (warmup_steps + 1),
+        decay_steps=max(training.epochs * steps_per_epoch - warmup_steps, 1),
         warmup_target=training.learning_rate,
-        warmup_steps=warmup,
+        warmup_steps=warmup_steps,
     )
+    optimizer = keras.optimizers.AdamW(
+        schedule, weight_decay=training.weight_decay, global_clipnorm=training.clip_norm or None
+    )
+    model.compile(
+        optimizer,
+        net.loss(parameters.model.label_smoothing),
+        # Keras on JAX without jit_compile would compute one operation at a time.
+        jit_compile=training.compile or backend.name == "jax",
+        steps_per_execution=backend.STEPS_PER_EXECUTION,
+    )
+    return schedule
 
 
 def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.StopRequest) -> None:

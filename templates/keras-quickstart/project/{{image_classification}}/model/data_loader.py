@@ -4,6 +4,7 @@ Everything random is a function of (seed, epoch, index), so a batch can be had w
 the ones before it, by any number of threads.
 """
 
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -37,28 +38,28 @@ def load_split(folder: Path, dataset: Dataset, split: str) -> Split:
 
 
 class TrainingBatches(keras.utils.PyDataset):
-    """The augmented batches of the steps from `first_step` to `last_step`, all of one epoch.
+    """The augmented batches of an epoch, or of what is left of it after a step: see `start`.
 
     Each is images (B, height, width, channels) uint8 and targets (B, classes) float32.
     """
 
-    def __init__(
-        self, split: Split, parameters: DataParameters, seed: int, first_step: int, last_step: int
-    ) -> None:
+    def __init__(self, split: Split, parameters: DataParameters, seed: int) -> None:
         # Not workers=: with Keras' own threads (3.15), a first fit on JAX or PyTorch ends in
         # other weights.
         super().__init__()
-        self.split, self.parameters, self.last_step = split, parameters, last_step
-        examples = len(split.images)
-        sampler = BatchSampler(examples, parameters.batch_size, seed, first_step, last_step)
-        (epoch, *_), self.batches = zip(*sampler, strict=True)
-        self.shifts, self.flips = draw_augmentation(examples, parameters, seed, epoch)
+        self.split, self.parameters, self.seed = split, parameters, seed
+        self.steps_per_epoch = math.ceil(len(split.images) / parameters.batch_size)
         self.threads = ThreadPoolExecutor(parameters.workers) if parameters.workers else None
-        self.ahead: dict[int, Future] = {}  # Batches that the threads have or prepare, by index.
+        self.start(0)
 
-    @property
-    def examples(self) -> int:
-        return sum(map(len, self.batches))
+    def start(self, step: int) -> None:
+        """Go to a step of the training: the batches are those to the end of its epoch."""
+        epoch, examples = step // self.steps_per_epoch, len(self.split.images)
+        last_step = (epoch + 1) * self.steps_per_epoch
+        sampler = BatchSampler(examples, self.parameters.batch_size, self.seed, step, last_step)
+        self.batches = [rows for _, rows in sampler]
+        self.shifts, self.flips = draw_augmentation(examples, self.parameters, self.seed, epoch)
+        self.ahead: dict[int, Future] = {}  # Batches that the threads have or prepare, by index.
 
     def __len__(self) -> int:
         return len(self.batches)

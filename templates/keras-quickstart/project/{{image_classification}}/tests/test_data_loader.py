@@ -13,22 +13,22 @@ def split() -> Split:
     return Split(np.arange(200, dtype=np.uint8).reshape(10, 4, 5, 1), np.eye(10, dtype=np.float32))
 
 
-def collect(split: Split, seed: int = 0, segment: int = 3, batch_size: int = 4) -> list:
-    """Return the batches of three epochs, asked for in segments of so many steps."""
+def make_batches(split: Split, seed: int = 0, batch_size: int = 4) -> TrainingBatches:
     data = DataParameters(batch_size=batch_size, shift=1, flip=True)
-    steps = -(-len(split.images) // batch_size)
-    batches = []
+    return TrainingBatches(split, data, seed)
+
+
+def collect(batches: TrainingBatches) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the batches of three epochs."""
+    collected = []
     for epoch in range(3):
-        for first in range(epoch * steps, (epoch + 1) * steps, segment):
-            last = min(first + segment, (epoch + 1) * steps)
-            part = TrainingBatches(split, data, seed, first, last)
-            assert part.examples == sum(len(part[index][0]) for index in range(len(part)))
-            batches += [part[index] for index in range(len(part))]
-    return batches
+        batches.start(epoch * batches.steps_per_epoch)
+        collected += [batches[index] for index in range(len(batches))]
+    return collected
 
 
 def test_an_epoch_has_every_example_once(split: Split) -> None:
-    labels = [targets.argmax(axis=1) for _, targets in collect(split)]
+    labels = [targets.argmax(axis=1) for _, targets in collect(make_batches(split))]
     assert [len(batch) for batch in labels] == [4, 3, 3] * 3
     for epoch in (labels[:3], labels[3:6], labels[6:]):
         assert sorted(np.concatenate(epoch)) == list(range(10))
@@ -37,21 +37,26 @@ def test_an_epoch_has_every_example_once(split: Split) -> None:
 def test_epochs_and_seeds_differ(split: Split) -> None:
     orders = set()
     for seed in (0, 1):
-        labels = [targets.argmax(axis=1) for _, targets in collect(split, seed)]
+        labels = [targets.argmax(axis=1) for _, targets in collect(make_batches(split, seed))]
         orders |= {tuple(np.concatenate(labels[i : i + 3])) for i in (0, 3, 6)}
     assert len(orders) == 6
 
 
-@pytest.mark.parametrize("segment", [1, 2])
-def test_segments_give_the_same_batches(split: Split, segment: int) -> None:
-    for part, whole in zip(collect(split, segment=segment), collect(split), strict=True):
-        assert all(np.array_equal(a, b) for a, b in zip(part, whole, strict=True))
+def test_an_epoch_can_be_begun_at_any_step(split: Split) -> None:
+    batches = make_batches(split)
+    whole = collect(batches)
+    for step in range(len(whole)):
+        batches.start(step)
+        assert len(batches) == 3 - step % 3
+        for part, same in zip([batches[i] for i in range(len(batches))], whole[step:], strict=False):
+            assert all(np.array_equal(a, b) for a, b in zip(part, same, strict=True))
 
 
 def test_augmentation_of_an_example_does_not_depend_on_its_batch(split: Split) -> None:
     by_label = []
     for size in (1, 10):
-        images, targets = map(np.concatenate, zip(*collect(split, batch_size=size), strict=True))
+        batches = collect(make_batches(split, batch_size=size))
+        images, targets = map(np.concatenate, zip(*batches, strict=True))
         by_label.append(images[:10][targets[:10].argmax(axis=1).argsort()])
     assert np.array_equal(*by_label)
 
