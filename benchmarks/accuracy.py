@@ -47,9 +47,9 @@ def train_and_evaluate(data: Path, experiment: Path, seed: int, stop: Any) -> tu
     )
     dataset = build_dataset.read_dataset(data)
     chosen = parameters.Parameters(seed=seed)
-    with run_folder.Run(experiment, chosen, dataset.fingerprint) as run:
+    with run_folder.Run(experiment, chosen, dataset, data, stop) as run:
         started = time.process_time()
-        train.train(run, dataset, data, train.choose_device("cpu"), stop)
+        train.train(run, train.choose_device("cpu"))
         seconds = time.process_time() - started
     command = argparse.Namespace(
         experiment=experiment, data=data, split="test", checkpoint="best", device="cpu"

@@ -46,18 +46,18 @@ def lightning_loop(train: Any, data: Path, dataset: Any, parameters: Any) -> Cal
     """Return a function that trains one more epoch as the project does; it returns the speed."""
     utils, run_folder = importlib.import_module("utils"), importlib.import_module("run_folder")
     device = torch.device("cpu")
-    run = run_folder.Run(data / "lightning", parameters, dataset.fingerprint)
-    run.__enter__()
-    learner = train.Learner(run, dataset, device)
-    run.begin(learner.progress)
-    split, val_split = (train.load_split(data, dataset, name, device) for name in ("train", "val"))
-    stop = utils.StopRequest()
 
     def end(row: dict[str, float]) -> None:
         raise utils.CommandError
 
+    folder, stop = data / "lightning", utils.StopRequest()
+    run = run_folder.Run(folder, parameters, dataset, data, stop, on_epoch=end)
+    learner = train.Learner(run.__enter__(), device)
+    run.begin(learner.progress)
+    split, val_split = (train.load_split(data, dataset, name, device) for name in ("train", "val"))
+
     def epoch() -> float:
-        keeper = train.Bookkeeper(run, learner, val_split, stop, end)
+        keeper = train.Bookkeeper(run, learner, val_split)
         trainer = train.make_trainer(learner, device, keeper)
         timer = Timer()
         trainer.callbacks.append(timer)

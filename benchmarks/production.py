@@ -41,9 +41,9 @@ from common import (
 def make_trainer(data: Path, dataset: Any, parameters: Any) -> Any:
     """Return a Trainer of the project in a folder of its own, as train.py makes it."""
     train = importlib.import_module("train")
-    folder = Path(tempfile.mkdtemp(dir=data))
-    run = importlib.import_module("run_folder").Run(folder, parameters, dataset.fingerprint)
-    return train.Trainer(run, dataset, data, "cpu")
+    folder, stop = Path(tempfile.mkdtemp(dir=data)), importlib.import_module("utils").StopRequest()
+    run = importlib.import_module("run_folder").Run(folder, parameters, dataset, data, stop)
+    return train.Trainer(run, "cpu")
 
 
 def project_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], object]:
@@ -52,7 +52,6 @@ def project_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], obje
     trainer = make_trainer(data, dataset, parameters)
     trainer.run.__enter__()
     trainer.run.begin(trainer.progress)
-    stop = importlib.import_module("utils").StopRequest()
     batches = train.training_batches(
         trainer.train_split,
         parameters.data,
@@ -63,7 +62,7 @@ def project_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], obje
     iterator = iter(batches)
 
     def epoch() -> None:
-        trainer.train_epoch(iterator, stop)
+        trainer.train_epoch(iterator)
         trainer.progress.loss_sum = 0.0  # As Trainer.end_epoch does.
 
     return epoch

@@ -83,12 +83,10 @@ def project_loop(setting: Setting) -> Callable[[], None]:
     data, parameters, model = setting.data, setting.parameters, setting.compiled()
     loader = importlib.import_module("model.data_loader")
     batches = loader.TrainingBatches(setting.split, parameters.data, parameters.seed)
-    run = run_folder.Run(Path(tempfile.mkdtemp(dir=data)), parameters, setting.dataset.fingerprint)
-    stop = utils.StopRequest()
-    keeper = TrainingOnly(
-        run.__enter__(), model, setting.schedule, batches, setting.split, stop, None
-    )
-    keeper.begin("cpu", data)
+    folder, stop = Path(tempfile.mkdtemp(dir=data)), utils.StopRequest()
+    run = run_folder.Run(folder, parameters, setting.dataset, data, stop)
+    keeper = TrainingOnly(run.__enter__(), model, setting.schedule, batches, setting.split)
+    keeper.begin("cpu")
 
     def train() -> None:
         epoch = keeper.progress.step // setting.steps
@@ -122,7 +120,12 @@ def stock_loop(setting: Setting) -> Callable[[], None]:
 
 def several(epoch: Callable[[], None]) -> Callable[[], None]:
     """Return a function that trains as many epochs as the others do in a round."""
-    return lambda: [epoch() for _ in range(EPOCHS)] and None
+
+    def epochs() -> None:
+        for _ in range(EPOCHS):
+            epoch()
+
+    return epochs
 
 
 def bare_tensorflow(setting: Setting) -> Callable[[], None]:

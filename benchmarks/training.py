@@ -50,11 +50,10 @@ def project_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], obje
     """Return a function that trains one more epoch as the project's train.py does."""
     train = importlib.import_module("train")
     folder = data / f"shift_{parameters.data.shift}"
-    run = importlib.import_module("run_folder").Run(folder, parameters, dataset.fingerprint)
-    trainer = train.Trainer(run, dataset, data, torch.device("cpu"))
-    trainer.run.__enter__()
-    trainer.run.begin(trainer.progress)
     stop = importlib.import_module("utils").StopRequest()
+    run = importlib.import_module("run_folder").Run(folder, parameters, dataset, data, stop)
+    trainer = train.Trainer(run.__enter__(), torch.device("cpu"))
+    run.begin(trainer.progress)
     batches = train.training_batches(
         trainer.train_split,
         parameters.data,
@@ -63,7 +62,7 @@ def project_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], obje
         last_step=trainer.total_steps,
         device=trainer.device,
     )
-    return lambda: trainer.train_epoch(batches, stop)
+    return lambda: trainer.train_epoch(batches)
 
 
 def hand_written(

@@ -8,7 +8,6 @@ learning rate depends. (A .weights.h5 file holds neither.)
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,14 +15,13 @@ import numpy as np
 from tqdm import tqdm
 
 import backend
-import utils
 from evaluate import evaluate, load_variables, named
 from model.data_loader import Split, TrainingBatches
 from run_folder import Progress, Run
 
 
 class Bookkeeper(keras.callbacks.Callback):
-    """Keeps the run's folder while Keras trains: checkpoints, metrics, log. Looks at `stop`.
+    """Keeps the run's folder while Keras trains: checkpoints, metrics, log.
 
     Args:
         run: the experiment's folder, locked.
@@ -31,8 +29,6 @@ class Bookkeeper(keras.callbacks.Callback):
         schedule: the learning rate by step.
         batches: what fit trains on.
         val_split: what to evaluate on after each epoch.
-        stop: asks to save and stop.
-        on_epoch: called with each row of metrics, once all is saved.
 
     Raises:
         InputError: the checkpoint cannot be used; nothing was written.
@@ -47,14 +43,11 @@ class Bookkeeper(keras.callbacks.Callback):
         schedule: Callable[[int], Any],
         batches: TrainingBatches,
         val_split: Split,
-        stop: utils.StopRequest,
-        on_epoch: Callable[[dict[str, float]], None] | None,
     ) -> None:
         super().__init__()
         self.set_model(model)
         self.run, self.schedule = run, schedule
         self.batches, self.val_split = batches, val_split
-        self.stop, self.on_epoch = stop, on_epoch
         self.epochs = run.parameters.training.epochs
         model.optimizer.build(model.trainable_variables)
         self.loss = named(metrics=model.metrics_variables)  # Summed over an epoch, and how many.
@@ -64,13 +57,12 @@ class Bookkeeper(keras.callbacks.Callback):
             self.arrays, self.progress = checkpoint
             load_variables(self.state, self.arrays, run.folder / run.last)
 
-    def begin(self, device: str, data: Path) -> None:
+    def begin(self, device: str) -> None:
         """Start writing into the run's folder."""
         self.run.begin(
             self.progress,
             framework=f"keras on {backend.name}",
             device=device,
-            data=str(data),
             versions=backend.versions(),
         )
         weights = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
@@ -83,7 +75,7 @@ class Bookkeeper(keras.callbacks.Callback):
         )
 
     def fits(self) -> Iterator[range]:
-        """Yield the epochs of each call of fit: the rest of a cut one by itself, as it is shorter."""
+        """Yield the epochs of each call of fit: the rest of a cut one, being shorter, by itself."""
         epoch, done = divmod(self.progress.step, self.batches.steps_per_epoch)
         if done:
             self.batches.start(self.progress.step)
@@ -113,11 +105,8 @@ class Bookkeeper(keras.callbacks.Callback):
         progress.step = min(self.first_step + batch + 1, epoch_end)
         self.bar.update(progress.step - self.bar.n)
         self.run.check_loss((logs or {})["loss"], progress.step)
-        due = self.stop or self.run.save_is_due()
-        if due and progress.step < epoch_end:
-            self.run.save(self.to_arrays(), progress)
-            if self.stop:
-                raise self.stop.stopped(self.run.folder, progress.step)
+        if self.run.checkpoint_is_due() and progress.step < epoch_end:
+            self.run.checkpoint(self.to_arrays(), progress)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Evaluate, keep the metrics and the weights of the epoch, and see whether to go on."""
@@ -131,10 +120,6 @@ class Bookkeeper(keras.callbacks.Callback):
         speed = sum(map(len, self.batches.batches)) / seconds
         last = epoch + 1 == self.epochs
         self.run.end_epoch(row, progress, self.to_arrays(), speed, last)
-        if self.on_epoch:
-            self.on_epoch(row)
-        if self.stop and not progress.finished:
-            raise self.stop.stopped(self.run.folder, progress.step)
         self.model.stop_training = progress.finished
 
     def to_arrays(self) -> dict[str, np.ndarray]:

@@ -83,7 +83,9 @@ def load_variables(
     """
     owners = {name.partition(".")[0] for name in variables}
     found = {name: array for name, array in arrays.items() if name.partition(".")[0] in owners}
-    run_folder.check_fit(found, {name: variable.shape for name, variable in variables.items()}, path)
+    run_folder.check_fit(
+        found, {name: variable.shape for name, variable in variables.items()}, path
+    )
     for name, variable in variables.items():
         variable.assign(found[name])
 

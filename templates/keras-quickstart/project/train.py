@@ -11,8 +11,6 @@ learning_curves.png, train.log, run.json and tensorboard/.
 """
 
 import argparse
-from collections.abc import Callable
-from pathlib import Path
 
 import backend
 import command_line
@@ -30,29 +28,18 @@ backend.load()  # In a worker of the search too, which does not come by above.
 import keras
 
 from bookkeeping import Bookkeeper
-from build_dataset import Dataset, open_dataset
+from build_dataset import open_dataset
 from evaluate import choose_device, make_model
 from model import net
 from model.data_loader import TrainingBatches, load_split
 
 
-def train(
-    run: run_folder.Run,
-    dataset: Dataset,
-    data: Path,
-    device: str,
-    stop: utils.StopRequest,
-    on_epoch: Callable[[dict[str, float]], None] | None = None,
-) -> None:
+def train(run: run_folder.Run, device: str) -> None:
     """Train the experiment of a locked folder to its end.
 
     Args:
         run: the experiment's folder, locked.
-        dataset: what dataset.json says.
-        data: the folder of the arrays.
         device: where to compute.
-        stop: asks to save and stop.
-        on_epoch: called with each row of metrics, once all is saved.
 
     Raises:
         InputError: the data or the checkpoint cannot be used; nothing was written.
@@ -61,13 +48,13 @@ def train(
         ResourceError: out of memory.
     """
     parameters: Parameters = run.parameters
-    train_split, val_split = (load_split(data, dataset, name) for name in ("train", "val"))
+    train_split, val_split = (load_split(run.data, run.dataset, name) for name in ("train", "val"))
     with backend.scope(device), backend.out_of_memory(run.folder, parameters.data.batch_size):
-        model = make_model(parameters, dataset, device)
+        model = make_model(parameters, run.dataset, device)
         batches = TrainingBatches(train_split, parameters.data, parameters.seed)
         schedule = compile_model(model, parameters, batches.steps_per_epoch)
-        keeper = Bookkeeper(run, model, schedule, batches, val_split, stop, on_epoch)
-        keeper.begin(device, data)
+        keeper = Bookkeeper(run, model, schedule, batches, val_split)
+        keeper.begin(device)
         for epochs in keeper.fits():  # One; or two, where an earlier process stopped within one.
             model.fit(
                 backend.feed(batches),
@@ -77,7 +64,7 @@ def train(
                 shuffle=False,  # The batches come in an order of their own.
                 verbose=0,
             )
-        run.finish(keeper.progress, data)
+        run.finish(keeper.progress)
 
 
 def compile_model(
@@ -116,9 +103,9 @@ def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.Stop
     dataset = open_dataset(arguments.data)
     run_folder.log_to_terminal()
     with run_folder.Run(
-        arguments.experiment, parameters, dataset.fingerprint, arguments.overwrite
+        arguments.experiment, parameters, dataset, arguments.data, stop, arguments.overwrite
     ) as run:
-        train(run, dataset, arguments.data, device, stop)
+        train(run, device)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,7 @@ import argparse
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import command_line
 import run_folder
@@ -79,20 +78,19 @@ class Trainer:
 
     Args:
         run: the experiment's folder, locked.
-        dataset: what dataset.json says.
-        data: the folder of the arrays or records.
         device: where to compute.
 
     Raises:
         InputError: the data or the checkpoint cannot be used; nothing was written.
     """
 
-    def __init__(self, run: run_folder.Run, dataset: Dataset, data: Path, device: str) -> None:
+    def __init__(self, run: run_folder.Run, device: str) -> None:
         self.run = run
+        dataset: Dataset = run.dataset
         self.parameters: Parameters = run.parameters
         training = self.parameters.training
-        self.train_split = load_split(data, dataset, "train")
-        self.val_split = load_split(data, dataset, "val")
+        self.train_split = load_split(run.data, dataset, "train")
+        self.val_split = load_split(run.data, dataset, "val")
         batch_size = self.parameters.data.batch_size
         self.steps_per_epoch = math.ceil(dataset.examples["train"] / batch_size)
         self.total_steps = training.epochs * self.steps_per_epoch
@@ -121,16 +119,8 @@ class Trainer:
         if training.compile:
             self.train_step = tf.function(self.train_step, jit_compile=True)
 
-    def train_and_evaluate(
-        self,
-        stop: utils.StopRequest,
-        on_epoch: Callable[[dict[str, float]], None] | None = None,
-    ) -> None:
+    def train_and_evaluate(self) -> None:
         """Train until the last epoch and evaluate on val after each.
-
-        Args:
-            stop: asks to save and stop.
-            on_epoch: called with each row of metrics, once all is saved.
 
         Raises:
             StoppedError: on request, with everything saved.
@@ -148,7 +138,7 @@ class Trainer:
         )
         while not progress.finished:
             started, first_step = time.monotonic(), progress.step
-            train_loss = self.train_epoch(batches, stop)
+            train_loss = self.train_epoch(batches)
             seconds = time.monotonic() - started
             metrics, _ = evaluate(self.forward, self.val_split)
             epoch = progress.step // self.steps_per_epoch
@@ -159,12 +149,8 @@ class Trainer:
             speed = min(examples, len(self.train_split.labels)) / seconds
             arrays = to_arrays(self.model, self.optimizer)
             self.run.end_epoch(row, progress, arrays, speed, last=epoch == epochs)
-            if on_epoch:
-                on_epoch(row)
-            if stop and not progress.finished:
-                raise stop.stopped(self.run.folder, progress.step)
 
-    def train_epoch(self, batches: Iterator, stop: utils.StopRequest) -> float:
+    def train_epoch(self, batches: Iterator) -> float:
         """Train to the end of the epoch; return its mean loss."""
         progress = self.progress
         epoch = progress.step // self.steps_per_epoch
@@ -182,11 +168,9 @@ class Trainer:
             whole = count == self.steps_per_call  # Not the rest of an epoch.
             if whole and time.monotonic() - started < SECONDS_PER_CALL:
                 self.steps_per_call *= 2
-            due = stop or self.run.save_is_due()
+            due = self.run.checkpoint_is_due()
             if due and progress.step < end:
-                self.run.save(to_arrays(self.model, self.optimizer), progress)
-                if stop:
-                    raise stop.stopped(self.run.folder, progress.step)
+                self.run.checkpoint(to_arrays(self.model, self.optimizer), progress)
         bar.close()
         return progress.loss_sum / len(self.train_split.labels)
 
@@ -233,28 +217,15 @@ def to_arrays(
     return {name: variable.numpy() for name, variable in variables.items()}
 
 
-def train(
-    run: run_folder.Run,
-    dataset: Dataset,
-    data: Path,
-    device: str,
-    stop: utils.StopRequest,
-    on_epoch: Callable[[dict[str, float]], None] | None = None,
-) -> None:
+def train(run: run_folder.Run, device: str) -> None:
     """Train the experiment of a locked folder to its end; see Trainer for the arguments."""
-    limit_threads(run.parameters, dataset)
+    limit_threads(run.parameters, run.dataset)
     try:
         with tf.device(device):
-            trainer = Trainer(run, dataset, data, device)
+            trainer = Trainer(run, device)
             progress = trainer.progress
             versions = {"tensorflow": tf.__version__, **utils.versions("keras", "numpy")}
-            run.begin(
-                progress,
-                framework="tensorflow",
-                device=describe(device),
-                data=str(data),
-                versions=versions,
-            )
+            run.begin(progress, framework="tensorflow", device=describe(device), versions=versions)
             weights = sum(math.prod(each.shape) for each in trainer.model.trainable_variables)
             run.announce(
                 progress,
@@ -263,8 +234,8 @@ def train(
                 f"{weights:,} weights",
                 f"{describe(device)}, {trainer.policy}",
             )
-            trainer.train_and_evaluate(stop, on_epoch)
-            run.finish(progress, data)
+            trainer.train_and_evaluate()
+            run.finish(progress)
     except (MemoryError, tf.errors.ResourceExhaustedError):
         size = run.parameters.data.batch_size
         raise utils.ResourceError(
@@ -289,9 +260,9 @@ def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.Stop
     dataset = open_dataset(arguments.data)
     run_folder.log_to_terminal()
     with run_folder.Run(
-        arguments.experiment, parameters, dataset.fingerprint, arguments.overwrite
+        arguments.experiment, parameters, dataset, arguments.data, stop, arguments.overwrite
     ) as run:
-        train(run, dataset, arguments.data, device, stop)
+        train(run, device)
 
 
 if __name__ == "__main__":

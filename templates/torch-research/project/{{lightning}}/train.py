@@ -17,8 +17,7 @@ import math
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, cast
 
 import command_line
@@ -63,15 +62,15 @@ class Learner(pl.LightningModule):
 
     Args:
         run: the experiment's folder, locked.
-        dataset: what dataset.json says.
         device: where to compute.
 
     Raises:
         InputError: the checkpoint cannot be used; nothing was written.
     """
 
-    def __init__(self, run: run_folder.Run, dataset: Dataset, device: torch.device) -> None:
+    def __init__(self, run: run_folder.Run, device: torch.device) -> None:
         super().__init__()
+        dataset: Dataset = run.dataset
         self.automatic_optimization = False  # Its hooks take 0.15 ms a step.
         self.settings: Parameters = run.parameters  # A Module's `parameters` are its weights.
         training = self.settings.training
@@ -131,31 +130,21 @@ class Learner(pl.LightningModule):
 
 
 class Bookkeeper(pl.Callback):
-    """Keeps the run's folder while Lightning trains: checkpoints, metrics, log. Looks at `stop`.
+    """Keeps the run's folder while Lightning trains: checkpoints, metrics, log.
 
     Args:
         run: the experiment's folder, begun.
         learner: what is trained.
         val_split: what to evaluate on after each epoch.
-        stop: asks to save and stop.
-        on_epoch: called with each row of metrics, once all is saved.
 
     Raises:
         StoppedError: out of Trainer.fit, on request, with everything saved.
         DivergedError: likewise; the loss is NaN or infinite, the last good checkpoint is kept.
     """
 
-    def __init__(
-        self,
-        run: run_folder.Run,
-        learner: Learner,
-        val_split: Split,
-        stop: utils.StopRequest,
-        on_epoch: Callable[[dict[str, float]], None] | None,
-    ) -> None:
+    def __init__(self, run: run_folder.Run, learner: Learner, val_split: Split) -> None:
         self.run, self.learner, self.progress = run, learner, learner.progress
-        self.val_split, self.stop, self.on_epoch = val_split, stop, on_epoch
-        self.parameters: Parameters = run.parameters
+        self.val_split = val_split
         self.on_sigterm = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -186,14 +175,12 @@ class Bookkeeper(pl.Callback):
         progress.step += 1
         self.bar.update()
         ended = progress.step % self.learner.steps_per_epoch == 0
-        due = self.stop or self.run.save_is_due()
+        due = self.run.checkpoint_is_due()
         if ended or progress.step % CHECK_STEPS == 0 or due:
             progress.loss_sum = self.learner.loss_sum.item()
             self.run.check_loss(progress.loss_sum, progress.step)
         if due and not ended:
-            self.run.save(to_arrays(self.learner.network, self.learner.optimizer), progress)
-            if self.stop:
-                raise self.stop.stopped(self.run.folder, progress.step)
+            self.run.checkpoint(to_arrays(self.learner.network, self.learner.optimizer), progress)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Evaluate, keep the metrics and the weights of the epoch, and see whether to go on."""
@@ -207,14 +194,10 @@ class Bookkeeper(pl.Callback):
         row = {"epoch": epoch, "step": progress.step, "train_loss": train_loss}
         row |= {f"val_{name}": value for name, value in metrics.items()}
         row |= {"learning_rate": learner.rate}
-        examples = (progress.step - self.first_step) * self.parameters.data.batch_size
+        examples = (progress.step - self.first_step) * learner.settings.data.batch_size
         speed = min(examples, learner.examples) / seconds
         arrays = to_arrays(learner.network, learner.optimizer)
         self.run.end_epoch(row, progress, arrays, speed, last=progress.step == learner.total_steps)
-        if self.on_epoch:
-            self.on_epoch(row)
-        if self.stop and not progress.finished:
-            raise self.stop.stopped(self.run.folder, progress.step)
         trainer.should_stop = progress.finished
 
 
@@ -236,23 +219,12 @@ class Epochs:
         return itertools.islice(self.batches, steps - self.learner.progress.step % steps)
 
 
-def train(
-    run: run_folder.Run,
-    dataset: Dataset,
-    data: Path,
-    device: torch.device,
-    stop: utils.StopRequest,
-    on_epoch: Callable[[dict[str, float]], None] | None = None,
-) -> None:
+def train(run: run_folder.Run, device: torch.device) -> None:
     """Train the experiment of a locked folder to its end.
 
     Args:
         run: the experiment's folder.
-        dataset: what dataset.json says.
-        data: the folder of the arrays.
         device: where to compute.
-        stop: asks to save and stop.
-        on_epoch: called with each row of metrics, once all is saved.
 
     Raises:
         InputError: the data or the checkpoint cannot be used; nothing was written.
@@ -260,19 +232,13 @@ def train(
         StoppedError, DivergedError: see Bookkeeper.
     """
     with out_of_memory(run.folder, run.parameters.data.batch_size):
-        train_split = load_split(data, dataset, "train", device)
-        val_split = load_split(data, dataset, "val", device)
-        limit_threads(run.parameters, dataset)
-        learner = Learner(run, dataset, device)
+        train_split = load_split(run.data, run.dataset, "train", device)
+        val_split = load_split(run.data, run.dataset, "val", device)
+        limit_threads(run.parameters, run.dataset)
+        learner = Learner(run, device)
         progress = learner.progress
         versions = utils.versions("torch", "pytorch-lightning", "numpy")
-        run.begin(
-            progress,
-            framework="lightning",
-            device=describe(device),
-            data=str(data),
-            versions=versions,
-        )
+        run.begin(progress, framework="lightning", device=describe(device), versions=versions)
         run.announce(
             progress,
             learner.total_steps,
@@ -281,10 +247,10 @@ def train(
             f"{describe(device)}, {learner.compute_dtype}",
         )
         if not progress.finished:
-            bookkeeper = Bookkeeper(run, learner, val_split, stop, on_epoch)
+            bookkeeper = Bookkeeper(run, learner, val_split)
             trainer = make_trainer(learner, device, bookkeeper)
             trainer.fit(learner, Epochs(train_split, learner, device))
-        run.finish(progress, data)
+        run.finish(progress)
 
 
 def make_trainer(learner: Learner, device: torch.device, callback: pl.Callback) -> pl.Trainer:
@@ -314,9 +280,9 @@ def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.Stop
     dataset = open_dataset(arguments.data)
     run_folder.log_to_terminal()
     with run_folder.Run(
-        arguments.experiment, parameters, dataset.fingerprint, arguments.overwrite
+        arguments.experiment, parameters, dataset, arguments.data, stop, arguments.overwrite
     ) as run:
-        train(run, dataset, arguments.data, device, stop)
+        train(run, device)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,7 @@ import argparse
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import command_line
 import run_folder
@@ -57,22 +56,19 @@ class Trainer:
 
     Args:
         run: the experiment's folder, locked.
-        dataset: what dataset.json says.
-        data: the folder of the arrays.
         device: where to compute.
 
     Raises:
         InputError: the data or the checkpoint cannot be used; nothing was written.
     """
 
-    def __init__(
-        self, run: run_folder.Run, dataset: Dataset, data: Path, device: torch.device
-    ) -> None:
+    def __init__(self, run: run_folder.Run, device: torch.device) -> None:
         self.run, self.device = run, device
+        dataset: Dataset = run.dataset
         self.parameters: Parameters = run.parameters
         training = self.parameters.training
-        self.train_split = load_split(data, dataset, "train", device)
-        self.val_split = load_split(data, dataset, "val", device)
+        self.train_split = load_split(run.data, dataset, "train", device)
+        self.val_split = load_split(run.data, dataset, "val", device)
         batch_size = self.parameters.data.batch_size
         self.steps_per_epoch = math.ceil(dataset.examples["train"] / batch_size)
         self.total_steps = training.epochs * self.steps_per_epoch
@@ -93,16 +89,8 @@ class Trainer:
         if training.compile:
             self.model.compile()
 
-    def train_and_evaluate(
-        self,
-        stop: utils.StopRequest,
-        on_epoch: Callable[[dict[str, float]], None] | None = None,
-    ) -> None:
+    def train_and_evaluate(self) -> None:
         """Train until the last epoch and evaluate on val after each.
-
-        Args:
-            stop: asks to save and stop.
-            on_epoch: called with each row of metrics, once all is saved.
 
         Raises:
             StoppedError: on request, with everything saved.
@@ -119,7 +107,7 @@ class Trainer:
         )
         while not progress.finished:
             started, first_step = time.monotonic(), progress.step
-            train_loss, rate = self.train_epoch(batches, stop)
+            train_loss, rate = self.train_epoch(batches)
             seconds = time.monotonic() - started
             metrics, _ = evaluate(self.model, self.val_split, self.device, self.dtype)
             epoch = progress.step // self.steps_per_epoch
@@ -130,13 +118,9 @@ class Trainer:
             speed = min(examples, len(self.train_split.labels)) / seconds
             arrays = to_arrays(self.model, self.optimizer)
             self.run.end_epoch(row, progress, arrays, speed, last=epoch == epochs)
-            if on_epoch:
-                on_epoch(row)
-            if stop and not progress.finished:
-                raise stop.stopped(self.run.folder, progress.step)
 
     def train_epoch(
-        self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]], stop: utils.StopRequest
+        self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]]
     ) -> tuple[float, float]:
         """Train to the end of the epoch; return its mean loss and its last learning rate."""
         progress = self.progress
@@ -153,14 +137,12 @@ class Trainer:
             loss_sum += loss * len(labels)
             progress.step += 1
             bar.update()
-            due = stop or self.run.save_is_due()
+            due = self.run.checkpoint_is_due()
             if progress.step == end or progress.step % CHECK_STEPS == 0 or due:
                 progress.loss_sum = loss_sum.item()
                 self.run.check_loss(progress.loss_sum, progress.step)
             if due and progress.step < end:
-                self.run.save(to_arrays(self.model, self.optimizer), progress)
-                if stop:
-                    raise stop.stopped(self.run.folder, progress.step)
+                self.run.checkpoint(to_arrays(self.model, self.optimizer), progress)
         bar.close()
         return progress.loss_sum / len(self.train_split.labels), rate
 
@@ -196,22 +178,13 @@ class Trainer:
         restore_optimizer(self.optimizer, self.model, arrays)
 
 
-def train(
-    run: run_folder.Run,
-    dataset: Dataset,
-    data: Path,
-    device: torch.device,
-    stop: utils.StopRequest,
-    on_epoch: Callable[[dict[str, float]], None] | None = None,
-) -> None:
+def train(run: run_folder.Run, device: torch.device) -> None:
     """Train the experiment of a locked folder to its end; see Trainer for the arguments."""
     with out_of_memory(run.folder, run.parameters.data.batch_size):
-        trainer = Trainer(run, dataset, data, device)
+        trainer = Trainer(run, device)
         progress = trainer.progress
         versions = utils.versions("torch", "numpy")
-        run.begin(
-            progress, framework="torch", device=describe(device), data=str(data), versions=versions
-        )
+        run.begin(progress, framework="torch", device=describe(device), versions=versions)
         run.announce(
             progress,
             trainer.total_steps,
@@ -219,8 +192,8 @@ def train(
             f"{sum(p.numel() for p in trainer.model.parameters()):,} weights",
             f"{describe(device)}, {trainer.dtype}",
         )
-        trainer.train_and_evaluate(stop, on_epoch)
-        run.finish(progress, data)
+        trainer.train_and_evaluate()
+        run.finish(progress)
 
 
 def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.StopRequest) -> None:
@@ -229,9 +202,9 @@ def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.Stop
     dataset = open_dataset(arguments.data)
     run_folder.log_to_terminal()
     with run_folder.Run(
-        arguments.experiment, parameters, dataset.fingerprint, arguments.overwrite
+        arguments.experiment, parameters, dataset, arguments.data, stop, arguments.overwrite
     ) as run:
-        train(run, dataset, arguments.data, device, stop)
+        train(run, device)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from utils import (
     DivergedError,
     InputError,
+    StopRequest,
     differences,
     flatten,
     format_parameters,
@@ -157,6 +158,15 @@ class Run:
 
     Use it as a context manager: it holds the folder's lock, so that one process writes there.
 
+    Args:
+        folder: of the experiment.
+        parameters: what it is trained with.
+        dataset: what it is trained on, as dataset.json describes it.
+        data: the folder of that.
+        stop: asks to save and stop.
+        overwrite: train anew what is there.
+        on_epoch: called with each row of metrics, once all is saved.
+
     Raises:
         InputError: another process holds the lock, or the run in the folder cannot be continued.
     """
@@ -170,12 +180,19 @@ class Run:
     evaluations = ("metrics_*.json", "confusion_matrix_*.png", "predictions_*.csv")
 
     def __init__(
-        self, folder: Path, parameters: Any, fingerprint: str, overwrite: bool = False
+        self,
+        folder: Path,
+        parameters: Any,
+        dataset: Any,
+        data: Path,
+        stop: StopRequest,
+        overwrite: bool = False,
+        on_epoch: Callable[[dict[str, float]], None] | None = None,
     ) -> None:
-        self.folder = folder
+        self.folder, self.parameters = folder, parameters
+        self.dataset, self.data = dataset, data
+        self.stop, self.on_epoch = stop, on_epoch
         self.overwrite = self.asked_to_overwrite = overwrite
-        self.parameters = parameters
-        self.fingerprint = fingerprint
         self.session: dict[str, Any] = {}
         self._earlier: list[dict[str, Any]] = []
         self._events: Any = None
@@ -268,11 +285,11 @@ class Run:
                 "Change it back, start a new experiment with --from, or train anew with "
                 "--overwrite."
             )
-        if state["fingerprint"] != self.fingerprint:
+        if state["fingerprint"] != self.dataset.fingerprint:
             raise InputError(
                 f"{path} was trained on other data (fingerprint {state['fingerprint']}, now "
-                f"{self.fingerprint}). Bring the data back, start a new experiment with --from, "
-                "or train anew with --overwrite."
+                f"{self.dataset.fingerprint}). Bring the data back, start a new experiment with "
+                "--from, or train anew with --overwrite."
             )
 
     # -- what this process adds
@@ -323,8 +340,9 @@ class Run:
             "overwrite": self.asked_to_overwrite,
             "from_step": progress.step,
             "parameters": flatten(self.parameters),
-            "fingerprint": self.fingerprint,
+            "fingerprint": self.dataset.fingerprint,
             "model_code": model_code(),
+            "data": str(self.data),
             **facts,
         }
         self._earlier = read_sessions(self.folder)
@@ -401,6 +419,7 @@ class Run:
 
         Raises:
             DivergedError: the loss on val is NaN or infinite.
+            StoppedError: on request, with everything saved.
         """
         from model.report import score  # Its NumPy takes longer to import than --help to answer.
 
@@ -418,6 +437,10 @@ class Run:
             f"epoch {row['epoch']:3}/{self.parameters.training.epochs}  train loss "
             f"{row['train_loss']:.4f}  {'  '.join(metrics)}  {examples_per_second:,.0f} examples/s"
         )
+        if self.on_epoch:
+            self.on_epoch(row)
+        if self.stop and not progress.finished:
+            raise self.stop.stopped(self.folder, progress.step)
 
     def append_metrics(self, row: Mapping[str, float], progress: Progress) -> None:
         """Append one line to metrics.jsonl and to TensorBoard's file."""
@@ -428,10 +451,16 @@ class Run:
             progress.metrics_bytes = file.tell()
         self._write_event(row)
 
-    def save_is_due(self) -> bool:
-        """Say whether training.checkpoint_minutes have passed since the last checkpoint."""
+    def checkpoint_is_due(self) -> bool:
+        """Say whether a stop was asked for or training.checkpoint_minutes have passed."""
         minutes = self.parameters.training.checkpoint_minutes
-        return time.monotonic() > self._saved + 60 * minutes
+        return bool(self.stop) or time.monotonic() > self._saved + 60 * minutes
+
+    def checkpoint(self, arrays: "Mapping[str, np.ndarray]", progress: Progress) -> None:
+        """Save within an epoch as `save` does; raise StoppedError where a stop was asked for."""
+        self.save(arrays, progress)
+        if self.stop:
+            raise self.stop.stopped(self.folder, progress.step)
 
     def save(self, arrays: "Mapping[str, np.ndarray]", progress: Progress) -> None:
         """Write last.safetensors; the one before becomes previous.safetensors.
@@ -450,12 +479,13 @@ class Run:
         _check_finite(weights, self.folder / self.best)
         write_checkpoint(self.folder / self.best, weights, self._state(progress))
 
-    def finish(self, progress: Progress, data: Path) -> None:
+    def finish(self, progress: Progress) -> None:
         """Draw the learning curves, and say which epoch was best and what to do next."""
         plot_learning_curves(self.folder)
         row = progress.best or {}
         metrics = [f"{name.replace('_', ' ')} {row[name]:.4f}" for name in row if "val_" in name]
-        where = f"--experiment {self.folder}" + (f" --data {data}" if data != Path("data") else "")
+        where = f"--experiment {self.folder}"
+        where += f" --data {self.data}" if self.data != Path("data") else ""
         logger.info(
             f"best epoch {row.get('epoch')}: {', '.join(metrics)}; next: python evaluate.py {where}"
         )
@@ -464,7 +494,7 @@ class Run:
         return {
             "progress": dataclasses.asdict(progress),
             "parameters": flatten(self.parameters),
-            "fingerprint": self.fingerprint,
+            "fingerprint": self.dataset.fingerprint,
         }
 
 

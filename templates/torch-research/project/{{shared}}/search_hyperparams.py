@@ -277,10 +277,11 @@ class Search:
                 parameters = change(self.base, self.suggest(trial))
                 starts = trial.user_attrs.get("starts", 0) + 1
                 trial.set_user_attr("starts", starts)
-                run = run_folder.Run(self.folder_of(trial), parameters, self.dataset.fingerprint)
+                folder, data = self.folder_of(trial), self.arguments.data
+                run = run_folder.Run(folder, parameters, self.dataset, data, stop)
                 stack.enter_context(run)
             try:
-                self.train(trial, run, stop)
+                self.train(trial, run)
             # Optuna is told while the folder is locked: a trial that runs in an unlocked folder
             # counts as left behind.
             except PrunedError:
@@ -326,7 +327,7 @@ class Search:
                 values[name] = trial.suggest_int(name, low, high, step=step, log=log)
         return values
 
-    def train(self, trial: optuna.Trial, run: run_folder.Run, stop: utils.StopRequest) -> None:
+    def train(self, trial: optuna.Trial, run: run_folder.Run) -> None:
         """Train a trial in its folder; raise PrunedError where it is hopeless."""
         from evaluate import choose_device
         from train import train
@@ -347,8 +348,8 @@ class Search:
             if trial.should_prune():
                 raise PrunedError
 
-        device = choose_device(self.arguments.device)
-        train(run, self.dataset, self.arguments.data, device, stop, on_epoch)
+        run.on_epoch = on_epoch
+        train(run, choose_device(self.arguments.device))
 
     def end(self, trial: optuna.Trial, state: str, news: str = "") -> None:
         """Tell Optuna and the person how a trial ended."""

@@ -48,8 +48,9 @@ def test_an_epoch_can_be_begun_at_any_step(split: Split) -> None:
     for step in range(len(whole)):
         batches.start(step)
         assert len(batches) == 3 - step % 3
-        for part, same in zip([batches[i] for i in range(len(batches))], whole[step:], strict=False):
-            assert all(np.array_equal(a, b) for a, b in zip(part, same, strict=True))
+        for index in range(len(batches)):
+            pair = zip(batches[index], whole[step + index], strict=True)
+            assert all(np.array_equal(part, same) for part, same in pair)
 
 
 def test_augmentation_of_an_example_does_not_depend_on_its_batch(split: Split) -> None:

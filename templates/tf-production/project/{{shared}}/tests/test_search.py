@@ -264,8 +264,8 @@ def test_damaged_data_and_bugs_are_no_failed_trials(folder: Path, data: Path) ->
 def test_an_objective_that_is_no_number_is_a_failure(
     folder: Path, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
-    def train(run, dataset, data, device, stop, on_epoch) -> None:
-        on_epoch({"epoch": 1, "val_accuracy": value})
+    def train(run, device) -> None:
+        run.on_epoch({"epoch": 1, "val_accuracy": value})
 
     train_like(monkeypatch, train)
     here = new_search(folder)
@@ -281,14 +281,14 @@ def test_pruned_trials_keep_what_an_evaluation_needs(
     path = folder / "search.yaml"
     path.write_text(path.read_text().replace("trials: 4", "trials: 6"))
 
-    def train(run, dataset, data, device, stop, on_epoch) -> None:
+    def train(run, device) -> None:
         run.begin(run_folder.Progress())
         for name in (run.last, run.previous, run.best):
             (run.folder / name).touch()
         for epoch in range(1, EPOCHS + 1):
             row = {"epoch": epoch, "step": epoch, "val_accuracy": -int(run.folder.name[-1]) / 10}
             run.append_metrics(row, run_folder.Progress())
-            on_epoch(row)
+            run.on_epoch(row)
 
     train_like(monkeypatch, train)
     here = new_search(folder)
