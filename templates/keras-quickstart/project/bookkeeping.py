@@ -1,13 +1,13 @@
 """What a run keeps while Keras trains: checkpoints, metrics, where it stands.
 
-A checkpoint holds every variable of the network and of the optimizer. Those of the network count
-the random numbers that dropout has drawn, and those of the optimizer count the steps, on which the
-learning rate depends. (A .weights.h5 file holds neither.)
+A checkpoint holds every variable of the network and of the optimizer, and the sum of the loss in
+the epoch. Those of the network count the random numbers that dropout has drawn, and those of the
+optimizer count the steps, on which the learning rate depends. (A .weights.h5 file holds neither.)
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -54,8 +54,9 @@ class Bookkeeper(keras.callbacks.Callback):
         self.state = named(model=model.variables, optimizer=model.optimizer.variables) | self.loss
         self.progress = Progress()
         if checkpoint := run.load():
-            self.arrays, self.progress = checkpoint
-            load_variables(self.state, self.arrays, run.folder / run.last)
+            arrays, self.progress = checkpoint
+            load_variables(self.state, arrays, run.folder / run.last)
+            self.earlier_loss = {name: arrays[name] for name in self.loss}
 
     def begin(self, device: str) -> None:
         """Start writing into the run's folder."""
@@ -74,8 +75,9 @@ class Bookkeeper(keras.callbacks.Callback):
             f"Keras on {backend.name}, {device}, {self.model.dtype_policy.name}",
         )
 
-    def fits(self) -> Iterator[range]:
-        """Yield the epochs of each call of fit: the rest of a cut one, being shorter, by itself."""
+    def fits(self, device: str) -> Iterator[range]:
+        """Begin to write; yield the epochs of each call of fit: the rest of a cut one by itself."""
+        self.begin(device)
         epoch, done = divmod(self.progress.step, self.batches.steps_per_epoch)
         if done:
             self.batches.start(self.progress.step)
@@ -84,12 +86,13 @@ class Bookkeeper(keras.callbacks.Callback):
         if not self.progress.finished:
             self.batches.start(epoch * self.batches.steps_per_epoch)
             yield range(epoch, self.epochs)
+        self.run.finish(self.progress)
 
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.batches.start(self.progress.step)
         done = self.progress.step % self.batches.steps_per_epoch
         if done:  # Of an epoch that an earlier process began; fit has just forgotten its loss.
-            load_variables(self.loss, self.arrays, self.run.folder / self.run.last)
+            load_variables(self.loss, self.earlier_loss, self.run.folder / self.run.last)
         self.bar = tqdm(
             total=self.batches.steps_per_epoch,
             desc=f"epoch {epoch + 1}",
@@ -99,22 +102,22 @@ class Bookkeeper(keras.callbacks.Callback):
         )
         self.epoch_started, self.first_step = time.monotonic(), self.progress.step
 
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Count the steps of an execution; look at the loss, save and stop where it is time."""
         progress, epoch_end = self.progress, self.first_step + len(self.batches)
         progress.step = min(self.first_step + batch + 1, epoch_end)
         self.bar.update(progress.step - self.bar.n)
-        self.run.check_loss((logs or {})["loss"], progress.step)
+        self.run.check_loss(logs["loss"], progress.step)
         if self.run.checkpoint_is_due() and progress.step < epoch_end:
             self.run.checkpoint(self.to_arrays(), progress)
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Evaluate, keep the metrics and the weights of the epoch, and see whether to go on."""
         self.bar.close()
         progress = self.progress
         seconds = time.monotonic() - self.epoch_started
         metrics, _ = evaluate(self.model, self.val_split)
-        row = {"epoch": epoch + 1, "step": progress.step, "train_loss": (logs or {})["loss"]}
+        row = {"epoch": epoch + 1, "step": progress.step, "train_loss": logs["loss"]}
         row |= {f"val_{name}": value for name, value in metrics.items()}
         row |= {"learning_rate": float(self.schedule(progress.step - 1))}
         speed = sum(map(len, self.batches.batches)) / seconds

@@ -54,8 +54,7 @@ def train(run: run_folder.Run, device: str) -> None:
         batches = TrainingBatches(train_split, parameters.data, parameters.seed)
         schedule = compile_model(model, parameters, batches.steps_per_epoch)
         keeper = Bookkeeper(run, model, schedule, batches, val_split)
-        keeper.begin(device)
-        for epochs in keeper.fits():  # One; or two, where an earlier process stopped within one.
+        for epochs in keeper.fits(device):  # Once; or twice, after a stop within an epoch.
             model.fit(
                 backend.feed(batches),
                 initial_epoch=epochs.start,
@@ -64,7 +63,6 @@ def train(run: run_folder.Run, device: str) -> None:
                 shuffle=False,  # The batches come in an order of their own.
                 verbose=0,
             )
-        run.finish(keeper.progress)
 
 
 def compile_model(
