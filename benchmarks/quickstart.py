@@ -13,8 +13,9 @@ A round is four epochs; only training is timed, not evaluation, checkpoints and 
 - bare: a training step over images in memory, indexed by a random permutation: for TensorFlow a
   tf.function, for JAX a jitted function of the stateless calls, for PyTorch eager, with Keras'
   optimizer; "torch.optim" is the same with PyTorch's own fused AdamW and clipping, in its place.
-- stock: compile and fit on two arrays, as tutorials do: in float32, the images normalised already,
-  without the normalisation in the network, and otherwise as fit comes, without a progress bar.
+- stock: compile and fit on two arrays, as tutorials do: float32 images that are normalised already,
+  without the normalisation in the network, and otherwise as fit comes, without a progress bar; in
+  the project's precision and, as it comes, in float32.
 """
 
 import argparse
@@ -103,11 +104,11 @@ def project_loop(setting: Setting) -> Callable[[], None]:
     return train
 
 
-def stock_loop(setting: Setting) -> Callable[[], None]:
-    """Return a function that trains epochs by fit on arrays, in float32."""
+def stock_loop(setting: Setting, **training: Any) -> Callable[[], None]:
+    """Return a function that trains epochs by fit on arrays, with changed parameters."""
     import keras
 
-    model, dataset = setting.compiled(precision="float32"), setting.dataset
+    model, dataset = setting.compiled(**training), setting.dataset
     stock = keras.Sequential([keras.Input(dataset.image_shape), *model.layers[2:]])
     jit_compile = keras.backend.backend() == "jax"
     stock.compile(model.optimizer, model.loss, jit_compile=jit_compile)
@@ -230,6 +231,7 @@ def measure(
         "bare": several(BARE[backend](setting)),
         "bare again": several(BARE[backend](setting)),
         "stock": stock_loop(setting),
+        "stock, float32": stock_loop(setting, precision="float32"),
     }
     if backend == "torch":
         loops["torch.optim"] = several(bare_torch(setting, native=True))
@@ -249,6 +251,7 @@ def measure_backend(backend: str, rounds: int) -> None:
         ("without shift", "bare"),
         ("bare again", "bare"),
         ("project", "stock"),
+        ("project", "stock, float32"),
     ]
     if backend == "torch":
         pairs.append(("project", "torch.optim"))
