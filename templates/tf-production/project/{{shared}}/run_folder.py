@@ -481,8 +481,8 @@ class Run:
 
     def finish(self, progress: Progress) -> None:
         """Draw the learning curves, and say which epoch was best and what to do next."""
-        plot_learning_curves(self.folder)
         row = progress.best or {}
+        plot_learning_curves(self.folder, row.get("epoch"))
         metrics = [f"{name.replace('_', ' ')} {row[name]:.4f}" for name in row if "val_" in name]
         where = f"--experiment {self.folder}"
         where += f" --data {self.data}" if self.data != Path("data") else ""
@@ -601,7 +601,7 @@ def log_to_terminal() -> None:
     logger.addHandler(_Terminal())
 
 
-def plot_learning_curves(folder: Path) -> None:
+def plot_learning_curves(folder: Path, best_epoch: float | None) -> None:
     """Draw learning_curves.png from metrics.jsonl: loss and the other metrics by epoch."""
     from matplotlib.figure import Figure  # pyplot would look for a display.
 
@@ -616,6 +616,8 @@ def plot_learning_curves(folder: Path) -> None:
             if name == "train_loss":  # Not the quantity of val_loss, and often above it.
                 label += " (with augmentation and regularisation)"
             axes.plot(epochs, [row[name] for row in rows], marker=".", label=label)
+        if best_epoch is not None:
+            axes.axvline(best_epoch, color="grey", linestyle=":", label="best epoch")
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
         axes.legend()
