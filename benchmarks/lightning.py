@@ -51,7 +51,8 @@ def lightning_loop(train: Any, data: Path, dataset: Any, parameters: Any) -> Cal
         raise utils.CommandError
 
     folder, stop = data / "lightning", utils.StopRequest()
-    run = run_folder.Run(folder, parameters, dataset, data, stop, on_epoch=end)
+    run = run_folder.Run(folder, parameters, dataset, data, stop)
+    run.on_epoch = end
     learner = train.Learner(run.__enter__(), device)
     run.begin(learner.progress)
     split, val_split = (train.load_split(data, dataset, name, device) for name in ("train", "val"))

@@ -55,14 +55,13 @@ class Setting:
         self.generator = np.random.default_rng(0)
         self.steps = -(-len(self.images) // parameters.data.batch_size)
 
-    def compiled(self, **training: Any) -> Any:
-        """Return the project's network as train.py compiles it, with changed parameters."""
+    def compiled(self, **changes: Any) -> tuple[Any, Any]:
+        """Return the project's network as train.py compiles it, and its learning rates."""
         evaluate, train = map(importlib.import_module, ("evaluate", "train"))
-        training = self.parameters.training.model_copy(update=training)
+        training = self.parameters.training.model_copy(update=changes)
         parameters = self.parameters.model_copy(update={"training": training})
         model = evaluate.make_model(parameters, self.dataset, "cpu")
-        self.schedule = train.compile_model(model, parameters, self.steps)
-        return model
+        return model, train.compile_model(model, parameters, self.steps)
 
     def batches(self) -> Any:
         """Yield the images and targets of an epoch in a random order."""
@@ -71,8 +70,8 @@ class Setting:
             yield self.images[batch], self.targets[batch]
 
 
-def project_loop(setting: Setting) -> Callable[[], None]:
-    """Return a function that trains more epochs as the project's train.py does."""
+def project_loop(setting: Setting, **changes: Any) -> Callable[[], None]:
+    """Return a function that trains more epochs as train.py does, with changed parameters."""
     backend, bookkeeping, run_folder, utils = map(
         importlib.import_module, ("backend", "bookkeeping", "run_folder", "utils")
     )
@@ -81,12 +80,13 @@ def project_loop(setting: Setting) -> Callable[[], None]:
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             self.bar.close()
 
-    data, parameters, model = setting.data, setting.parameters, setting.compiled()
+    data, parameters = setting.data, setting.parameters
+    model, schedule = setting.compiled(**changes)
     loader = importlib.import_module("model.data_loader")
     batches = loader.TrainingBatches(setting.split, parameters.data, parameters.seed)
     folder, stop = Path(tempfile.mkdtemp(dir=data)), utils.StopRequest()
     run = run_folder.Run(folder, parameters, setting.dataset, data, stop)
-    keeper = TrainingOnly(run.__enter__(), model, setting.schedule, batches, setting.split)
+    keeper = TrainingOnly(run.__enter__(), model, schedule, batches)
     keeper.begin("cpu")
 
     def train() -> None:
@@ -104,14 +104,13 @@ def project_loop(setting: Setting) -> Callable[[], None]:
     return train
 
 
-def stock_loop(setting: Setting, **training: Any) -> Callable[[], None]:
+def stock_loop(setting: Setting, **changes: Any) -> Callable[[], None]:
     """Return a function that trains epochs by fit on arrays, with changed parameters."""
     import keras
 
-    model, dataset = setting.compiled(**training), setting.dataset
+    (model, _), dataset = setting.compiled(**changes), setting.dataset
     stock = keras.Sequential([keras.Input(dataset.image_shape), *model.layers[2:]])
-    jit_compile = keras.backend.backend() == "jax"
-    stock.compile(model.optimizer, model.loss, jit_compile=jit_compile)
+    stock.compile(model.optimizer, model.loss)
     images = (setting.images - np.float32(dataset.mean)) / np.float32(dataset.std)
     batch_size = setting.parameters.data.batch_size
     return lambda: stock.fit(
@@ -133,7 +132,7 @@ def bare_tensorflow(setting: Setting) -> Callable[[], None]:
     """Return a function that trains one epoch by a tf.function."""
     import tensorflow as tf
 
-    model = setting.compiled()
+    model, _ = setting.compiled()
     model.optimizer.build(model.trainable_variables)
 
     @tf.function
@@ -157,7 +156,7 @@ def bare_jax(setting: Setting) -> Callable[[], None]:
     """Return a function that trains one epoch by a jitted step without state."""
     import jax
 
-    model = setting.compiled()
+    model, _ = setting.compiled()
     optimizer = model.optimizer
     optimizer.build(model.trainable_variables)
     owners = (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
@@ -188,7 +187,7 @@ def bare_torch(setting: Setting, native: bool = False) -> Callable[[], None]:
     """Return a function that trains one epoch by an eager loop; `native`: with torch.optim."""
     import torch
 
-    model, training = setting.compiled(), setting.parameters.training
+    (model, _), training = setting.compiled(), setting.parameters.training
     variables = model.trainable_variables
     model.optimizer.build(variables)
     optimizer = torch.optim.AdamW(
@@ -233,6 +232,8 @@ def measure(
         "stock": stock_loop(setting),
         "stock, float32": stock_loop(setting, precision="float32"),
     }
+    if backend == "jax":  # What train.py does not choose there.
+        loops["bfloat16"] = project_loop(setting, precision="bfloat16")
     if backend == "torch":
         loops["torch.optim"] = several(bare_torch(setting, native=True))
     return take_turns({name: timed(loop, EPOCHS * count) for name, loop in loops.items()}, rounds)
@@ -253,6 +254,8 @@ def measure_backend(backend: str, rounds: int) -> None:
         ("project", "stock"),
         ("project", "stock, float32"),
     ]
+    if backend == "jax":
+        pairs.append(("bfloat16", "project"))
     if backend == "torch":
         pairs.append(("project", "torch.optim"))
     print(f"\n{machine('keras', PACKAGES[backend])}; Keras on {backend}; threads: 1")

@@ -43,7 +43,7 @@ def pace(project: Path) -> Pace:
     """Return the pace of a framework. TensorFlow and JAX trace for seconds in each run."""
     if answers(project).get("loop") == "lightning":
         return Pace(stops=10, late=8, stride=3, kills=5)
-    if answers(project).get("backend") == "tensorflow":  # It takes several steps at a time.
+    if answers(project).get("backend") in ("tensorflow", "jax"):  # Several steps at a time.
         return Pace(stops=6, late=5, stride=9, kills=3)
     return {
         "torch-research": Pace(stops=10, late=8, stride=1, kills=20),

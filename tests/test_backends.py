@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from combinations import Combination, combinations
-from projects import experiment, run, tiny
+from projects import assert_same_results, experiment, run, tiny
 
 BACKENDS = ("tensorflow", "jax", "torch")
 # Of losses: float32 rounds in another order in each, and five steps of training carry it on.
@@ -43,3 +43,24 @@ def test_a_run_goes_on_and_is_evaluated_with_any_backend(
     for val_loss, test_loss in losses.values():
         assert val_loss == pytest.approx(losses["tensorflow"][0], rel=TOLERANCE)
         assert test_loss == pytest.approx(losses["tensorflow"][1], rel=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_a_stop_after_ten_steps(
+    rendered: Callable[[Combination], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    backend: str,
+) -> None:
+    """As the project comes, where test_resume.py makes executions shorter than an epoch of five."""
+    combination = next(each for each in combinations if each.choice == backend)
+    project = shutil.copytree(rendered(combination), tmp_path / "digits")
+    assert run(project, "build_dataset.py").returncode == 0
+    long = tiny.replace("batch_size: 256", "batch_size: 50, workers: 2")  # 26 steps an epoch.
+    stopped, whole = (experiment(project, name, long) for name in ("stopped", "whole"))
+    first = run(project, "train.py", "--experiment", stopped, "--max-minutes", 0)
+    assert first.returncode == 75
+    assert "at step 10, saved" in first.stderr
+    for folder in (stopped, whole):
+        assert run(project, "train.py", "--experiment", folder).returncode == 0
+    assert_same_results(project / stopped, project / whole)

@@ -25,8 +25,9 @@ if not name:
     except (OSError, ValueError, KeyError, TypeError):
         name = "nothing to be read"
     os.environ["KERAS_BACKEND"], _where = str(name), "keras.json"
-# The steps that fit takes at a time: TensorFlow loops over them faster than Python does.
-STEPS_PER_EXECUTION = {"tensorflow": 10, "jax": 1, "torch": 1}.get(name, 1)
+# The steps that fit takes before the loss is looked at, for which it waits, and whether to stop.
+# TensorFlow loops over them faster than Python does. On PyTorch, Keras takes no number but 1.
+STEPS_PER_EXECUTION = 1 if name == "torch" else 10
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Warnings and errors, not how it was built.
 if "OMP_NUM_THREADS" in os.environ:  # The others obey it; these are the names that TensorFlow and
     for _variable in ("TF_NUM_INTRAOP_THREADS", "NPROC"):  # JAX have for it.
@@ -118,10 +119,10 @@ def feed(batches: Any) -> Any:
     return tf.data.Dataset.range(len(batches)).map(load).prefetch(2)
 
 
-def has_bfloat16(device: str) -> bool:
-    """Say whether a device multiplies in bfloat16 itself: NVIDIA's from compute capability 8 on."""
+def prefers_bfloat16(device: str) -> bool:
+    """Say whether a device is fast in bfloat16: NVIDIA's are from compute capability 8 on."""
     if device == "cpu":
-        processor = Path("/proc/cpuinfo")  # Linux alone. JAX (0.10) gains nothing by it there.
+        processor = Path("/proc/cpuinfo")  # Linux alone. JAX (0.10) is no faster by it there.
         flags = processor.read_text() if name != "jax" and processor.exists() else ""
         return "avx512_bf16" in flags or "amx_bf16" in flags
     if device != "cuda":
@@ -148,8 +149,9 @@ def be_deterministic() -> None:
 
         tensorflow.config.experimental.enable_op_determinism()
     elif name == "jax":  # Read when the GPU is first used.
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+        flags = os.environ.get("XLA_FLAGS", "").split()
+        flag = "--xla_gpu_deterministic_ops=true"
+        os.environ["XLA_FLAGS"] = " ".join(flags if flag in flags else [*flags, flag])
     else:
         import torch
 
@@ -161,6 +163,7 @@ def be_deterministic() -> None:
 def out_of_memory(folder: Path, batch_size: int) -> Generator[None]:
     """Turn what the backends raise when memory runs out into a ResourceError with advice."""
     words = ("out of memory", "oom when allocating", "resource_exhausted", "can't allocate memory")
+    words += ("memoryerror",)  # As TensorFlow calls that of a function in Python.
     try:
         yield
     except utils.CommandError:

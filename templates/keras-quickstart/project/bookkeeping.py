@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import backend
 from evaluate import evaluate, load_variables, named
-from model.data_loader import Split, TrainingBatches
+from model.data_loader import TrainingBatches, load_split
 from run_folder import Progress, Run
 
 
@@ -28,10 +28,9 @@ class Bookkeeper(keras.callbacks.Callback):
         model: compiled; takes up the last checkpoint where there is one.
         schedule: the learning rate by step.
         batches: what fit trains on.
-        val_split: what to evaluate on after each epoch.
 
     Raises:
-        InputError: the checkpoint cannot be used; nothing was written.
+        InputError: the data or the checkpoint cannot be used; nothing was written.
         StoppedError: out of fit, on request, with everything saved.
         DivergedError: likewise; the loss is NaN or infinite, the last good checkpoint is kept.
     """
@@ -42,21 +41,22 @@ class Bookkeeper(keras.callbacks.Callback):
         model: keras.Model,
         schedule: Callable[[int], Any],
         batches: TrainingBatches,
-        val_split: Split,
     ) -> None:
         super().__init__()
         self.set_model(model)
         self.run, self.schedule = run, schedule
-        self.batches, self.val_split = batches, val_split
+        self.batches, self.val_split = batches, load_split(run.data, run.dataset, "val")
         self.epochs = run.parameters.training.epochs
         model.optimizer.build(model.trainable_variables)
-        self.loss = named(metrics=model.metrics_variables)  # Summed over an epoch, and how many.
-        self.state = named(model=model.variables, optimizer=model.optimizer.variables) | self.loss
+        # The loss summed over the epoch, and over how many examples.
+        self.loss_variables = named(metrics=model.metrics_variables)
+        self.state = named(model=model.variables, optimizer=model.optimizer.variables)
+        self.state |= self.loss_variables
         self.progress = Progress()
         if checkpoint := run.load():
             arrays, self.progress = checkpoint
             load_variables(self.state, arrays, run.folder / run.last)
-            self.earlier_loss = {name: arrays[name] for name in self.loss}
+            self.saved_loss = {name: arrays[name] for name in self.loss_variables}
 
     def begin(self, device: str) -> None:
         """Start writing into the run's folder."""
@@ -75,9 +75,8 @@ class Bookkeeper(keras.callbacks.Callback):
             f"Keras on {backend.name}, {device}, {self.model.dtype_policy.name}",
         )
 
-    def fits(self, device: str) -> Iterator[range]:
-        """Begin to write; yield the epochs of each call of fit: the rest of a cut one by itself."""
-        self.begin(device)
+    def epochs_to_go(self) -> Iterator[range]:
+        """Yield the epochs of each call of fit: what is left of a cut one, being shorter, first."""
         epoch, done = divmod(self.progress.step, self.batches.steps_per_epoch)
         if done:
             self.batches.start(self.progress.step)
@@ -86,13 +85,12 @@ class Bookkeeper(keras.callbacks.Callback):
         if not self.progress.finished:
             self.batches.start(epoch * self.batches.steps_per_epoch)
             yield range(epoch, self.epochs)
-        self.run.finish(self.progress)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.batches.start(self.progress.step)
         done = self.progress.step % self.batches.steps_per_epoch
         if done:  # Of an epoch that an earlier process began; fit has just forgotten its loss.
-            load_variables(self.loss, self.earlier_loss, self.run.folder / self.run.last)
+            load_variables(self.loss_variables, self.saved_loss, self.run.folder / self.run.last)
         self.bar = tqdm(
             total=self.batches.steps_per_epoch,
             desc=f"epoch {epoch + 1}",
@@ -120,13 +118,14 @@ class Bookkeeper(keras.callbacks.Callback):
         row = {"epoch": epoch + 1, "step": progress.step, "train_loss": logs["loss"]}
         row |= {f"val_{name}": value for name, value in metrics.items()}
         row |= {"learning_rate": float(self.schedule(progress.step - 1))}
-        speed = sum(map(len, self.batches.batches)) / seconds
+        examples = (progress.step - self.first_step) * self.run.parameters.data.batch_size
+        speed = min(examples, self.run.dataset.examples["train"]) / seconds
         last = epoch + 1 == self.epochs
         self.run.end_epoch(row, progress, self.to_arrays(), speed, last)
         self.model.stop_training = progress.finished
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return what a checkpoint holds."""
-        if backend.name == "jax":  # In fit, the variables are empty until they are asked for.
+        if backend.name == "jax":  # fit keeps the values outside of the variables.
             self.model.jax_state_sync()
         return {name: keras.ops.convert_to_numpy(each) for name, each in self.state.items()}

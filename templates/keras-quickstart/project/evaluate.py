@@ -49,7 +49,7 @@ def make_model(parameters: Parameters, dataset: Dataset, device: str) -> keras.M
     """Return the network with its initial weights; call it inside backend.scope(device)."""
     precision = parameters.training.precision
     if precision == "auto":
-        precision = "bfloat16" if backend.has_bfloat16(device) else "float32"
+        precision = "bfloat16" if backend.prefers_bfloat16(device) else "float32"
     if parameters.training.deterministic:
         backend.be_deterministic()
     keras.utils.clear_session()  # Or a second network's variables would have other names.
@@ -92,7 +92,14 @@ def load_variables(
 
 def evaluate(model: keras.Model, split: Split) -> tuple[dict[str, float], np.ndarray]:
     """Return loss and metrics over all examples of a split, and the logits (N, classes)."""
-    logits = model.predict(split.images, batch_size=EVALUATION_BATCH_SIZE, verbose=0)
+    size = EVALUATION_BATCH_SIZE
+    # Not predict, which on TensorFlow takes as many batches at a time as fit takes steps.
+    logits = np.concatenate(
+        [
+            model.predict_on_batch(split.images[first : first + size])
+            for first in range(0, len(split.images), size)
+        ]
+    )
     values = {"loss": net.loss()(split.targets, logits)}
     values |= {name: keras.ops.mean(m(split.targets, logits)) for name, m in net.metrics.items()}
     return {name: float(value) for name, value in values.items()}, logits

@@ -35,26 +35,16 @@ from model.data_loader import TrainingBatches, load_split
 
 
 def train(run: run_folder.Run, device: str) -> None:
-    """Train the experiment of a locked folder to its end.
-
-    Args:
-        run: the experiment's folder, locked.
-        device: where to compute.
-
-    Raises:
-        InputError: the data or the checkpoint cannot be used; nothing was written.
-        StoppedError: on request, with everything saved.
-        DivergedError: the loss is NaN or infinite; the last good checkpoint is kept.
-        ResourceError: out of memory.
-    """
+    """Train the experiment of a locked folder to its end; raise as Bookkeeper, or ResourceError."""
     parameters: Parameters = run.parameters
-    train_split, val_split = (load_split(run.data, run.dataset, name) for name in ("train", "val"))
+    split = load_split(run.data, run.dataset, "train")
+    batches = TrainingBatches(split, parameters.data, parameters.seed)
     with backend.scope(device), backend.out_of_memory(run.folder, parameters.data.batch_size):
         model = make_model(parameters, run.dataset, device)
-        batches = TrainingBatches(train_split, parameters.data, parameters.seed)
         schedule = compile_model(model, parameters, batches.steps_per_epoch)
-        keeper = Bookkeeper(run, model, schedule, batches, val_split)
-        for epochs in keeper.fits(device):  # Once; or twice, after a stop within an epoch.
+        keeper = Bookkeeper(run, model, schedule, batches)
+        keeper.begin(device)
+        for epochs in keeper.epochs_to_go():  # Once; or twice, after a stop within an epoch.
             model.fit(
                 backend.feed(batches),
                 initial_epoch=epochs.start,
@@ -63,6 +53,7 @@ def train(run: run_folder.Run, device: str) -> None:
                 shuffle=False,  # The batches come in an order of their own.
                 verbose=0,
             )
+        run.finish(keeper.progress)
 
 
 def compile_model(

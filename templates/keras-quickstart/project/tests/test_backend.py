@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,24 @@ def test_an_unknown_backend_ends_the_command(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("content", ["", "{}", '{"backend": ["jax"]}', '{"backend": 1}'])
+def test_a_keras_json_without_a_backend(tmp_path: Path, content: str) -> None:
+    shutil.copy(ROOT / "backend.py", tmp_path)
+    (tmp_path / "keras.json").write_text(content)
+    code = "import backend, utils\nwith utils.exit_codes(): backend.load()"
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.startswith("error: keras.json: got ")
+
+
 def test_a_backend_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(utils.InputError, match=f"pip install {backend.name}"):
@@ -50,6 +69,7 @@ def test_keras_imported_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
         MemoryError(),
         RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("MemoryError: Unable to allocate 9.0 GiB for an array"),
     ],
 )
 def test_out_of_memory(error: Exception) -> None:

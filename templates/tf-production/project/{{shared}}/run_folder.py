@@ -130,8 +130,9 @@ def check_fit(
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise InputError(
-            f"{path} does not fit the network in model/net.py: {'; '.join(problems[:5])}{more}. "
-            "Bring the network back as it was trained, or start a new experiment with --from."
+            f"{path} does not fit the network in model/net.py or the optimizer in train.py: "
+            f"{'; '.join(problems[:5])}{more}. Bring them back as they were, or start a new "
+            "experiment with --from."
         )
 
 
@@ -140,7 +141,7 @@ class Progress:
     """Where a run stands. `step` is the only position; the rest is what it has seen so far."""
 
     step: int = 0  # optimizer steps done
-    loss_sum: float = 0.0  # of the training loss over the examples of the unfinished epoch
+    loss_sum: float = 0.0  # of the loss over the examples of the unfinished epoch; not with Keras
     best: dict[str, float] | None = None  # the metrics row of the best epoch
     stale_epochs: int = 0  # epochs since then
     seconds: float = 0.0  # spent, over all sessions
@@ -162,10 +163,11 @@ class Run:
         folder: of the experiment.
         parameters: what it is trained with.
         dataset: what it is trained on, as dataset.json describes it.
-        data: the folder of that.
+        data: the folder of the dataset.
         stop: asks to save and stop.
         overwrite: train anew what is there.
-        on_epoch: called with each row of metrics, once all is saved.
+
+    Set `on_epoch` to be called with each row of metrics, once all is saved.
 
     Raises:
         InputError: another process holds the lock, or the run in the folder cannot be continued.
@@ -187,11 +189,11 @@ class Run:
         data: Path,
         stop: StopRequest,
         overwrite: bool = False,
-        on_epoch: Callable[[dict[str, float]], None] | None = None,
     ) -> None:
         self.folder, self.parameters = folder, parameters
         self.dataset, self.data = dataset, data
-        self.stop, self.on_epoch = stop, on_epoch
+        self.stop = stop
+        self.on_epoch: Callable[[dict[str, float]], None] | None = None
         self.overwrite = self.asked_to_overwrite = overwrite
         self.session: dict[str, Any] = {}
         self._earlier: list[dict[str, Any]] = []

@@ -79,17 +79,26 @@ def exit_codes() -> Generator[None, None, None]:
     except KeyboardInterrupt:  # Of a command that has nothing to save.
         raise SystemExit(CancelledError.exit_code) from None
     except StoppedError as error:
-        print(error, file=sys.stderr)
+        _print_error(str(error))
         raise SystemExit(error.exit_code) from None
     except CommandError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _print_error(f"error: {error}")
         raise SystemExit(error.exit_code) from None
     except OSError as error:
         if error.errno not in storage:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}cannot be used: {error.strerror}.", file=sys.stderr)
+        _print_error(f"error: {where}cannot be used: {error.strerror}.")
         raise SystemExit(ResourceError.exit_code) from None
+
+
+def _print_error(message: str) -> None:
+    if "tqdm" in sys.modules:  # A progress bar may be left in the line.
+        from tqdm import tqdm
+
+        tqdm.write(message, file=sys.stderr)
+    else:
+        print(message, file=sys.stderr)
 
 
 class StopRequest:
