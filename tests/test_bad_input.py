@@ -98,6 +98,10 @@ absent = "cuda" if sys.platform == "darwin" else "mps"
 commands: dict[str, tuple[list[str], list[str]]] = {
     "unknown option": (["train", "--learning-rate", "3"], ["--learning-rate", "--training.le"]),
     "parameter without --from": (["train", "--model.width", "3"], ["--from", "--model.width"]),
+    "misspelled without --from": (
+        ["train", "--trainng.epochs", "3", "--seed", "4"],
+        ["trainng: unknown", "training?"],
+    ),
     "missing experiment": (["train", "--experiment", "experiments/x"], ["not found", "baseline"]),
     "missing source": (["train", "--from", "nowhere", "--experiment", "b"], ["nowhere"]),
     "not a value": (

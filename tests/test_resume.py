@@ -223,6 +223,21 @@ def test_diverged_in_the_last_step(project: Path, server: ForkServer) -> None:
     assert not list((project / folder).glob("*.safetensors"))
 
 
+def test_another_network_in_the_middle_of_a_run(project: Path, server: ForkServer) -> None:
+    """It is taken, as a comment may be all that changed, but not without a word."""
+    folder = experiment(project, "changed")
+    assert server.run("train", "--experiment", folder, stop_at=3).code == 75
+    setup = "import run_folder; run_folder.model_code = lambda: 'another'"
+    resumed = server.run("train", "--experiment", folder, setup=setup)
+    assert resumed.code == 0
+    assert "the code in model/ is not what was trained" in resumed.output
+    evaluated = server.run("evaluate", "--experiment", folder, setup=setup)
+    assert "model/" not in evaluated.output
+    evaluated = server.run("evaluate", "--experiment", folder)
+    assert "the code in model/ is not what was trained" in evaluated.output
+    assert evaluated.code == 0
+
+
 def test_overwrite_continues_what_it_began(
     project: Path, server: ForkServer, reference: Path
 ) -> None:

@@ -323,6 +323,8 @@ class Run:
         logger.addHandler(self._log)
         if self._notice:
             logger.warning(self._notice)
+        if progress.step:
+            _warn_of_other_code(self.folder)
         self._cut_metrics(progress.metrics_bytes)
         commit, changes = git_state()
         if changes:
@@ -515,7 +517,14 @@ def load_trained(path: Path, fingerprint: str) -> "tuple[dict[str, np.ndarray], 
             f"{path} was trained on other data (fingerprint {state['fingerprint']}, here "
             f"{fingerprint}). Name the folder of that data with --data."
         )
+    _warn_of_other_code(path.parent)
     return arrays, Progress(**state["progress"])
+
+
+def _warn_of_other_code(folder: Path) -> None:
+    trained = [session.get("model_code") for session in read_sessions(folder)][-1:]
+    if trained not in ([], [None], [model_code()]):
+        logger.warning(f"{folder}: the code in model/ is not what was trained; going on with it.")
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:

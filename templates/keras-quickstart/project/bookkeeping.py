@@ -76,10 +76,10 @@ class Bookkeeper(keras.callbacks.Callback):
         )
 
     def epochs_to_go(self) -> Iterator[range]:
-        """Yield the epochs of each call of fit: what is left of a cut one, being shorter, first."""
+        """Yield the epochs of each call of fit: first the rest of a cut one, which is shorter."""
         epoch, done = divmod(self.progress.step, self.batches.steps_per_epoch)
         if done:
-            self.batches.start(self.progress.step)
+            self.batches.start(self.progress.step)  # From their length fit knows that of an epoch.
             yield range(epoch, epoch + 1)
             epoch += 1
         if not self.progress.finished:
@@ -103,8 +103,8 @@ class Bookkeeper(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Count the steps of an execution; look at the loss, save and stop where it is time."""
         progress, epoch_end = self.progress, self.first_step + len(self.batches)
-        progress.step = min(self.first_step + batch + 1, epoch_end)
-        self.bar.update(progress.step - self.bar.n)
+        before, progress.step = progress.step, min(self.first_step + batch + 1, epoch_end)
+        self.bar.update(progress.step - before)
         self.run.check_loss(logs["loss"], progress.step)
         if self.run.checkpoint_is_due() and progress.step < epoch_end:
             self.run.checkpoint(self.to_arrays(), progress)
@@ -116,7 +116,8 @@ class Bookkeeper(keras.callbacks.Callback):
         seconds = time.monotonic() - self.epoch_started
         metrics, _ = evaluate(self.model, self.val_split)
         row = {"epoch": epoch + 1, "step": progress.step, "train_loss": logs["loss"]}
-        row |= {f"val_{name}": value for name, value in metrics.items()}
+        logs.update({f"val_{name}": value for name, value in metrics.items()})  # For others, too.
+        row |= {name: value for name, value in logs.items() if name.startswith("val_")}
         row |= {"learning_rate": float(self.schedule(progress.step - 1))}
         examples = (progress.step - self.first_step) * self.run.parameters.data.batch_size
         speed = min(examples, self.run.dataset.examples["train"]) / seconds

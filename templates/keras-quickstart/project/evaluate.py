@@ -20,7 +20,7 @@ from parameters import Parameters
 
 if __name__ == "__main__":
     with utils.exit_codes():  # --help and bad input are answered before Keras is imported.
-        command = command_line.parse_evaluation(__doc__)
+        arguments, parameters = command_line.parse_evaluation(__doc__)
         backend.load()
 backend.load()
 
@@ -101,7 +101,10 @@ def evaluate(model: keras.Model, split: Split) -> tuple[dict[str, float], np.nda
         ]
     )
     values = {"loss": net.loss()(split.targets, logits)}
-    values |= {name: keras.ops.mean(m(split.targets, logits)) for name, m in net.metrics.items()}
+    for name, metric in net.metrics.items():
+        if isinstance(metric, keras.Metric):
+            metric.reset_state()  # Or it would go on from the call before.
+        values[name] = keras.ops.mean(metric(split.targets, logits))
     return {name: float(value) for name, value in values.items()}, logits
 
 
@@ -129,4 +132,4 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
 
 if __name__ == "__main__":
     with utils.exit_codes():
-        main(*command)
+        main(arguments, parameters)

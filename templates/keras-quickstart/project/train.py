@@ -20,8 +20,8 @@ from parameters import Parameters
 
 if __name__ == "__main__":
     with utils.exit_codes():  # --help and bad input are answered before Keras is imported.
-        command = command_line.parse_training(__doc__)
-        stop = utils.StopRequest(command[0].max_minutes)
+        arguments, parameters = command_line.parse_training(__doc__)
+        stop = utils.StopRequest(arguments.max_minutes)
         backend.load()
 backend.load()  # In a worker of the search too, which does not come by above.
 
@@ -46,7 +46,7 @@ def train(run: run_folder.Run, device: str) -> None:
         keeper.begin(device)
         for epochs in keeper.epochs_to_go():  # Once; or twice, after a stop within an epoch.
             model.fit(
-                backend.feed(batches),
+                backend.feed(batches),  # As the backend reads them fastest.
                 initial_epoch=epochs.start,
                 epochs=epochs.stop,
                 callbacks=[keeper],
@@ -76,7 +76,7 @@ def compile_model(
     )
     model.compile(
         optimizer,
-        net.loss(parameters.model.label_smoothing),
+        net.loss(parameters.model.label_smoothing),  # net.metrics are taken after each epoch.
         # Keras on JAX without jit_compile would compute one operation at a time.
         jit_compile=training.compile or backend.name == "jax",
         steps_per_execution=backend.STEPS_PER_EXECUTION,
@@ -99,4 +99,4 @@ def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.Stop
 
 if __name__ == "__main__":
     with utils.exit_codes():
-        main(*command, stop)
+        main(arguments, parameters, stop)

@@ -22,7 +22,7 @@ from parameters import Parameters
 
 if __name__ == "__main__":
     with utils.exit_codes():  # --help and bad input are answered before TensorFlow is imported.
-        command = command_line.parse_evaluation(__doc__)
+        arguments, parameters = command_line.parse_evaluation(__doc__)
 
 from quiet import import_tensorflow
 
@@ -144,4 +144,4 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
 
 if __name__ == "__main__":
     with utils.exit_codes():
-        main(*command)
+        main(arguments, parameters)

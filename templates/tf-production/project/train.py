@@ -23,8 +23,8 @@ from parameters import Parameters, TrainingParameters
 
 if __name__ == "__main__":
     with utils.exit_codes():  # --help and bad input are answered before TensorFlow is imported.
-        command = command_line.parse_training(__doc__)
-        stop = utils.StopRequest(command[0].max_minutes)
+        arguments, parameters = command_line.parse_training(__doc__)
+        stop = utils.StopRequest(arguments.max_minutes)
 
 from quiet import import_tensorflow
 
@@ -267,4 +267,4 @@ def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.Stop
 
 if __name__ == "__main__":
     with utils.exit_codes():
-        main(*command, stop)
+        main(arguments, parameters, stop)

@@ -130,6 +130,7 @@ def resolve_parameters(schema: type[utils.Section], arguments: argparse.Namespac
     path = arguments.experiment / "params.yaml"
     if arguments.source is None:
         if overrides and path.exists():
+            utils.load_parameters(schema, path, overrides)  # Says what is misspelled first.
             raise utils.InputError(
                 f"--{next(iter(overrides))}: {path} is the record of {arguments.experiment} and "
                 "stays as it is. Name a new experiment: "

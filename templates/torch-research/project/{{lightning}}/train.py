@@ -27,8 +27,8 @@ from parameters import Parameters
 
 if __name__ == "__main__":
     with utils.exit_codes():  # --help and bad input are answered before PyTorch is imported.
-        command = command_line.parse_training(__doc__)
-        stop = utils.StopRequest(command[0].max_minutes)
+        arguments, parameters = command_line.parse_training(__doc__)
+        stop = utils.StopRequest(arguments.max_minutes)
 
 import pytorch_lightning as pl
 import torch
@@ -59,6 +59,8 @@ CHECK_STEPS = 50  # Steps between looks at the loss: on a GPU each look waits fo
 
 class Learner(pl.LightningModule):
     """The network and how it learns, from wherever its experiment stands.
+
+    Count by `progress.step`: batch_idx and what the Trainer counts begin anew in each process.
 
     Args:
         run: the experiment's folder, locked.
@@ -265,7 +267,7 @@ def make_trainer(learner: Learner, device: torch.device, callback: pl.Callback) 
         devices=1,
         max_epochs=training.epochs - learner.progress.step // learner.steps_per_epoch,
         deterministic=training.deterministic,
-        callbacks=callback,
+        callbacks=[callback],  # Yours go here, too; metrics are in metrics.jsonl, not self.log.
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -287,4 +289,4 @@ def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.Stop
 
 if __name__ == "__main__":
     with utils.exit_codes():
-        main(*command, stop)
+        main(arguments, parameters, stop)

@@ -23,8 +23,8 @@ from parameters import Parameters
 
 if __name__ == "__main__":
     with utils.exit_codes():  # --help and bad input are answered before PyTorch is imported.
-        command = command_line.parse_training(__doc__)
-        stop = utils.StopRequest(command[0].max_minutes)
+        arguments, parameters = command_line.parse_training(__doc__)
+        stop = utils.StopRequest(arguments.max_minutes)
 
 import numpy as np
 import torch
@@ -209,4 +209,4 @@ def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.Stop
 
 if __name__ == "__main__":
     with utils.exit_codes():
-        main(*command, stop)
+        main(arguments, parameters, stop)

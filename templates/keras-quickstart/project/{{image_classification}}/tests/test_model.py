@@ -10,7 +10,9 @@ import pytest
 
 import utils
 from build_dataset import Dataset
+from evaluate import evaluate
 from model import net
+from model.data_loader import Split
 from model.parameters import ModelParameters
 
 
@@ -80,3 +82,12 @@ def test_accuracy() -> None:
     logits = np.array([[2.0, 1.0], [0.0, 1.0], [3.0, 1.0]])
     hits = net.metrics["accuracy"](np.eye(2)[[0, 1, 1]], logits)
     assert keras.ops.convert_to_numpy(hits).mean() == pytest.approx(2 / 3)
+
+
+def test_a_metric_object_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras' own sum up over the calls until they are reset."""
+    monkeypatch.setitem(net.metrics, "same", keras.metrics.CategoricalAccuracy())
+    model, (images, targets) = make_model(), make_batch()
+    for part in (slice(0, 3), slice(3, 8)):
+        values, _ = evaluate(model, Split(images[part], targets[part]))
+        assert values["same"] == pytest.approx(values["accuracy"])
