@@ -31,7 +31,9 @@ def build_model(parameters: ModelParameters, dataset: Dataset, seed: int) -> ker
         )
     layers = keras.layers
     images = keras.Input(dataset.image_shape, dtype="uint8")
-    x = layers.Normalization(mean=dataset.mean, variance=np.square(dataset.std))(images)
+    # Normalised and averaged in float32, of which bfloat16 would keep three digits.
+    variance = np.square(dataset.std)
+    x = layers.Normalization(mean=dataset.mean, variance=variance, dtype="float32")(images)
     for stage in range(parameters.stages):
         for _ in range(2):
             width = parameters.width * 2**stage
@@ -39,8 +41,8 @@ def build_model(parameters: ModelParameters, dataset: Dataset, seed: int) -> ker
             x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
             x = layers.ReLU()(x)
         x = layers.MaxPooling2D(2, padding="same")(x)  # "same": an odd image keeps its edge.
-    x = layers.GlobalAveragePooling2D()(x)  # (batch, width * 2**(stages - 1))
-    x = layers.Dropout(parameters.dropout, seed=seed)(x)
+    x = layers.GlobalAveragePooling2D(dtype="float32")(x)  # (batch, width * 2**(stages - 1))
+    x = layers.Dropout(parameters.dropout, seed=seed, dtype="float32")(x)
     logits = layers.Dense(len(dataset.classes), dtype="float32")(x)
     return keras.Model(images, logits)
 
