@@ -115,7 +115,7 @@ def check_updated(project: Path) -> None:
     assert files["model/net.py"].startswith("# A net of my own.\n")
     assert files["model/data_loader.py"].endswith("# A loader of my own.\n")
     assert "epochs: int = Field(20" in files["parameters.py"]
-    assert "train_here(*command, stop)" in files["train.py"]
+    assert "train_here(arguments, parameters, stop)" in files["train.py"]
     assert files["README.md"].endswith("Mine.\n")
     assert files["model/losses.py"] == "MINE = 1\n"
     assert not {"tests/test_synthesize.py", "data/README.md"} & files.keys()
