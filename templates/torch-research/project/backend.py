@@ -1,17 +1,21 @@
-"""What train.py and evaluate.py need of PyTorch beside the model: devices, precision, state."""
+"""What the commands need of PyTorch beside the model: devices, precision, the state of a run."""
 
-import contextlib
 import math
-from collections.abc import Generator
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-import run_folder
-import utils
 from build_dataset import Dataset
+from machinery.checkpoints import check_fit, select
+from machinery.errors import InputError
+from machinery.records import versions
+from machinery.sampling import fold_seed
 from model import net
+from model.data_loader import Batch
 from parameters import Parameters, TrainingParameters
 
 
@@ -30,19 +34,11 @@ def choose_device(name: str) -> torch.device:
         name = next(device for device, here in available.items() if here)
     if not available[name]:
         here = ", ".join(device for device, here in available.items() if here)
-        raise utils.InputError(f"--device: got {name}, expected one that is here: {here}.")
+        raise InputError(f"--device: got {name}, expected one that is here: {here}.")
     return torch.device(name)
 
 
-def describe(device: torch.device) -> str:
-    """Return the name of a device, such as "cpu, 2 threads"."""
-    if device.type == "cuda":
-        return f"{device}, {torch.cuda.get_device_name(device)}"
-    threads = torch.get_num_threads()
-    return f"{device}, {threads} thread{'s' if threads > 1 else ''}"
-
-
-def choose_dtype(device: torch.device, precision: str) -> torch.dtype:
+def choose_precision(device: torch.device, precision: str) -> torch.dtype:
     """Return the dtype to compute in; "auto" is bfloat16 where the hardware multiplies in it."""
     if precision == "auto":
         if device.type == "cuda":
@@ -59,90 +55,150 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
-def limit_threads(parameters: Parameters, dataset: Dataset) -> None:
-    """Use one CPU thread where a batch is small.
+def prepare(parameters: Parameters, dataset: Dataset) -> None:
+    """Set what holds for the whole process: threads, and whether a GPU has to repeat its bits.
 
-    Threads wait for each other many times a step. With little to compute in between, that gains
-    little on an idle machine and costs up to twenty times on a busy one.
+    A small batch gets one CPU thread. Threads wait for each other many times a step. With little
+    to compute in between, that gains little on an idle machine and costs up to twenty times on a
+    busy one.
     """
-    height, width, _ = dataset.image_shape
-    if parameters.data.batch_size * height * width < 2**14:
+    if parameters.data.batch_size * dataset.positions < 2**14:
         torch.set_num_threads(1)
+    if parameters.training.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # What cuBLAS asks for.
+    torch.use_deterministic_algorithms(parameters.training.deterministic)
 
 
-def make_model(parameters: Parameters, dataset: Dataset, device: torch.device) -> net.Net:
+def make_model(parameters: Parameters, dataset: Dataset, device: torch.device) -> torch.nn.Module:
     """Return the network with its initial weights, in the memory layout that is fast."""
+    torch.manual_seed(fold_seed(parameters.seed))
     model = net.Net(parameters.model, dataset).to(device)
     torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)
     return model
 
 
-def learning_rate(step: int, steps_per_epoch: int, training: TrainingParameters) -> float:
-    """Linear warm-up, then a cosine to zero (https://arxiv.org/abs/1608.03983, without restarts).
+def make_schedule(
+    training: TrainingParameters, steps_per_epoch: int
+) -> Callable[[int], float]:
+    """Return the learning rate as a function of the optimizer steps done.
+
+    Linear warm-up, then a cosine to zero (https://arxiv.org/abs/1608.03983, without restarts).
+    """
+    warmup_steps = training.warmup_epochs * steps_per_epoch
+    decay_steps = training.epochs * steps_per_epoch - warmup_steps
+
+    def learning_rate(step: int) -> float:
+        if step < warmup_steps:
+            return training.learning_rate * (step + 1) / (warmup_steps + 1)
+        return training.learning_rate * (1 + math.cos(math.pi * (step - warmup_steps) / decay_steps)) / 2
+
+    return learning_rate
+
+
+def seed_step(seed: int, step: int, device: torch.device) -> None:
+    """Let what is random in a step, such as dropout, depend on the seed and the step alone."""
+    folded = fold_seed(seed, step)
+    if device.type == "cpu":
+        # torch.manual_seed also tells every kind of GPU there may be: 110 us instead of 1.
+        torch.default_generator.manual_seed(folded)
+    else:
+        torch.manual_seed(folded)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Return the inputs and the targets on a device."""
+    # From pinned memory only: elsewhere (MPS) the source may be gone before it is copied.
+    pinned = device.type == "cuda"
+    inputs, targets = (
+        {name: tensor.to(device, non_blocking=pinned) for name, tensor in part.items()}
+        for part in batch
+    )
+    return inputs, targets
+
+
+def to_numpy(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Return tensors of any device as arrays."""
+    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+
+
+class State:
+    """What a checkpoint holds: the network and its optimizer.
 
     Args:
-        step: optimizer steps done.
-        steps_per_epoch: optimizer steps in an epoch.
-        training: holds the highest rate and the lengths, in epochs.
+        model: the network.
+        optimizer: of the network's parameters.
     """
-    warmup = training.warmup_epochs * steps_per_epoch
-    total = training.epochs * steps_per_epoch
-    if step < warmup:
-        return training.learning_rate * (step + 1) / (warmup + 1)
-    return training.learning_rate * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
+
+    def __init__(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self.model, self.optimizer = model, optimizer
+        self.optimizer_name = describe_optimizer(optimizer)
+
+    def load(self, arrays: dict[str, np.ndarray], path: Path) -> None:
+        """Take up the arrays of a checkpoint.
+
+        Raises:
+            InputError: naming what is missing, unknown or of another shape.
+        """
+        load_weights(self.model, arrays, path)
+        weights, found = dict(self.model.named_parameters()), select(arrays, "optimizer.")
+        expected = {
+            name: weights[owner].shape if array.ndim else ()
+            for name, array in found.items()
+            if (owner := name.rpartition(".")[0]) in weights
+        }
+        check_fit(found, expected or {name: each.shape for name, each in weights.items()}, path)
+        for name, array in found.items():
+            owner, _, key = name.rpartition(".")
+            value = torch.tensor(array, device=weights[owner].device)
+            if value.dim():
+                # Like the weight: the fused kernel wants one memory layout for all three.
+                value = torch.empty_like(weights[owner]).copy_(value)
+            self.optimizer.state[weights[owner]][key] = value
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays for a checkpoint."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for name, weight in self.model.named_parameters():
+            for key, tensor in self.optimizer.state[weight].items():
+                tensors[f"optimizer.{name}.{key}"] = tensor
+        return to_numpy(tensors)
 
 
-def load_model(model: torch.nn.Module, arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Put the arrays of a checkpoint into a network.
+def load_weights(model: torch.nn.Module, arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Put the network's part of a checkpoint into a network.
 
     Raises:
         InputError: naming what is missing, unknown or of another shape.
     """
-    found = {name[6:]: array for name, array in arrays.items() if name.startswith("model.")}
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    run_folder.check_fit(found, shapes, path)
+    found = select(arrays, "model.")
+    check_fit(found, {name: tensor.shape for name, tensor in model.state_dict().items()}, path)
     model.load_state_dict({name: torch.tensor(array) for name, array in found.items()})
 
 
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, model: torch.nn.Module, arrays: dict[str, np.ndarray]
-) -> None:
-    """Put the optimizer's part of a checkpoint, which fits the network, into the optimizer."""
-    parameters = dict(model.named_parameters())
-    for name, array in arrays.items():
-        if name.startswith("optimizer."):
-            name, _, key = name.removeprefix("optimizer.").rpartition(".")
-            parameter = parameters[name]
-            value = torch.tensor(array, device=parameter.device)
-            if value.dim():
-                # Like the parameter: the fused kernel wants one memory layout for all three.
-                value = torch.empty_like(parameter).copy_(value)
-            optimizer.state[parameter][key] = value
+def describe_optimizer(optimizer: torch.optim.Optimizer) -> str:
+    """Return an optimizer in words, with the settings that have to stay as they are in a run."""
+    own = {"params", "lr", "initial_lr", "foreach", "fused", "capturable", "differentiable"}
+    groups = [
+        ", ".join(f"{name}={group[name]}" for name in sorted(group) if name not in own)
+        for group in optimizer.param_groups
+    ]
+    return f"{type(optimizer).__name__}({'; '.join(dict.fromkeys(groups))})"
 
 
-def to_arrays(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None
-) -> dict[str, np.ndarray]:
-    """Return the state of the network, and of the optimizer, as a checkpoint holds it."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    if optimizer:
-        for name, parameter in model.named_parameters():
-            for key, tensor in optimizer.state[parameter].items():
-                tensors[f"optimizer.{name}.{key}"] = tensor
-    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+def describe_device(device: torch.device) -> str:
+    """Return the name of a device, such as "cpu, 2 threads"."""
+    if device.type == "cuda":
+        return f"{device}, {torch.cuda.get_device_name(device)}"
+    threads = torch.get_num_threads()
+    return f"{device}, {threads} thread{'s' if threads > 1 else ''}"
 
 
-@contextlib.contextmanager
-def out_of_memory(folder: Path, batch_size: int) -> Generator[None, None, None]:
-    """Turn what PyTorch raises where memory is short into a ResourceError with advice."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        words = ("out of memory", "can't allocate memory")  # torch.OutOfMemoryError, and the CPU's.
-        if isinstance(error, MemoryError) or any(word in str(error) for word in words):
-            raise utils.ResourceError(
-                f"{folder}: out of memory with data.batch_size {batch_size}. Start a new "
-                f"experiment: --experiment experiments/NEW --from {folder} "
-                f"--data.batch_size {max(batch_size // 2, 1)}"
-            ) from None
-        raise
+def facts(model: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Return what to record about this process."""
+    return {
+        "framework": "torch",
+        "device": describe_device(device),
+        "precision": str(dtype).removeprefix("torch."),
+        "weights": sum(weight.numel() for weight in model.parameters()),
+        "versions": versions("torch", "numpy"),
+    }

@@ -3,68 +3,73 @@
     python evaluate.py                                        # baseline, best checkpoint, test
     python evaluate.py --experiment experiments/wide --split val
 
-Writes into the experiment's folder metrics_test.json, confusion_matrix_test.png and
-predictions_test.csv, the most certain mistakes first; for another split, or the last checkpoint,
-with its name instead: metrics_val.json, metrics_test_last.json.
+Writes metrics, pictures and predictions into the experiment's folder, named after the split:
+metrics_test.json, predictions_test.csv. For the last checkpoint the names say so:
+metrics_test_last.json.
 """
 
 import argparse
 
-import command_line
-import run_folder
-import utils
+from machinery import command_line, records
 from parameters import Parameters
 
-if __name__ == "__main__":
-    with utils.exit_codes():  # --help and bad input are answered before PyTorch is imported.
-        arguments, parameters = command_line.parse_evaluation(__doc__)
+command = command_line.evaluation(__name__, __doc__, Parameters)  # Answers --help and bad input.
 
 import torch
 
-from backend import autocast, choose_device, choose_dtype, limit_threads, load_model, make_model
-from build_dataset import read_dataset, read_ids
-from model import net, report
+import backend
+from build_dataset import read_dataset
+from model import net
 from model.data_loader import Split, evaluation_batches, load_split
+from model.report import Evaluation
 
 
 @torch.inference_mode()
 def evaluate(
-    model: torch.nn.Module, split: Split, device: torch.device, dtype: torch.dtype
-) -> tuple[dict[str, float], torch.Tensor]:
-    """Return loss and metrics over all examples of a split, and the logits (N, classes) float32."""
+    model: torch.nn.Module,
+    split: Split,
+    evaluation: Evaluation,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> dict[str, float]:
+    """Return the loss and the metrics over all examples of a split.
+
+    Args:
+        model: the network, on the device.
+        split: the examples.
+        evaluation: a new one, which gathers the metrics.
+        device: where to compute.
+        dtype: in what to compute.
+    """
     model.eval()
-    outputs = []
-    for images, _ in evaluation_batches(split):
-        with autocast(device, dtype):
-            outputs.append(model(images.to(device)).float())
-    logits = torch.cat(outputs)
-    labels = split.labels.to(device)
-    values = {"loss": net.loss(logits, labels)}
-    values |= {name: metric(logits, labels) for name, metric in net.metrics.items()}
-    return {name: value.item() for name, value in values.items()}, logits
+    dataset = evaluation.dataset
+    for batch in evaluation_batches(split, dataset.positions):
+        inputs, targets = backend.to_device(batch, device)
+        with backend.autocast(device, dtype):
+            outputs = model(inputs)
+        losses = net.losses(outputs, targets, dataset)
+        predictions = backend.to_numpy(net.predict(outputs, dataset))
+        evaluation.add(predictions, backend.to_numpy(targets), losses.cpu().numpy())
+    return evaluation.metrics()
 
 
 def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     """Evaluate the experiment that the command line names."""
-    folder, split = arguments.experiment, arguments.split
-    device = choose_device(arguments.device)
+    folder, split_name = arguments.experiment, arguments.split
+    device = backend.choose_device(arguments.device)
+    dtype = backend.choose_precision(device, parameters.training.precision)
     dataset = read_dataset(arguments.data)
-    path = folder / f"{arguments.checkpoint}.safetensors"
-    arrays, progress = run_folder.load_trained(path, dataset.fingerprint)
-    limit_threads(parameters, dataset)
-    model = make_model(parameters, dataset, device)
-    load_model(model, arrays, path)
-    dtype = choose_dtype(device, parameters.training.precision)
-    examples = load_split(arguments.data, dataset, split, device)
-    ids = read_ids(arguments.data, dataset, split)
-    metrics, logits = evaluate(model, examples, device, dtype)
-    print(f"{path} of step {progress.step:,}, {len(logits):,} examples of {split}:")
-    probabilities = logits.softmax(dim=1).cpu().numpy()
-    labels = examples.labels.cpu().numpy()
-    name = split if arguments.checkpoint == "best" else f"{split}_{arguments.checkpoint}"
-    report.write_report(folder, name, dataset.classes, metrics, ids, labels, probabilities)
+    backend.prepare(parameters, dataset)
+    arrays, path, step = command_line.read_trained(arguments, dataset.fingerprint)
+    model = backend.make_model(parameters, dataset, device)
+    backend.load_weights(model, arrays, path)
+    split = load_split(arguments.data, dataset, split_name, device)
+    evaluation = Evaluation(dataset, keep=True)
+    evaluate(model, split, evaluation, device, dtype)
+    print(f"{path} of step {step:,}, {split.examples:,} examples of {split_name}:")
+    name = split_name if arguments.checkpoint == "best" else f"{split_name}_{arguments.checkpoint}"
+    files = evaluation.write(folder, name, dataset.read_ids(arguments.data, split_name))
+    records.note_evaluation(folder, files)
 
 
-if __name__ == "__main__":
-    with utils.exit_codes():
-        main(arguments, parameters)
+command.run(main)

@@ -1,7 +1,7 @@
 """The schema of params.yaml: every parameter with its type, range, meaning and default.
 
 A new parameter is a line here or in model/parameters.py, and the code that reads it. One that gets
-another name says what it was, for the files that exist: see `old_names` in utils.py.
+another name says what it was, for the files that exist: see `old_names` in machinery/parameter_file.py.
 """
 
 from typing import Literal
@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from model.parameters import DataParameters, ModelParameters
-from utils import Section
+from machinery.parameter_file import Section
 
 
 class TrainingParameters(Section):

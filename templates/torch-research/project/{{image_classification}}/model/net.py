@@ -1,12 +1,14 @@
-"""The network, its loss and its metrics."""
+"""The network, its loss and its predictions."""
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-import utils
-from build_dataset import Dataset
-from model.parameters import ModelParameters
+if TYPE_CHECKING:
+    from build_dataset import Dataset
+    from model.parameters import ModelParameters
 
 
 class Net(nn.Module):
@@ -14,21 +16,16 @@ class Net(nn.Module):
 
     Takes images as they are stored, uint8, and normalises them itself, on the device.
 
-    Raises:
-        InputError: there are more stages than the images can be halved.
+    Args:
+        parameters: sizes.
+        dataset: shape and normalisation of the images, the classes.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, parameters: ModelParameters, dataset: Dataset) -> None:
+    def __init__(self, parameters: "ModelParameters", dataset: "Dataset") -> None:
         super().__init__()
-        side = max(dataset.image_shape[:2])
-        if 2 ** (parameters.stages - 1) > side:
-            raise utils.InputError(
-                f"model.stages: got {parameters.stages}, expected at most {side.bit_length()} for "
-                f"images of {side} pixels: each stage halves them. Change it in a new experiment."
-            )
         self.register_buffer("mean", torch.tensor(dataset.mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(dataset.std).view(-1, 1, 1))
         channels = dataset.image_shape[2]
@@ -44,39 +41,52 @@ class Net(nn.Module):
         self.dropout = nn.Dropout(parameters.dropout)
         self.classifier = nn.Linear(channels, len(dataset.classes))
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return logits.
 
         Args:
-            images: (batch, height, width, channels) uint8.
+            inputs: "images" (B, height, width, channels) uint8.
 
         Returns:
-            (batch, classes)
+            (B, classes)
         """
         # Stored channels last: this view is PyTorch's fast channels_last layout, without a copy.
-        x = images.permute(0, 3, 1, 2)  # (B, C, H, W)
+        x = inputs["images"].permute(0, 3, 1, 2)  # (B, C, H, W)
         x = (x - self.mean) / self.std
         x = self.stages(x)  # (B, width * 2**(stages - 1), H / 2**stages, W / 2**stages)
         x = x.mean(dim=(2, 3))  # (B, width * 2**(stages - 1))
         return self.classifier(self.dropout(x))
 
 
-def loss(logits: torch.Tensor, labels: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
-    """Mean cross-entropy, in nats.
+def losses(
+    logits: torch.Tensor,
+    targets: dict[str, torch.Tensor],
+    dataset: "Dataset",
+    parameters: "ModelParameters | None" = None,
+) -> torch.Tensor:
+    """Return the cross-entropy of each example, in nats.
 
     Args:
-        logits: (batch, classes)
-        labels: (batch,) int64
-        label_smoothing: probability taken off the label and spread over all classes
-            (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7).
+        logits: (B, classes)
+        targets: "labels" (B,) int64.
+        dataset: what is learned.
+        parameters: in training; `label_smoothing` is the probability taken off the label and
+            spread over all classes (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567,
+            section 7). None in evaluation, which has none.
+
+    Returns:
+        (B,)
     """
-    return functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+    del dataset  # Its classes are those of the logits.
+    return functional.cross_entropy(
+        logits.float(),
+        targets["labels"],
+        label_smoothing=parameters.label_smoothing if parameters else 0.0,
+        reduction="none",
+    )
 
 
-def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Share of examples whose largest logit is at the label."""
-    return (logits.argmax(dim=1) == labels).float().mean()
-
-
-# What evaluate.py reports beside the loss, computed over all examples of a split at once.
-metrics = {"accuracy": accuracy}
+def predict(logits: torch.Tensor, dataset: "Dataset") -> dict[str, torch.Tensor]:
+    """Return what the network says of each example: "probabilities" (B, classes) float32."""
+    del dataset
+    return {"probabilities": logits.float().softmax(dim=1)}

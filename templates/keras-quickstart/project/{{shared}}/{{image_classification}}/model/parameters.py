@@ -1,12 +1,15 @@
 """The parameters of the data and of the network; those of the training are in parameters.py."""
 
+from typing import Any
+
 from pydantic import Field
 
-from utils import Section
+from machinery.errors import InputError
+from machinery.parameter_file import Section
 
 
 class DataParameters(Section):
-    """How model/data_loader.py feeds the images."""
+    """How the images are fed: see model/data_loader.py and model/augmentation.py."""
 
     batch_size: int = Field(64, ge=1, description="examples per optimizer step")
     shift: int = Field(1, ge=0, description="random shift of a training image, at most, in pixels")
@@ -25,3 +28,12 @@ class ModelParameters(Section):
     )
     dropout: float = Field(0.2, ge=0, lt=1, description="probability of dropping a feature")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="probability moved off the label")
+
+    def check_data(self, dataset: Any) -> None:
+        """Refuse more stages than the images can be halved."""
+        side = max(dataset.image_shape[:2])
+        if 2 ** (self.stages - 1) > side:
+            raise InputError(
+                f"model.stages: got {self.stages}, expected at most {side.bit_length()} for images "
+                f"of {side} pixels: each stage halves them. Change it in a new experiment."
+            )

@@ -1,0 +1,311 @@
+"""The options of the commands, the same in every framework and task.
+
+A script calls one of these before it imports its framework, so that --help and bad input are
+answered at once, and hands over what it runs at its end:
+
+    command = command_line.training(__name__, __doc__, Parameters)
+    ...
+    command.run(train, open_dataset)
+
+Where the script is imported and not run, both calls do nothing.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from machinery import checkpoints, records
+from machinery.errors import InputError, exit_codes
+from machinery.parameter_file import (
+    Section,
+    differences,
+    flatten,
+    load_parameters,
+    nearest,
+    parameter_fields,
+)
+from machinery.stopping import StopRequest
+
+DEVICES = ("auto", "cuda", "mps", "cpu")
+
+
+class Command:
+    """A command line, read. Without arguments it is that of a script which is only imported.
+
+    Args:
+        arguments: as argparse gives them.
+        parameters: of the experiment.
+    """
+
+    def __init__(
+        self, arguments: argparse.Namespace | None = None, parameters: Any = None
+    ) -> None:
+        self.arguments, self.parameters = arguments, parameters
+        # Signals count from now on: the imports that follow take seconds.
+        minutes = getattr(arguments, "max_minutes", None)
+        self.stop = StopRequest(minutes) if hasattr(arguments, "max_minutes") else None
+
+
+class Training(Command):
+    """The command line of train.py."""
+
+    def run(
+        self, train: Callable[[Any], object], open_dataset: Callable[[Path], Any]
+    ) -> None:
+        """Train the experiment, with its folder locked, and end with the exit code that fits.
+
+        Args:
+            train: trains a Run to its end.
+            open_dataset: reads what the folder of the data holds.
+        """
+        if self.arguments is None:
+            return
+        from machinery.run import Run
+        from machinery.terminal import log_to_terminal
+
+        arguments, parameters = self.arguments, self.parameters
+        with exit_codes():
+            dataset = open_dataset(arguments.data)
+            parameters.check_data(dataset)
+            log_to_terminal()
+            assert self.stop is not None
+            with Run(
+                arguments.experiment,
+                parameters,
+                dataset,
+                arguments.data,
+                self.stop,
+                arguments.device,
+                arguments.overwrite,
+            ) as run:
+                train(run)
+
+
+class Evaluation(Command):
+    """The command line of evaluate.py, or of another script that reads a trained experiment."""
+
+    def run(self, use: Callable[[argparse.Namespace, Any], object]) -> None:
+        """Call `use` with the arguments and the parameters; end with the exit code that fits."""
+        if self.arguments is not None:
+            with exit_codes():
+                use(self.arguments, self.parameters)
+
+
+def training(name: str, description: str | None, schema: type[Section]) -> Training:
+    """Read the command line of train.py; end the process where it is wrong or nothing is to do.
+
+    Args:
+        name: __name__ of the script.
+        description: its docstring.
+        schema: of params.yaml.
+    """
+    if name != "__main__":
+        return Training()
+    with exit_codes():
+        return Training(*parse_training(description, schema))
+
+
+def evaluation(
+    name: str,
+    description: str | None,
+    schema: type[Section],
+    add_options: Callable[["ArgumentParser"], None] | None = None,
+) -> Evaluation:
+    """Read the command line of a script that takes a trained experiment, likewise.
+
+    Args:
+        name: __name__ of the script.
+        description: its docstring.
+        schema: of params.yaml.
+        add_options: adds the script's own options; without it, those of evaluate.py.
+    """
+    if name != "__main__":
+        return Evaluation()
+    with exit_codes():
+        parser = ArgumentParser(description)
+        parser.add_experiment()
+        parser.add_argument("--checkpoint", choices=["best", "last"], default="best", help="[best]")
+        (add_options or add_evaluation_options)(parser)
+        arguments = parser.parse_args()
+        return Evaluation(arguments, trained_parameters(arguments, schema))
+
+
+def parse_training(
+    description: str | None, schema: type[Section]
+) -> tuple[argparse.Namespace, Any]:
+    """Read the command line of train.py, and the parameters that it names.
+
+    Raises:
+        InputError: values are wrong.
+        SystemExit: with 0, the experiment is finished already.
+    """
+    parser = ArgumentParser(description)
+    parser.add_experiment()
+    parser.add_device()
+    parser.add_argument("--from", type=Path, dest="source", help="start a new experiment from this")
+    parser.add_argument("--overwrite", action="store_true", help="train a finished run anew")
+    parser.add_max_minutes()
+    parser.add_parameters(schema)
+    arguments = parser.parse_args()
+    parameters = resolve_parameters(schema, arguments)
+    arguments.data = arguments.data or records.data_of(arguments.experiment, arguments.source)
+    if records.is_finished(arguments.experiment) and not arguments.overwrite:
+        say_finished(arguments.experiment, parameters)
+    return arguments, parameters
+
+
+def say_finished(folder: Path, parameters: Section) -> None:
+    """End with 0, as there is nothing to do, where a run is finished with these parameters.
+
+    Raises:
+        InputError: it was trained with others.
+        SystemExit: otherwise.
+    """
+    trained = records.read_sessions(folder)[-1].get("parameters", {})
+    now = flatten(parameters)
+    way_on = (
+        "Evaluate it (evaluate.py), start a new experiment (--experiment experiments/NEW --from "
+        f"{folder}), or train it anew (--overwrite)."
+    )
+    if changed := differences({name: trained.get(name, now[name]) for name in now}, now):
+        raise InputError(f"{folder} is finished, with other parameters: {changed}. {way_on}")
+    print(f"{folder} is finished; nothing to do. {way_on}")
+    raise SystemExit(0)
+
+
+def add_evaluation_options(parser: "ArgumentParser") -> None:
+    """Add what evaluate.py alone can be asked for."""
+    parser.add_device()
+    parser.add_argument("--split", choices=["train", "val", "test"], default="test", help="[test]")
+
+
+def trained_parameters(arguments: argparse.Namespace, schema: type[Section]) -> Any:
+    """Read the parameters of --experiment; raise InputError where it lacks --checkpoint."""
+    parameters = load_parameters(schema, arguments.experiment / "params.yaml")
+    path = arguments.experiment / f"{arguments.checkpoint}.safetensors"
+    if not path.exists():
+        anew = " --overwrite" if records.is_finished(arguments.experiment) else ""
+        raise InputError(
+            f"{path}: not found. Train: python train.py --experiment {arguments.experiment}{anew}"
+        )
+    arguments.data = arguments.data or records.data_of(arguments.experiment)
+    return parameters
+
+
+def read_trained(arguments: argparse.Namespace, fingerprint: str) -> tuple[dict, Path, int]:
+    """Read the checkpoint that a command line names; say it where the code changed since.
+
+    Returns:
+        its arrays, its path, its step
+
+    Raises:
+        InputError: it is damaged, or was trained on data of another fingerprint.
+    """
+    path = arguments.experiment / f"{arguments.checkpoint}.safetensors"
+    arrays, progress = checkpoints.read_trained(path, fingerprint)
+    if notice := records.changed_code(arguments.experiment):
+        print(f"warning: {notice}", file=sys.stderr)
+    return arrays, path, progress.step
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse with the nearest name for an unknown option and errors in our form."""
+
+    def __init__(self, description: str | None) -> None:
+        super().__init__(
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.has_parameters = False
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
+        arguments, unknown = self.parse_known_args(args, namespace)
+        if self.has_parameters:
+            unknown = self._take_misspelled_parameters(arguments, unknown)
+        if unknown:
+            options = [option for action in self._actions for option in action.option_strings]
+            names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+            said = [f"{name}: unknown option{nearest(name, options)}" for name in names]
+            self.error("; ".join(said) or f"{unknown[0]}: expected no such word here")
+        if getattr(arguments, "max_minutes", None) is not None and not arguments.max_minutes >= 0:
+            self.error(f"--max-minutes: got {arguments.max_minutes}, expected 0 or more")
+        return arguments
+
+    def _take_misspelled_parameters(
+        self, arguments: argparse.Namespace, unknown: list[str]
+    ) -> list[str]:
+        """Keep unknown parameters, for the schema to refuse all at once; return the other words."""
+        others, words = [], iter(unknown)
+        for word in words:
+            option, equals, value = word.partition("=")
+            if not re.fullmatch(r"--\w+\.\w+", option):
+                others.append(word)
+            elif (text := value if equals else next(words, None)) is not None:
+                setattr(arguments, option[2:], text)
+        return others
+
+    def error(self, message: str) -> Any:
+        print(f"error: {message}. See --help.", file=sys.stderr)
+        raise SystemExit(InputError.exit_code)
+
+    def add_experiment(self) -> None:
+        """Offer where to work: --experiment and --data."""
+        folder = Path("experiments/baseline")
+        self.add_argument("--experiment", type=Path, default=folder, help=f"folder [{folder}]")
+        where = "dataset folder [that of the experiment, or of --from; else data]"
+        self.add_argument("--data", type=Path, help=where)
+
+    def add_device(self) -> None:
+        self.add_argument("--device", choices=DEVICES, default="auto", help="[auto]")
+
+    def add_max_minutes(self) -> None:
+        self.add_argument("--max-minutes", type=float, help="save and stop after so many minutes")
+
+    def add_parameters(self, schema: type[Section]) -> None:
+        """Offer every parameter as an option, such as --model.width."""
+        self.has_parameters = True
+        group = self.add_argument_group("parameters, to change in a new experiment (--from)")
+        for name, field in parameter_fields(schema):
+            group.add_argument(
+                f"--{name}",
+                dest=name,
+                default=argparse.SUPPRESS,
+                metavar=getattr(field.annotation, "__name__", "VALUE").upper(),
+                help=f"{field.description} [{field.default}]".replace("%", "%%"),
+            )
+
+
+def resolve_parameters(schema: type[Section], arguments: argparse.Namespace) -> Any:
+    """Return the parameters that a command names: those of --experiment, or new ones by --from.
+
+    Raises:
+        InputError: values are wrong, or options would change an experiment that exists.
+    """
+    names = [name for name, _ in parameter_fields(schema)]
+    given = vars(arguments).items()
+    overrides = {name: value for name, value in given if name in names or "." in name}
+    path = arguments.experiment / "params.yaml"
+    if arguments.source is None:
+        if overrides and path.exists():
+            load_parameters(schema, path, overrides)  # Says what is misspelled first.
+            raise InputError(
+                f"--{next(iter(overrides))}: {path} is the record of {arguments.experiment} and "
+                "stays as it is. Name a new experiment: "
+                f"--experiment experiments/NEW --from {arguments.experiment} with your options."
+            )
+        return load_parameters(schema, path)
+    if arguments.experiment.exists() and not arguments.experiment.is_dir():
+        raise InputError(f"{arguments.experiment}: is a file, expected a folder or nothing.")
+    parameters = load_parameters(schema, arguments.source / "params.yaml", overrides)
+    if path.exists() and not arguments.overwrite:
+        changed = differences(flatten(load_parameters(schema, path)), flatten(parameters))
+        if changed:
+            raise InputError(
+                f"{path} exists with other parameters: {changed}. Choose another --experiment, "
+                "or add --overwrite to replace the experiment."
+            )
+    return parameters

@@ -1,0 +1,122 @@
+"""One epoch while it trains: progress bar, clock, position, and when to look at the loss."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from machinery.errors import DivergedError
+
+if TYPE_CHECKING:
+    from machinery.run import Run
+
+LOOK_STEPS = 50  # Steps between looks at the loss: on a GPU each look waits for the device.
+
+
+class Epoch:
+    """What is left of an epoch, from where the run stands.
+
+    A loop asks for the steps:
+
+        for step in epoch.steps():
+            ...                                     # one optimizer step
+            if epoch.look_is_due():
+                epoch.look(loss_sum)
+        epoch.end(train_loss, metrics, learning_rate)
+
+    Hooks of a framework count them: `advance(1)` after a step, then the same.
+
+    Args:
+        run: begun.
+    """
+
+    def __init__(self, run: "Run") -> None:
+        from tqdm import tqdm
+
+        self.run, self.progress = run, run.progress
+        self.number = self.progress.step // run.steps_per_epoch  # from 0
+        self.first_step = self.progress.step
+        self.last_step = (self.number + 1) * run.steps_per_epoch  # the first of the next epoch
+        self.loss_sum = self.progress.loss_sum  # of the steps before the first one here
+        self._save_is_due = False
+        self._bar = tqdm(
+            total=run.steps_per_epoch,
+            desc=f"epoch {self.number + 1}",
+            initial=self.first_step % run.steps_per_epoch,
+            leave=False,
+            disable=None,  # Drawn in a terminal alone.
+        )
+        self._began, self._ended = time.monotonic(), 0.0
+
+    def steps(self) -> Iterator[int]:
+        """Yield the number of each step to go, counted from the start of the training.
+
+        The position moves on before the step is taken: who looks inside of the loop looks after it.
+        """
+        while self.steps_left:
+            self.advance(1)
+            yield self.progress.step - 1
+
+    @property
+    def steps_left(self) -> int:
+        """Steps to the end of the epoch."""
+        return self.last_step - self.progress.step
+
+    def advance(self, steps: int) -> None:
+        """Move the position and the bar on."""
+        self.progress.step += steps
+        self._bar.update(steps)
+        if not self.steps_left:
+            self._bar.close()
+
+    def look_is_due(self) -> bool:
+        """Say whether to look at the loss now: every 50 steps, at the end, and before a save."""
+        self._save_is_due = self.run.save_is_due()
+        step = self.progress.step
+        return self._save_is_due or step % LOOK_STEPS == 0 or step == self.last_step
+
+    def look(self, loss_sum: float) -> None:
+        """See that the loss is still a number; save and stop where it is time.
+
+        Args:
+            loss_sum: over the examples of the epoch so far, those of `self.loss_sum` too.
+
+        Raises:
+            DivergedError: it is NaN or infinite; the last good checkpoint is kept.
+            StoppedError: on request, with everything saved.
+        """
+        self._check_loss(loss_sum)
+        self.progress.loss_sum = loss_sum
+        if not self.steps_left:
+            self._ended = time.monotonic()
+        elif self._save_is_due:
+            self.run.save_within_epoch()
+
+    def _check_loss(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"{self.run.folder}: the loss became {loss} before step {self.progress.step:,}; "
+                "the checkpoints are older and whole. Start a new experiment with --from and a "
+                "lower training.learning_rate or training.clip_norm."
+            )
+
+    def end(self, train_loss: float, metrics: Mapping[str, float], learning_rate: float) -> None:
+        """Keep the epoch: its metrics, its weights where they are the best so far, a checkpoint.
+
+        Args:
+            train_loss: mean over the examples.
+            metrics: of the split val, with "loss" among them.
+            learning_rate: of the last step.
+
+        Raises:
+            DivergedError: the loss on val is NaN or infinite.
+            StoppedError: on request, with everything saved.
+        """
+        self._check_loss(metrics["loss"])
+        row = {"epoch": self.number + 1, "step": self.progress.step, "train_loss": train_loss}
+        row |= {f"val_{name}": value for name, value in metrics.items()}
+        row |= {"learning_rate": learning_rate}
+        steps = self.progress.step - self.first_step
+        examples = min(steps * self.run.parameters.data.batch_size, self.run.examples)
+        seconds = max(self._ended - self._began, 1e-9)  # A clock may stand still (Windows).
+        self.run.keep_epoch(row, examples / seconds)

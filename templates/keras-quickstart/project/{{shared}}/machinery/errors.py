@@ -1,0 +1,105 @@
+"""How a command ends: 0 done, 1 a bug (traceback), and the exit codes of the errors here."""
+
+import contextlib
+import errno
+import sys
+from collections.abc import Generator
+
+# What the system says of a disk that is full, or that may not be written to.
+STORAGE_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+)
+
+# What PyTorch, TensorFlow and JAX say where memory is short, on a processor or a GPU.
+OUT_OF_MEMORY = (
+    *("memoryerror", "out of memory", "outofmemory", "oom when allocating"),
+    *("resource_exhausted", "resourceexhausted", "can't allocate memory"),
+)
+
+
+class CommandError(Exception):
+    """An end that the person can act on: printed as one message, without a traceback."""
+
+    exit_code = 1
+    outcome = "failed"  # What run.json says of the session.
+
+
+class InputError(CommandError):
+    """Bad input. Say the file, the value, what was expected and the next step."""
+
+    exit_code = 2
+
+
+class DivergedError(CommandError):
+    """The loss became NaN or infinite; the last good checkpoint is kept."""
+
+    exit_code = 3
+    outcome = "diverged"
+
+
+class ResourceError(CommandError):
+    """Out of memory or of disk."""
+
+    exit_code = 4
+    outcome = "out of resources"
+
+
+class StoppedError(CommandError):
+    """Stopped on request, with everything saved: the same command continues."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: "try again later"
+    outcome = "stopped"
+
+
+class CancelledError(StoppedError):
+    """Ctrl-C, with everything saved."""
+
+    exit_code = 130
+
+
+@contextlib.contextmanager
+def exit_codes() -> Generator[None, None, None]:
+    """End the process with a message and an exit code on the errors above and on a full disk."""
+    try:
+        yield
+    except KeyboardInterrupt:  # The command has nothing to save.
+        raise SystemExit(CancelledError.exit_code) from None
+    except StoppedError as error:
+        print_error(str(error))
+        raise SystemExit(error.exit_code) from None
+    except CommandError as error:
+        print_error(f"error: {error}")
+        raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print_error(f"error: {where}cannot be used: {error.strerror}.")
+        raise SystemExit(ResourceError.exit_code) from None
+
+
+def print_error(message: str) -> None:
+    """Print to standard error, above a progress bar where one is drawn."""
+    if "tqdm" in sys.modules:
+        from tqdm import tqdm
+
+        tqdm.write(message, file=sys.stderr)
+    else:
+        print(message, file=sys.stderr)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error is one of those that frameworks raise where memory is short."""
+    if isinstance(error, CommandError) or not isinstance(error, Exception):
+        return False
+    text = f"{type(error).__name__}: {error}".lower()
+    return any(words in text for words in OUT_OF_MEMORY)
+
+
+def out_of_memory(folder: object, batch_size: int) -> ResourceError:
+    """Return the error to raise where memory is short, with the next thing to try."""
+    return ResourceError(
+        f"{folder}: out of memory with data.batch_size {batch_size}. Start a new experiment: "
+        f"--experiment experiments/NEW --from {folder} --data.batch_size {max(batch_size // 2, 1)}"
+    )

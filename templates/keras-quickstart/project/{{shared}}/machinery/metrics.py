@@ -1,0 +1,98 @@
+"""The metrics of a run, a row an epoch: metrics.jsonl, TensorBoard, and which epoch is the best."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FILE = "metrics.jsonl"
+
+
+class Objective(NamedTuple):
+    """Which column of the metrics says how good an epoch is."""
+
+    metric: str  # such as "val_accuracy"
+    maximize: bool
+
+    def is_better(self, row: Mapping[str, float], than: Mapping[str, float] | None) -> bool:
+        """Say whether an epoch is the best so far; among equals the lower loss decides."""
+        return than is None or self.score(row) > self.score(than)
+
+    def score(self, row: Mapping[str, float]) -> tuple[float, float]:
+        """Return what the best epoch has most of."""
+        sign = 1 if self.maximize else -1
+        return sign * row[self.metric], -row["val_loss"]
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Read metrics.jsonl: one row an epoch. A last line cut off by a kill is left out."""
+    path = folder / FILE
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def describe(row: Mapping[str, float], separator: str) -> str:
+    """Return the metrics on val in words: "val loss 0.1337, val accuracy 0.9889"."""
+    names = [name for name in row if name.startswith("val_")]
+    return separator.join(f"{name.replace('_', ' ')} {row[name]:.4f}" for name in names)
+
+
+class MetricsLog:
+    """Where the rows go: metrics.jsonl and TensorBoard's file.
+
+    Args:
+        folder: of the run.
+        length: the bytes of metrics.jsonl that the checkpoint knows of; what follows is cut off.
+    """
+
+    def __init__(self, folder: Path, length: int) -> None:
+        self.path = folder / FILE
+        if self.path.exists():
+            with open(self.path, "r+b") as file:
+                file.truncate(min(length, self.path.stat().st_size))
+        # TensorBoard's file is written anew from the metrics, so that it never holds a row twice.
+        # By its records alone: its Writer imports TensorFlow where that is installed.
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        events = folder / "tensorboard"
+        events.mkdir(exist_ok=True)
+        self._events = RecordWriter(open(events / "events.out.tfevents.0", "wb"))  # noqa: SIM115
+        self._events.write(Event(file_version="brain.Event:2").SerializeToString())
+        for row in read_metrics(folder):
+            self._write_event(row)
+
+    def append(self, row: Mapping[str, float]) -> int:
+        """Append one row; return the length of metrics.jsonl."""
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # Before the checkpoint that counts on this line.
+            length = file.tell()
+        self._write_event(row)
+        return length
+
+    def _write_event(self, row: Mapping[str, Any]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [
+            # train_loss becomes train/loss: TensorBoard groups by what stands before the slash.
+            Summary.Value(tag=_tag(name), simple_value=value)
+            for name, value in row.items()
+            if name not in ("epoch", "step")
+        ]
+        event = Event(wall_time=time.time(), step=int(row["step"]), summary=Summary(value=values))
+        self._events.write(event.SerializeToString())
+        self._events.flush()
+
+    def close(self) -> None:
+        """Close TensorBoard's file."""
+        self._events.close()
+
+
+def _tag(name: str) -> str:
+    split, _, metric = name.partition("_")
+    return f"{split}/{metric}" if split in ("train", "val") else name

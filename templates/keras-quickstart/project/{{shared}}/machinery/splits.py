@@ -1,0 +1,71 @@
+"""Which examples are in train, val and test."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from machinery.arrays import SPLITS, Examples
+
+HELD_OUT = 0.1  # Share of the training examples split off for val, and for test, where missing.
+
+
+def digests(*arrays: Examples) -> np.ndarray:
+    """Return a digest of each example over its arrays, (N,) bytes: equal examples, equal digests."""
+    found = []
+    for row in range(len(arrays[0])):
+        digest = hashlib.blake2b(digest_size=16)
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array[row]).tobytes())
+        found.append(digest.digest())
+    return np.array(found)
+
+
+def split_off(
+    groups: np.ndarray, strata: np.ndarray, given: Mapping[str, np.ndarray], seed: int
+) -> dict[str, np.ndarray]:
+    """Split the missing val and test off train at random, keeping the shares of the strata.
+
+    Examples of one group go to the same split: nothing is tested on what it was trained on.
+
+    Args:
+        groups: (N,) what each example belongs to, such as the digest of its content.
+        strata: (N,) int, what to keep the shares of, such as the class.
+        given: the row numbers of each split that there is.
+        seed: chooses.
+
+    Returns:
+        The row numbers of train, val and test.
+
+    Raises:
+        StratumError: a stratum has too few groups to split.
+    """
+    splits = dict(given)
+    for number, split in enumerate(name for name in SPLITS if name not in given):
+        train = splits["train"]
+        held_out = np.zeros(len(groups), bool)
+        for stratum in np.unique(strata[train]):
+            unique = np.unique(groups[train][strata[train] == stratum])
+            if len(unique) < 2:
+                raise StratumError(int(stratum))
+            count = max(1, round(HELD_OUT * len(unique)))
+            order = np.random.default_rng((seed, number, stratum)).permutation(unique)
+            held_out |= np.isin(groups, order[:count])
+        splits[split], splits["train"] = train[held_out[train]], train[~held_out[train]]
+    return {split: splits[split] for split in SPLITS}
+
+
+class StratumError(Exception):
+    """A stratum, named by its number, has too few different examples to split."""
+
+    def __init__(self, stratum: int) -> None:
+        super().__init__(f"stratum {stratum} is too small to split")
+        self.stratum = stratum
+
+
+def find_leaks(groups: np.ndarray, splits: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield val and test, where they hold examples of train, with the row numbers of those."""
+    for split in ("val", "test"):
+        rows = splits[split][np.isin(groups[splits[split]], groups[splits["train"]])]
+        if len(rows):
+            yield split, rows

@@ -1,0 +1,188 @@
+"""The state of a run on disk: safetensors files that hold no code and notice damage.
+
+last.safetensors and previous.safetensors hold all that it takes to continue, best.safetensors the
+weights of the best epoch. Each carries a SHA-256 of its content.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+
+from machinery.errors import DivergedError, InputError
+from machinery.files import write_atomically
+
+if TYPE_CHECKING:  # NumPy takes longer to import than --help takes to answer.
+    import numpy as np
+
+LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
+WEIGHTS = "model."  # What the names of the network's arrays begin with; "optimizer." is the other.
+
+
+class DamagedError(Exception):
+    """A checkpoint is missing, cut short or changed."""
+
+
+@pydantic.dataclasses.dataclass(config=pydantic.ConfigDict(extra="forbid"))
+class Progress:
+    """Where a run stands. `step` is the only position; the rest is what it has seen so far."""
+
+    step: int = pydantic.Field(0, ge=0)  # optimizer steps done
+    loss_sum: float = 0.0  # of the loss over the examples of the unfinished epoch
+    best: dict[str, float] | None = None  # the metrics row of the best epoch
+    stale_epochs: int = pydantic.Field(0, ge=0)  # epochs since then
+    seconds: float = pydantic.Field(0.0, ge=0)  # spent, over all sessions
+    metrics_bytes: int = pydantic.Field(0, ge=0)  # length of metrics.jsonl
+    finished: bool = False
+
+
+class Header(pydantic.BaseModel):
+    """What a checkpoint says beside its arrays."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+
+    progress: Progress
+    parameters: dict[str, Any]  # flat
+    fingerprint: str  # of the data
+    optimizer: str  # in words: another one cannot go on with this state
+
+
+def write_checkpoint(
+    path: Path, arrays: "Mapping[str, np.ndarray]", header: Header, keep: Path | None = None
+) -> None:
+    """Write arrays and a header as one safetensors file; the old file goes to `keep`.
+
+    Raises:
+        DivergedError: a number is NaN or infinite; nothing is written.
+    """
+    import numpy as np
+    from safetensors.numpy import save
+
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    for name, array in arrays.items():
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            raise DivergedError(
+                f"{path}: {name} holds NaN or infinity, so the file was not written; an older one "
+                "is whole. Start a new experiment with --from and a lower training.learning_rate."
+            )
+    text = header.model_dump_json()
+    content = save(arrays, {"state": text, "sha256": _digest(arrays, text)})
+    write_atomically(path, content, keep)
+
+
+def read_checkpoint(path: Path) -> "tuple[dict[str, np.ndarray], Header]":
+    """Read what write_checkpoint wrote. Nothing in the file is executed.
+
+    Raises:
+        DamagedError: the file is missing, cut short, does not match its SHA-256, or holds what
+            write_checkpoint does not write.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        content = path.read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        arrays = load(content)
+        if metadata["sha256"] != _digest(arrays, metadata["state"]):
+            raise DamagedError(f"{path} does not match its SHA-256")
+        return arrays, Header.model_validate_json(metadata["state"])
+    except OSError as error:
+        raise DamagedError(f"{path}: {error.strerror}") from None
+    except (SafetensorError, ValueError, KeyError, TypeError, MemoryError, RecursionError):
+        raise DamagedError(f"{path} is cut short or not a checkpoint") from None
+
+
+def _digest(arrays: "Mapping[str, np.ndarray]", state: str) -> str:
+    digest = hashlib.sha256(state.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(arrays[name].data)
+    return digest.hexdigest()
+
+
+def read_newest(folder: Path) -> "tuple[dict[str, np.ndarray], Header, Path, str] | None":
+    """Return the newest whole checkpoint of a run, its path, and what was wrong with a newer one.
+
+    None where there is no checkpoint.
+
+    Raises:
+        InputError: there are checkpoints, but none is whole.
+    """
+    damage = []
+    for name in (LAST, PREVIOUS):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            arrays, header = read_checkpoint(path)
+        except DamagedError as error:
+            damage.append(str(error))
+            continue
+        notice = f"{damage[0]}; continuing from {path}, the one before." if damage else ""
+        return arrays, header, path, notice
+    if damage:
+        raise InputError(
+            f"{'; '.join(damage)}. Bring back a copy, or train anew with --overwrite."
+        )
+    return None
+
+
+def read_trained(path: Path, fingerprint: str) -> "tuple[dict[str, np.ndarray], Progress]":
+    """Read a checkpoint to evaluate it.
+
+    Raises:
+        InputError: it is damaged, or was trained on data of another fingerprint.
+    """
+    try:
+        arrays, header = read_checkpoint(path)
+    except DamagedError as error:
+        raise InputError(f"{error}. Try --checkpoint last, or train anew.") from None
+    if header.fingerprint != fingerprint:
+        raise InputError(
+            f"{path} was trained on other data (fingerprint {header.fingerprint}, here "
+            f"{fingerprint}). Name the folder of that data with --data."
+        )
+    return arrays, header.progress
+
+
+def select(arrays: "Mapping[str, np.ndarray]", prefix: str) -> "dict[str, np.ndarray]":
+    """Return the arrays whose names begin so, under the rest of their names."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
+def check_fit(
+    arrays: "Mapping[str, np.ndarray]", expected: Mapping[str, Sequence[int]], path: Path
+) -> None:
+    """Refuse the arrays of a checkpoint that a network or an optimizer cannot take.
+
+    Args:
+        arrays: of the checkpoint, those that are meant for it.
+        expected: the shapes that it has, by the same names.
+        path: the checkpoint, to name in the message.
+
+    Raises:
+        InputError: naming what is missing, unknown or of another shape.
+    """
+    problems = [f"{name} is missing" for name in expected if name not in arrays]
+    problems += [f"{name} is unknown" for name in arrays if name not in expected]
+    problems += [
+        f"{name} is {arrays[name].shape}, expected {tuple(shape)}"
+        for name, shape in expected.items()
+        if name in arrays and arrays[name].shape != tuple(shape)
+    ]
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise InputError(
+            f"{path} does not fit the network in model/net.py or the optimizer in train.py: "
+            f"{'; '.join(problems[:5])}{more}. Bring them back as they were, or start a new "
+            "experiment with --from."
+        )

@@ -1,0 +1,31 @@
+"""Files that are whole at any moment, whatever kills the process."""
+
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: bytes, keep: Path | None = None) -> None:
+    """Write a file so that a kill at any moment leaves the old content or the new, whole.
+
+    Where `keep` is given, the old file goes there.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")  # A fixed name: the next write replaces litter.
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    if keep and path.exists():
+        os.replace(path, keep)
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    if os.name != "posix":  # Windows cannot open a folder.
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

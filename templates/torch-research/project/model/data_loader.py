@@ -1,0 +1,127 @@
+"""How examples reach the network: whole batches by index, in an order that depends on the seed.
+
+Everything random is a function of (seed, epoch, index), so a batch can be had without reading
+the ones before it, by any number of processes.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from build_dataset import Dataset
+from machinery.arrays import Examples, Ragged
+from machinery.sampling import BatchSampler, evaluation_batch_size
+from model import augmentation
+from parameters import Parameters
+
+Arrays = dict[str, torch.Tensor | Ragged]  # Of all examples, by name.
+Batch = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]  # inputs and targets, by name
+
+
+class Split(NamedTuple):
+    """The examples of train, val or test: arrays as dataset.json lists them."""
+
+    inputs: Arrays
+    targets: Arrays
+    examples: int
+
+    def take(self, rows: np.ndarray) -> Batch:
+        """Return some examples as one batch."""
+        inputs, targets = (
+            {name: take(array, rows) for name, array in part.items()}
+            for part in (self.inputs, self.targets)
+        )
+        return inputs, targets
+
+    @property
+    def on_host(self) -> bool:
+        """Whether some of it lies in the memory of the processor."""
+        arrays = [*self.inputs.values(), *self.targets.values()]
+        return any(isinstance(a, Ragged) or a.device.type == "cpu" for a in arrays)
+
+
+def take(array: torch.Tensor | Ragged, rows: np.ndarray) -> torch.Tensor:
+    """Return some examples of an array, (len(rows), ...), where the array is."""
+    if isinstance(array, Ragged):
+        return torch.from_numpy(array.take(rows))
+    return array.index_select(0, torch.from_numpy(rows).to(array.device, non_blocking=True))
+
+
+def load_split(folder: Path, dataset: Dataset, split: str, device: torch.device) -> Split:
+    """Map a split from disk into memory, or put it on the GPU where it fills at most a quarter.
+
+    Raises:
+        InputError: the arrays are missing or are not what dataset.json says.
+    """
+    arrays = dataset.read_split(folder, split)
+    room = torch.cuda.mem_get_info(device)[0] / 4 if device.type == "cuda" else 0
+    fits = sum(array.nbytes for array in arrays.values()) < room
+
+    def place(array: Examples) -> torch.Tensor | Ragged:
+        if isinstance(array, Ragged):
+            return array
+        tensor = torch.from_numpy(array)
+        return tensor.to(device) if fits else tensor
+
+    inputs, targets = (
+        {name: place(arrays[name]) for name in names}
+        for names in (dataset.inputs, dataset.targets)
+    )
+    return Split(inputs, targets, dataset.examples[split])
+
+
+class TrainingBatches(TorchDataset):
+    """Augmented training batches, asked for by (epoch, indices)."""
+
+    def __init__(self, split: Split, parameters: Parameters) -> None:
+        self.split, self.parameters = split, parameters
+        self.epoch, self.drawn = -1, {}
+
+    def __getitem__(self, index: tuple[int, np.ndarray]) -> Batch:
+        epoch, rows = index
+        if epoch != self.epoch:
+            data, seed = self.parameters.data, self.parameters.seed
+            drawn = augmentation.draw(self.split.examples, data, seed, epoch)
+            self.epoch, self.drawn = epoch, drawn
+        inputs, targets = self.split.take(rows)
+        if not self.drawn:
+            return inputs, targets
+        drawn = {name: torch.from_numpy(array[rows]) for name, array in self.drawn.items()}
+        return augmentation.augment(inputs, targets, drawn, self.parameters.data)
+
+
+def training_batches(
+    split: Split, parameters: Parameters, first_step: int, last_step: int, device: torch.device
+) -> Iterator[Batch]:
+    """Return the batches of the steps from `first_step` to `last_step`, over all epochs.
+
+    They are meant for `device`, and there already where the split is.
+    """
+    data, seed = parameters.data, parameters.seed
+    sampler = BatchSampler(split.examples, data.batch_size, seed, first_step, last_step)
+    loader = DataLoader(
+        TrainingBatches(split, parameters),
+        batch_size=None,  # The sampler asks for whole batches.
+        sampler=sampler,
+        num_workers=data.workers if split.on_host else 0,
+        pin_memory=split.on_host and device.type == "cuda",
+        generator=torch.Generator(),  # Otherwise it draws from the generator that dropout uses.
+    )
+    return iter(loader)
+
+
+def evaluation_batches(split: Split, positions: int) -> Iterator[Batch]:
+    """Yield the batches of a split in its own order.
+
+    Args:
+        split: the examples.
+        positions: of the dataset, for the size of the batches.
+    """
+    size = evaluation_batch_size(positions)
+    for first in range(0, split.examples, size):
+        yield split.take(np.arange(first, min(first + size, split.examples)))

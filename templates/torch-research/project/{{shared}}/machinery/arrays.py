@@ -1,0 +1,312 @@
+"""The data on disk: memory-mappable arrays for each split, described by dataset.json.
+
+    data/dataset.json                     what there is; written last, in one piece
+    data/arrays-1/train_images.npy        an array for each split and name
+    data/arrays-1/train_ids.npy           where each example came from
+
+A new data set is written into the next folder of arrays, and dataset.json then names that one. So
+a kill at any moment leaves the old data set or the new one.
+"""
+
+import contextlib
+import hashlib
+import math
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pydantic
+from filelock import FileLock
+
+from machinery.errors import InputError
+from machinery.files import sync_folder, write_atomically
+
+DEFAULT_FOLDER = Path("data")
+SPLITS = ("train", "val", "test")
+BLOCK = 1024  # Examples that are read or written at a time.
+
+
+class Array(pydantic.BaseModel):
+    """What dataset.json says of one array: the dtype and the shape that ONE example has."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    dtype: str
+    shape: tuple[int | None, ...]  # None in front: each example has another length.
+    longest: int = 0  # Then: the greatest length, to which a batch is padded.
+    fill: int = 0  # Then: what the padding holds.
+
+
+class Ragged:
+    """Examples of different lengths: all their values in one array, and where each begins.
+
+    Args:
+        values: (sum of the lengths, ...)
+        offsets: (N + 1,) int64, where each example begins, and the end of the last.
+        longest: the length to which batches are padded.
+        fill: what the padding holds.
+    """
+
+    def __init__(self, values: np.ndarray, offsets: np.ndarray, longest: int, fill: int) -> None:
+        self.values, self.offsets = values, offsets
+        self.longest, self.fill = longest, fill
+
+    @classmethod
+    def join(cls, examples: list[np.ndarray], fill: int = 0) -> Self:
+        """Return the examples, each (length, ...), as one."""
+        lengths = np.array([len(example) for example in examples], np.int64)
+        offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
+        return cls(np.concatenate(examples), offsets, max(int(lengths.max()), 1), fill)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values."""
+        return self.values.nbytes
+
+    def take(self, rows: np.ndarray, axis: int = 0) -> np.ndarray:
+        """Return some examples, padded: (len(rows), longest, ...)."""
+        assert axis == 0
+        starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
+        steps = np.arange(self.longest)
+        inside = steps < lengths[:, None]  # (B, longest)
+        shape = (len(rows), self.longest, *self.values.shape[1:])
+        padded = np.full(shape, self.fill, self.values.dtype)
+        padded[inside] = self.values[(starts[:, None] + steps)[inside]]
+        return padded
+
+
+Examples = np.ndarray | Ragged
+
+
+class BaseDataset(pydantic.BaseModel):
+    """What dataset.json says; a task's build_dataset.py adds what its network has to know."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    inputs: ClassVar[tuple[str, ...]]  # The arrays that the network takes,
+    targets: ClassVar[tuple[str, ...]]  # and those that it learns to predict.
+
+    task: str
+    source: str
+    examples: dict[str, int]  # by split
+    arrays: dict[str, Array]  # by name
+    arrays_folder: str = pydantic.Field(pattern=r"^arrays-\d+$")
+    fingerprint: str  # of every array: two datasets with one fingerprint are the same
+
+    @property
+    def positions(self) -> int:
+        """Places at which the network computes for an example: pixels, tokens, 1 for a row."""
+        found = [1]
+        for name in self.inputs:
+            first, *others = self.arrays[name].shape
+            sizes = [self.arrays[name].longest, *others] if first is None else [first, *others[:-1]]
+            found.append(math.prod(sizes) if others or first is None else 1)
+        return max(found)
+
+    def check(self, name: str, array: np.ndarray) -> str:
+        """Say what is wrong with the content of an array, or return an empty string."""
+        del name, array
+        return ""
+
+    def read_split(self, folder: Path, split: str) -> dict[str, Examples]:
+        """Map the arrays of a split into memory.
+
+        Args:
+            folder: of dataset.json.
+            split: train, val or test.
+
+        Raises:
+            InputError: an array is missing or is not what dataset.json says.
+        """
+        return {
+            name: self._read(folder, split, name) for name in (*self.inputs, *self.targets)
+        }
+
+    def read_ids(self, folder: Path, split: str) -> np.ndarray:
+        """Return where each example of a split came from, (N,) str; raise InputError as above."""
+        path = folder / self.arrays_folder / f"{split}_ids.npy"
+        return read_array(path, (self.examples[split],), "str", again(folder))
+
+    def _read(self, folder: Path, split: str, name: str) -> Examples:
+        array, count = self.arrays[name], self.examples[split]
+        path = folder / self.arrays_folder / f"{split}_{name}.npy"
+        if array.shape[:1] == (None,):
+            offsets_path = path.with_name(f"{split}_{name}_offsets.npy")
+            offsets = read_array(offsets_path, (count + 1,), "int64", again(folder))
+            values = read_array(path, (offsets[-1], *array.shape[1:]), array.dtype, again(folder))
+            examples: Examples = Ragged(values, offsets, array.longest, array.fill)
+        else:
+            values = read_array(path, (count, *array.shape), array.dtype, again(folder))
+            examples = values
+        if problem := self.check(name, values):
+            raise InputError(f"{path}: {problem}. {again(folder)}")
+        return examples
+
+
+def read_dataset(folder: Path, schema: type[BaseDataset]) -> Any:
+    """Read dataset.json; raise InputError where it is missing or not what the task wants."""
+    path = folder / "dataset.json"
+    try:
+        return schema.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        there = [str(found.parent) for found in sorted(DEFAULT_FOLDER.rglob("dataset.json"))]
+        found = f" Found: {', '.join(there[:5])}." if there else ""
+        raise InputError(
+            f"{path}: not found.{found} Prepare it: python build_dataset.py --data {folder} "
+            "--source YOURS (without --source: the examples that come with the project)."
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}.") from None
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "JSON"
+        raise InputError(f"{path}: {field}: {first['msg']}. {again(folder)}") from None
+
+
+def open_dataset(
+    folder: Path, schema: type[BaseDataset], prepare: Callable[[Path], object]
+) -> Any:
+    """Read dataset.json; where the default folder is empty, prepare the default data there."""
+    if folder == DEFAULT_FOLDER and _is_empty(folder):
+        with contextlib.suppress(ExistsError):  # Another run that started now was faster.
+            prepare(folder)
+    return read_dataset(folder, schema)
+
+
+def _is_empty(folder: Path) -> bool:
+    """Say whether nothing but hidden files, a README and unfinished arrays lies in a folder."""
+    if not folder.exists():
+        return True
+    names = [path.name for path in folder.iterdir()]
+    return all(re.fullmatch(r"\..*|README\.md|arrays-\d+", name) for name in names)
+
+
+def again(folder: Path) -> str:
+    """Return the advice for a data set that cannot be used."""
+    return f"Prepare the data again: python build_dataset.py --data {folder} --overwrite"
+
+
+def read_array(path: Path, shape: tuple[int | None, ...], dtype: str, advice: str) -> np.ndarray:
+    """Map an array into memory; raise InputError, ending in advice, where it is another one."""
+    try:
+        array = np.load(path, mmap_mode="c")  # Copy on write: PyTorch wants writable memory.
+    except (OSError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or "not a NumPy array"
+        raise InputError(f"{path}: {reason}. {advice}") from None
+    expected = np.str_ if dtype == "str" else np.dtype(dtype)
+    if array.shape != shape or not np.issubdtype(array.dtype, expected):
+        raise InputError(
+            f"{path}: got {array.shape} {array.dtype}, expected {shape} {dtype} as in "
+            f"dataset.json. {advice}"
+        )
+    return array
+
+
+class ExistsError(InputError):
+    """There is a data set already, and nobody said that it may go."""
+
+
+def refuse_to_replace(folder: Path) -> None:
+    """Raise ExistsError where a folder holds a data set."""
+    path = folder / "dataset.json"
+    if path.exists():
+        raise ExistsError(
+            f"{path} exists. Name another folder with --data, or replace the dataset with "
+            "--overwrite."
+        )
+
+
+def write_dataset(
+    folder: Path,
+    schema: type[BaseDataset],
+    arrays: Mapping[str, Examples],
+    ids: np.ndarray,
+    splits: Mapping[str, np.ndarray],
+    overwrite: bool = False,
+    **fields: Any,
+) -> Any:
+    """Write the arrays of each split and, last, dataset.json; return what it holds.
+
+    Args:
+        folder: where to.
+        schema: of dataset.json.
+        arrays: all examples, by name.
+        ids: (N,) str, where each came from.
+        splits: the row numbers of each split.
+        overwrite: replace what is there.
+        fields: what else the schema wants.
+
+    Raises:
+        ExistsError: there is a data set already.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):  # Several commands may build at once: one after the other.
+        if not overwrite:
+            refuse_to_replace(folder)
+        numbers = [int(path.name[7:]) for path in _arrays_folders(folder)]
+        target = folder / f"arrays-{max(numbers, default=0) + 1}"
+        target.mkdir()
+        digest = hashlib.sha256(repr(sorted(fields.items())).encode())
+        for split, rows in splits.items():
+            for name, array in {**arrays, "ids": ids}.items():
+                for block in _write(target / f"{split}_{name}.npy", array, rows):
+                    digest.update(block)
+        sync_folder(target)
+        dataset = schema(
+            examples={split: len(rows) for split, rows in splits.items()},
+            arrays={name: _describe(array) for name, array in arrays.items()},
+            arrays_folder=target.name,
+            fingerprint=digest.hexdigest()[:16],
+            **fields,
+        )
+        content = dataset.model_dump_json(indent=2).encode()
+        write_atomically(folder / "dataset.json", content)
+        for path in _arrays_folders(folder):
+            if path != target:  # Windows cannot remove what a run has mapped; the next build does.
+                shutil.rmtree(path, ignore_errors=True)
+    return dataset
+
+
+def _arrays_folders(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("arrays-*") if re.fullmatch(r"arrays-\d+", path.name)]
+
+
+def _describe(array: Examples) -> Array:
+    if isinstance(array, Ragged):
+        shape = (None, *array.values.shape[1:])
+        return Array(
+            dtype=str(array.values.dtype), shape=shape, longest=array.longest, fill=array.fill
+        )
+    return Array(dtype=str(array.dtype), shape=array.shape[1:])
+
+
+def _write(path: Path, array: Examples, rows: np.ndarray) -> Iterator[bytes | memoryview]:
+    """Write some rows to a .npy file, a ragged array's offsets too; yield the bytes in blocks."""
+    if isinstance(array, Ragged):
+        lengths = (array.offsets[1:] - array.offsets[:-1])[rows]
+        offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
+        yield from _write(path.with_name(f"{path.stem}_offsets.npy"), offsets, np.arange(len(offsets)))
+        places = [np.arange(array.offsets[row], array.offsets[row + 1]) for row in rows]
+        array, rows = array.values, np.concatenate(places)
+    shape = (len(rows), *array.shape[1:])
+    if 0 in shape:  # An empty file cannot be mapped.
+        np.save(path, np.empty(shape, array.dtype))
+        return
+    written = np.lib.format.open_memmap(path, "w+", array.dtype, shape)
+    for start in range(0, len(rows), BLOCK):
+        block = np.ascontiguousarray(array[rows[start : start + BLOCK]])
+        written[start : start + BLOCK] = block
+        yield block.tobytes() if block.dtype.kind == "U" else block.data
+    written.flush()
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())

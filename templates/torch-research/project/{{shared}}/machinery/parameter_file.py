@@ -1,0 +1,229 @@
+"""params.yaml, read and written against a typed schema."""
+
+import difflib
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from machinery.errors import InputError
+
+PROBLEMS_SHOWN = 20
+
+
+class Section(pydantic.BaseModel):
+    """A group of parameters. Unknown names, wrong types and NaN are errors."""
+
+    model_config = pydantic.ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False
+    )
+
+    def check_data(self, dataset: Any) -> None:
+        """Raise InputError where parameters do not fit a dataset. A section may override it."""
+        for name in type(self).model_fields:
+            if isinstance(section := getattr(self, name), Section):
+                section.check_data(dataset)
+
+
+def parameter_fields(schema: type[Section], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and the pydantic field of every parameter, sections opened."""
+    for name, field in schema.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from parameter_fields(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+def flatten(parameters: Section) -> dict[str, Any]:
+    """Return {"model.width": 32, ...}."""
+    names = (name for name, _ in parameter_fields(type(parameters)))
+    return {name: functools.reduce(getattr, name.split("."), parameters) for name in names}
+
+
+def change(parameters: Section, values: Mapping[str, Any]) -> Any:
+    """Return the parameters with other values for some dotted names, checked by the schema.
+
+    Raises:
+        pydantic.ValidationError: the schema refuses a value.
+    """
+    sections = parameters.model_dump()
+    for name, value in values.items():
+        *path, last = name.split(".")
+        functools.reduce(dict.__getitem__, path, sections)[last] = value
+    return type(parameters).model_validate(sections)
+
+
+def old_names(schema: type[Section]) -> dict[str, str]:
+    """Return {"model.drop_rate": "model.dropout", ...}: names of older releases and of today.
+
+    A parameter that gets another name says what it was:
+    `dropout: float = Field(0.2, json_schema_extra={"was": "drop_rate"})`.
+    """
+    names = {}
+    for name, field in parameter_fields(schema):
+        if old := (field.json_schema_extra or {}).get("was"):
+            names[".".join([*name.split(".")[:-1], old])] = name
+    return names
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Name what differs between two flat parameter sets, or return an empty string."""
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return ", ".join(f"{name} ({old.get(name)!r} -> {new.get(name)!r})" for name in names)
+
+
+def _yaml() -> YAML:
+    return YAML(typ="safe", pure=True)  # pure: YAML 1.2, where 1e-3 is a number and `no` a word.
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a mapping from a small YAML file; raise InputError with file and line otherwise."""
+    try:
+        if path.stat().st_size > 1_000_000:
+            raise InputError(f"{path}: larger than 1 MB, expected a file of parameters.")
+        document = _yaml().load(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found.{_beside(path.parent)}") from None
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise InputError(f"{path}: {error.strerror}; expected a file to read.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8.") from None
+    except MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        problem = str(error.problem).partition("\n")[0]
+        raise InputError(f"{path}{line}: not valid YAML: {problem}.") from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid YAML: {error}".partition("\n")[0]) from None
+    if not isinstance(document, dict) or not document:
+        kind = "nothing" if document is None else type(document).__name__
+        raise InputError(f"{path}: got {kind}, expected `name: value` lines.")
+    return document
+
+
+def _beside(folder: Path) -> str:
+    """Name the experiments beside a folder that was not found."""
+    names = sorted(str(path.parent) for path in folder.parent.glob("*/params.yaml"))[:5]
+    return f" Found: {', '.join(names)}." if names else ""
+
+
+def load_parameters(
+    schema: type[Section],
+    path: Path,
+    overrides: Mapping[str, str] | None = None,
+    advice: str = "`python train.py --help` lists the parameters.",
+) -> Any:
+    """Read and check a parameter file.
+
+    Args:
+        schema: what the file must look like.
+        path: the file.
+        overrides: values from the command line, as typed there, by dotted name.
+        advice: where the person finds what is allowed.
+
+    Raises:
+        InputError: listing every unknown, mistyped or out-of-range value at once.
+    """
+    values = read_yaml(path)
+    for old, name in old_names(schema).items():
+        *sections, last = old.split(".")
+        section, today = _section(values, sections), name.rpartition(".")[2]
+        if last in section and today not in section:
+            section[today] = section.pop(last)
+    overrides = overrides or {}
+    for name, text in overrides.items():
+        *sections, last = name.split(".")
+        try:
+            _section(values, sections)[last] = _yaml().load(text)
+        except (YAMLError, ValueError, RecursionError):
+            raise InputError(f"--{name}: got {text!r}, which is not a YAML value.") from None
+    try:
+        return schema.model_validate(values)
+    except pydantic.ValidationError as error:
+        problems = list(_describe(error, schema, path, overrides))
+        raise InputError("\n  ".join([*problems, f"{advice} Nothing was started."])) from None
+
+
+def _section(values: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Return the mapping of a section, made where it is missing."""
+    for name in names:
+        inner = values.setdefault(name, {})
+        values = inner if isinstance(inner, dict) else {}  # The schema refuses the rest.
+    return values
+
+
+def _describe(
+    error: pydantic.ValidationError, schema: type[Section], path: Path, overrides: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield a line for each problem: where it is, what was found, what was expected."""
+    known = [name for name, _ in parameter_fields(schema)] + list(schema.model_fields)
+    tree = _yaml().compose(path)
+    problems = error.errors(include_url=False)
+    if len(problems) > 1:
+        yield f"{len(problems)} parameters cannot be used."
+    for problem in problems[:PROBLEMS_SHOWN]:
+        name = ".".join(str(key) for key in problem["loc"])
+        where = f"--{name}" if name in overrides else f"{_line(path, tree, problem['loc'])}: {name}"
+        yield f"{where}: {_explain(problem, name, known)}"
+    if len(problems) > PROBLEMS_SHOWN:
+        yield f"and {len(problems) - PROBLEMS_SHOWN} more."
+
+
+def _line(path: Path, tree: Any, location: Sequence[str | int]) -> str:
+    """Return "file:line" of a nested key in a YAML file, as far as the key is there."""
+    node, line = tree, None
+    for key in location:
+        pairs = node.value if isinstance(getattr(node, "value", None), list) else []
+        found = [p for p in pairs if isinstance(p, tuple) and p[0].value == str(key)]
+        if not found:
+            break
+        line, node = found[0][0].start_mark.line + 1, found[0][1]
+    return f"{path}:{line}" if line else str(path)
+
+
+def _explain(problem: Any, name: str, known: Sequence[str]) -> str:
+    if problem["type"] == "extra_forbidden":
+        return f"unknown parameter{nearest(name, known)}."
+    expected = problem["msg"].replace("Input should be", "expected")
+    return f"got {str(problem['input'])[:80]!r}, {expected}."
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return " (did you mean X?)" for the known name that is nearest, if one is near."""
+    ends = {}
+    for candidate in known:
+        end = candidate.rpartition(".")[2]
+        ends[end] = ends["".join(word[0] for word in end.split("_") if word)] = candidate  # lr too
+    last = name.rpartition(".")[2]
+    close = [ends[last]] if last in ends else difflib.get_close_matches(name, known, n=1)
+    close = close or [ends[end] for end in difflib.get_close_matches(last, ends, n=1)]
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def format_parameters(parameters: Section, indent: str = "") -> str:
+    """Write parameters as YAML, the meaning of each behind its value."""
+    lines = []
+    for name, field in type(parameters).model_fields.items():
+        value = getattr(parameters, name)
+        if isinstance(value, Section):
+            lines += [f"\n{indent}{name}:\n{format_parameters(value, indent + '  ')}"]
+        else:
+            plain = isinstance(value, str) and re.fullmatch(r"[a-z]\w*", value)
+            text = value if plain and _yaml().load(value) == value else json.dumps(value)
+            if isinstance(value, float):  # YAML 1.1 takes 1e-05 for a word, 1.0e-05 for a number.
+                text = re.sub(r"^(-?\d+)e", r"\1.0e", text)
+            lines += [f"{indent}{name}: {text}  # {field.description}\n"]
+    return "".join(lines)
+
+
+def format_values(values: Mapping[str, Any]) -> str:
+    """Return "model.width 32, training.learning_rate 0.0031"."""
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in values.items()
+    )

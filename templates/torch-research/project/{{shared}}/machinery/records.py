@@ -1,0 +1,190 @@
+"""run.json: what was run, when, by which code, on which data and machine."""
+
+import ast
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from machinery.files import write_atomically
+
+FILE = "run.json"
+EVALUATIONS_FILE = "evaluations.json"  # Which files evaluate.py wrote into a run folder.
+PROJECT = Path(__file__).parent.parent
+CODE = ("train.py", "backend.py", "utils.py", "model/**/*.py")  # What decides how a run trains.
+
+
+class Record:
+    """The part of run.json that one process writes: a session.
+
+    Args:
+        folder: of the run.
+        facts: about this session.
+    """
+
+    def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        self.folder, self._earlier = folder, read_sessions(folder)
+        commit, changes = git_state()
+        if changes:
+            write_atomically(folder / "changes.diff", changes)
+        self.session: dict[str, Any] = {
+            "started": now(),
+            "ended": None,
+            "outcome": "running",
+            "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+            "process": os.getpid(),
+            "host": platform.node(),
+            "git_commit": commit,
+            "git_dirty": bool(changes),
+            "code": code_digests(),
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "cores": os.cpu_count(),
+            **facts,
+        }
+        self.update()
+
+    def update(self, **facts: Any) -> None:
+        """Add facts about this session."""
+        self.session.update(facts)
+        content = json.dumps({"sessions": [*self._earlier, self.session]}, indent=2)
+        write_atomically(self.folder / FILE, content.encode())
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the installed versions of packages, to record with a run."""
+    return {package: importlib.metadata.version(package) for package in packages}
+
+
+def now() -> str:
+    """Return the time, as run.json has it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def read_sessions(folder: Path) -> list[dict[str, Any]]:
+    """Return the records of the processes that worked on a run, oldest first."""
+    try:
+        sessions = json.loads((folder / FILE).read_text(encoding="utf-8"))["sessions"]
+        return [session for session in sessions if "outcome" in session]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def data_of(*folders: Path | None) -> Path:
+    """Return the dataset folder that the first of these experiments was trained on, else data."""
+    for folder in folders:
+        for session in reversed(read_sessions(folder) if folder else []):
+            if "data" in session:
+                return Path(session["data"])
+    return Path("data")
+
+
+def is_finished(folder: Path) -> bool:
+    """Say whether the run in a folder came to its end, with all that it leaves written."""
+    return [session["outcome"] for session in read_sessions(folder)][-1:] == ["finished"]
+
+
+def is_running(folder: Path) -> bool:
+    """Say whether a process works on the run in a folder."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        FileLock(folder / ".lock", timeout=0).acquire().lock.release()
+    except Timeout:
+        return True
+    return False
+
+
+# ---------------------------------------------------------------------------------------------
+# The code.
+
+
+def code_digests() -> dict[str, str]:
+    """Return a digest of each file of CODE, of its syntax tree: comments change nothing."""
+    paths = sorted(path for pattern in CODE for path in PROJECT.glob(pattern))
+    return {path.relative_to(PROJECT).as_posix(): _digest(path) for path in paths}
+
+
+def _digest(path: Path) -> str:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):  # No file that this process runs, such as a notebook's cell.
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        first = body[0] if isinstance(body, list) and body else None
+        value = getattr(first, "value", None)
+        if isinstance(first, ast.Expr) and isinstance(getattr(value, "value", None), str):
+            node.body = body[1:]  # type: ignore[attr-defined]  # A docstring is a comment, too.
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:8]
+
+
+def changed_code(folder: Path) -> str:
+    """Say which code differs from what the last session of a run trained with, or return ""."""
+    sessions = [session for session in read_sessions(folder) if session.get("code")]
+    if not sessions:
+        return ""
+    then, now = sessions[-1]["code"], code_digests()
+    names = [name for name in sorted({**then, **now}) if then.get(name) != now.get(name)]
+    if not names:
+        return ""
+    message = f"{folder}: not the code that it was trained with: {', '.join(names)}"
+    if commit := sessions[-1].get("git_commit"):
+        missing = [name for name in names if name in then]
+        message += f". To bring it back: git checkout {commit[:12]} -- {' '.join(missing)}"
+        message += f", then git apply {folder}/changes.diff" * bool(sessions[-1].get("git_dirty"))
+    return message
+
+
+def git_state() -> tuple[str | None, bytes]:
+    """Return the commit of the code and what differs from it (empty: nothing, or no git)."""
+
+    def git(*command: str) -> bytes:
+        try:
+            return subprocess.run(["git", *command], capture_output=True, check=False).stdout
+        except OSError:
+            return b""
+
+    if not git("ls-files", "train.py"):  # No repository, or that of a folder around this one.
+        return None, b""
+    commit = git("rev-parse", "HEAD")
+    code = ("--", "*.py", "*.toml", "*.txt")
+    changes = [git("diff", "HEAD", *code)]
+    for name in git("ls-files", "-z", "--others", "--exclude-standard", *code).split(b"\0")[:-1]:
+        changes.append(git("diff", "--no-index", os.devnull, os.fsdecode(name)))
+    return commit.decode().strip(), b"".join(changes)
+
+
+# ---------------------------------------------------------------------------------------------
+# What evaluate.py wrote.
+
+
+def note_evaluation(folder: Path, files: Iterable[str]) -> None:
+    """Remember the names of files that an evaluation wrote."""
+    names = sorted({*_evaluation_files(folder), *files})
+    write_atomically(folder / EVALUATIONS_FILE, json.dumps({"files": names}, indent=2).encode())
+
+
+def delete_evaluations(folder: Path) -> None:
+    """Delete what evaluations wrote, and no other file: it is out of date once training goes on."""
+    for name in (*_evaluation_files(folder), EVALUATIONS_FILE):
+        if Path(name).name == name:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _evaluation_files(folder: Path) -> list[str]:
+    try:
+        names = json.loads((folder / EVALUATIONS_FILE).read_text(encoding="utf-8"))["files"]
+        return [name for name in names if isinstance(name, str)]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []

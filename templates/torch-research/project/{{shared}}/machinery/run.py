@@ -1,0 +1,344 @@
+"""One experiment while it trains: its folder, locked, and where it stands."""
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from filelock import FileLock, Timeout
+
+from machinery import checkpoints, records
+from machinery.checkpoints import Header, Progress
+from machinery.epoch import Epoch
+from machinery.errors import InputError, is_out_of_memory, out_of_memory
+from machinery.files import write_atomically
+from machinery.metrics import MetricsLog, Objective, describe, read_metrics
+from machinery.parameter_file import (
+    differences,
+    flatten,
+    format_parameters,
+    load_parameters,
+    old_names,
+    parameter_fields,
+)
+from machinery.stopping import StopRequest
+
+if TYPE_CHECKING:  # NumPy takes longer to import than --help takes to answer.
+    import numpy as np
+
+logger = logging.getLogger("run")
+
+
+class State(Protocol):
+    """What a checkpoint holds of a network and its optimizer: see State in backend.py."""
+
+    optimizer_name: str  # The optimizer in words, with what has to be the same to go on.
+
+    def load(self, arrays: "dict[str, np.ndarray]", path: Path) -> None:
+        """Take up the arrays of a checkpoint; raise InputError where they do not fit."""
+
+    def to_arrays(self) -> "Mapping[str, np.ndarray]":
+        """Return the arrays: "model." and "optimizer." begin their names."""
+        ...
+
+
+class Run:
+    """One experiment folder: params.yaml in; checkpoints, metrics and log out.
+
+    Use it as a context manager: it holds the folder's lock, so that one process writes there. Then
+
+        run.begin(state, objective, facts)      # continues where the folder stands
+        for epoch in run.epochs(): ...          # see Epoch
+        run.finish()
+
+    Args:
+        folder: of the experiment.
+        parameters: what it is trained with.
+        dataset: what it is trained on, as dataset.json describes it.
+        data: the folder of the dataset.
+        stop: asks to save and stop.
+        device: the name of the device that was asked for.
+        overwrite: train anew what is there.
+
+    Set `on_epoch` to be called with each row of metrics, once all is saved.
+
+    Raises:
+        InputError: another process holds the lock, or the run in the folder cannot be continued.
+    """
+
+    # What `overwrite` deletes: every file that a run writes.
+    outputs = (
+        *(checkpoints.LAST, checkpoints.PREVIOUS, checkpoints.BEST, "metrics.jsonl", "run.json"),
+        *("dataset.json", "train.log", "changes.diff", "learning_curves.png"),
+    )
+
+    def __init__(
+        self,
+        folder: Path,
+        parameters: Any,
+        dataset: Any,
+        data: Path,
+        stop: StopRequest,
+        device: str = "auto",
+        overwrite: bool = False,
+    ) -> None:
+        self.folder, self.parameters = folder, parameters
+        self.dataset, self.data = dataset, data
+        self.stop, self.device, self.overwrite = stop, device, overwrite
+        self.examples: int = dataset.examples["train"]
+        self.steps_per_epoch = math.ceil(self.examples / parameters.data.batch_size)
+        self.total_steps: int = parameters.training.epochs * self.steps_per_epoch
+        self.progress = Progress()
+        self.on_epoch: Callable[[dict[str, float]], None] | None = None
+        self.record: records.Record | None = None  # There once the run has begun.
+        self._log: logging.FileHandler | None = None
+        self._lock = FileLock(folder / ".lock", timeout=1)  # is_running() holds it for a moment.
+        self._created: list[Path] = []
+
+    def __enter__(self) -> "Run":
+        paths = (self.folder / ".lock", self.folder, *self.folder.parents)
+        self._created = [path for path in paths if not path.exists()]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            holder = records.read_sessions(self.folder)[-1:] or [{}]
+            who = f"process {holder[0].get('process')} on {holder[0].get('host')}"
+            raise InputError(f"{self.folder} is in use by {who}. Wait, or stop it.") from None
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, _traceback: object) -> None:
+        short = error is not None and is_out_of_memory(error)
+        if short:  # With what to try next, instead of the framework's traceback.
+            error = out_of_memory(self.folder, self.parameters.data.batch_size)
+        self._leave(error)
+        if short:
+            assert error is not None
+            raise error from None
+
+    def _leave(self, error: BaseException | None) -> None:
+        """Record how the session ended, close the files and free the folder."""
+        if self.record:
+            outcome = getattr(error, "outcome", "failed") if error else "finished"
+            seconds = round(time.monotonic() - self._began, 3)
+            self.record.update(ended=records.now(), outcome=outcome, seconds=seconds)
+            self._metrics.close()
+        else:  # Refused before it began: nothing stays behind.
+            with contextlib.suppress(OSError):
+                for path in self._created:
+                    path.unlink(missing_ok=True) if path.name == ".lock" else path.rmdir()
+        if self._log:
+            logger.removeHandler(self._log)
+            self._log.close()
+        self._lock.release()
+
+    # -- the beginning
+
+    def begin(self, state: State, objective: Objective, facts: Mapping[str, Any]) -> None:
+        """Take up the newest checkpoint where there is one, and start writing into the folder.
+
+        Args:
+            state: the network and its optimizer, newly made.
+            objective: says which epoch is the best.
+            facts: what to record about this process: framework, device, precision, weights, ...
+
+        Raises:
+            InputError: the checkpoints are damaged, or belong to other parameters, other data, or
+                another network or optimizer; nothing was written.
+        """
+        self.state, self.objective = state, objective
+        notices = self._take_up_checkpoint()
+        if self.progress.step:
+            notices.append(records.changed_code(self.folder))
+        self._began = self.saved = time.monotonic()
+        self._seconds_before = self.progress.seconds
+        self._prepare_folder()
+        self._metrics = MetricsLog(self.folder, self.progress.metrics_bytes)
+        self.record = records.Record(
+            self.folder,
+            {
+                "overwrite": self._anew or self._continues_overwriting,
+                "from_step": self.progress.step,
+                "parameters": flatten(self.parameters),
+                "objective": objective._asdict(),
+                "fingerprint": self.dataset.fingerprint,
+                "data": str(self.data),
+                **facts,
+            },
+        )
+        for notice in filter(None, notices):
+            logger.warning(notice)
+        self._announce(facts)
+
+    def _take_up_checkpoint(self) -> list[str]:
+        """Bring the newest checkpoint into the network; return what is to be said of it."""
+        # A run that --overwrite began and that was stopped continues, like any other.
+        sessions = records.read_sessions(self.folder)
+        begun = bool(sessions and sessions[-1].get("overwrite"))
+        self._continues_overwriting = begun and not records.is_finished(self.folder)
+        self._anew = self.overwrite and not self._continues_overwriting
+        if self._anew:
+            return []
+        try:
+            found = checkpoints.read_newest(self.folder)
+            if found:
+                arrays, header, path, notice = found
+                self._check_same_run(path, header)
+                self.state.load(arrays, path)
+                self.progress = header.progress
+                return [notice]
+            if len(read_metrics(self.folder)) > 1:  # The first may come before a checkpoint.
+                raise InputError(
+                    f"{self.folder / checkpoints.LAST}: not found, and {self.folder} holds "
+                    "metrics of several epochs. Bring the checkpoint back, or train anew with "
+                    "--overwrite."
+                )
+        except InputError:
+            if not self.overwrite:
+                raise
+            self._anew = True
+        return []
+
+    def _check_same_run(self, path: Path, header: Header) -> None:
+        # A parameter that is newer than the checkpoint had its default then.
+        defaults = {name: f.default for name, f in parameter_fields(type(self.parameters))}
+        today = old_names(type(self.parameters))
+        then = defaults | {today.get(k, k): v for k, v in header.parameters.items()}
+        changed = differences(then, flatten(self.parameters))
+        way_out = "start a new experiment with --from, or train anew with --overwrite."
+        if changed:
+            raise InputError(
+                f"{self.folder / 'params.yaml'} changed since {path} was written: {changed}. "
+                f"Change it back, {way_out}"
+            )
+        if header.fingerprint != self.dataset.fingerprint:
+            raise InputError(
+                f"{path} was trained on other data (fingerprint {header.fingerprint}, now "
+                f"{self.dataset.fingerprint}). Bring the data back, {way_out}"
+            )
+        if header.optimizer != self.state.optimizer_name:
+            raise InputError(
+                f"{path} was trained by {header.optimizer}, and train.py now has "
+                f"{self.state.optimizer_name}. Bring it back, {way_out}"
+            )
+
+    def _prepare_folder(self) -> None:
+        """Delete what is out of date, and write what a run has from its first moment."""
+        path, schema = self.folder / "params.yaml", type(self.parameters)
+        new = self._anew or not path.exists()
+        new = new or load_parameters(schema, path) != self.parameters
+        records.delete_evaluations(self.folder)
+        if self._anew:
+            for name in self.outputs:
+                (self.folder / name).unlink(missing_ok=True)
+        if new:
+            write_atomically(path, format_parameters(self.parameters).encode())
+        dataset = self.dataset.model_dump_json(indent=2)
+        write_atomically(self.folder / "dataset.json", dataset.encode())
+        self._log = logging.FileHandler(self.folder / "train.log", encoding="utf-8")
+        self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logger.addHandler(self._log)
+
+    def _announce(self, facts: Mapping[str, Any]) -> None:
+        """Say in the first line of the log whether training starts or continues, and where."""
+        how = "continuing at" if self.progress.step else "starting,"
+        words = [
+            f"{self.folder}: {how} step {self.progress.step:,} of {self.total_steps:,}",
+            f"{self.steps_per_epoch:,} steps an epoch",
+            f"{facts['weights']:,} weights",
+            f"{facts['device']}, {facts['precision']}",
+        ]
+        logger.info("; ".join(words))
+
+    # -- the epochs
+
+    def epochs(self) -> Iterator[Epoch]:
+        """Yield the epochs to go; the first may be the rest of one that was cut."""
+        while not self.progress.finished:
+            yield Epoch(self)
+
+    def save_is_due(self) -> bool:
+        """Say whether a stop was asked for or training.checkpoint_minutes have passed."""
+        minutes = self.parameters.training.checkpoint_minutes
+        return bool(self.stop) or time.monotonic() > self.saved + 60 * minutes
+
+    def save(self, arrays: "Mapping[str, np.ndarray]") -> None:
+        """Write last.safetensors; the one before becomes previous.safetensors.
+
+        Raises:
+            DivergedError: a number of the state is NaN or infinite; nothing is written.
+        """
+        self.saved = time.monotonic()
+        self.progress.seconds = self._seconds_before + self.saved - self._began
+        self._write(checkpoints.LAST, arrays, checkpoints.PREVIOUS)
+
+    def save_within_epoch(self) -> None:
+        """Save as it stands; raise StoppedError where a stop was asked for."""
+        self.save(self.state.to_arrays())
+        if self.stop:
+            raise self.stop.stopped(self.folder, self.progress.step)
+
+    def keep_epoch(self, row: dict[str, float], examples_per_second: float) -> None:
+        """Keep an epoch: its metrics, its weights where they are the best so far, a checkpoint.
+
+        Args:
+            row: epoch, step, train_loss, the metrics of val, learning_rate.
+            examples_per_second: how fast it was trained.
+
+        Raises:
+            DivergedError: a weight is NaN or infinite.
+            StoppedError: on request, with everything saved.
+        """
+        progress, training = self.progress, self.parameters.training
+        is_best = self.objective.is_better(row, progress.best)
+        progress.best = row if is_best else progress.best
+        progress.stale_epochs = 0 if is_best else progress.stale_epochs + 1
+        last = progress.step == self.total_steps
+        progress.finished = last or 0 < training.patience <= progress.stale_epochs
+        progress.loss_sum = 0.0
+        progress.metrics_bytes = self._metrics.append(row)
+        arrays = self.state.to_arrays()
+        if is_best:
+            names = [name for name in arrays if name.startswith(checkpoints.WEIGHTS)]
+            self._write(checkpoints.BEST, {name: arrays[name] for name in names})
+        self.save(arrays)
+        assert self.record
+        self.record.session["examples_per_second"] = round(examples_per_second)
+        logger.info(
+            f"epoch {row['epoch']:3}/{training.epochs}  train loss {row['train_loss']:.4f}  "
+            f"{describe(row, '  ')}  {examples_per_second:,.0f} examples/s"
+        )
+        if self.on_epoch:
+            self.on_epoch(row)
+        if self.stop and not progress.finished:
+            raise self.stop.stopped(self.folder, progress.step)
+
+    def _write(
+        self, name: str, arrays: "Mapping[str, np.ndarray]", keep: str | None = None
+    ) -> None:
+        header = Header(
+            progress=self.progress,
+            parameters=flatten(self.parameters),
+            fingerprint=self.dataset.fingerprint,
+            optimizer=self.state.optimizer_name,
+        )
+        kept = self.folder / keep if keep else None
+        checkpoints.write_checkpoint(self.folder / name, arrays, header, kept)
+
+    # -- the end
+
+    def finish(self) -> None:
+        """Draw the learning curves, and say which epoch was best and what to do next."""
+        from machinery.pictures import draw_learning_curves
+
+        best = self.progress.best or {}
+        draw_learning_curves(self.folder, best.get("epoch"))
+        where = f"--experiment {self.folder}"
+        where += f" --data {self.data}" if self.data != Path("data") else ""
+        logger.info(
+            f"best epoch {best.get('epoch')}: {describe(best, ', ')}; "
+            f"next: python evaluate.py {where}"
+        )

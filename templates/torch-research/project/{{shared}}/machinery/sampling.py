@@ -1,0 +1,44 @@
+"""Which examples are in which batch: a function of seed, epoch and index.
+
+So a batch can be had without those before it, in any process and any framework.
+"""
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+
+
+def fold_seed(*position: int) -> int:
+    """Mix a seed and a position, such as (seed, step), into one seed of 63 bits."""
+    digest = hashlib.blake2b(repr(position).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+class BatchSampler:
+    """Yields (epoch, indices) for every step from `first_step` on; each epoch has its order."""
+
+    def __init__(
+        self, examples: int, batch_size: int, seed: int, first_step: int, last_step: int
+    ) -> None:
+        self.examples, self.batch_size, self.seed = examples, batch_size, seed
+        self.steps = range(first_step, last_step)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        steps_per_epoch = -(-self.examples // self.batch_size)
+        batches_epoch, batches = -1, []
+        for step in self.steps:
+            epoch, batch = divmod(step, steps_per_epoch)
+            if epoch != batches_epoch:
+                order = np.random.default_rng((self.seed, epoch, 0)).permutation(self.examples)
+                # Nearly equal batches: batch normalisation cannot do with a last one of one.
+                batches_epoch, batches = epoch, np.array_split(order, steps_per_epoch)
+            yield epoch, batches[batch]
+
+
+def evaluation_batch_size(positions: int) -> int:
+    """Return how many examples to evaluate at a time, given the positions of each (pixels, ...)."""
+    return max(1, min(256, 2**20 // positions))

@@ -1,0 +1,153 @@
+"""Image files, brought to one size."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from machinery.errors import InputError
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
+LARGEST_SIDE = 256  # Images of one size up to this are stored as they are;
+DEFAULT_SIDE = 64  # others as squares of this side, unless another is asked for.
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Return the image files at any depth below a folder, by name."""
+    return [path for path in sorted(folder.rglob("*")) if is_image(path)]
+
+
+def is_image(path: Path) -> bool:
+    """Say whether a path is a regular file whose name ends like an image's."""
+    return path.suffix.lower() in EXTENSIONS and path.is_file()
+
+
+class Images(NamedTuple):
+    """What read_images found."""
+
+    pixels: np.ndarray  # (N, height, width, channels) uint8; what could not be read is black
+    bad: dict[Path, str]  # why a file could not be read
+    description: str  # such as "from 30 x 40 to 64 x 64 pixels"
+
+
+@contextlib.contextmanager
+def read_images(
+    paths: Sequence[Path], size: int | None, beside: Path
+) -> Iterator[Images]:
+    """Decode image files, turn them upright, scale them to one size, and crop them to the middle.
+
+    Args:
+        paths: the files.
+        size: height and width to store, in pixels; None: the common size, or 64.
+        beside: where a temporary file may lie. The images together may be more than fits into
+            memory.
+    """
+    folder = next(path for path in (beside, *beside.parents) if path.exists())
+    with ThreadPoolExecutor() as threads, tempfile.TemporaryFile(dir=folder) as file:
+        # Threads do, because Pillow decodes outside Python's global lock.
+        scans = [found for found in threads.map(_scan, paths) if found]
+        sizes, grey = {entry[:2] for entry in scans}, all(entry[2] for entry in scans)
+        height, width = _choose_shape(sizes, size)
+        shape = (len(paths), height, width, 1 if grey else 3)
+        pixels = np.memmap(file, np.uint8, "w+", shape=shape)
+        reasons = threads.map(read_image, paths, pixels)
+        bad = {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
+        yield Images(pixels, bad, _describe(sizes))
+
+
+def _scan(path: Path) -> tuple[int, int, bool] | None:
+    """Return width, height and whether it is grey from an image's header; None where it fails."""
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            width, height = image.size[::-1] if turned else image.size
+            return width, height, image.mode in GREY_MODES
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None  # Decoding says why.
+
+
+def _choose_shape(sizes: set[tuple[int, int]], size: int | None) -> tuple[int, int]:
+    """Return height and width to store: what was asked for, the common size, or 64 x 64."""
+    if size:
+        return size, size
+    if len(sizes) == 1:
+        width, height = next(iter(sizes))
+        if max(width, height) <= LARGEST_SIDE:
+            return height, width
+    return DEFAULT_SIDE, DEFAULT_SIDE
+
+
+def _describe(sizes: set[tuple[int, int]]) -> str:
+    """Say which sizes, width x height, were found."""
+    shown = [f"{width} x {height}" for width, height in sorted(sizes)] or ["no"]
+    return f"{shown[0]} pixels" if len(shown) == 1 else f"from {shown[0]} to {shown[-1]} pixels"
+
+
+def read_image(path: Path, pixels: np.ndarray) -> str:
+    """Decode one image into an array, upright, scaled, and cropped to the middle.
+
+    Args:
+        path: the file.
+        pixels: where the result goes, (height, width, channels) uint8.
+
+    Returns:
+        A sentence that says why the image cannot be read, or an empty string.
+    """
+    height, width, channels = pixels.shape
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):  # 16 bits a pixel: keep the upper 8.
+                upright = Image.fromarray((np.asarray(upright) // 256).astype(np.uint8))
+            if upright.has_transparency_data:
+                white = Image.new("RGBA", upright.size, "white")
+                upright = Image.alpha_composite(white, upright.convert("RGBA"))
+            upright = upright.convert("L" if channels == 1 else "RGB")
+            if upright.size != (width, height):
+                upright = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
+            pixels[:] = np.asarray(upright).reshape(pixels.shape)
+            return ""
+    except UnidentifiedImageError:
+        return "not an image"
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return str(error) or type(error).__name__
+
+
+def refuse_bad(source: Path, images: Images, skip: bool) -> None:
+    """Name the files that could not be read.
+
+    Raises:
+        InputError: there are some, and they are not to be left out.
+    """
+    if images.bad and not skip:
+        shown = "\n  ".join(f"{path}: {why}" for path, why in list(images.bad.items())[:5])
+        raise InputError(
+            f"{source}: {len(images.bad)} of {len(images.pixels)} images cannot be read; nothing "
+            f"was written.\n  {shown}\nMend or remove them, or leave them out with --skip-bad."
+        )
+    for path, reason in images.bad.items():
+        print(f"left out: {path}: {reason}")
+
+
+def channel_statistics(images: np.ndarray, rows: np.ndarray) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel over some images, in grey levels.
+
+    Args:
+        images: (N, height, width, channels) uint8
+        rows: which of them.
+    """
+    channels = images.shape[-1]
+    counts = np.zeros((channels, 256), np.int64)  # of each grey level
+    for start in range(0, len(rows), 1024):
+        block = images[rows[start : start + 1024]]
+        counts += [np.bincount(block[..., c].ravel(), minlength=256) for c in range(channels)]
+    levels = np.arange(256)
+    mean = counts @ levels / counts.sum(axis=1)
+    variance = counts @ levels**2 / counts.sum(axis=1) - mean**2
+    return mean.tolist(), np.sqrt(np.maximum(variance, 1)).tolist()
