@@ -8,6 +8,7 @@ import io
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from machinery.results_table import Row, Table
 
@@ -37,7 +38,7 @@ def to_markdown(tables: Sequence[Table]) -> str:
     for table in tables:
         if len(tables) > 1:
             parts.append(f"## {_escape(_heading(table))}\n")
-        parts += [_markdown_table(table), f"{' '.join(map(_escape_names, table.notes))}\n"]
+        parts += [_markdown_table(table), f"{_escape(' '.join(table.notes))}\n"]
     return "\n".join(parts)
 
 
@@ -60,12 +61,8 @@ def _markdown_table(table: Table) -> str:
 
 
 def _escape(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]<>|~&])", r"\\\1", " ".join(text.split()))
-
-
-def _escape_names(sentence: str) -> str:
-    """Escape a sentence, but for the < of "p < 0.05"."""
-    return _escape(sentence).replace(r" \< ", " < ")
+    # A < before a space begins no tag.
+    return re.sub(r"([\\`*_\[\]>|~&]|<(?! ))", r"\\\1", " ".join(text.split()))
 
 
 def to_text(tables: Sequence[Table]) -> str:
@@ -129,7 +126,7 @@ def _draw(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     from matplotlib.figure import Figure  # pyplot would look for a display.
 
     # Names are text: a $ in them begins no formula. The same results are the same file.
-    options = {"text.parse_math": False, "svg.hashsalt": "results", "svg.fonttype": "none"}
+    options: Any = {"text.parse_math": False, "svg.hashsalt": "results", "svg.fonttype": "none"}
     with matplotlib.rc_context(options):
         figure = Figure(figsize=(6 * len(metrics), 4), layout="constrained")
         panels = figure.subplots(1, len(metrics), squeeze=False)[0]

@@ -1,4 +1,4 @@
-"""A table of experiments: which share a row, in which order, and whether the first place is clear."""
+"""A table of experiments: which share a row, which is first, and whether by more than chance."""
 
 import dataclasses
 import hashlib
@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Self
 
+from machinery.experiments import Experiment
 from machinery.metrics import Objective
 from machinery.parameter_file import format_values
-from machinery.results import Experiment
 
 P_VALUE = 0.05  # below which a difference is more than chance
 NAMES_SHOWN = 3  # experiments of a row

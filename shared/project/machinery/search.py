@@ -1,8 +1,8 @@
 """A search of hyperparameters: its command line, its course and its report.
 
-    command = search.command_line(__name__, __doc__, Parameters)
-    ...                                              # imports that take long
-    command.run(train, open_dataset, choose_device, objective)
+command = search.command_line(__name__, __doc__, Parameters)
+...                                              # imports that take long
+command.run(train, open_dataset, choose_device, objective)
 """
 
 import argparse

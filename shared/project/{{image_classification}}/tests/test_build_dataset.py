@@ -1,13 +1,14 @@
 """Folders of images become arrays, and nothing is lost or leaked on the way."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import utils
 from build_dataset import build_digits, build_images, read_dataset
+from machinery.errors import InputError
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
@@ -29,10 +30,11 @@ def source(tmp_path: Path) -> Path:
 
 
 def load(data: Path, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    images, labels, ids = (
-        np.load(data / f"{split}_{name}.npy") for name in ("images", "labels", "ids")
-    )
-    return images, labels, ids
+    """Return the images, the labels and the ids of a split."""
+    dataset = read_dataset(data)
+    arrays = dataset.read_split(data, split)
+    images, labels = np.asarray(arrays["images"]), np.asarray(arrays["labels"])
+    return images, labels, dataset.read_ids(data, split)
 
 
 def test_class_folders(source: Path, tmp_path: Path) -> None:
@@ -110,7 +112,7 @@ def test_sizes_modes_and_turns(tmp_path: Path, capsys: pytest.CaptureFixture) ->
 
 def test_skip_bad(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (source / "cat" / "broken.png").write_bytes(b"broken")
-    with pytest.raises(utils.InputError, match="broken"):
+    with pytest.raises(InputError, match="broken"):
         build_images(tmp_path / "data", source)
     assert not (tmp_path / "data").exists()
     dataset = build_images(tmp_path / "data", source, skip_bad=True)
@@ -126,3 +128,12 @@ def test_digits(tmp_path: Path) -> None:
         assert counts.min() >= 0.9 * count / 10  # Every digit has its share.
     assert build_digits(tmp_path / "again").fingerprint == dataset.fingerprint
     assert build_digits(tmp_path / "other", seed=1).fingerprint != dataset.fingerprint
+
+
+def test_what_is_no_regular_file_is_left_alone(source: Path, tmp_path: Path) -> None:
+    """A named pipe would be waited for, without end."""
+    (source / "cat" / "folder.png").mkdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(source / "cat" / "pipe.png")
+    dataset = build_images(tmp_path / "data", source)
+    assert sum(dataset.examples.values()) == 40

@@ -18,8 +18,10 @@ what belongs to those is handed in. One noun a file:
     metrics          metrics.jsonl and TensorBoard
     pictures         learning curves
     terminal         log lines above the progress bar
-    search           many experiments: search_settings is its file search.yaml
-    results          one table over all experiments: results_page is its page
+    search           many experiments: search_settings is its file search.yaml, search_study what
+                     Optuna knows, search_workers its processes
+    experiments      what the files of all experiments say
+    results          one table over them (results_table), and one page (results_page)
 
 `copier update` brings this folder up to date. Changes of yours are merged, so make few of them.
 """

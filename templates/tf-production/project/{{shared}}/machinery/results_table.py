@@ -1,0 +1,178 @@
+"""A table of experiments: which share a row, in which order, and whether the first place is clear."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import statistics
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Self
+
+from machinery.experiments import Experiment
+from machinery.metrics import Objective
+from machinery.parameter_file import format_values
+
+P_VALUE = 0.05  # below which a difference is more than chance
+NAMES_SHOWN = 3  # experiments of a row
+FILES_SHOWN = 2  # files of code that differ; of more, one digest of all
+
+
+@dataclasses.dataclass
+class Row:
+    """A line of the table: experiments that differ only in their seed."""
+
+    experiments: list[Experiment]
+    values: dict[str, list[float]]  # by metric, of each seed
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training of these came to its end."""
+        return self.experiments[0].status == "finished"
+
+    @property
+    def repeated(self) -> list[str]:
+        """The names of those that have their seed in common with another."""
+        counts = Counter(e.seed for e in self.experiments)
+        return [e.name for e in self.experiments if counts[e.seed] > 1]
+
+
+@dataclasses.dataclass
+class Table:
+    """Experiments compared by one objective, best first."""
+
+    objective: Objective
+    rows: list[Row]
+    titles: list[str]
+    cells: list[list[str]]  # by row
+    bold: bool  # The first place is clear.
+
+    @classmethod
+    def of(cls, experiments: Sequence[Experiment], objective: Objective) -> Self:
+        """Return the table of some experiments."""
+        rows = group(experiments, objective)
+        titles, cells = _make_cells(rows, objective)
+        return cls(objective, rows, titles, cells, is_clear(rows, objective))
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences that say how to read the table."""
+        way = "higher" if self.objective.maximize else "lower"
+        news = "Bold: differs from the next" if self.bold else "Nothing is bold: no first place"
+        notes = [
+            f"Compared by {self.objective.metric.replace('_', ' ')}, {way} is better. Metrics of "
+            "the epoch that was best on val; mean ± standard deviation over seeds.",
+            f"{news} beyond chance (Welch's t-test, p < {P_VALUE}).",
+        ]
+        for row in self.rows:
+            if row.repeated:
+                names = ", ".join(row.repeated)
+                notes.append(f"One seed, one observation, though trained again: {names}.")
+        return notes
+
+
+def best_epoch(experiment: Experiment, objective: Objective) -> dict[str, float]:
+    """Return the metrics of the epoch that was best on val, or nothing."""
+    metric, sign = objective.metric, -1 if objective.maximize else 1
+    rows = [row for row in experiment.rows if math.isfinite(row.get(metric, math.nan))]
+    best = min(rows, key=lambda row: (sign * row[metric], row.get("val_loss", 0)), default={})
+    return {name: value for name, value in best.items() if name.startswith("val_")}
+
+
+def group(experiments: Sequence[Experiment], objective: Objective) -> list[Row]:
+    """Put finished experiments that differ only in their seed into one row; sort the best first."""
+    groups: dict[str, list[Experiment]] = {}
+    for experiment in experiments:
+        finished = experiment.status == "finished"
+        key = experiment.settings if finished else f"only {experiment.name}"
+        groups.setdefault(key, []).append(experiment)
+    rows = []
+    for members in groups.values():
+        # A seed that was trained twice is no second observation.
+        seeds: dict[str, dict[str, float]] = {}
+        for member in members:
+            values = best_epoch(member, objective) | member.test
+            if len(values) >= len(seeds.get(member.seed, {})):  # With a test result, if one has.
+                seeds[member.seed] = values
+        names = {name: None for values in seeds.values() for name in values}
+        values = {name: [v[name] for v in seeds.values() if name in v] for name in names}
+        rows.append(Row(members, values))
+    sign = -1 if objective.maximize else 1
+
+    def order(row: Row) -> tuple[bool, float]:
+        values = row.values.get(objective.metric)
+        return not row.finished, sign * statistics.fmean(values) if values else math.inf
+
+    return sorted(rows, key=order)
+
+
+def is_clear(rows: Sequence[Row], objective: Objective) -> bool:
+    """Say whether the first row differs from the second by more than chance (Welch's t-test)."""
+    if len(rows) < 2 or not rows[1].finished:
+        return False
+    first, second = (row.values.get(objective.metric, []) for row in rows[:2])
+    if min(len(first), len(second)) < 2:
+        return False
+    from scipy.stats import ttest_ind  # Comes with scikit-learn; takes long to import.
+
+    with warnings.catch_warnings(action="ignore"):  # Seeds of one value, as of a perfect score.
+        return bool(ttest_ind(first, second, equal_var=False).pvalue < P_VALUE)
+
+
+def _make_cells(rows: Sequence[Row], objective: Objective) -> tuple[list[str], list[list[str]]]:
+    """Return the titles and the cells of the table, as text."""
+    differences = _find_differences([e for row in rows for e in row.experiments if e.parameters])
+    found = {name: None for row in rows for name in row.values}
+    ending = objective.metric.removeprefix("val")
+    columns = sorted(found, key=lambda n: (n.startswith("test_"), not n.endswith(ending), n))
+    titles = ["experiment", "what differs", *(name.replace("_", " ") for name in columns)]
+    titles += ["seeds", "epochs", "seconds", "status"]
+    cells = []
+    for row in rows:
+        first, others = row.experiments[0], len(row.experiments) - NAMES_SHOWN
+        names = ", ".join(e.name for e in row.experiments[:NAMES_SHOWN])
+        line = [f"{names} and {others} more" if others > 0 else names]
+        line += [format_values(differences.get(first.name, {}))]
+        seeds = len({e.seed for e in row.experiments})
+        line += [_format_metric(row.values.get(name, []), seeds) for name in columns]
+        done = f"{first.rows[-1].get('epoch', math.nan):.0f}" if first.rows else "0"
+        line += [str(seeds), f"{done}/{first.parameters.get('training.epochs', '?')}"]
+        seconds = statistics.fmean(e.seconds for e in row.experiments)
+        cells.append([*line, f"{seconds:.1f}" if seconds < 100 else f"{seconds:.0f}", first.status])
+    return titles, cells
+
+
+def _find_differences(experiments: Sequence[Experiment]) -> dict[str, dict[str, Any]]:
+    """Return for each experiment, by name, those of its settings that are not the same in all."""
+    files = _varying([e.code for e in experiments])
+    flat = []
+    for experiment in experiments:
+        if len(files) <= FILES_SHOWN:
+            code = {file: experiment.code.get(file) for file in files}
+        else:
+            text = json.dumps(experiment.code, sort_keys=True)
+            code = {"code": hashlib.sha256(text.encode()).hexdigest()[:8]}
+        flat.append({**experiment.parameters, **experiment.origin, **code})
+    names = _varying(flat)
+    return {
+        experiment.name: {name: values[name] for name in names if name in values}
+        for experiment, values in zip(experiments, flat, strict=True)
+    }
+
+
+def _varying(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the names whose values are not the same in all."""
+    names = {name: None for values in settings for name in values}
+    return [
+        name for name in names if len({json.dumps(v.get(name), default=str) for v in settings}) > 1
+    ]
+
+
+def _format_metric(values: Sequence[float], seeds: int) -> str:
+    """Return the mean, the standard deviation of several, and how many where it is not all."""
+    if not values:
+        return ""
+    spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    known = f" ({len(values)})" if len(values) < seeds else ""
+    return f"{statistics.fmean(values):.4f}{spread}{known}"

@@ -1,0 +1,167 @@
+"""A search of hyperparameters: its command line, its course and its report.
+
+command = search.command_line(__name__, __doc__, Parameters)
+...                                              # imports that take long
+command.run(train, open_dataset, choose_device, objective)
+"""
+
+import argparse
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from machinery import records, search_settings
+from machinery.command_line import ArgumentParser, Command
+from machinery.errors import ResourceError, exit_codes
+from machinery.parameter_file import Section, format_values
+from machinery.search_settings import Search, SearchSettings
+from machinery.stopping import StopRequest
+
+if TYPE_CHECKING:  # NumPy and Optuna take longer to import than --help takes to answer.
+    from machinery.metrics import Objective
+    from machinery.search_study import Study
+
+BEST_SHOWN = 5
+
+
+class Searching(Command):
+    """The command line of search_hyperparams.py.
+
+    Args:
+        arguments: as argparse gives them.
+        parameters: of the experiment to vary.
+        settings: what search.yaml holds.
+    """
+
+    def __init__(
+        self,
+        arguments: argparse.Namespace | None = None,
+        parameters: Any = None,
+        settings: SearchSettings | None = None,
+    ) -> None:
+        super().__init__(arguments, parameters)
+        self.settings = settings
+
+    def run(
+        self,
+        train: Callable[[Any], object],
+        open_dataset: Callable[[Path], Any],
+        choose_device: Callable[[str], object],
+        objective: "Callable[[Any], Objective]",
+    ) -> None:
+        """Search as search.yaml says, and end with the exit code that fits.
+
+        Args:
+            train: trains a Run to its end. A module defines it: worker processes import it.
+            open_dataset: reads what the folder of the data holds.
+            choose_device: takes the name of a device; what it returns begins with "cpu", as text,
+                where that is a processor. Raises InputError where there is no such device.
+            objective: says of a dataset what to compare by where search.yaml does not.
+        """
+        if self.arguments is None:
+            return
+        assert self.settings is not None
+        assert self.stop is not None
+        arguments, settings = self.arguments, self.settings
+        with exit_codes():
+            dataset = open_dataset(arguments.data)
+            search = Search(
+                folder=arguments.search,
+                data=arguments.data,
+                device=arguments.device,
+                settings=settings,
+                base=self.parameters,
+                dataset=dataset,
+                objective=settings.choose_objective(objective(dataset)),
+            )
+            search_settings.check_data(search)
+            run_search(search, train, self.stop, lambda: self._count_workers(choose_device))
+
+    def _count_workers(self, choose_device: Callable[[str], object]) -> int:
+        """Return how many trials to train at a time: on a processor one a core, else one."""
+        from machinery.search_workers import count_cores
+
+        assert self.arguments is not None
+        if self.arguments.workers:
+            return self.arguments.workers
+        device = str(choose_device(self.arguments.device))
+        return count_cores() if device.startswith("cpu") else 1
+
+
+def command_line(name: str, description: str | None, schema: type[Section]) -> Searching:
+    """Read the command line of search_hyperparams.py; end the process where it is wrong.
+
+    Args:
+        name: __name__ of the script.
+        description: its docstring.
+        schema: of params.yaml.
+    """
+    if name != "__main__":
+        return Searching()  # A worker process imports the script, too.
+    with exit_codes():
+        parser = ArgumentParser(description)
+        folder = Path("experiments/search")
+        parser.add_argument("--search", type=Path, default=folder, help=f"folder [{folder}]")
+        parser.add_argument("--data", type=Path, help="dataset folder [that of `from`; else data]")
+        parser.add_device()
+        parser.add_argument("--workers", type=int, help="[one a processor core; on a GPU one]")
+        parser.add_max_minutes()
+        arguments = parser.parse_args()
+        if arguments.workers is not None and arguments.workers < 1:
+            parser.error(f"--workers: got {arguments.workers}, expected 1 or more")
+        file = arguments.search / search_settings.FILE
+        settings, base = search_settings.load_settings(file, schema)
+        arguments.data = arguments.data or records.data_of(Path(settings.source))
+        return Searching(arguments, base, settings)
+
+
+def run_search(
+    search: Search,
+    train: Callable[[Any], object],
+    stop: StopRequest,
+    count_workers: Callable[[], int],
+) -> None:
+    """Train what is missing of a search, and report the best trials.
+
+    Raises:
+        StoppedError: on request, with everything saved.
+        ResourceError: the worker processes were killed.
+    """
+    from machinery.search_study import Study
+    from machinery.search_workers import run_workers
+
+    study = Study(search)
+    missing, started = study.missing(), time.monotonic()
+    if missing:
+        run_workers(min(count_workers(), missing), stop, search, train)
+    else:
+        total = search.settings.trials
+        print(f"All {total} trials are done; more `trials` in {search.file} go on.")
+    if done := missing - study.missing():
+        seconds = time.monotonic() - started
+        print(f"{done} trials in {seconds:.0f} s: {60 * done / seconds:.0f} a minute.")
+    if to_go := study.missing():
+        again = f"{to_go} of {search.settings.trials} trials to go. Run the same command again"
+        if stop.error:
+            saved = "the unfinished ones saved"
+            raise type(stop.error)(f"Stopped by {stop.error}, {saved}; {again} to continue.")
+        raise ResourceError(f"The workers were killed; out of memory? {again}: --workers 1")
+    report(study)
+
+
+def report(study: "Study") -> None:
+    """Print the best trials and what to do next."""
+    search = study.search
+    sign = -1 if search.objective.maximize else 1
+    complete = sorted(study.trials("COMPLETE"), key=lambda t: sign * cast(float, t.value))
+    pruned, failed = len(study.trials("PRUNED")), len(study.trials("FAIL"))
+    print(f"\n{len(complete)} trials complete, {pruned} pruned, {failed} failed. The best:")
+    for trial in complete[:BEST_SHOWN]:
+        value = f"{search.objective.metric} {trial.value:.4f}"
+        print(f"  {study.folder_of(trial)}  {value}  {format_values(trial.params)}")
+    words = ["python", "evaluate.py", "--experiment", str(study.folder_of(complete[0]))]
+    if search.data != Path("data"):
+        words += ["--data", str(search.data)]
+    print(f"The best of many was also lucky; see it on test: {shlex.join(words)}")

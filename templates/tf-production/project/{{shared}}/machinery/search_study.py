@@ -1,0 +1,167 @@
+"""The study of a search: what Optuna knows of the trials, kept in study.journal.
+
+Several processes open the same study. What one of them does to it, it does while it holds the lock
+of the folder. A trial that is RUNNING, and whose own folder nobody holds locked, was left behind.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import optuna
+import pydantic
+from filelock import FileLock
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from machinery import records
+from machinery.errors import CommandError, InputError
+from machinery.metrics import read_metrics
+from machinery.parameter_file import change, differences, flatten, format_values
+from machinery.sampling import fold_seed
+from machinery.search_settings import Search, takes_fractions
+
+FAILURES_IN_A_ROW = 5  # So many end the search.
+STARTS = 3  # A trial whose process was killed so many times has failed.
+
+
+class MisfitError(InputError):
+    """The values of a trial do not go together, or do not fit the data."""
+
+
+class Study:
+    """A study and the folders of its trials, as one process sees them.
+
+    Args:
+        search: what it is about.
+
+    Raises:
+        InputError: the study is damaged, missing, or began with other settings or data.
+    """
+
+    def __init__(self, search: Search) -> None:
+        self.search = search
+        self.lock = FileLock(search.folder / ".lock")  # Optuna's own lock would outlive a kill.
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with self.lock:
+            self.optuna = self._open()
+
+    def _open(self) -> optuna.Study:
+        """Open or begin the study of the folder, which is locked."""
+        search, folder = self.search, self.search.folder
+        path = folder / "study.journal"
+        anew = f"Name another folder with a search.yaml (--search), or delete {path} and trial_*."
+        content = path.read_bytes() if path.exists() else b""
+        if not content.endswith(b"\n"):
+            if content:  # A kill or a full disk cut the last line.
+                os.truncate(path, content.rfind(b"\n") + 1)
+            elif any(folder.glob("trial_*")):
+                raise InputError(f"{folder} holds trials, but no {path.name}. {anew}")
+        direction = "maximize" if search.objective.maximize else "minimize"
+        try:
+            study = optuna.create_study(
+                storage=JournalStorage(JournalFileBackend(str(path), cast(Any, self.lock))),
+                pruner=optuna.pruners.MedianPruner(n_warmup_steps=search.base.training.epochs // 4),
+                study_name="search",
+                direction=direction,
+                load_if_exists=True,
+            )
+        except (ValueError, KeyError) as error:
+            raise InputError(f"{path} is damaged ({error}). {anew}") from None
+        space = search.settings.model_dump(exclude_unset=True)["space"]
+        facts: dict[str, Any] = {f"space {name}": dimension for name, dimension in space.items()}
+        facts |= {"data": search.dataset.fingerprint, direction: search.objective.metric}
+        facts = json.loads(json.dumps(facts | flatten(search.base)))
+        if "facts" not in study.user_attrs:
+            study.set_user_attr("facts", facts)
+        if changed := differences(study.user_attrs["facts"], facts):
+            raise InputError(f"{path} began with something else: {changed}. {anew}")
+        return study
+
+    def trials(self, *states: str) -> list[FrozenTrial]:
+        """Return the trials in some states, oldest first."""
+        return self.optuna.get_trials(deepcopy=False, states=[TrialState[s] for s in states])
+
+    def missing(self) -> int:
+        """Return how many trials are still to be finished."""
+        return max(self.search.settings.trials - len(self.trials("COMPLETE", "PRUNED")), 0)
+
+    def folder_of(self, trial: optuna.Trial | FrozenTrial) -> Path:
+        """Return the experiment folder of a trial."""
+        return self.search.folder / f"trial_{trial.number:04}"
+
+    def claim(self) -> optuna.Trial | None:
+        """Return an unfinished trial or a new one; None where all are in work.
+
+        The study is locked, until the folder of the trial is.
+        """
+        running = self.trials("RUNNING")
+        for frozen in list(running):
+            if not records.is_running(self.folder_of(frozen)):
+                trial = optuna.Trial(self.optuna, frozen._trial_id)
+                if frozen.user_attrs.get("starts", 0) < STARTS:
+                    return trial
+                self.end(trial, "FAIL", f"its process was killed {STARTS} times; out of memory?")
+                running.remove(frozen)
+        return self.optuna.ask() if self.missing() > len(running) else None
+
+    def choose_parameters(self, trial: optuna.Trial) -> Any:
+        """Return the parameters of a trial; of one that is continued, the same again.
+
+        Raises:
+            MisfitError: they do not go together, or do not fit the data. Each bound in search.yaml
+                does by itself, so other trials may well.
+        """
+        values = self._suggest(trial)
+        try:
+            parameters = change(self.search.base, values)
+            parameters.check_data(self.search.dataset)
+        except (pydantic.ValidationError, InputError) as error:
+            invalid = isinstance(error, pydantic.ValidationError)
+            problem = error.errors()[0]["msg"] if invalid else str(error)
+            where = f"{self.search.file}: space: got {format_values(values)}"
+            raise MisfitError(f"{where}, which cannot be trained: {problem}") from None
+        return parameters
+
+    def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+        """Ask Optuna for the values of a trial."""
+        base = self.search.base
+        seed = fold_seed(base.seed, trial.number) % 2**32
+        self.optuna.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        values: dict[str, Any] = {}
+        for name, dimension in self.search.settings.space.items():
+            low, high, log = cast(Any, dimension.low), cast(Any, dimension.high), dimension.log
+            if dimension.choices is not None:
+                values[name] = trial.suggest_categorical(name, dimension.choices)
+            elif takes_fractions(base, name):
+                values[name] = trial.suggest_float(name, low, high, step=dimension.step, log=log)
+            else:
+                step = cast(int, dimension.step or 1)
+                values[name] = trial.suggest_int(name, low, high, step=step, log=log)
+        return values
+
+    def end(self, trial: optuna.Trial, state: str, news: str = "") -> None:
+        """Tell Optuna and the person how a trial ended."""
+        value = None
+        if state != "FAIL":
+            metric, maximize = self.search.objective
+            rows = read_metrics(self.folder_of(trial))
+            best = (max if maximize else min)(row[metric] for row in rows)
+            news = f"at epoch {rows[-1]['epoch']}, {metric} {best:.4f}"
+            value = best if state == "COMPLETE" else None
+        values, total = format_values(trial.params), self.search.settings.trials
+        self.optuna.tell(trial, value, TrialState[state])
+        done = f"[{total - self.missing()}/{total}] trial_{trial.number:04}"
+        print(f"{done} {state.lower()} {news}; {values}", flush=True)
+
+    def check_failures(self, error: CommandError) -> None:
+        """Raise an error like the last where nothing but failures is to be expected."""
+        ended = self.trials("COMPLETE", "PRUNED", "FAIL")
+        ended.sort(key=lambda trial: trial.datetime_complete or 0)
+        limit = min(FAILURES_IN_A_ROW, self.search.settings.trials)
+        if [trial.state.name for trial in ended[-limit:]] == ["FAIL"] * limit:
+            raise type(error)(
+                f"{limit} trials in a row failed; the last: {error}\nMend the cause, or narrow "
+                "`space` in a search.yaml of another folder (--search)."
+            )

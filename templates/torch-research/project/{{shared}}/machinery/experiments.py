@@ -1,0 +1,130 @@
+"""The experiments below a folder, as their files tell them.
+
+Only files are read (params.yaml, run.json, metrics.jsonl, metrics_test.json), so experiments of
+different frameworks can lie side by side.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from machinery import records
+from machinery.errors import InputError
+from machinery.metrics import Objective, read_metrics
+from machinery.parameter_file import Section, old_names, parameter_fields, read_yaml
+
+
+@dataclasses.dataclass
+class Experiment:
+    """What the files of one run folder say."""
+
+    name: str
+    status: str = ""
+    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)  # but the seed
+    origin: dict[str, Any] = dataclasses.field(default_factory=dict)  # framework and data
+    code: dict[str, str] = dataclasses.field(default_factory=dict)  # digests by file
+    seed: str = ""
+    rows: list[dict[str, float]] = dataclasses.field(default_factory=list)  # one an epoch
+    test: dict[str, float] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+    objective: Objective | None = None  # None: the run does not say.
+
+    @property
+    def columns(self) -> list[str]:
+        """The metrics on val."""
+        return list({name: None for row in self.rows for name in row if name.startswith("val_")})
+
+    @property
+    def settings(self) -> str:
+        """All that makes two runs differ by more than chance, as text."""
+        return json.dumps([self.parameters, self.origin, self.code], sort_keys=True, default=str)
+
+
+def find_experiments(root: Path, schema: type[Section]) -> list[Experiment]:
+    """Read every run folder below a folder; one that cannot be read says so in its status.
+
+    Args:
+        root: the folder.
+        schema: of params.yaml.
+
+    Raises:
+        InputError: there is none.
+    """
+    folders = sorted(path.parent for path in root.rglob(records.FILE))
+    if not folders:
+        raise InputError(
+            f"{root}: holds no trained experiment (a folder with params.yaml and run.json). "
+            "Train one: python train.py"
+        )
+    experiments = []
+    for folder in folders:
+        name = folder.relative_to(root).as_posix()
+        try:
+            experiments.append(_read_experiment(folder, name, schema))
+        except Exception as error:  # Whatever lies in one folder, the others are to be seen.
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            experiments.append(Experiment(name, f"unreadable: {reason}"))
+    return experiments
+
+
+def _read_experiment(folder: Path, name: str, schema: type[Section]) -> Experiment:
+    """Read the files of a run folder; raise whatever comes where they are damaged."""
+    sessions = records.read_sessions(folder)
+    if not sessions:
+        raise ValueError(f"{records.FILE} is damaged")
+    session = sessions[-1]
+    written = dict(_flatten(read_yaml(folder / "params.yaml")))
+    parameters = todays_parameters(written, schema)
+    seed = str(parameters.pop("seed", None))
+    status = str(session["outcome"])
+    if records.is_running(folder):
+        status = "running"
+    elif status == "running":
+        status = "killed"
+    objective = session.get("objective")
+    return Experiment(
+        name=name,
+        status=status,
+        parameters=parameters,
+        origin={"framework": session.get("framework"), "data": session.get("fingerprint")},
+        code={str(file): str(digest) for file, digest in (session.get("code") or {}).items()},
+        seed=seed,
+        rows=[{key: float(row[key]) for key in row} for row in read_metrics(folder)],
+        test=_read_test_metrics(folder),
+        seconds=sum(session.get("seconds") or 0 for session in sessions),
+        objective=Objective(str(objective["metric"]), bool(objective["maximize"]))
+        if objective
+        else None,
+    )
+
+
+def _read_test_metrics(folder: Path) -> dict[str, float]:
+    path = folder / "metrics_test.json"
+    test = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {f"test_{key}": float(value) for key, value in test.items() if math.isfinite(value)}
+
+
+def todays_parameters(written: Mapping[str, Any], schema: type[Section]) -> dict[str, Any]:
+    """Return what a parameter file says as the schema of today has it.
+
+    An older file has other names and lacks what came later; 2 and 2.0 are one learning rate.
+    """
+    today = old_names(schema)
+    parameters = {key: field.default for key, field in parameter_fields(schema)}
+    for key, value in written.items():
+        key = today.get(key, key)
+        whole = isinstance(parameters.get(key), float) and type(value) is int
+        parameters[key] = float(value) if whole else value
+    return parameters
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield ("model.width", 32) for {"model": {"width": 32}}."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,128 @@
+"""The results of all experiments below a folder: tables in the terminal, results.md, results.html.
+
+results.command_line(__name__, __doc__, Parameters).run()
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from machinery import results_page
+from machinery.command_line import ArgumentParser, Command
+from machinery.errors import InputError, exit_codes
+from machinery.experiments import Experiment, find_experiments
+from machinery.files import write_atomically
+from machinery.metrics import Objective
+from machinery.parameter_file import Section, nearest
+from machinery.results_table import Table
+
+# How the names of metrics end that are better when lower, where no run says which way is better.
+LOWER_IS_BETTER = ("loss", "error", "rmse", "mae", "mse", "perplexity")
+
+
+class Synthesis(Command):
+    """The command line of synthesize_results.py.
+
+    Args:
+        arguments: as argparse gives them.
+        schema: of params.yaml.
+    """
+
+    def __init__(
+        self,
+        arguments: argparse.Namespace | None = None,
+        schema: type[Section] = Section,
+    ) -> None:
+        super().__init__(arguments)
+        self.schema = schema
+
+    def run(self) -> None:
+        """Write the tables and the page, print the tables, and end with the exit code that fits."""
+        if self.arguments is not None:
+            with exit_codes():
+                synthesize(self.arguments.experiments, self.arguments.metric, self.schema)
+
+
+def command_line(name: str, description: str | None, schema: type[Section]) -> Synthesis:
+    """Read the command line of synthesize_results.py; end the process where it is wrong.
+
+    Args:
+        name: __name__ of the script.
+        description: its docstring.
+        schema: of params.yaml.
+    """
+    if name != "__main__":
+        return Synthesis()
+    parser = ArgumentParser(description)
+    folder = Path("experiments")
+    parser.add_argument("experiments", type=Path, nargs="?", default=folder, help="[experiments]")
+    objective = "a column of metrics.jsonl to compare by [the objective of the task]"
+    parser.add_argument("--metric", help=objective)
+    return Synthesis(parser.parse_args(), schema)
+
+
+def synthesize(root: Path, metric: str | None, schema: type[Section]) -> None:
+    """Write results.md and results.html below a folder, and print the tables.
+
+    Args:
+        root: the folder.
+        metric: the column to compare by; None: the objective that each run was trained for.
+        schema: of params.yaml.
+
+    Raises:
+        InputError: there is no experiment, or none has the metric.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: expected a folder of experiments.")
+    groups = split_by_objective(find_experiments(root, schema), metric)
+    tables = [Table.of(members, objective) for objective, members in groups.items()]
+    heading = f"Results of {root.resolve().name}"
+    write_atomically(root / "results.md", results_page.to_markdown(tables).encode())
+    write_atomically(root / "results.html", results_page.to_html(heading, tables).encode())
+    print(results_page.to_text(tables))
+    print(f"Wrote {root}/results.md and {root}/results.html.")
+
+
+def split_by_objective(
+    experiments: Sequence[Experiment], wanted: str | None = None
+) -> dict[Objective, list[Experiment]]:
+    """Return what to compare by, and which experiments; the most frequent objective first.
+
+    Args:
+        experiments: all of them.
+        wanted: the column to compare all by; None: each by the objective that it was trained for.
+
+    Raises:
+        InputError: no experiment has the column that is wanted.
+    """
+    objectives = [e.objective for e in experiments if e.objective]
+    if wanted:
+        columns = list({name: None for e in experiments for name in e.columns}) or ["val_loss"]
+        if wanted not in columns:
+            near = nearest(wanted, columns)
+            raise InputError(
+                f"--metric: got {wanted!r}, expected one of {', '.join(columns)}{near}."
+            )
+        return {_direct(wanted, objectives): list(experiments)}
+    groups = {objective: [] for objective, _ in Counter(objectives).most_common()}
+    silent = [e for e in experiments if not e.objective]
+    if not groups:
+        groups = {_direct(_guess_metric(silent), []): []}
+    for experiment in experiments:
+        # One that does not say is compared with those whose metric it has.
+        metrics = (o for o in groups if o.metric in experiment.columns)
+        groups[experiment.objective or next(metrics, next(iter(groups)))].append(experiment)
+    return groups
+
+
+def _direct(metric: str, objectives: Sequence[Objective]) -> Objective:
+    """Return a metric with its direction: that of a run which has it as objective, else by name."""
+    known = (objective for objective in objectives if objective.metric == metric)
+    return next(known, Objective(metric, not metric.endswith(LOWER_IS_BETTER)))
+
+
+def _guess_metric(experiments: Sequence[Experiment]) -> str:
+    """Return the first metric beside the loss."""
+    columns = {name: None for e in experiments for name in e.columns}
+    return next((name for name in columns if name != "val_loss"), "val_loss")

@@ -1,0 +1,79 @@
+"""The machinery where it lies, and a tiny project around it: NumPy alone, two classes of points.
+
+That these tests run proves that the machinery needs no framework and knows no task.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+SHARED = HERE.parent.parent / "shared" / "project"
+TINY = HERE / "tiny_project"
+sys.path[:0] = [str(TINY), str(SHARED)]
+
+from build_dataset import Dataset, build
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny project with the machinery and its two commands beside it, as in a real one."""
+    folder = tmp_path_factory.mktemp("tiny") / "project"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(TINY, folder, ignore=ignored)
+    shutil.copytree(SHARED / "machinery", folder / "machinery", ignore=ignored)
+    for name in ("search_hyperparams.py", "synthesize_results.py"):
+        shutil.copy(SHARED / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a prepared data set."""
+    folder = tmp_path_factory.mktemp("points")
+    build(folder)
+    return folder
+
+
+@pytest.fixture
+def dataset(data: Path) -> Dataset:
+    return Dataset.model_validate_json((data / "dataset.json").read_bytes())
+
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(project: Path) -> Start:
+    """Starts a command of the tiny project."""
+
+    def start(*words: object, cwd: Path = project, **options: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, *map(str, words)],
+            cwd=cwd,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    return start
+
+
+@pytest.fixture
+def run(start: Start) -> Callable[..., str]:
+    """Runs a command of the tiny project to its end; returns what it printed."""
+
+    def run(*words: object, expected: int = 0, **options: object) -> str:
+        process = start(*words, **options)
+        output, errors = process.communicate(timeout=120)
+        assert process.returncode == expected, output + errors
+        return output + errors
+
+    return run
