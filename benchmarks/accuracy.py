@@ -41,15 +41,15 @@ ONE_SPLIT, OWN_SPLITS = "one split", "a split for each seed"
 def train_and_evaluate(data: Path, experiment: Path, seed: int, stop: Any) -> tuple[float, float]:
     """Return the test accuracy in % and the processor seconds of one run."""
     train = importlib.import_module("train")  # First: it says what Keras computes with.
-    build_dataset, evaluate, parameters, run_folder = (
+    build_dataset, evaluate, parameters, machinery = (
         importlib.import_module(name)
-        for name in ("build_dataset", "evaluate", "parameters", "run_folder")
+        for name in ("build_dataset", "evaluate", "parameters", "machinery.run")
     )
     dataset = build_dataset.read_dataset(data)
     chosen = parameters.Parameters(seed=seed)
-    with run_folder.Run(experiment, chosen, dataset, data, stop) as run:
+    with machinery.Run(experiment, chosen, dataset, data, stop, "cpu") as run:
         started = time.process_time()
-        train.train(run, train.choose_device("cpu"))
+        train.train(run)
         seconds = time.process_time() - started
     command = argparse.Namespace(
         experiment=experiment, data=data, split="test", checkpoint="best", device="cpu"
@@ -66,7 +66,7 @@ def measure(combination: Any, kinds: list[str], seeds: int) -> dict[str, list[tu
     with tempfile.TemporaryDirectory() as folder:
         project = render(Path(folder, "project"), combination.template, **combination.answers)
         import_project(project)
-        stop = importlib.import_module("utils").StopRequest()
+        stop = importlib.import_module("machinery.stopping").StopRequest()
         build_digits = importlib.import_module("build_dataset").build_digits
         for kind, runs in results.items():
             for seed in range(seeds):

@@ -82,10 +82,22 @@ def write_images(folder: Path, side: int, channels: int, count: int) -> Any:
     rows = np.arange(count + 512)
     shape = (len(rows), side, side, channels)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    examples = build_dataset.Examples(images, rows % 10, np.char.mod("image-%d", rows))
     splits = {"train": rows[:count], "val": rows[count:-256], "test": rows[-256:]}
-    classes = [str(label) for label in range(10)]
-    return build_dataset.write_dataset(folder, examples, splits, classes, "noise")
+    ids, classes = np.char.mod("image-%d", rows), [str(label) for label in range(10)]
+    return build_dataset.write_images(folder, images, rows % 10, ids, splits, classes, "noise")
+
+
+def read_images(data: Path, dataset: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the training images (N, H, W, C) uint8 and labels (N,) int64, in memory."""
+    arrays = dataset.read_split(data, "train")
+    return np.array(arrays["images"]), np.array(arrays["labels"])
+
+
+def begin_run(folder: Path, parameters: Any, dataset: Any, data: Path) -> Any:
+    """Return a run of the imported project, whose folder is locked, on the processor."""
+    stop = importlib.import_module("machinery.stopping").StopRequest()
+    run = importlib.import_module("machinery.run").Run
+    return run(folder, parameters, dataset, data, stop, "cpu").__enter__()
 
 
 def timed(

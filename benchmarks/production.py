@@ -139,7 +139,7 @@ def stock_loop(
 def measure(folder: Path, case: tuple[int, int, int, int], rounds: int) -> dict[str, list[float]]:
     """Return the examples per second of each loop in each round."""
     side, channels, batch, count = case
-    data = folder / f"{side}x{side}"
+    data = folder / f"{side}x{side} {batch}"
     dataset = write_images(data, side, channels, count)
     schema = importlib.import_module("parameters").Parameters
     values = {"data": {"batch_size": batch}, "training": {"epochs": rounds + 1}}

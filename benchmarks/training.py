@@ -11,7 +11,7 @@ process's processor time, so that what else runs on the machine counts little; m
 wall clock. All loops train the network of the rendered project at its default size on random uint8
 images, with the same fused AdamW, clipping and label smoothing:
 
-- project: train.Trainer.train_epoch of the rendered project with its loader, schedule, seeding of
+- project: train.train_epoch of the rendered project with its loader, schedule, seeding of
   every step and look at the stop request, without a progress bar; once as it comes, with random
   shifts, and once without.
 - bare: the shortest loop in the same precision: images in memory, indexed by a random
@@ -29,16 +29,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn import functional
 
 from common import (
     CASES,
+    begin_run,
     import_project,
     machine,
     name_of,
     print_speeds,
+    read_images,
     render,
     take_turns,
     timed,
@@ -49,20 +50,18 @@ from common import (
 def project_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], object]:
     """Return a function that trains one more epoch as the project's train.py does."""
     train = importlib.import_module("train")
-    folder = data / f"shift_{parameters.data.shift}"
-    stop = importlib.import_module("utils").StopRequest()
-    run = importlib.import_module("run_folder").Run(folder, parameters, dataset, data, stop)
-    trainer = train.Trainer(run.__enter__(), torch.device("cpu"))
-    run.begin(trainer.progress)
-    batches = train.training_batches(
-        trainer.train_split,
-        parameters.data,
-        parameters.seed,
-        first_step=0,
-        last_step=trainer.total_steps,
-        device=trainer.device,
+    backend, device = train.backend, torch.device("cpu")
+    run = begin_run(data / f"shift_{parameters.data.shift}", parameters, dataset, data)
+    dtype = backend.choose_precision(device, parameters.training.precision)
+    model = backend.make_model(parameters, dataset, device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), weight_decay=parameters.training.weight_decay, fused=True
     )
-    return lambda: trainer.train_epoch(batches)
+    state, facts = backend.State(model, optimizer), backend.facts(model, device, dtype)
+    run.begin(state, train.objective(dataset), facts)
+    split = train.load_split(data, dataset, "train", device)
+    batches = train.training_batches(split, parameters, 0, run.total_steps, device)
+    return lambda: train.train_epoch(train.Epoch(run), batches, model, optimizer, device, dtype)
 
 
 def hand_written(
@@ -95,25 +94,23 @@ def hand_written(
 
 def bare_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], None]:
     """Return a function that trains one epoch in the project's precision, by plain indexing."""
-    evaluate, device = importlib.import_module("evaluate"), torch.device("cpu")
-    images = torch.from_numpy(np.load(data / "train_images.npy"))
-    labels = torch.from_numpy(np.load(data / "train_labels.npy"))
-    dtype = evaluate.choose_dtype(device, parameters.training.precision)
-    model = evaluate.make_model(parameters, dataset, device)
+    backend, device = importlib.import_module("backend"), torch.device("cpu")
+    images, labels = map(torch.from_numpy, read_images(data, dataset))
+    dtype = backend.choose_precision(device, parameters.training.precision)
+    model = backend.make_model(parameters, dataset, device)
 
     def batches() -> Any:
         for rows in torch.randperm(len(labels)).split(parameters.data.batch_size):
-            yield images[rows], labels[rows]
+            yield {"images": images[rows]}, labels[rows]
 
-    return hand_written(model, batches, parameters, lambda: evaluate.autocast(device, dtype))
+    return hand_written(model, batches, parameters, lambda: backend.autocast(device, dtype))
 
 
 class PerSample(torch.utils.data.Dataset):
     """One normalised image (C, H, W) float32 and its label at a time."""
 
     def __init__(self, data: Path, dataset: Any) -> None:
-        self.images = np.load(data / "train_images.npy")
-        self.labels = np.load(data / "train_labels.npy")
+        self.images, self.labels = read_images(data, dataset)
         self.mean = torch.tensor(dataset.mean).view(-1, 1, 1)
         self.std = torch.tensor(dataset.std).view(-1, 1, 1)
 
@@ -148,7 +145,7 @@ def measure(
     folder: Path, side: int, channels: int, batch: int, count: int, rounds: int, threads: int
 ) -> dict[str, list[float]]:
     """Return the examples per second of each loop in each round."""
-    data = folder / f"{side}x{side}"
+    data = folder / f"{side}x{side} {batch}"
     dataset = write_images(data, side, channels, count)
     schema = importlib.import_module("parameters").Parameters
     values = {"data": {"batch_size": batch}, "training": {"epochs": rounds + 1}}
