@@ -12,40 +12,75 @@ from pathlib import Path
 import copier
 import pytest
 
-import projects
 from combinations import Combination, trained_combinations
+from fork_server import ForkServer
+from projects import TASKS, experiment, run
 
 root = Path(__file__).resolve().parent.parent
 
 # What trains in forked children or sends POSIX signals; Windows has neither.
-collect_ignore = [] if hasattr(os, "fork") else ["test_bad_input.py", "test_loops.py"]
-collect_ignore += [] if hasattr(os, "fork") else ["test_pipeline.py", "test_resume.py"]
+FORKS = ["across", "bad_data", "bad_input", "loops", "pipeline", "resume", "rooms"]
+collect_ignore = [] if hasattr(os, "fork") else [f"test_{name}.py" for name in FORKS]
+
+
+# Which combinations a test of a project is for; without a marker, for each.
+MARKERS = {
+    "in_full": "an expensive proof, for the task that is proven in full.",
+    "once_a_template": "what it tests is the same file whatever loop or backend was chosen.",
+    "once_a_task": "what it tests is the same file in every framework.",
+    "once": "what it tests is the same file in every framework and task.",
+}
+
+
+def is_for(item: pytest.Item, combination: Combination) -> bool:
+    """Say whether a test is to be run with a combination."""
+    wanted = {
+        "in_full": combination.in_full,
+        "once_a_template": combination.first_of_template,
+        "once_a_task": combination.first_of_task,
+        "once": combination.first_of_task and combination.in_full,
+    }
+    return all(fits for marker, fits in wanted.items() if item.get_closest_marker(marker))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers",
-        "once_a_template: what it tests is the same file whatever loop or backend was chosen, "
-        "so it runs with the first one only.",
-    )
+    for marker, meaning in MARKERS.items():
+        config.addinivalue_line("markers", f"{marker}: {meaning}")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test the cases of every task; those of another task than the project's are left out.
+
+    A test asks for them by an argument that names a field of Task, such as `case_of_bad_sources`.
+    """
+    for name in metafunc.fixturenames:
+        if name.startswith("case_of_"):
+            cases = [
+                pytest.param((task, case), id=case)
+                for task in TASKS.values()
+                for case in getattr(task, name.removeprefix("case_of_"))
+            ]
+            metafunc.parametrize(name, cases)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run each test with the projects that it is for.
 
-    The tests of one module with one project stay in one process where several run tests: each
-    would otherwise make the project and start a fork server for itself.
+    The tests with one project stay in one process where several run tests: each would otherwise
+    make the project and start a fork server for itself.
     """
-    left_out = []
+    left_out = set()
     for item in items:
-        parameters = getattr(item, "callspec", None)
-        combination = parameters.params.get("project") if parameters else None
-        if isinstance(combination, Combination):
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {combination}"))
-            if item.get_closest_marker("once_a_template") and not combination.first:
-                left_out.append(item)
+        given = callspec.params if (callspec := getattr(item, "callspec", None)) else {}
+        combination = given.get("project")
+        if not isinstance(combination, Combination):
+            continue
+        item.add_marker(pytest.mark.xdist_group(str(combination)))
+        tasks = {value[0].name for name, value in given.items() if name.startswith("case_of_")}
+        if not is_for(item, combination) or not tasks <= {combination.task}:
+            left_out.add(item)
     items[:] = [item for item in items if item not in left_out]
-    config.hook.pytest_deselected(items=left_out)
+    config.hook.pytest_deselected(items=[*left_out])
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -91,30 +126,53 @@ def render(source: Path | str, target: Path, **answers: str) -> Path:
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Combination], Path]:
     """The project of a combination, rendered once from its folder. Look, do not write."""
-    projects: dict[Combination, Path] = {}
+    made: dict[Combination, Path] = {}
 
     def project(combination: Combination) -> Path:
-        if combination not in projects:
+        if combination not in made:
             target = tmp_path_factory.mktemp("rendered") / "leaf-classifier"
             template = root / "templates" / combination.template
-            projects[combination] = render(template, target, **combination.answers)
-        return projects[combination]
+            made[combination] = render(template, target, **combination.answers)
+        return made[combination]
 
     return project
 
 
 @pytest.fixture(
-    scope="module", params=trained_combinations, ids=[str(c) for c in trained_combinations]
+    scope="session", params=trained_combinations, ids=[str(c) for c in trained_combinations]
 )
 def project(
     request: pytest.FixtureRequest,
     rendered: Callable[[Combination], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A rendered project to train in, with the digits prepared; one for each test module."""
-    folder = shutil.copytree(rendered(request.param), tmp_path_factory.mktemp("project") / "digits")
-    assert projects.run(folder, "build_dataset.py").returncode == 0
+    """A rendered project to train in, committed, with the default data prepared.
+
+    All tests with it use the same one, each with experiments of its own.
+    """
+    folder = shutil.copytree(rendered(request.param), tmp_path_factory.mktemp("project") / "leaf")
+    git(folder, "init", "--quiet", "--initial-branch", "main")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "As it came")
+    built = run(folder, "build_dataset.py")
+    assert built.returncode == 0, built.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def server(project: Path) -> Iterator[ForkServer]:
+    """Runs the commands of the project."""
+    with ForkServer(project) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def reference(project: Path, server: ForkServer) -> Path:
+    """The folder of a tiny run that nothing interrupted."""
+    folder = experiment(project, "reference")
+    result = server.run("train", "--experiment", folder)
+    assert result.code == 0, result.output
+    return project / folder
 
 
 @pytest.fixture(scope="session")

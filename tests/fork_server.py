@@ -6,6 +6,7 @@ signal from outside can. Started in a project's folder; see `ForkServer` for its
 """
 
 import contextlib
+import importlib
 import json
 import os
 import subprocess
@@ -16,6 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 CRASHED = 137
+
+# The modules of machinery/ that open files to write them.
+WRITERS = ("files", "metrics", "arrays")
 
 
 class Result(NamedTuple):
@@ -33,7 +37,7 @@ class ForkServer:
 
     def __init__(self, project: Path) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, "-P", __file__],  # -P: nothing of the harness is imported.
             cwd=project,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -58,7 +62,7 @@ class ForkServer:
         """Run a script with arguments.
 
         Args:
-            script: "train" or "evaluate".
+            script: "train", "evaluate" or "build_dataset".
             arguments: of the command line.
             stop_at: the look at the stop request that finds one, as if by SIGTERM just then.
             crash_at: the write, fsync or replace at which the process dies.
@@ -129,31 +133,48 @@ class CrashPoints:
 
 def child(request: dict[str, Any]) -> None:
     """Do what the request asks for, as the command would."""
-    import command_line
-    import evaluate
-    import run_folder
-    import train
-    import utils
+    from machinery.errors import exit_codes
 
+    script = importlib.import_module(request["script"])
     sys.argv = [f"{request['script']}.py", *request["arguments"]]
-    with utils.exit_codes():
+    with exit_codes():
         exec(request["setup"], {})
         if request["crash_at"]:
-            CrashPoints(request["crash_at"]).install(run_folder, utils)
-        if request["script"] == "evaluate":
-            evaluate.main(*command_line.parse_evaluation(evaluate.__doc__))
-            return
-        arguments, parameters = command_line.parse_training(train.__doc__)
-        stop = utils.StopRequest(arguments.max_minutes)
-        if request["stop_at"]:
-            stop = stop_at_look(stop, request["stop_at"])
-            train.SECONDS_PER_CALL = 0  # TensorFlow's loop looks between calls: one step each.
-        train.main(arguments, parameters, stop)
+            writers = [importlib.import_module(f"machinery.{name}") for name in WRITERS]
+            CrashPoints(request["crash_at"]).install(*writers)
+        if request["script"] == "train":
+            train(script, request["stop_at"])
+        elif request["script"] == "evaluate":
+            evaluate(script)
+        else:
+            script.main()
+
+
+def train(script: Any, stop_at: int | None) -> None:
+    """Do what `python train.py` does."""
+    from build_dataset import open_dataset
+    from machinery import command_line
+    from parameters import Parameters
+
+    command = command_line.training("__main__", script.__doc__, Parameters)
+    if stop_at:
+        command.stop = stop_at_look(command.stop, stop_at)
+        script.SECONDS_PER_CALL = 0  # TensorFlow's loop looks between calls: one step each.
+    command.run(script.train, open_dataset)
+
+
+def evaluate(script: Any) -> None:
+    """Do what `python evaluate.py` does."""
+    from machinery import command_line
+    from parameters import Parameters
+
+    command = command_line.evaluation("__main__", script.__doc__, Parameters)
+    command.run(script.main)
 
 
 def stop_at_look(stop: Any, number: int) -> Any:
     """Make a StopRequest find a request at its look of that number."""
-    import utils
+    from machinery.errors import StoppedError
 
     class StopAtLook(type(stop)):
         looks = 0
@@ -161,7 +182,7 @@ def stop_at_look(stop: Any, number: int) -> Any:
         def __bool__(self) -> bool:
             self.looks += 1
             if self.looks == number:
-                self.error = utils.StoppedError("the test")
+                self.error = StoppedError("the test")
             return super().__bool__()
 
     stop.__class__ = StopAtLook
@@ -175,12 +196,15 @@ def import_for_all() -> None:
     import matplotlib.backends.backend_agg  # noqa: F401
     import safetensors.numpy  # noqa: F401
     import tensorboard.summary.writer.record_writer  # noqa: F401
+    import tqdm  # noqa: F401
 
     import evaluate  # noqa: F401
+    import machinery.pictures
+    import machinery.run  # noqa: F401
     import train  # noqa: F401
 
-    if "bookkeeping" in sys.modules:  # Keras. An epoch of five steps then has three executions.
-        backend = vars(sys.modules["backend"])
+    backend = vars(sys.modules["backend"])
+    if "STEPS_PER_EXECUTION" in backend:  # Keras. An epoch of five steps then has three executions.
         backend["STEPS_PER_EXECUTION"] = min(2, backend["STEPS_PER_EXECUTION"])
     if torch := sys.modules.get("torch"):
         torch.optim.AdamW([torch.zeros(1)])  # Imports what every run would import again.
@@ -202,7 +226,7 @@ def main() -> None:
                     child(json.loads(line))
                     code = 0
                 except SystemExit as error:
-                    code = error.code if isinstance(error.code, int) else 1
+                    code = error.code if isinstance(error.code, int) else 1 if error.code else 0
                 except BaseException:
                     traceback.print_exc()
             sys.stdout.flush()

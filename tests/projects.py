@@ -4,27 +4,26 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
 from safetensors.numpy import load_file
 
-# Two epochs of five steps on the digits, with everything random switched on.
-tiny = """
-seed: 1
-data: {batch_size: 256, shift: 1, flip: true}
-model: {width: 4, stages: 1}
-training: {epochs: 2}
-"""
+from combinations import tasks
+from tasks import Task, image_classification, tabular
+
+TASKS = {each.name: each for each in (image_classification.task, tabular.task)}
 
 
 class Pace(NamedTuple):
-    """How often a run of `tiny` can stop, and how many of the slow tests a framework is worth."""
+    """How often a run of `tiny` can stop, and how many of the slow tests a project is worth."""
 
     stops: int  # places where it looks for a request to stop and saves, the end included
     late: int  # a look in the second epoch, with two checkpoints behind it
+    looks: int  # stop at every so many-th look
     stride: int  # try every so many-th of what is the same code in every framework
     kills: int  # of real processes
 
@@ -39,17 +38,25 @@ def template(project: Path) -> str:
     return answers(project)["template"]
 
 
+def task(project: Path) -> Task:
+    """Return what the tests know of the project's task."""
+    return TASKS[answers(project)["task"]]
+
+
 def pace(project: Path) -> Pace:
-    """Return the pace of a framework. TensorFlow and JAX trace for seconds in each run."""
-    if answers(project).get("loop") == "lightning":
-        return Pace(stops=10, late=8, stride=3, kills=5)
-    if answers(project).get("backend") in ("tensorflow", "jax"):  # Several steps at a time.
-        return Pace(stops=6, late=5, stride=9, kills=3)
-    return {
-        "torch-research": Pace(stops=10, late=8, stride=1, kills=20),
-        "tf-production": Pace(stops=10, late=8, stride=5, kills=4),
-        "keras-quickstart": Pace(stops=10, late=8, stride=9, kills=3),
-    }[template(project)]
+    """Return the pace of a project. TensorFlow and JAX trace for seconds in each run."""
+    given = answers(project)
+    if given.get("backend") in ("tensorflow", "jax"):  # Several steps at a time.
+        pace = Pace(stops=6, late=5, looks=1, stride=9, kills=3)
+    elif given.get("loop") == "lightning":
+        pace = Pace(stops=10, late=8, looks=1, stride=3, kills=5)
+    else:
+        strides = {"torch-research": (1, 20), "tf-production": (5, 4), "keras-quickstart": (9, 3)}
+        stride, kills = strides[given["template"]]
+        pace = Pace(stops=10, late=8, looks=1, stride=stride, kills=kills)
+    if given["task"] != tasks[0]:  # The contract suite.
+        pace = pace._replace(looks=pace.stops // 2, stride=11, kills=1)
+    return pace
 
 
 def run(project: Path, *command: object) -> subprocess.CompletedProcess[str]:
@@ -65,13 +72,39 @@ def run(project: Path, *command: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def experiment(project: Path, name: str, parameters: str = tiny) -> Path:
-    """Make an experiment's folder; return its path from the project."""
+def tiny(project: Path, changes: Mapping[str, Any] | None = None) -> str:
+    """Return a params.yaml that trains in a moment: two epochs of five steps on the default data.
+
+    Args:
+        project: says which task it is for.
+        changes: other values, by dotted name; None leaves one out.
+    """
+    return format_yaml({**task(project).tiny, **(changes or {})})
+
+
+def format_yaml(parameters: Mapping[str, Any]) -> str:
+    """Write parameters with dotted names as the sections of a params.yaml; leave out None."""
+    sections: dict[str, Any] = {}
+    for name, value in parameters.items():
+        section, _, last = name.rpartition(".")
+        if value is not None:
+            (sections.setdefault(section, {}) if section else sections)[last] = value
+    return yaml.safe_dump(sections, sort_keys=False)
+
+
+def experiment(project: Path, name: str, parameters: str | None = None) -> Path:
+    """Make an experiment's folder, with `tiny` unless told; return its path from the project."""
     folder = Path("experiments", name)
     shutil.rmtree(project / folder, ignore_errors=True)
     (project / folder).mkdir(parents=True)
-    (project / folder / "params.yaml").write_text(parameters)
+    text = tiny(project) if parameters is None else parameters
+    (project / folder / "params.yaml").write_text(text, encoding="utf-8")
     return folder
+
+
+def arrays_folder(data: Path) -> Path:
+    """Return the folder of the arrays that a folder of data names in its dataset.json."""
+    return data / yaml.safe_load((data / "dataset.json").read_text())["arrays_folder"]
 
 
 def results(folder: Path) -> tuple[dict[str, np.ndarray], str]:
@@ -92,9 +125,87 @@ def assert_same_results(folder: Path, reference: Path) -> None:
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Return the content of every file below a folder."""
+    """Return the content of every file below a folder, git's own and caches aside."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and not {".git", "__pycache__"} & {*path.relative_to(folder).parts}
     }
+
+
+# ---------------------------------------------------------------------------------------------
+# Faults that are arranged inside a project's process: Python for `setup` of the fork server.
+
+# Net or build_model of model/net.py, called with other parameters of the network.
+OTHER_NETWORK = {
+    "torch-research": """
+real = n.Net.__init__
+def init(self, parameters, dataset):
+    real(self, parameters.model_copy(update={update!r}), dataset)
+n.Net.__init__ = init
+""",
+    "keras-quickstart": """
+real = n.build_model
+n.build_model = lambda p, *others, **named: real(p.model_copy(update={update!r}), *others, **named)
+""",
+}
+OTHER_NETWORK["tf-production"] = OTHER_NETWORK["torch-research"]
+
+# The first weights stay as they are at the start.
+FROZEN_LAYER = {
+    "torch-research": """
+real = n.Net.__init__
+def init(self, *arguments):
+    real(self, *arguments)
+    next(self.parameters()).requires_grad_(False)
+n.Net.__init__ = init
+""",
+    "tf-production": """
+import keras
+real = n.Net.__init__
+def init(self, *arguments):
+    real(self, *arguments)
+    next(l for l in vars(self).values() if isinstance(l, keras.Layer)).trainable = False
+n.Net.__init__ = init
+""",
+    "keras-quickstart": """
+real = n.build_model
+def build(*arguments, **named):
+    model = real(*arguments, **named)
+    next(layer for layer in model.layers if layer.trainable_weights).trainable = False
+    return model
+n.build_model = build
+""",
+}
+
+# What train.py calls AdamW is another optimizer.
+OTHER_OPTIMIZER = {
+    "torch-research": """
+import torch
+torch.optim.AdamW = torch.optim.Adam
+""",
+    "tf-production": """
+import keras
+keras.optimizers.AdamW = keras.optimizers.Lion
+""",
+    "keras-quickstart": """
+import keras
+keras.optimizers.AdamW = keras.optimizers.Lion
+""",
+}
+
+
+def other_network(project: Path) -> str:
+    """Return the setup that gives the network other parameters than those of the experiment."""
+    code = OTHER_NETWORK[template(project)].format(update=dict(task(project).other_network))
+    return f"import evaluate, train\nimport model.net as n\n{code}"
+
+
+def frozen_layer(project: Path) -> str:
+    """Return the setup that keeps the network's first weights from being trained."""
+    return f"import evaluate, train\nimport model.net as n\n{FROZEN_LAYER[template(project)]}"
+
+
+def other_optimizer(project: Path) -> str:
+    """Return the setup that gives train.py another optimizer."""
+    return f"import evaluate, train\n{OTHER_OPTIMIZER[template(project)]}"

@@ -2,12 +2,12 @@
 
 import json
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,27 +15,27 @@ import pytest
 from safetensors.numpy import load_file
 
 from fork_server import CRASHED, ForkServer
-from projects import assert_same_results, experiment, pace, run, snapshot, template, tiny
+from projects import (
+    assert_same_results,
+    experiment,
+    format_yaml,
+    frozen_layer,
+    pace,
+    run,
+    snapshot,
+    task,
+    tiny,
+)
 
-
-@pytest.fixture(scope="module")
-def server(project: Path) -> Iterator[ForkServer]:
-    with ForkServer(project) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def reference(project: Path, server: ForkServer) -> Path:
-    """A tiny run that nothing interrupted."""
-    folder = experiment(project, "reference")
-    assert server.run("train", "--experiment", folder).code == 0
-    return project / folder
+# The weights leave what a number can be in the first steps.
+WILD = {"training.learning_rate": 1e30, "training.warmup_epochs": 0, "training.clip_norm": 0}
 
 
 def test_resume_at_every_step(project: Path, server: ForkServer, reference: Path) -> None:
-    looks = 0
+    """By the contract suite at some of them."""
+    looks = 1 - pace(project).looks
     while True:
-        looks += 1
+        looks += pace(project).looks
         folder = experiment(project, "stopped")
         stopped = server.run("train", "--experiment", folder, stop_at=looks)
         if stopped.code == 0:
@@ -49,6 +49,7 @@ def test_resume_at_every_step(project: Path, server: ForkServer, reference: Path
     assert looks >= pace(project).stops  # Each step, or execution of steps, was stopped.
 
 
+@pytest.mark.in_full
 def test_stop_at_every_look(project: Path, server: ForkServer, reference: Path) -> None:
     """Stopped again and again, a step or an execution at a time."""
     folder = experiment(project, "step-by-step")
@@ -59,6 +60,7 @@ def test_stop_at_every_look(project: Path, server: ForkServer, reference: Path) 
     assert_same_results(project / folder, reference)
 
 
+@pytest.mark.in_full
 def test_crash_at_every_file_operation(project: Path, server: ForkServer, reference: Path) -> None:
     points = 1 - pace(project).stride
     while True:
@@ -69,8 +71,7 @@ def test_crash_at_every_file_operation(project: Path, server: ForkServer, refere
             break
         assert crashed.code == CRASHED, crashed.output
         resumed = server.run("train", "--experiment", folder)
-        if "is finished" not in resumed.output:  # It died after its last checkpoint.
-            assert resumed.code == 0, resumed.output
+        assert resumed.code == 0, resumed.output
         assert_same_results(project / folder, reference)
     assert points > 20
 
@@ -78,8 +79,7 @@ def test_crash_at_every_file_operation(project: Path, server: ForkServer, refere
 def test_kills_of_the_real_process(project: Path) -> None:
     """Each kill comes at a random moment after the process has got further than the one before."""
     kills = pace(project).kills
-    long = "data: {batch_size: 256}\nmodel: {width: 4, stages: 1}\n"
-    long += f"training: {{epochs: {10 * kills}}}\n"
+    long = tiny(project, {"training.epochs": 10 * kills})
     whole = experiment(project, "whole", long)
     assert run(project, "train.py", "--experiment", whole).returncode == 0
     folder = experiment(project, "killed", long)
@@ -103,9 +103,11 @@ def test_kills_of_the_real_process(project: Path) -> None:
     assert starts == sorted(starts)
 
 
+@pytest.mark.in_full
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
 def test_signal_saves_and_stops(project: Path, name: str) -> None:
-    folder = experiment(project, f"signal-{name}", "training: {epochs: 10000}\n")
+    endless = tiny(project, {"training.epochs": 10_000})
+    folder = experiment(project, f"signal-{name}", endless)
     command = [sys.executable, "train.py", "--experiment", folder]
     process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout
@@ -117,22 +119,27 @@ def test_signal_saves_and_stops(project: Path, name: str) -> None:
     assert (project / folder / "last.safetensors").exists()
 
 
+@pytest.mark.in_full
 def test_signals_stay_with_the_run(project: Path, server: ForkServer) -> None:
     """No framework puts its own handlers there, be it under SLURM."""
-    setup = "import os, run_folder, signal\n"
-    setup += "os.environ.update(SLURM_JOB_ID='1', SLURM_NTASKS='1', SLURM_JOB_NAME='digits')\n"
-    setup += "save = run_folder.Run.save\n"
-    setup += "def report(*state):\n"
-    setup += "    for s in ('SIGTERM', 'SIGUSR1', 'SIGINT'):\n"
-    setup += "        print(s, signal.getsignal(getattr(signal, s)).__qualname__)\n"
-    setup += "    save(*state)\n"
-    setup += "run_folder.Run.save = report"
+    setup = """
+import os, signal
+from machinery.run import Run
+os.environ.update(SLURM_JOB_ID='1', SLURM_NTASKS='1', SLURM_JOB_NAME='leaf')
+save = Run.save
+def report(*state):
+    for name in ('SIGTERM', 'SIGUSR1', 'SIGINT'):
+        print(name, signal.getsignal(getattr(signal, name)).__qualname__)
+    save(*state)
+Run.save = report
+"""
     result = server.run("train", "--experiment", experiment(project, "signals"), setup=setup)
     assert result.code == 0, result.output
     for name in ("SIGTERM", "SIGUSR1", "SIGINT"):
         assert result.output.count(f"{name} StopRequest._on_signal\n") == 2, result.output
 
 
+@pytest.mark.in_full
 def test_time_limit_saves_and_stops(project: Path, server: ForkServer, reference: Path) -> None:
     folder = experiment(project, "limit")
     assert server.run("train", "--experiment", folder, "--max-minutes", 0).code == 75
@@ -162,6 +169,7 @@ def test_damaged_checkpoint(project: Path, server: ForkServer, reference: Path) 
         assert_same_results(project / folder, reference)
 
 
+@pytest.mark.in_full
 def test_no_whole_checkpoint(project: Path, server: ForkServer) -> None:
     folder = experiment(project, "broken")
     assert server.run("train", "--experiment", folder, stop_at=pace(project).late).code == 75
@@ -175,6 +183,7 @@ def test_no_whole_checkpoint(project: Path, server: ForkServer) -> None:
     assert server.run("train", "--experiment", folder, "--overwrite").code == 0
 
 
+@pytest.mark.in_full
 def test_malicious_pickle_is_not_executed(
     project: Path, server: ForkServer, tmp_path: Path
 ) -> None:
@@ -188,23 +197,20 @@ def test_malicious_pickle_is_not_executed(
     assert not proof.exists()
 
 
+@pytest.mark.in_full
 def test_same_results_with_any_number_of_workers(
     project: Path, server: ForkServer, reference: Path
 ) -> None:
     for workers in (1, 3):
         folder = experiment(project, f"workers-{workers}")
-        (project / folder / "params.yaml").write_text(
-            (reference / "params.yaml")
-            .read_text()
-            .replace("{batch", f"{{workers: {workers}, batch")
-        )
+        (project / folder / "params.yaml").write_text(tiny(project, {"data.workers": workers}))
         assert server.run("train", "--experiment", folder).code == 0
         assert_same_results(project / folder, reference)
 
 
+@pytest.mark.in_full
 def test_diverged(project: Path, server: ForkServer) -> None:
-    wild = "training: {learning_rate: 1.0e+30, warmup_epochs: 0, clip_norm: 0, epochs: 2}\n"
-    folder = experiment(project, "diverged", wild)
+    folder = experiment(project, "diverged", tiny(project, {**WILD, "training.epochs": 20}))
     for _ in range(2):  # The second time from what the first left.
         result = server.run("train", "--experiment", folder)
         assert result.code == 3, result.output
@@ -215,29 +221,63 @@ def test_diverged(project: Path, server: ForkServer) -> None:
                 assert np.isfinite(array).all()
 
 
+@pytest.mark.in_full
 def test_diverged_in_the_last_step(project: Path, server: ForkServer) -> None:
     """Only the evaluation can see it."""
-    wild = "training: {learning_rate: 3.0e+38, warmup_epochs: 0, clip_norm: 0, epochs: 1}\n"
-    folder = experiment(project, "diverged", wild + "data: {batch_size: 2000}\n")
+    one_step = {"training.learning_rate": 3e38, "training.epochs": 1, "data.batch_size": 100_000}
+    folder = experiment(project, "diverged", tiny(project, {**WILD, **one_step}))
     assert server.run("train", "--experiment", folder).code == 3
     assert not list((project / folder).glob("*.safetensors"))
 
 
-def test_another_network_in_the_middle_of_a_run(project: Path, server: ForkServer) -> None:
-    """It is taken, as a comment may be all that changed, but not without a word."""
+def test_changed_code_in_the_middle_of_a_run(project: Path, server: ForkServer) -> None:
+    """It is taken, but not without a word, with what brings it back. A comment changes nothing."""
     folder = experiment(project, "changed")
     assert server.run("train", "--experiment", folder, stop_at=3).code == 75
-    setup = "import run_folder; run_folder.model_code = lambda: 'another'"
-    resumed = server.run("train", "--experiment", folder, setup=setup)
-    assert resumed.code == 0
-    assert "the code in model/ is not what was trained" in resumed.output
-    evaluated = server.run("evaluate", "--experiment", folder, setup=setup)
-    assert "model/" not in evaluated.output
     evaluated = server.run("evaluate", "--experiment", folder)
-    assert "the code in model/ is not what was trained" in evaluated.output
+    path = project / "model" / "net.py"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(f"# A comment.\n{text}", encoding="utf-8")
+    quiet = server.run("train", "--experiment", folder, stop_at=3)
+    path.write_text(f"{text}\nCHANGED = 1\n", encoding="utf-8")
+    resumed = server.run("train", "--experiment", folder)
+    path.write_text(text, encoding="utf-8")
+    assert evaluated.code == 2, "no epoch is done"
+    assert quiet.code == 75
+    assert "not the code" not in quiet.output
+    assert resumed.code == 0
+    assert f"{folder}: not the code that it was trained with: model/net.py" in resumed.output
+    command = re.search(r"git checkout [0-9a-f]{12} -- model/net\.py$", resumed.output, re.M)
+    assert command, resumed.output
+    subprocess.run(command[0].split(), cwd=project, check=True, capture_output=True)
+    evaluated = server.run("evaluate", "--experiment", folder)
     assert evaluated.code == 0
+    assert "not the code that it was trained with: model/net.py" in evaluated.output
 
 
+def test_files_of_the_persons_stay(project: Path, server: ForkServer) -> None:
+    """In a run folder too: when the run goes on, is trained anew and is evaluated."""
+    folder = experiment(project, "with-notes")
+    assert server.run("train", "--experiment", folder, stop_at=pace(project).late).code == 75
+    assert server.run("evaluate", "--experiment", folder).code == 0
+    mine = ("metrics_paper.json", "predictions_ensemble.csv", "notes/curve.png")
+    for name in mine:
+        path = project / folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    ours = [name.format(name="test") for name in task(project).evaluation_files]
+    for command in ((), ("--overwrite",)):
+        assert server.run("train", "--experiment", folder, *command).code == 0
+        for name in mine:
+            assert (project / folder / name).read_text() == "mine"
+        for name in ("metrics_test.json", *ours):  # Out of date.
+            assert not (project / folder / name).exists()
+        assert server.run("evaluate", "--experiment", folder).code == 0
+    for name in ours:
+        assert (project / folder / name).exists()
+
+
+@pytest.mark.in_full
 def test_overwrite_continues_what_it_began(
     project: Path, server: ForkServer, reference: Path
 ) -> None:
@@ -252,6 +292,7 @@ def test_overwrite_continues_what_it_began(
     assert "starting" in server.run(*command).output  # Finished, so anew.
 
 
+@pytest.mark.in_full
 def test_overwrite_leaves_nothing_of_a_run_begun_without_it(
     project: Path, server: ForkServer, reference: Path
 ) -> None:
@@ -263,6 +304,7 @@ def test_overwrite_leaves_nothing_of_a_run_begun_without_it(
     assert_same_results(project / folder, reference)
 
 
+@pytest.mark.in_full
 def test_overwrite_of_a_folder_with_a_damaged_parameter_file(
     project: Path, server: ForkServer, reference: Path
 ) -> None:
@@ -275,9 +317,10 @@ def test_overwrite_of_a_folder_with_a_damaged_parameter_file(
     assert_same_results(project / folder, reference)
 
 
+@pytest.mark.in_full
 def test_checkpoints_that_are_gone(project: Path, server: ForkServer) -> None:
     """As in a clone: git keeps the metrics, not the checkpoints."""
-    folder = experiment(project, "gone", tiny.replace("epochs: 2", "epochs: 3"))
+    folder = experiment(project, "gone", tiny(project, {"training.epochs": 3}))
     third = 3 * pace(project).stops // 2 - 1
     assert server.run("train", "--experiment", folder, stop_at=third).code == 75
     for checkpoint in (project / folder).glob("*.safetensors"):
@@ -289,26 +332,17 @@ def test_checkpoints_that_are_gone(project: Path, server: ForkServer) -> None:
     assert snapshot(project) == before
 
 
+@pytest.mark.in_full
 def test_frozen_layer(project: Path, server: ForkServer) -> None:
     """A parameter without a gradient has no optimizer state to come back to."""
-    freeze = {
-        "torch-research": "real = n.Net.__init__\n"
-        "def init(self, *a): real(self, *a); self.stages[0].weight.requires_grad_(False)\n"
-        "n.Net.__init__ = init",
-        "tf-production": "real = n.Net.__init__\n"
-        "def init(self, *a): real(self, *a); self.convolutions[0].trainable = False\n"
-        "n.Net.__init__ = init",
-        "keras-quickstart": "real = n.build_model\n"
-        "def build(*a): model = real(*a); model.layers[2].trainable = False; return model\n"
-        "n.build_model = build",
-    }
-    setup = f"import model.net as n; {freeze[template(project)]}"
+    setup = frozen_layer(project)
     folder = experiment(project, "frozen")
     assert server.run("train", "--experiment", folder, stop_at=3, setup=setup).code == 75
     resumed = server.run("train", "--experiment", folder, setup=setup)
     assert resumed.code == 0, resumed.output
 
 
+@pytest.mark.in_full
 def test_disk_full(project: Path, server: ForkServer, reference: Path) -> None:
     """A limit on the size of files stands in for the full disk."""
     folder = experiment(project, "full")
@@ -321,16 +355,19 @@ def test_disk_full(project: Path, server: ForkServer, reference: Path) -> None:
     assert_same_results(project / folder, reference)
 
 
+@pytest.mark.in_full
 def test_out_of_memory(project: Path, server: ForkServer) -> None:
-    folder = experiment(project, "memory", "data: {batch_size: 1000}\nmodel: {width: 30000}\n")
+    large = task(project).out_of_memory
+    folder = experiment(project, "memory", format_yaml(large))
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))"
     result = server.run("train", "--experiment", folder, setup=limit)
     assert result.code == 4, result.output
-    assert "--data.batch_size 500" in result.output
+    assert f"--data.batch_size {large['data.batch_size'] // 2}" in result.output
 
 
+@pytest.mark.in_full
 def test_one_process_per_run(project: Path, server: ForkServer) -> None:
-    folder = experiment(project, "busy", "training: {epochs: 10000}\n")
+    folder = experiment(project, "busy", tiny(project, {"training.epochs": 10_000}))
     command = [sys.executable, "train.py", "--experiment", folder]
     process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE)
     try:

@@ -7,8 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,11 @@ TINY = HERE / "tiny_project"
 sys.path[:0] = [str(TINY), str(SHARED)]
 
 from build_dataset import Dataset, build
+from machinery.run import Run
+from no_stop import NoStop
+from parameters import Parameters
+from train import train
+
 
 
 @pytest.fixture(scope="session")
@@ -77,3 +83,24 @@ def run(start: Start) -> Callable[..., str]:
         return output + errors
 
     return run
+
+
+@pytest.fixture
+def train_run(data: Path, dataset: Dataset) -> Callable[..., Run]:
+    """Trains an experiment in this process; returns its run."""
+
+    def train_run(
+        folder: Path,
+        values: Mapping[str, Any] | None = None,
+        on_epoch: Callable[[Run], object] | None = None,
+        **options: Any,
+    ) -> Run:
+        parameters = Parameters.model_validate(values or {})
+        settings = {"dataset": dataset, "stop": NoStop(), **options}
+        with Run(folder, parameters, data=data, **settings) as run:
+            if on_epoch:
+                run.on_epoch = lambda _row: on_epoch(run)
+            train(run)
+        return run
+
+    return train_run

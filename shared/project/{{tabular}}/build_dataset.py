@@ -63,7 +63,7 @@ class Dataset(arrays.BaseDataset):
     target_std: float
 
     @property
-    def inputs(self) -> tuple[str, ...]:
+    def inputs(self) -> tuple[str, ...]:  # ty: ignore[incompatible-property-override]
         """The arrays that the network takes: "numbers" and "categories", where there are such."""
         return tuple(name for name in ("numbers", "categories") if name in self.arrays)
 
@@ -270,12 +270,15 @@ def write_rows(
 def main() -> None:
     """Prepare the dataset that the command line names."""
     parser = ArgumentParser(__doc__)
-    several = {"nargs": "+", "default": [], "metavar": "COLUMN"}
+
+    def add_columns(option: str, meaning: str) -> None:
+        parser.add_argument(option, nargs="+", default=[], metavar="COLUMN", help=meaning)
+
     parser.add_argument("--source", type=Path, help="CSV file [the breast cancer data]")
-    parser.add_argument("--target", **several, help="what to predict; several: labels of 0 and 1")
+    add_columns("--target", "what to predict; several: labels of 0 and 1")
     parser.add_argument("--kind", choices=KINDS, help="[what the target looks like]")
-    parser.add_argument("--categories", **several, help="numbers that are categories")
-    parser.add_argument("--drop", **several, help="columns to leave out")
+    add_columns("--categories", "numbers that are categories")
+    add_columns("--drop", "columns to leave out")
     parser.add_argument("--id", metavar="COLUMN", help="names the rows [row-2, row-3, ...]")
     parser.add_argument("--split", metavar="COLUMN", help="says train, val or test [at random]")
     parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="where to write [data]")

@@ -1,139 +1,87 @@
-"""The library that computes under Keras: TensorFlow, JAX or PyTorch.
+"""What the commands need of Keras beside the model: devices, precision, the state of a run.
 
-keras.json names it; KERAS_BACKEND=jax python train.py takes another for one command, once that one
-is installed. Keras looks when it is first imported and never again, so import this module before.
+Importing this module imports Keras on the backend that keras.json or KERAS_BACKEND names.
 """
 
 import contextlib
 import importlib
-import importlib.util
-import json
 import os
-import sys
-from collections.abc import Generator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import utils
+import numpy as np
 
-NAMES = ("tensorflow", "jax", "torch")  # Their packages are called the same.
+import keras_backend
 
-name, _where = os.environ.get("KERAS_BACKEND", ""), "KERAS_BACKEND"
-if not name:
-    try:
-        name = json.loads(Path(__file__).with_name("keras.json").read_text("utf-8"))["backend"]
-    except (OSError, ValueError, KeyError, TypeError):
-        name = "nothing to be read"
-    os.environ["KERAS_BACKEND"], _where = str(name), "keras.json"
-# The steps that fit takes before the loss is looked at, for which it waits, and whether to stop.
-# TensorFlow loops over them faster than Python does. On PyTorch, Keras takes no number but 1.
-STEPS_PER_EXECUTION = 1 if name == "torch" else 10
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Warnings and errors, not how it was built.
-if "OMP_NUM_THREADS" in os.environ:  # The others obey it; these are the names that TensorFlow and
-    for _variable in ("TF_NUM_INTRAOP_THREADS", "NPROC"):  # JAX have for it.
-        os.environ.setdefault(_variable, os.environ["OMP_NUM_THREADS"])
+keras_backend.load()
 
+import keras
 
-def load() -> None:
-    """Import Keras and its backend without the messages that TensorFlow prints while it loads.
+from build_dataset import Dataset
+from machinery.checkpoints import check_fit, select
+from machinery.errors import InputError
+from machinery.sampling import fold_seed
+from model import net
+from parameters import Parameters, TrainingParameters
 
-    Raises:
-        InputError: the backend is unknown or not installed, or Keras runs on another one already.
-    """
-    if name not in NAMES:
-        near = utils.nearest(str(name).lower(), NAMES)
-        raise utils.InputError(f"{_where}: got {name!r}, expected one of {', '.join(NAMES)}{near}.")
-    if importlib.util.find_spec(name) is None:
-        raise utils.InputError(
-            f"the backend {name} is not installed. Install it (pip install {name}), or name "
-            "another in keras.json or by KERAS_BACKEND."
-        )
-    with _hidden_standard_error():
-        keras = importlib.import_module("keras")
-        if importlib.util.find_spec("tensorflow"):  # Keras takes it up later on any backend.
-            importlib.import_module("tensorflow")
-    if keras.backend.backend() != name:
-        raise utils.InputError(
-            f"keras was imported before the backend was chosen and runs on "
-            f"{keras.backend.backend()}, not {name}: `import backend` before keras."
-        )
+# How many steps fit takes at a time; the callbacks are called in between. A loop of TensorFlow's
+# or JAX's own takes less time than one in Python. On PyTorch, Keras takes no number but 1.
+STEPS_PER_EXECUTION = 1 if keras_backend.name == "torch" else 10
 
 
-@contextlib.contextmanager
-def _hidden_standard_error() -> Generator[None]:
-    """Drop what the process, libraries in C++ too, writes to standard error inside the block."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions to record with a run."""
-    modules = [importlib.import_module(module) for module in ("keras", name, "numpy")]
-    return {module.__name__: module.__version__ for module in modules}
-
-
-def devices() -> list[str]:
+def find_devices() -> list[str]:
     """Return the devices that the backend finds here, the best first: of cuda, mps and cpu."""
-    if name == "torch":
+    if keras_backend.name == "torch":
         import torch
 
         found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     else:
-        import keras
-
         found = {"cuda": any(d.startswith("gpu") for d in keras.distribution.list_devices())}
     return [*(device for device, here in found.items() if here), "cpu"]
 
 
+def choose_device(name: str) -> str:
+    """Return the device of that name; "auto" is the first there is of cuda, mps and cpu.
+
+    Raises:
+        InputError: this machine has no such device.
+    """
+    available = find_devices()
+    if name not in ("auto", *available):
+        here = ", ".join(available)
+        raise InputError(f"--device: got {name}, expected one that is here: {here}.")
+    return available[0] if name == "auto" else name
+
+
 def scope(device: str) -> contextlib.AbstractContextManager[Any]:
     """Compute on a device inside the block."""
-    import keras
-
     return keras.device({"cuda": "gpu:0", "cpu": "cpu:0"}.get(device, device))
 
 
-def feed(batches: Any) -> Any:
-    """Return what fit reads from a keras.utils.PyDataset, in its present length, at least cost.
-
-    On TensorFlow fit would use Dataset.from_generator, which takes longer for each batch than map.
-    """
-    if name != "tensorflow":
-        return batches
-    import tensorflow as tf
-
-    arrays = batches[0]
-
-    @tf.autograph.experimental.do_not_convert  # Converting takes time, and there is nothing to.
-    def load(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        tensors = tf.numpy_function(batches.__getitem__, (index,), [a.dtype for a in arrays])
-        pairs = zip(tensors, arrays, strict=True)
-        return tuple(tf.ensure_shape(tensor, (None, *array.shape[1:])) for tensor, array in pairs)
-
-    return tf.data.Dataset.range(len(batches)).map(load).prefetch(2)
+def choose_precision(device: str, precision: str) -> str:
+    """Return what to compute in; "auto" is bfloat16 where the device is fast in it."""
+    if precision == "auto":
+        return "bfloat16" if prefers_bfloat16(device) else "float32"
+    return precision
 
 
 def prefers_bfloat16(device: str) -> bool:
     """Say whether a device is fast in bfloat16: NVIDIA's are from compute capability 8 on."""
     if device == "cpu":
-        processor = Path("/proc/cpuinfo")  # Linux alone. On JAX (0.10) no gain was seen.
-        flags = processor.read_text() if name != "jax" and processor.exists() else ""
+        processor = Path("/proc/cpuinfo")  # Linux alone. On JAX (0.10) there was no gain.
+        readable = keras_backend.name != "jax" and processor.exists()
+        flags = processor.read_text() if readable else ""
         return "avx512_bf16" in flags or "amx_bf16" in flags
     if device != "cuda":
         return False
-    if name == "tensorflow":
+    if keras_backend.name == "tensorflow":
         import tensorflow
 
         gpu = tensorflow.config.list_physical_devices("GPU")[0]
         details = tensorflow.config.experimental.get_device_details(gpu)
         return details.get("compute_capability", (0,)) >= (8,)
-    if name == "jax":
+    if keras_backend.name == "jax":
         import jax
 
         return float(jax.devices("gpu")[0].compute_capability) >= 8
@@ -142,13 +90,15 @@ def prefers_bfloat16(device: str) -> bool:
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def be_deterministic() -> None:
-    """Compute the same bits again on a GPU too. It holds for the whole process."""
-    if name == "tensorflow":
+def prepare(parameters: Parameters) -> None:
+    """Set whether a GPU has to repeat its bits. Call it first: JAX asks when it finds devices."""
+    if not parameters.training.deterministic:
+        return
+    if keras_backend.name == "tensorflow":
         import tensorflow
 
         tensorflow.config.experimental.enable_op_determinism()
-    elif name == "jax":  # Read when the GPU is first used.
+    elif keras_backend.name == "jax":
         flags = os.environ.get("XLA_FLAGS", "").split()
         flag = "--xla_gpu_deterministic_ops=true"
         os.environ["XLA_FLAGS"] = " ".join(flags if flag in flags else [*flags, flag])
@@ -159,20 +109,165 @@ def be_deterministic() -> None:
         torch.use_deterministic_algorithms(True)
 
 
-@contextlib.contextmanager
-def out_of_memory(folder: Path, batch_size: int) -> Generator[None]:
-    """Turn what the backends raise when memory runs out into a ResourceError with advice."""
-    words = ("out of memory", "oom when allocating", "resource_exhausted", "can't allocate memory")
-    words += ("memoryerror",)  # As TensorFlow calls that of a function in Python.
-    try:
-        yield
-    except utils.CommandError:
-        raise
-    except Exception as error:
-        if isinstance(error, MemoryError) or any(word in str(error).lower() for word in words):
-            raise utils.ResourceError(
-                f"{folder}: out of memory with data.batch_size {batch_size}. Start a new "
-                f"experiment: --experiment experiments/NEW --from {folder} "
-                f"--data.batch_size {max(batch_size // 2, 1)}"
-            ) from None
-        raise
+def make_model(parameters: Parameters, dataset: Dataset, device: str) -> keras.Model:
+    """Return the network with its initial weights; call it inside of scope(device)."""
+    precision = choose_precision(device, parameters.training.precision)
+    keras.utils.clear_session()  # Otherwise a second network's variables get other names.
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    seed = fold_seed(parameters.seed) % 2**31  # Every backend takes 31 bits.
+    keras.utils.set_random_seed(seed)  # Of the initial weights.
+    return net.build_model(parameters.model, dataset, seed)
+
+
+def make_schedule(
+    training: TrainingParameters, steps_per_epoch: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Return the learning rate as a function of the optimizer steps done.
+
+    Linear warm-up, then a cosine to zero (https://arxiv.org/abs/1608.03983, without restarts).
+    """
+    warmup_steps = training.warmup_epochs * steps_per_epoch
+    return keras.optimizers.schedules.CosineDecay(
+        training.learning_rate / (warmup_steps + 1),
+        decay_steps=max(training.epochs * steps_per_epoch - warmup_steps, 1),
+        warmup_target=training.learning_rate,
+        warmup_steps=warmup_steps,
+    )
+
+
+def feed(batches: keras.utils.PyDataset) -> Any:
+    """Return what `fit` reads the batches from at the least cost.
+
+    On TensorFlow `fit` would use Dataset.from_generator, which takes longer for each batch than
+    Dataset.map.
+    """
+    if keras_backend.name != "tensorflow":
+        return batches
+    import tensorflow as tf
+
+    batch = batches[0]
+    arrays = keras.tree.flatten(batch)
+
+    def read(index: np.ndarray) -> list[np.ndarray]:
+        return keras.tree.flatten(batches[int(index)])
+
+    @tf.autograph.experimental.do_not_convert  # Converting takes time, and changes nothing here.
+    def load(index: tf.Tensor) -> Any:
+        tensors = tf.numpy_function(read, (index,), [array.dtype for array in arrays])
+        for tensor, array in zip(tensors, arrays, strict=True):
+            tensor.set_shape((None, *array.shape[1:]))
+        return keras.tree.pack_sequence_as(batch, tensors)
+
+    return tf.data.Dataset.range(len(batches)).map(load).prefetch(2)
+
+
+def to_tensors(arrays: Any) -> Any:
+    """Return arrays as tensors of the backend, in the same structure, such as a dictionary."""
+    return keras.tree.map_structure(keras.ops.convert_to_tensor, arrays)
+
+
+def to_numpy(tensors: Any) -> Any:
+    """Return tensors as arrays, in the same structure, such as a dictionary."""
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, tensors)
+
+
+def mean_loss(model: keras.Model) -> keras.metrics.Mean:
+    """Return the mean that `fit` keeps of the loss in an epoch: `total` and `count`."""
+    synchronize(model)
+    return next(metric for metric in model.metrics if metric.name == "loss")
+
+
+def synchronize(model: keras.Model) -> None:
+    """Bring the variables of a network up to date: on JAX, `fit` keeps their values elsewhere."""
+    if keras_backend.name == "jax":
+        model.jax_state_sync()
+
+
+class State:
+    """What a checkpoint holds: every variable of the network and of its optimizer.
+
+    Those of the network count the random numbers that dropout has drawn. Those of the optimizer
+    count the steps, on which the learning rate depends. (A .weights.h5 file holds neither.)
+
+    Args:
+        model: the network, compiled.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model = model
+        self.optimizer_name = describe_optimizer(model.optimizer)
+        model.optimizer.build(model.trainable_variables)
+
+    def load(self, arrays: dict[str, np.ndarray], path: Path) -> None:
+        """Take up the arrays of a checkpoint.
+
+        Raises:
+            InputError: naming what is missing, unknown or of another shape.
+        """
+        load_weights(self.model, arrays, path)
+        assign(self.model.optimizer.variables, select(arrays, "optimizer."), path)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays for a checkpoint."""
+        synchronize(self.model)
+        owners = {"model": self.model, "optimizer": self.model.optimizer}
+        return {
+            f"{owner}.{variable.path}": keras.ops.convert_to_numpy(variable)
+            for owner, variables in owners.items()
+            for variable in variables.variables
+        }
+
+
+def load_weights(model: keras.Model, arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Put the network's part of a checkpoint into a network.
+
+    Raises:
+        InputError: naming what is missing, unknown or of another shape.
+    """
+    assign(model.variables, select(arrays, "model."), path)
+
+
+def assign(variables: Sequence[keras.Variable], arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Put arrays of a checkpoint into variables, by their paths; raise InputError as above."""
+    check_fit(arrays, {variable.path: variable.shape for variable in variables}, path)
+    for variable in variables:
+        variable.assign(arrays[variable.path])
+
+
+def describe_optimizer(optimizer: keras.optimizers.Optimizer) -> str:
+    """Return an optimizer in words, with the settings that have to stay as they are in a run."""
+    config = optimizer.get_config()
+    own = sorted(config.keys() - {"name", "learning_rate"})
+    settings = ", ".join(f"{name}={config[name]}" for name in own if config[name])
+    return f"{type(optimizer).__name__}({settings})"
+
+
+def describe_device(device: str) -> str:
+    """Return the name of a device, such as "cpu" or "cuda, NVIDIA L4"."""
+    if device != "cuda":
+        return device
+    if keras_backend.name == "tensorflow":
+        import tensorflow
+
+        gpu = tensorflow.config.list_physical_devices("GPU")[0]
+        details = tensorflow.config.experimental.get_device_details(gpu)
+        return f"{device}, {details.get('device_name', gpu.name)}"
+    if keras_backend.name == "jax":
+        import jax
+
+        return f"{device}, {jax.devices('gpu')[0].device_kind}"
+    import torch
+
+    return f"{device}, {torch.cuda.get_device_name()}"
+
+
+def facts(model: keras.Model, device: str) -> dict[str, Any]:
+    """Return what to record about this process."""
+    modules = [importlib.import_module(each) for each in ("keras", keras_backend.name, "numpy")]
+    return {
+        "framework": f"keras on {keras_backend.name}",
+        "device": describe_device(device),
+        "precision": model.dtype_policy.compute_dtype,
+        "weights": sum(int(np.prod(each.shape)) for each in model.trainable_variables),
+        "versions": {module.__name__: module.__version__ for module in modules},
+    }

@@ -11,12 +11,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import utils
-from command_line import ArgumentParser
+from keras_backend import NAMES
+from machinery.command_line import ArgumentParser
+from machinery.errors import exit_codes
+from machinery.files import write_atomically
 
 ROOT = Path(__file__).parent
-READ = ("model/net.py", "model/data_loader.py", "train.py")  # What a learner wants to see.
-BACKENDS = ("jax", "tensorflow", "torch")  # There already, for the GPU that is there.
+# What a learner wants to see.
+READ = ("model/net.py", "model/augmentation.py", "model/data_loader.py", "evaluate.py", "train.py")
 
 
 def make_cell(kind: str, source: str, hidden: bool = False) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def file_cells(names: list[str], hidden: bool) -> list[dict[str, Any]]:
 
 def project_files() -> list[str]:
     """Return the names of the files that the commands in the notebook read."""
-    patterns = ["keras.json", "*.py", "model/**/*.py"]
+    patterns = ["keras.json", "*.py", "model/**/*.py", "machinery/*.py"]
     patterns += ["experiments/baseline/params.yaml", "experiments/search/search.yaml"]
     files = [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
     names = [path.relative_to(ROOT).as_posix() for path in files if path.read_bytes()]
@@ -52,46 +54,55 @@ def project_files() -> list[str]:
 
 
 def requirements() -> str:
-    """Return what pip has to install, quoted for a shell; not the backend."""
+    """Return what pip has to install, quoted for a shell.
+
+    Not the backend: Colab and Kaggle have all three, built for their GPU.
+    """
     lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
     return " ".join(f'"{line}"' for line in lines if line[:1] not in "#" and not is_backend(line))
 
 
 def is_backend(requirement: str) -> bool:
     """Say whether a line of requirements.txt asks for TensorFlow, JAX or PyTorch."""
-    return requirement.startswith(tuple(f"{name}{sign}" for name in BACKENDS for sign in "->"))
+    return requirement.startswith(tuple(f"{name}{sign}" for name in NAMES for sign in "->"))
 
 
 def make_notebook() -> dict[str, Any]:
     """Return the notebook, as JSON holds it."""
     files = project_files()
-    others = [name for name in files if name not in READ]
+    machinery = [name for name in files if name.startswith("machinery/")]
+    others = [name for name in files if name not in (*machinery, *READ)]
     folders = sorted({str(Path(name).parent) for name in files} - {"."})
-    show = "from IPython.display import Image, Markdown, display"
+    show = "from pathlib import Path\n\nfrom IPython.display import Image, Markdown, display"
+    baseline = "experiments/baseline"
     cells = [
         make_cell("markdown", "# Train a network\n\nRun all cells. Made by `build_notebook.py`."),
         make_cell("code", f"%pip install --quiet {requirements()}"),
-        make_cell("markdown", "## The project\n\nWhat is the same for every network, folded away:"),
+        make_cell(
+            "markdown", "## The project\n\nThe machinery, which you need not read, folded away:"
+        ),
         make_cell("code", f"!mkdir -p {' '.join(folders)}"),
+        *file_cells(machinery, hidden=True),
+        make_cell("markdown", "The data, the parameters and the commands, folded away, too:"),
         *file_cells(others, hidden=True),
         make_cell("markdown", "The network, how it is fed, and how it learns:"),
         *file_cells(list(READ), hidden=False),
         make_cell("markdown", "## Train and evaluate"),
         make_cell("code", "!python train.py"),
+        make_cell("code", f'{show}\n\ndisplay(Image("{baseline}/learning_curves.png"))'),
         make_cell("code", "!python evaluate.py"),
         make_cell(
             "code",
-            f"{show}\n\n"
-            'display(Image("experiments/baseline/learning_curves.png"))\n'
-            'display(Image("experiments/baseline/confusion_matrix_test.png"))',
+            f'for picture in sorted(Path("{baseline}").glob("*_test.png")):\n'
+            "    display(Image(str(picture)))",
         ),
         make_cell("markdown", "## Change something\n\nAn experiment is an old one with changes:"),
         make_cell(
             "code",
-            "!python train.py --experiment experiments/small --from experiments/baseline "
-            "--model.width 8 --training.epochs 5",
+            f"!python train.py --experiment experiments/short --from {baseline} "
+            "--training.epochs 5",
         ),
-        make_cell("code", "!python evaluate.py --experiment experiments/small"),
+        make_cell("code", "!python evaluate.py --experiment experiments/short"),
         make_cell("code", "!python synthesize_results.py"),
         make_cell("code", 'display(Markdown("experiments/results.md"))'),
     ]
@@ -104,10 +115,10 @@ def main() -> None:
     """Write the notebook."""
     ArgumentParser(__doc__).parse_args()
     content = json.dumps(make_notebook(), indent=1, ensure_ascii=False) + "\n"
-    utils.write_atomically(ROOT / "notebook.ipynb", content.encode())
+    write_atomically(ROOT / "notebook.ipynb", content.encode())
     print("notebook.ipynb: upload it to Colab or Kaggle, choose a GPU, and run all cells.")
 
 
 if __name__ == "__main__":
-    with utils.exit_codes():
+    with exit_codes():
         main()

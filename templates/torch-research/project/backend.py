@@ -77,20 +77,23 @@ def make_model(parameters: Parameters, dataset: Dataset, device: torch.device) -
     return model
 
 
-def make_schedule(
-    training: TrainingParameters, steps_per_epoch: int
-) -> Callable[[int], float]:
+def make_schedule(training: TrainingParameters, steps_per_epoch: int) -> Callable[[int], float]:
     """Return the learning rate as a function of the optimizer steps done.
 
     Linear warm-up, then a cosine to zero (https://arxiv.org/abs/1608.03983, without restarts).
     """
     warmup_steps = training.warmup_epochs * steps_per_epoch
-    decay_steps = training.epochs * steps_per_epoch - warmup_steps
+    # Not 0: a scheduler also asks for the rate after the last step.
+    decay_steps = training.epochs * steps_per_epoch - warmup_steps or 1
 
     def learning_rate(step: int) -> float:
         if step < warmup_steps:
             return training.learning_rate * (step + 1) / (warmup_steps + 1)
-        return training.learning_rate * (1 + math.cos(math.pi * (step - warmup_steps) / decay_steps)) / 2
+        return (
+            training.learning_rate
+            * (1 + math.cos(math.pi * (step - warmup_steps) / decay_steps))
+            / 2
+        )
 
     return learning_rate
 
@@ -117,8 +120,11 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def to_numpy(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    """Return tensors of any device as arrays."""
-    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+    """Return tensors of any device as arrays; NumPy has no bfloat16, so that becomes float32."""
+    return {
+        name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().cpu().numpy()
+        for name, tensor in tensors.items()
+    }
 
 
 class State:
@@ -193,7 +199,9 @@ def describe_device(device: torch.device) -> str:
     return f"{device}, {threads} thread{'s' if threads > 1 else ''}"
 
 
-def facts(model: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def facts(
+    model: torch.nn.Module, device: torch.device, dtype: torch.dtype | str
+) -> dict[str, Any]:
     """Return what to record about this process."""
     return {
         "framework": "torch",

@@ -24,4 +24,3 @@ class ModelParameters(Section):
     layers: int = Field(2, ge=0, description="residual layers")
     embedding: int = Field(8, ge=1, description="numbers that stand for a category")
     dropout: float = Field(0.2, ge=0, lt=1, description="probability of dropping a feature")
-

@@ -1,5 +1,3 @@
-"""The backend is chosen before a test imports Keras."""
+"""Keras's backend is chosen before a test imports Keras."""
 
-import backend
-
-backend.load()
+import backend  # noqa: F401

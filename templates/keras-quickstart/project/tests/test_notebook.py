@@ -15,7 +15,10 @@ def test_every_cell_that_writes_a_file_writes_that_of_the_project() -> None:
         if cell["source"].startswith("%%writefile "):
             head, _, body = cell["source"].removeprefix("%%writefile ").partition("\n")
             written[head] = body
-    modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("model/[a-z]*.py")}
+            folded = cell["metadata"].get("jupyter", {}).get("source_hidden", False)
+            assert folded == (head not in build_notebook.READ), head
+    paths = [path for room in ("model", "machinery") for path in ROOT.glob(f"{room}/[a-z]*.py")]
+    modules = {path.relative_to(ROOT).as_posix() for path in paths}
     assert {*modules, "train.py", "evaluate.py", "utils.py", "keras.json"} < written.keys()
     for name, body in written.items():
         assert body.strip("\n") == (ROOT / name).read_text("utf-8").strip("\n"), name

@@ -1,15 +1,15 @@
 """The schema of params.yaml: every parameter with its type, range, meaning and default.
 
 A new parameter is a line here or in model/parameters.py, and the code that reads it. One that gets
-another name says what it was, for the files that exist: see `old_names` in machinery/parameter_file.py.
+another name says what it was, for the files that exist: see `old_names` in the machinery.
 """
 
 from typing import Literal
 
 from pydantic import Field
 
-from model.parameters import DataParameters, ModelParameters
 from machinery.parameter_file import Section
+from model.parameters import DataParameters, ModelParameters
 
 
 class TrainingParameters(Section):

@@ -69,8 +69,7 @@ def load_split(folder: Path, dataset: Dataset, split: str, device: torch.device)
         return tensor.to(device) if fits else tensor
 
     inputs, targets = (
-        {name: place(arrays[name]) for name in names}
-        for names in (dataset.inputs, dataset.targets)
+        {name: place(arrays[name]) for name in names} for names in (dataset.inputs, dataset.targets)
     )
     return Split(inputs, targets, dataset.examples[split])
 

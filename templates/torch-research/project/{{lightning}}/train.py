@@ -10,283 +10,364 @@ Written to the experiment's folder: last, previous and best.safetensors, metrics
 learning_curves.png, train.log, run.json and tensorboard/.
 """
 
-import argparse
-import itertools
+import json
 import logging
-import math
-import signal
-import time
 import warnings
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
-import command_line
-import run_folder
-import utils
+from machinery import command_line
 from parameters import Parameters
 
-if __name__ == "__main__":
-    with utils.exit_codes():  # --help and bad input are answered before PyTorch is imported.
-        arguments, parameters = command_line.parse_training(__doc__)
-        stop = utils.StopRequest(arguments.max_minutes)
+command = command_line.training(__name__, __doc__, Parameters)  # Answers --help and bad input.
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.plugins.environments import LightningEnvironment
-from tqdm import tqdm
+from torch.optim.lr_scheduler import LambdaLR
 
-from backend import (
-    autocast,
-    choose_device,
-    choose_dtype,
-    describe,
-    learning_rate,
-    limit_threads,
-    load_model,
-    make_model,
-    out_of_memory,
-    restore_optimizer,
-    to_arrays,
-)
+import backend
 from build_dataset import Dataset, open_dataset
-from evaluate import evaluate
+from machinery.epoch import Epoch
+from machinery.errors import InputError
+from machinery.records import versions
+from machinery.run import Run
+from machinery.sampling import evaluation_batch_size
 from model import net
-from model.data_loader import Split, load_split, training_batches
+from model.data_loader import Batch, evaluation_batches, load_split, training_batches
+from model.report import Evaluation, objective
 
-CHECK_STEPS = 50  # Steps between looks at the loss: on a GPU each look waits for the device.
+PRECISIONS = {torch.bfloat16: "bf16-mixed", torch.float32: "32-true"}  # as Lightning names them
+
+
+def train(run: Run) -> None:
+    """Train the experiment of a locked folder to its end, from wherever it stands.
+
+    Raises:
+        InputError: the data or the checkpoint cannot be used; nothing was written.
+        StoppedError: on request, with everything saved.
+        DivergedError: the loss is NaN or infinite; the last good checkpoint is kept.
+    """
+    parameters: Parameters = run.parameters
+    training = parameters.training
+    device = backend.choose_device(run.device)
+    dtype = backend.choose_precision(device, training.precision)
+    backend.prepare(parameters, run.dataset)
+    silence_lightning()
+    learner = Learner(parameters, run.dataset, device)
+    if training.compile:
+        learner.network.compile()
+    trainer = pl.Trainer(
+        accelerator=device.type,
+        devices=1,
+        precision=PRECISIONS[dtype],
+        max_epochs=training.epochs,  # Change it in params.yaml: the schedule goes by it, too.
+        gradient_clip_val=training.clip_norm or None,
+        deterministic=training.deterministic,
+        callbacks=[RunFolder(run, learner)],  # Yours go here, such as EarlyStopping("val_loss").
+        logger=False,  # The run folder has TensorBoard's file already.
+        default_root_dir=run.folder,  # Where a logger or a profiler of yours writes.
+        enable_progress_bar=False,  # The run folder draws one.
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        plugins=LightningEnvironment(),  # Under SLURM it would look for `srun` and its signals.
+    )
+    # SIGTERM asks the run to save and stop; Lightning's own handler would end it unsaved.
+    trainer._signal_connector.register_signal_handlers = lambda: None
+    trainer.fit(learner, datamodule=RunData(run, device))
+    run.finish()
 
 
 class Learner(pl.LightningModule):
-    """The network and how it learns, from wherever its experiment stands.
+    """The network and how it learns.
 
-    Count by `progress.step`: batch_idx and what the Trainer counts begin anew in each process.
+    Args:
+        parameters: of the experiment.
+        dataset: what is learned.
+        device: where the network is made.
+    """
+
+    def __init__(self, parameters: Parameters, dataset: Dataset, device: torch.device) -> None:
+        super().__init__()
+        self.settings = parameters  # A Module's `parameters` are its weights.
+        self.dataset = dataset
+        self.network = backend.make_model(parameters, dataset, device)
+
+    def configure_optimizers(self) -> Any:
+        training = self.settings.training
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=1.0,  # LambdaLR multiplies it by what the schedule says.
+            weight_decay=training.weight_decay,
+            fused=True,
+        )
+        steps_per_epoch = int(self.trainer.estimated_stepping_batches) // training.epochs
+        schedule = LambdaLR(optimizer, backend.make_schedule(training, steps_per_epoch))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed dropout by the number of the batch, so that a resumed run draws the same."""
+        step = self.trainer.current_epoch * int(self.trainer.num_training_batches) + batch_idx
+        backend.seed_step(self.settings.seed, step, self.device)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        """Return the mean loss of a batch."""
+        inputs, targets = batch
+        outputs = self.network(inputs)
+        return net.losses(outputs, targets, self.dataset, self.settings.model).mean()
+
+    def on_validation_epoch_start(self) -> None:
+        self.evaluation = Evaluation(self.dataset)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch to the evaluation, as evaluate.py does."""
+        inputs, targets = batch
+        outputs = self.network(inputs)
+        losses = net.losses(outputs, targets, self.dataset)
+        predictions = backend.to_numpy(net.predict(outputs, self.dataset))
+        self.evaluation.add(predictions, backend.to_numpy(targets), losses.cpu().numpy())
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics, for callbacks such as EarlyStopping and for loggers."""
+        self.log_dict({f"val_{name}": value for name, value in self.evaluation.metrics().items()})
+
+
+class RunData(pl.LightningDataModule):
+    """The splits train and val, in whole batches.
+
+    Args:
+        run: says where the data is, and which batch comes next.
+        device: where to compute.
+    """
+
+    def __init__(self, run: Run, device: torch.device) -> None:
+        super().__init__()
+        self.run, self.target_device = run, device
+        self.batches: Iterator[Batch] | None = None
+
+    def setup(self, stage: str) -> None:
+        folder, dataset, device = self.run.data, self.run.dataset, self.target_device
+        self.train_split = load_split(folder, dataset, "train", device)
+        self.val_split = load_split(folder, dataset, "val", device)
+
+    def train_dataloader(self) -> "Batches":
+        return Batches(self.rest_of_epoch, self.run.steps_per_epoch)
+
+    def rest_of_epoch(self) -> Iterator[Batch]:
+        """Yield the batches from where the run stands to the end of its epoch."""
+        run = self.run
+        if self.batches is None:  # One loader for all epochs: its workers start once.
+            step, last_step = run.progress.step, run.total_steps
+            self.batches = training_batches(
+                self.train_split, run.parameters, step, last_step, self.target_device
+            )
+        for _ in range(run.steps_per_epoch - run.progress.step % run.steps_per_epoch):
+            yield next(self.batches)
+
+    def val_dataloader(self) -> "Batches":
+        split, positions = self.val_split, self.run.dataset.positions
+        length = -(-split.examples // evaluation_batch_size(positions))
+        return Batches(lambda: evaluation_batches(split, positions), length)
+
+
+class Batches:
+    """What Lightning needs of a loader: batches to go through again and again, and their number.
+
+    Args:
+        iterate: begins a pass over the batches.
+        length: how many there are in an epoch.
+    """
+
+    def __init__(self, iterate: Callable[[], Iterator[Batch]], length: int) -> None:
+        self.iterate, self.length = iterate, length
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.iterate()
+
+    def __len__(self) -> int:
+        return self.length
+
+
+class State(backend.State):
+    """What a checkpoint holds: the network, its optimizer, and where Lightning's Trainer stands.
+
+    Args:
+        trainer: with the optimizer set up.
+        network: what is trained.
+    """
+
+    def __init__(self, trainer: pl.Trainer, network: torch.nn.Module) -> None:
+        super().__init__(network, trainer.optimizers[0])
+        self.trainer = trainer
+        self.schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays for a checkpoint; "trainer" is JSON."""
+        trainer = self.trainer
+        groups = self.optimizer.state_dict()["param_groups"]  # A schedule changes them.
+        state = {
+            "loop": trainer.fit_loop.state_dict(),
+            "should_stop": trainer.should_stop,
+            "groups": [{k: v for k, v in group.items() if k != "params"} for group in groups],
+            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+            "callbacks": {each.state_key: each.state_dict() for each in trainer.callbacks},
+            "precision": trainer.precision_plugin.state_dict(),
+        }
+        text = json.dumps(state, default=lambda tensor: {"tensor": tensor.tolist()})
+        return super().to_arrays() | {"trainer": np.frombuffer(text.encode(), np.uint8)}
+
+    def load(self, arrays: dict[str, np.ndarray], path: Path) -> None:
+        """Take up the arrays of a checkpoint.
+
+        Raises:
+            InputError: naming what is missing, unknown or of another shape.
+        """
+        if "trainer" not in arrays:
+            raise InputError(
+                f"{path} was not written with Lightning: it lacks the state of the Trainer. Bring "
+                "back the train.py that wrote it, or start a new experiment with --from."
+            )
+        super().load(arrays, path)
+        state = json.loads(
+            arrays["trainer"].tobytes(),
+            object_hook=lambda each: torch.tensor(each["tensor"]) if "tensor" in each else each,
+        )
+        self.trainer.fit_loop.load_state_dict(state["loop"])
+        self.trainer.should_stop = state["should_stop"]
+        for group, values in zip(self.optimizer.param_groups, state["groups"], strict=True):
+            group.update(values)
+        for scheduler, values in zip(self.schedulers, state["schedulers"], strict=True):
+            scheduler.load_state_dict(values)
+        for callback in self.trainer.callbacks:
+            if values := state["callbacks"].get(callback.state_key):
+                callback.load_state_dict(values)
+        if state["precision"]:
+            self.trainer.precision_plugin.load_state_dict(state["precision"])
+
+
+class RunFolder(pl.callbacks.Checkpoint):
+    """Keeps the run folder while Lightning trains: checkpoints, metrics, log, progress bar.
+
+    Lightning calls a Checkpoint after the other callbacks, so what they have just done is saved.
 
     Args:
         run: the experiment's folder, locked.
-        device: where to compute.
-
-    Raises:
-        InputError: the checkpoint cannot be used; nothing was written.
-    """
-
-    def __init__(self, run: run_folder.Run, device: torch.device) -> None:
-        super().__init__()
-        dataset: Dataset = run.dataset
-        self.automatic_optimization = False  # Its hooks take 0.15 ms a step.
-        self.settings: Parameters = run.parameters  # A Module's `parameters` are its weights.
-        training = self.settings.training
-        self.examples = dataset.examples["train"]
-        self.steps_per_epoch = math.ceil(self.examples / self.settings.data.batch_size)
-        self.total_steps = training.epochs * self.steps_per_epoch
-        self.compute_dtype = choose_dtype(device, training.precision)
-        torch.manual_seed(utils.fold_seed(self.settings.seed))  # Initial weights.
-        self.network = make_model(self.settings, dataset, device)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), weight_decay=training.weight_decay, fused=True
-        )
-        self.progress = run_folder.Progress()
-        if checkpoint := run.load():
-            arrays, self.progress = checkpoint
-            load_model(self.network, arrays, run.folder / run.last)
-            restore_optimizer(self.optimizer, self.network, arrays)
-        if training.compile:
-            self.network.compile()
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.optimizer
-
-    def on_train_epoch_start(self) -> None:
-        self.train()  # The evaluation of the epoch before left it in the other mode.
-        # Summed on the device: to read it at every step would make a GPU wait for Python.
-        self.loss_sum = torch.tensor(self.progress.loss_sum, device=self.device)
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Set what depends on the step: the learning rate, and the seed for dropout."""
-        step = self.progress.step
-        self.rate = learning_rate(step, self.steps_per_epoch, self.settings.training)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
-        seed = utils.fold_seed(self.settings.seed, step)
-        if self.device.type == "cpu":
-            # 1 us; torch.manual_seed also keeps the seed for every kind of GPU, in 110 us.
-            torch.default_generator.manual_seed(seed)
-        else:
-            torch.manual_seed(seed)
-
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
-        """Take one optimizer step on images (B, H, W, C) uint8 and labels (B,) int64."""
-        images, labels = batch
-        training = self.settings.training
-        # Trainer(precision=...) would put all of this method under autocast: backward as well.
-        with autocast(self.device, self.compute_dtype):
-            logits = self.network(images)
-        loss = net.loss(logits, labels, self.settings.model.label_smoothing)
-        self.optimizer.zero_grad()
-        loss.backward()
-        if training.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), training.clip_norm)
-        # Lightning's wrapper of self.optimizer, by which the Trainer counts the steps.
-        cast(LightningOptimizer, self.optimizers()).step()
-        self.loss_sum += loss.detach() * len(labels)
-
-
-class Bookkeeper(pl.Callback):
-    """Keeps the run's folder while Lightning trains: checkpoints, metrics, log.
-
-    Args:
-        run: the experiment's folder, begun.
         learner: what is trained.
-        val_split: what to evaluate on after each epoch.
-
-    Raises:
-        StoppedError: out of Trainer.fit, on request, with everything saved.
-        DivergedError: likewise; the loss is NaN or infinite, the last good checkpoint is kept.
     """
 
-    def __init__(self, run: run_folder.Run, learner: Learner, val_split: Split) -> None:
-        self.run, self.learner, self.progress = run, learner, learner.progress
-        self.val_split = val_split
-        self.on_sigterm = signal.getsignal(signal.SIGTERM)
+    epoch: Epoch
+
+    def __init__(self, run: Run, learner: Learner) -> None:
+        self.run, self.learner = run, learner
+        self.train_loss = self.learning_rate = 0.0
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take up the newest checkpoint, now that there is an optimizer."""
+        run, network = self.run, self.learner.network
+        check_whole_epochs(trainer, run.parameters.training.epochs)
+        dtypes = {name: dtype for dtype, name in PRECISIONS.items()}
+        dtype = dtypes.get(trainer.precision, trainer.precision)
+        facts = backend.facts(network, self.learner.device, dtype) | {
+            "framework": "lightning",
+            "versions": versions("torch", "pytorch-lightning", "numpy"),
+        }
+        run.begin(State(trainer, network), objective(run.dataset), facts)
+        self.epochs = run.epochs()
+        trainer.should_stop |= run.progress.finished
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Lightning has put its own handler there, which may end the process without a checkpoint.
-        signal.signal(signal.SIGTERM, self.on_sigterm)
+        self.start_epoch()  # Lightning's own hook of that name leaves out an epoch that was cut.
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        epoch, done = divmod(self.progress.step, self.learner.steps_per_epoch)
-        self.bar = tqdm(
-            total=self.learner.steps_per_epoch,
-            desc=f"epoch {epoch + 1}",
-            initial=done,
-            leave=False,
-            disable=None,
-        )
-        self.epoch_started, self.first_step = time.monotonic(), self.progress.step
+    def start_epoch(self) -> None:
+        self.epoch = next(self.epochs)
+        # Summed on the device: to read it at every step would make a GPU wait for Python.
+        self.loss_sum = torch.tensor(self.epoch.loss_sum, device=self.learner.device)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        self.learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: Any,
+        batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Count the step; look at the loss, save and stop where it is time."""
-        progress = self.progress
-        progress.step += 1
-        self.bar.update()
-        ended = progress.step % self.learner.steps_per_epoch == 0
-        due = self.run.checkpoint_is_due()
-        if ended or progress.step % CHECK_STEPS == 0 or due:
-            progress.loss_sum = self.learner.loss_sum.item()
-            self.run.check_loss(progress.loss_sum, progress.step)
-        if due and not ended:
-            self.run.checkpoint(to_arrays(self.learner.network, self.learner.optimizer), progress)
+        """Count the batch; look at the loss, save and stop where it is time."""
+        epoch, accumulated = self.epoch, trainer.accumulate_grad_batches
+        examples = len(next(iter(batch[1].values())))
+        # Lightning has divided the loss by the batches whose gradients are added up.
+        self.loss_sum += outputs["loss"] * (examples * accumulated)
+        epoch.advance(1)
+        # A checkpoint holds no gradients: it is written where the optimizer has just used them.
+        stepped = (batch_idx + 1) % accumulated == 0 or not epoch.steps_left
+        if stepped and epoch.look_is_due():
+            loss_sum = self.loss_sum.item()
+            epoch.look(loss_sum)
+            if not epoch.steps_left:
+                self.train_loss = loss_sum / self.run.examples
+                pl_module.log("train_loss", self.train_loss, on_step=False, on_epoch=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Evaluate, keep the metrics and the weights of the epoch, and see whether to go on."""
-        self.bar.close()
-        progress, learner = self.progress, self.learner
-        seconds = time.monotonic() - self.epoch_started
-        dtype = learner.compute_dtype
-        metrics, _ = evaluate(learner.network, self.val_split, learner.device, dtype)
-        epoch = progress.step // learner.steps_per_epoch
-        train_loss = progress.loss_sum / learner.examples
-        row = {"epoch": epoch, "step": progress.step, "train_loss": train_loss}
-        row |= {f"val_{name}": value for name, value in metrics.items()}
-        row |= {"learning_rate": learner.rate}
-        examples = (progress.step - self.first_step) * learner.settings.data.batch_size
-        speed = min(examples, learner.examples) / seconds
-        arrays = to_arrays(learner.network, learner.optimizer)
-        self.run.end_epoch(row, progress, arrays, speed, last=progress.step == learner.total_steps)
-        trainer.should_stop = progress.finished
+        """Keep the epoch: its row has the metrics, and what else was logged as val_..."""
+        logged = {
+            name.removeprefix("val_"): value.item()
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("val_")
+        }
+        metrics = self.learner.evaluation.metrics()
+        self.epoch.end(self.train_loss, metrics | {**logged, **metrics}, self.learning_rate)
+        trainer.should_stop |= self.run.progress.finished
+        if not trainer.should_stop:
+            self.start_epoch()
 
 
-class Epochs:
-    """The batches of all steps to go, an epoch at each iteration; the first may be a part of one.
-
-    It has no length, from which Lightning would conclude that all epochs are as long.
-    """
-
-    def __init__(self, split: Split, learner: Learner, device: torch.device) -> None:
-        self.learner = learner
-        settings, first_step = learner.settings, learner.progress.step
-        self.batches = training_batches(
-            split, settings.data, settings.seed, first_step, learner.total_steps, device
-        )
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        steps = self.learner.steps_per_epoch
-        return itertools.islice(self.batches, steps - self.learner.progress.step % steps)
-
-
-def train(run: run_folder.Run, device: torch.device) -> None:
-    """Train the experiment of a locked folder to its end.
-
-    Args:
-        run: the experiment's folder.
-        device: where to compute.
+def check_whole_epochs(trainer: pl.Trainer, epochs: int) -> None:
+    """Refuse settings of the Trainer that would make its epochs other ones than the run folder's.
 
     Raises:
-        InputError: the data or the checkpoint cannot be used; nothing was written.
-        ResourceError: out of memory.
-        StoppedError, DivergedError: see Bookkeeper.
+        InputError: naming them.
     """
-    with out_of_memory(run.folder, run.parameters.data.batch_size):
-        train_split = load_split(run.data, run.dataset, "train", device)
-        val_split = load_split(run.data, run.dataset, "val", device)
-        limit_threads(run.parameters, run.dataset)
-        learner = Learner(run, device)
-        progress = learner.progress
-        versions = utils.versions("torch", "pytorch-lightning", "numpy")
-        run.begin(progress, framework="lightning", device=describe(device), versions=versions)
-        run.announce(
-            progress,
-            learner.total_steps,
-            f"{learner.steps_per_epoch:,} steps an epoch",
-            f"{sum(p.numel() for p in learner.network.parameters()):,} weights",
-            f"{describe(device)}, {learner.compute_dtype}",
+    expected = {
+        "max_epochs": epochs,
+        "max_steps": -1,
+        "limit_train_batches": 1.0,
+        "limit_val_batches": 1.0,
+        "overfit_batches": 0.0,
+        "check_val_every_n_epoch": 1,
+        "val_check_interval": 1.0,
+    }
+    wrong = [
+        f"{name}={getattr(trainer, name)!r}, expected {value!r}"
+        for name, value in expected.items()
+        if repr(getattr(trainer, name)) != repr(value)  # limit_train_batches=1 is one batch.
+    ]
+    if wrong:
+        raise InputError(
+            f"train.py: the Trainer has {'; '.join(wrong)}. The run folder keeps whole epochs, as "
+            "many as training.epochs says. For a short run, start a new experiment: --experiment "
+            "experiments/NEW --from experiments/baseline --training.epochs 1"
         )
-        if not progress.finished:
-            bookkeeper = Bookkeeper(run, learner, val_split)
-            trainer = make_trainer(learner, device, bookkeeper)
-            trainer.fit(learner, Epochs(train_split, learner, device))
-        run.finish(progress)
 
 
-def make_trainer(learner: Learner, device: torch.device, callback: pl.Callback) -> pl.Trainer:
-    """Return Lightning's Trainer for the epochs to go, without what the run folder does."""
-    # Of itself Lightning says more than of the training, and PyTorch says what of it is outdated.
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+def silence_lightning() -> None:
+    """Silence what Lightning says at each training and nobody has to act on."""
+    # Which devices there are and are used: the first line of the log says it.
+    for package in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(f"{package}.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", "GPU available but not used")  # --device says so.
+    # Lightning calls a function of PyTorch that has a new name.
     warnings.filterwarnings("ignore", category=FutureWarning, module="pytorch_lightning")
-    warnings.filterwarnings("ignore", "GPU available but not used")
-    training = learner.settings.training
-    return pl.Trainer(
-        accelerator=device.type,
-        devices=1,
-        max_epochs=training.epochs - learner.progress.step // learner.steps_per_epoch,
-        deterministic=training.deterministic,
-        callbacks=[callback],  # Yours go here, too; metrics are in metrics.jsonl, not self.log.
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        plugins=LightningEnvironment(),  # Else it would answer SLURM's signals in its own way.
-    )
+    # It does: RunData begins where the run stands.
+    warnings.filterwarnings("ignore", ".*your dataloader is not resumable")
 
 
-def main(arguments: argparse.Namespace, parameters: Parameters, stop: utils.StopRequest) -> None:
-    """Train the experiment that the command line names."""
-    device = choose_device(arguments.device)
-    dataset = open_dataset(arguments.data)
-    run_folder.log_to_terminal()
-    with run_folder.Run(
-        arguments.experiment, parameters, dataset, arguments.data, stop, arguments.overwrite
-    ) as run:
-        train(run, device)
-
-
-if __name__ == "__main__":
-    with utils.exit_codes():
-        main(arguments, parameters, stop)
+command.run(train, open_dataset)

@@ -54,9 +54,7 @@ def train(run: Run) -> None:
     if parameters.training.compile:
         model.compile()
 
-    batches = training_batches(
-        train_split, parameters, run.progress.step, run.total_steps, device
-    )
+    batches = training_batches(train_split, parameters, run.progress.step, run.total_steps, device)
     for epoch in run.epochs():
         train_loss, rate = train_epoch(epoch, batches, model, optimizer, device, dtype)
         metrics = evaluate(model, val_split, Evaluation(dataset), device, dtype)

@@ -1,36 +1,31 @@
-"""The network, its loss and its metrics."""
+"""The network, its loss and its predictions."""
+
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
-import utils
-from build_dataset import Dataset
-from model.parameters import ModelParameters
+if TYPE_CHECKING:
+    from build_dataset import Dataset
+    from model.parameters import ModelParameters
+
+Tensors = dict[str, Any]  # Tensors of the backend, by name.
 
 
-def build_model(parameters: ModelParameters, dataset: Dataset, seed: int) -> keras.Model:
+def build_model(parameters: "ModelParameters", dataset: "Dataset", seed: int) -> keras.Model:
     """Stages of two convolutions, an average over the image, and one linear layer.
 
     Args:
         parameters: sizes.
-        dataset: shape and normalisation of the images, number of classes.
+        dataset: shape and normalisation of the images, the classes.
         seed: of the dropout.
 
     Returns:
-        From images (batch, height, width, channels) as they are stored, uint8, to logits
-        (batch, classes).
-
-    Raises:
-        InputError: there are more stages than the images can be halved.
+        From {"images": (B, height, width, channels)} as they are stored, uint8, to
+        {"labels": (B, classes)}, logits. An output is named after the target that it predicts.
     """
-    side = max(dataset.image_shape[:2])
-    if 2 ** (parameters.stages - 1) > side:
-        raise utils.InputError(
-            f"model.stages: got {parameters.stages}, expected at most {side.bit_length()} for "
-            f"images of {side} pixels: each stage halves them. Change it in a new experiment."
-        )
     layers = keras.layers
-    images = keras.Input(dataset.image_shape, dtype="uint8")
+    images = keras.Input(dataset.image_shape, dtype="uint8", name="images")
     # Normalised and averaged in float32, of which bfloat16 would keep three digits.
     variance = np.square(dataset.std)
     x = layers.Normalization(mean=dataset.mean, variance=variance, dtype="float32")(images)
@@ -41,21 +36,71 @@ def build_model(parameters: ModelParameters, dataset: Dataset, seed: int) -> ker
             x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
             x = layers.ReLU()(x)
         x = layers.MaxPooling2D(2, padding="same")(x)  # "same": an odd image keeps its edge.
-    x = layers.GlobalAveragePooling2D(dtype="float32")(x)  # (batch, width * 2**(stages - 1))
+    x = layers.GlobalAveragePooling2D(dtype="float32")(x)  # (B, width * 2**(stages - 1))
     x = layers.Dropout(parameters.dropout, seed=seed, dtype="float32")(x)
-    logits = layers.Dense(len(dataset.classes), dtype="float32")(x)
-    return keras.Model(images, logits)
+    logits = layers.Dense(len(dataset.classes), dtype="float32", name="labels")(x)
+    return keras.Model({"images": images}, {"labels": logits})
 
 
-def loss(label_smoothing: float = 0.0) -> keras.losses.Loss:
-    """Mean cross-entropy, in nats, of one-hot targets and logits, both (batch, classes).
+class CrossEntropy(keras.losses.Loss):
+    """Cross-entropy of class numbers (B,) and logits (B, classes), in nats.
 
     Args:
         label_smoothing: probability taken off the label and spread over all classes
             (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7).
+        options: of every loss in Keras, such as `reduction`.
     """
-    return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
+
+    def __init__(self, label_smoothing: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.label_smoothing = label_smoothing
+
+    def call(self, labels: Any, logits: Any) -> Any:
+        """Return the loss of each example, (B,); calling the object applies the reduction."""
+        # Keras's loss for class numbers, SparseCategoricalCrossentropy, has no smoothing.
+        labels = keras.ops.cast(labels, "int32")
+        return keras.losses.categorical_crossentropy(
+            keras.ops.one_hot(labels, logits.shape[-1]),
+            logits,
+            from_logits=True,
+            label_smoothing=self.label_smoothing,
+        )
 
 
-# What evaluate.py reports beside the loss: the mean over the examples of a split.
-metrics = {"accuracy": keras.metrics.categorical_accuracy}
+def loss(
+    dataset: "Dataset", parameters: "ModelParameters | None" = None, **options: Any
+) -> dict[str, keras.losses.Loss]:
+    """Return the loss of each output, as `compile` takes it: the mean over a batch.
+
+    Args:
+        dataset: what is learned.
+        parameters: in training. None in evaluation, which smooths no labels.
+        options: of every loss in Keras, such as `reduction`.
+    """
+    del dataset  # Its classes are those of the logits.
+    smoothing = parameters.label_smoothing if parameters else 0.0
+    return {"labels": CrossEntropy(smoothing, **options)}
+
+
+def losses(
+    outputs: Tensors,
+    targets: Tensors,
+    dataset: "Dataset",
+    parameters: "ModelParameters | None" = None,
+) -> Any:
+    """Return the loss of each example, (B,).
+
+    Args:
+        outputs: of the network, "labels" (B, classes).
+        targets: "labels" (B,) int64.
+        dataset: what is learned.
+        parameters: in training. None in evaluation, which smooths no labels.
+    """
+    each = loss(dataset, parameters, reduction=None)["labels"]
+    return each(targets["labels"], outputs["labels"])
+
+
+def predict(outputs: Tensors, dataset: "Dataset") -> Tensors:
+    """Return what the network says of each example: "probabilities" (B, classes) float32."""
+    del dataset
+    return {"probabilities": keras.ops.softmax(outputs["labels"])}

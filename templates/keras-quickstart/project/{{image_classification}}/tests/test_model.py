@@ -8,86 +8,111 @@ import keras
 import numpy as np
 import pytest
 
-import utils
+import backend
 from build_dataset import Dataset
-from evaluate import evaluate
+from machinery.arrays import Array
+from machinery.errors import InputError
 from model import net
-from model.data_loader import Split
 from model.parameters import ModelParameters
 
+Shape = tuple[int, int, int]
 
-def make_model(
-    image_shape: tuple[int, int, int] = (8, 8, 1), dropout: float = 0.2, stages: int = 2
-) -> keras.Model:
+
+def make_dataset(image_shape: Shape = (8, 8, 1)) -> Dataset:
     channels = image_shape[2]
-    dataset = Dataset(
+    return Dataset(
         task="image-classification",
         source="test",
         classes=["a", "b", "c"],
-        image_shape=image_shape,
         examples={"train": 8, "val": 8, "test": 8},
+        arrays={
+            "images": Array(dtype="uint8", shape=image_shape),
+            "labels": Array(dtype="int64", shape=()),
+        },
+        arrays_folder="arrays-1",
         mean=[128.0] * channels,
         std=[64.0] * channels,
         fingerprint="test",
     )
+
+
+def make_model(image_shape: Shape = (8, 8, 1), **changes: float) -> keras.Model:
     keras.utils.set_random_seed(0)
-    return net.build_model(
-        ModelParameters(width=8, dropout=dropout, stages=stages), dataset, seed=0
-    )
+    parameters = ModelParameters.model_validate({"width": 8, **changes})
+    return net.build_model(parameters, make_dataset(image_shape), seed=0)
 
 
-def make_batch(image_shape: tuple[int, int, int] = (8, 8, 1)) -> tuple[np.ndarray, np.ndarray]:
+def make_batch(image_shape: Shape = (8, 8, 1)) -> tuple[dict, dict]:
     images = np.random.default_rng(0).integers(0, 256, (8, *image_shape), np.uint8)
-    return images, np.eye(3, dtype=np.float32)[np.arange(8) % 3]
+    return {"images": images}, {"labels": np.arange(8) % 3}
 
 
 @pytest.mark.parametrize("image_shape", [(8, 8, 1), (33, 20, 3), (1, 1, 3)])
-def test_shapes(image_shape: tuple[int, int, int]) -> None:
-    images, _ = make_batch(image_shape)
-    assert make_model(image_shape, stages=1)(images).shape == (8, 3)
+def test_shapes(image_shape: Shape) -> None:
+    inputs, targets = make_batch(image_shape)
+    outputs = make_model(image_shape, stages=1)(inputs)
+    assert outputs["labels"].shape == (8, 3)
+    losses = net.losses(outputs, backend.to_tensors(targets), make_dataset(image_shape))
+    assert losses.shape == (8,)
+    probabilities = backend.to_numpy(net.predict(outputs, make_dataset()))["probabilities"]
+    assert probabilities.sum(axis=1) == pytest.approx(np.ones(8))
 
 
 def test_too_many_stages() -> None:
-    make_model(stages=4)
-    with pytest.raises(utils.InputError, match="at most 4"):
-        make_model(stages=5)
+    ModelParameters(stages=4).check_data(make_dataset())
+    with pytest.raises(InputError, match="at most 4"):
+        ModelParameters(stages=5).check_data(make_dataset())
 
 
 def test_loss_at_the_start() -> None:
     """A network that knows nothing is as sure of one class as of another."""
-    images, targets = make_batch()
-    loss = keras.ops.convert_to_numpy(net.loss()(targets, make_model()(images)))
-    assert float(loss) == pytest.approx(math.log(3), abs=0.2)
+    inputs, targets = make_batch()
+    losses = net.losses(make_model()(inputs), backend.to_tensors(targets), make_dataset())
+    assert backend.to_numpy(losses).mean() == pytest.approx(math.log(3), abs=0.2)
+
+
+@pytest.mark.parametrize("parameters", [None, ModelParameters(label_smoothing=0.3)])
+def test_fit_minimises_the_mean_of_the_losses(parameters: ModelParameters | None) -> None:
+    """`compile` and `losses` have one definition."""
+    inputs, targets = make_batch()
+    model, dataset = make_model(), make_dataset()
+    outputs, tensors = model(inputs), backend.to_tensors(targets)
+    losses = backend.to_numpy(net.losses(outputs, tensors, dataset, parameters))
+    model.compile(loss=net.loss(dataset, parameters), jit_compile=False)
+    mean = model.evaluate(inputs, targets, verbose=0, return_dict=True)["loss"]
+    assert mean == pytest.approx(losses.mean(), rel=1e-5)
+
+
+def test_label_smoothing() -> None:
+    """The loss of a smoothed label is the mean over the classes, by their shares of the label."""
+    logits = np.array([[2.0, -1.0, 0.5]], np.float32)
+    each = [
+        net.losses({"labels": logits}, {"labels": np.array([label])}, make_dataset())
+        for label in range(3)
+    ]
+    by_class = np.array([backend.to_numpy(loss)[0] for loss in each])
+    parameters = ModelParameters(label_smoothing=0.3)
+    smoothed = net.losses({"labels": logits}, {"labels": np.array([2])}, make_dataset(), parameters)
+    expected = 0.7 * by_class[2] + 0.3 * by_class.mean()
+    assert backend.to_numpy(smoothed)[0] == pytest.approx(expected, rel=1e-5)
 
 
 def test_overfits_a_few_examples() -> None:
-    images, targets = make_batch()
+    inputs, targets = make_batch()
     model = make_model(dropout=0.0)
-    model.compile(keras.optimizers.AdamW(1e-2), net.loss(), jit_compile=False)
-    loss = model.fit(images, targets, epochs=50, verbose=0).history["loss"]
+    model.compile(keras.optimizers.AdamW(1e-2), net.loss(make_dataset()), jit_compile=False)
+    loss = model.fit(inputs, targets, epochs=50, verbose=0).history["loss"]
     assert loss[-1] < 0.1 < loss[0]
 
 
 def test_examples_do_not_mix() -> None:
     """What one image shows changes the output of that image alone."""
-    model, (images, _) = make_model(), make_batch()
-    changed = images.copy()
+    model, (inputs, _) = make_model(), make_batch()
+    changed = inputs["images"].copy()
     changed[3] = 255 - changed[3]
-    before, after = (keras.ops.convert_to_numpy(model(batch)) for batch in (images, changed))
+    before, after = (
+        keras.ops.convert_to_numpy(model({"images": images})["labels"])
+        for images in (inputs["images"], changed)
+    )
     moved = np.abs(after - before).max(axis=1) > 1e-4
     assert moved.tolist() == [number == 3 for number in range(8)]
-
-
-def test_accuracy() -> None:
-    logits = np.array([[2.0, 1.0], [0.0, 1.0], [3.0, 1.0]])
-    hits = net.metrics["accuracy"](np.eye(2)[[0, 1, 1]], logits)
-    assert keras.ops.convert_to_numpy(hits).mean() == pytest.approx(2 / 3)
-
-
-def test_a_metric_object_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keras' own sum up over the calls until they are reset."""
-    monkeypatch.setitem(net.metrics, "same", keras.metrics.CategoricalAccuracy())
-    model, (images, targets) = make_model(), make_batch()
-    for part in (slice(0, 3), slice(3, 8)):
-        values, _ = evaluate(model, Split(images[part], targets[part]))
-        assert values["same"] == pytest.approx(values["accuracy"])

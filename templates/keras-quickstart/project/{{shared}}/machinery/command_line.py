@@ -40,9 +40,7 @@ class Command:
         parameters: of the experiment.
     """
 
-    def __init__(
-        self, arguments: argparse.Namespace | None = None, parameters: Any = None
-    ) -> None:
+    def __init__(self, arguments: argparse.Namespace | None = None, parameters: Any = None) -> None:
         self.arguments, self.parameters = arguments, parameters
         # Signals count from now on: the imports that follow take seconds.
         minutes = getattr(arguments, "max_minutes", None)
@@ -52,9 +50,7 @@ class Command:
 class Training(Command):
     """The command line of train.py."""
 
-    def run(
-        self, train: Callable[[Any], object], open_dataset: Callable[[Path], Any]
-    ) -> None:
+    def run(self, train: Callable[[Any], object], open_dataset: Callable[[Path], Any]) -> None:
         """Train the experiment, with its folder locked, and end with the exit code that fits.
 
         Args:

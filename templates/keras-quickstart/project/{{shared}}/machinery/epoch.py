@@ -38,6 +38,7 @@ class Epoch:
         self.first_step = self.progress.step
         self.last_step = (self.number + 1) * run.steps_per_epoch  # the first of the next epoch
         self.loss_sum = self.progress.loss_sum  # of the steps before the first one here
+        self._looked = self.first_step
         self._save_is_due = False
         self._bar = tqdm(
             total=run.steps_per_epoch,
@@ -73,7 +74,9 @@ class Epoch:
         """Say whether to look at the loss now: every 50 steps, at the end, and before a save."""
         self._save_is_due = self.run.save_is_due()
         step = self.progress.step
-        return self._save_is_due or step % LOOK_STEPS == 0 or step == self.last_step
+        # A step may be one of several that were taken at once, so the fiftieth may be passed.
+        passed = step // LOOK_STEPS > self._looked // LOOK_STEPS
+        return self._save_is_due or passed or step == self.last_step
 
     def look(self, loss_sum: float) -> None:
         """See that the loss is still a number; save and stop where it is time.
@@ -86,6 +89,7 @@ class Epoch:
             StoppedError: on request, with everything saved.
         """
         self._check_loss(loss_sum)
+        self._looked = self.progress.step
         self.progress.loss_sum = loss_sum
         if not self.steps_left:
             self._ended = time.monotonic()

@@ -46,7 +46,9 @@ def draw_learning_curves(folder: Path, best_epoch: float | None) -> None:
     panels = [["train_loss", "val_loss"], *([name] for name in others)]
 
     def plot(figure: "Figure") -> None:
-        for axes, names in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for axes, names in zip(
+            figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+        ):
             for name in names:
                 label = name.replace("_", " ")
                 if name == "train_loss":  # Not the quantity of val_loss, and often above it.

@@ -161,6 +161,8 @@ def report(study: "Study") -> None:
     for trial in complete[:BEST_SHOWN]:
         value = f"{search.objective.metric} {trial.value:.4f}"
         print(f"  {study.folder_of(trial)}  {value}  {format_values(trial.params)}")
+    if not complete:
+        return
     words = ["python", "evaluate.py", "--experiment", str(study.folder_of(complete[0]))]
     if search.data != Path("data"):
         words += ["--data", str(search.data)]

@@ -103,11 +103,17 @@ class Worker:
         return True
 
     def _open_run(self, trial: optuna.Trial) -> Run:
-        """Return the run of a trial, not yet locked; a trial that cannot be trained has failed."""
+        """Return the run of a trial, not yet locked.
+
+        Raises:
+            MisfitError: its values cannot be trained. The trial is over.
+        """
         try:
             parameters = self.study.choose_parameters(trial)
         except MisfitError as error:
-            self.study.end(trial, "FAIL", str(error))
+            trial.set_user_attr("misfit", True)
+            # Optuna learns from what was pruned, not from what failed: the next one shall differ.
+            self.study.end(trial, "PRUNED", str(error))
             raise
         search, folder = self.search, self.study.folder_of(trial)
         return Run(folder, parameters, search.dataset, search.data, self.stop, search.device)

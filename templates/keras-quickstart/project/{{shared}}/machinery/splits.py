@@ -63,7 +63,9 @@ class StratumError(Exception):
         self.stratum = stratum
 
 
-def find_leaks(groups: np.ndarray, splits: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+def find_leaks(
+    groups: np.ndarray, splits: Mapping[str, np.ndarray]
+) -> Iterator[tuple[str, np.ndarray]]:
     """Yield val and test, where they hold examples of train, with the row numbers of those."""
     for split in ("val", "test"):
         rows = splits[split][np.isin(groups[splits[split]], groups[splits["train"]])]

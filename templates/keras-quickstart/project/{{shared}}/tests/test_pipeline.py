@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import task
 
 from machinery.checkpoints import LAST, read_checkpoint
 from machinery.metrics import read_metrics
 from machinery.parameter_file import load_parameters
 from parameters import Parameters
-from tests import task
 
 ROOT = Path(__file__).parent.parent
 

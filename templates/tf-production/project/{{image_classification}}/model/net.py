@@ -1,12 +1,14 @@
-"""The network, its loss and its metrics."""
+"""The network, its loss and its predictions."""
+
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-import utils
-from build_dataset import Dataset
-from model.parameters import ModelParameters
+if TYPE_CHECKING:
+    from build_dataset import Dataset
+    from model.parameters import ModelParameters
 
 
 class Net(keras.Model):
@@ -15,18 +17,13 @@ class Net(keras.Model):
     Takes images as they are stored, uint8, and normalises them itself, in the graph. Every layer
     has a name of its own, since a checkpoint knows the weights by their names.
 
-    Raises:
-        InputError: there are more stages than the images can be halved.
+    Args:
+        parameters: sizes.
+        dataset: normalisation of the images, the classes.
     """
 
-    def __init__(self, parameters: ModelParameters, dataset: Dataset) -> None:
+    def __init__(self, parameters: "ModelParameters", dataset: "Dataset") -> None:
         super().__init__(name="net")
-        side = max(dataset.image_shape[:2])
-        if 2 ** (parameters.stages - 1) > side:
-            raise utils.InputError(
-                f"model.stages: got {parameters.stages}, expected at most {side.bit_length()} for "
-                f"images of {side} pixels: each stage halves them. Change it in a new experiment."
-            )
         self.mean = np.array(dataset.mean, np.float32)
         self.std = np.array(dataset.std, np.float32)
         self.dropout = parameters.dropout
@@ -50,18 +47,18 @@ class Net(keras.Model):
             len(dataset.classes), dtype="float32", name="classifier"
         )
 
-    def call(self, images: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+    def call(self, inputs: dict[str, tf.Tensor], seed: tf.Tensor | None = None) -> tf.Tensor:
         """Return logits.
 
         Args:
-            images: (batch, height, width, channels) uint8.
+            inputs: "images" (B, height, width, channels) uint8.
             seed: (2,) int64, of dropout, in training; None in evaluation.
 
         Returns:
-            (batch, classes) float32
+            (B, classes) float32
         """
         training = seed is not None
-        x = (tf.cast(images, tf.float32) - self.mean) / self.std
+        x = (tf.cast(inputs["images"], tf.float32) - self.mean) / self.std
         x = tf.cast(x, self.compute_dtype)  # (B, H, W, C)
         for number, (convolution, norm) in enumerate(
             zip(self.convolutions, self.norms, strict=True)
@@ -75,24 +72,32 @@ class Net(keras.Model):
         return self.classifier(x)
 
 
-def loss(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
-    """Mean cross-entropy, in nats.
+def losses(
+    logits: tf.Tensor,
+    targets: dict[str, tf.Tensor],
+    dataset: "Dataset",
+    parameters: "ModelParameters | None" = None,
+) -> tf.Tensor:
+    """Return the cross-entropy of each example, in nats.
 
     Args:
-        logits: (batch, classes)
-        labels: (batch,) int64
-        label_smoothing: probability taken off the label and spread over all classes
-            (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7).
+        logits: (B, classes) float32
+        targets: "labels" (B,) int64.
+        dataset: what is learned.
+        parameters: in training; `label_smoothing` is the probability taken off the label and
+            spread over all classes (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567,
+            section 7). None in evaluation, which has none.
+
+    Returns:
+        (B,)
     """
-    classes = logits.shape[-1]
-    targets = tf.one_hot(labels, classes) * (1 - label_smoothing) + label_smoothing / classes
-    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
+    classes = len(dataset.classes)
+    smoothing = parameters.label_smoothing if parameters else 0.0
+    shares = tf.one_hot(targets["labels"], classes) * (1 - smoothing) + smoothing / classes
+    return tf.nn.softmax_cross_entropy_with_logits(shares, logits)
 
 
-def accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Share of examples whose largest logit is at the label."""
-    return tf.reduce_mean(tf.cast(tf.argmax(logits, axis=1) == labels, tf.float32))
-
-
-# What evaluate.py reports beside the loss, computed over all examples of a split at once.
-metrics = {"accuracy": accuracy}
+def predict(logits: tf.Tensor, dataset: "Dataset") -> dict[str, tf.Tensor]:
+    """Return what the network says of each example: "probabilities" (B, classes) float32."""
+    del dataset
+    return {"probabilities": tf.nn.softmax(logits)}

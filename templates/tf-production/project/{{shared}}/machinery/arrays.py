@@ -28,6 +28,7 @@ from machinery.files import sync_folder, write_atomically
 DEFAULT_FOLDER = Path("data")
 SPLITS = ("train", "val", "test")
 BLOCK = 1024  # Examples that are read or written at a time.
+CONTENTS = r"(arrays|records)-\d+"  # The folder that dataset.json names; records: TFRecords.
 
 
 class Array(pydantic.BaseModel):
@@ -39,6 +40,11 @@ class Array(pydantic.BaseModel):
     shape: tuple[int | None, ...]  # None in front: each example has another length.
     longest: int = 0  # Then: the greatest length, to which a batch is padded.
     fill: int = 0  # Then: what the padding holds.
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The shape that each example has in a batch, where ragged ones are padded."""
+        return tuple(self.longest if size is None else size for size in self.shape)
 
 
 class Ragged:
@@ -100,18 +106,19 @@ class BaseDataset(pydantic.BaseModel):
     source: str
     examples: dict[str, int]  # by split
     arrays: dict[str, Array]  # by name
-    arrays_folder: str = pydantic.Field(pattern=r"^arrays-\d+$")
+    arrays_folder: str = pydantic.Field(pattern=rf"^{CONTENTS}$")
     fingerprint: str  # of every array: two datasets with one fingerprint are the same
 
     @property
     def positions(self) -> int:
         """Places at which the network computes for an example: pixels, tokens, 1 for a row."""
-        found = [1]
+        most = 1
         for name in self.inputs:
-            first, *others = self.arrays[name].shape
-            sizes = [self.arrays[name].longest, *others] if first is None else [first, *others[:-1]]
-            found.append(math.prod(sizes) if others or first is None else 1)
-        return max(found)
+            array = self.arrays[name]
+            sizes = [size if size is not None else array.longest for size in array.shape]
+            # The last axis holds the channels or the columns at a place, unless it is ragged.
+            most = max(most, math.prod(sizes if array.shape == (None,) else sizes[:-1]))
+        return most
 
     def check(self, name: str, array: np.ndarray) -> str:
         """Say what is wrong with the content of an array, or return an empty string."""
@@ -128,9 +135,7 @@ class BaseDataset(pydantic.BaseModel):
         Raises:
             InputError: an array is missing or is not what dataset.json says.
         """
-        return {
-            name: self._read(folder, split, name) for name in (*self.inputs, *self.targets)
-        }
+        return {name: self._read(folder, split, name) for name in (*self.inputs, *self.targets)}
 
     def read_ids(self, folder: Path, split: str) -> np.ndarray:
         """Return where each example of a split came from, (N,) str; raise InputError as above."""
@@ -173,9 +178,7 @@ def read_dataset(folder: Path, schema: type[BaseDataset]) -> Any:
         raise InputError(f"{path}: {field}: {first['msg']}. {again(folder)}") from None
 
 
-def open_dataset(
-    folder: Path, schema: type[BaseDataset], prepare: Callable[[Path], object]
-) -> Any:
+def open_dataset(folder: Path, schema: type[BaseDataset], prepare: Callable[[Path], object]) -> Any:
     """Read dataset.json; where the default folder is empty, prepare the default data there."""
     if folder == DEFAULT_FOLDER and _is_empty(folder):
         with contextlib.suppress(ExistsError):  # Another run that started now was faster.
@@ -221,8 +224,7 @@ def refuse_to_replace(folder: Path) -> None:
     path = folder / "dataset.json"
     if path.exists():
         raise ExistsError(
-            f"{path} exists. Name another folder with --data, or replace the dataset with "
-            "--overwrite."
+            f"{path} exists. Name another folder, or replace what is there with --overwrite."
         )
 
 
@@ -249,13 +251,7 @@ def write_dataset(
     Raises:
         ExistsError: there is a data set already.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):  # Several commands may build at once: one after the other.
-        if not overwrite:
-            refuse_to_replace(folder)
-        numbers = [int(path.name[7:]) for path in _arrays_folders(folder)]
-        target = folder / f"arrays-{max(numbers, default=0) + 1}"
-        target.mkdir()
+    with new_contents(folder, "arrays", overwrite) as target:
         digest = hashlib.sha256(repr(sorted(fields.items())).encode())
         for split, rows in splits.items():
             for name, array in {**arrays, "ids": ids}.items():
@@ -271,14 +267,38 @@ def write_dataset(
         )
         content = dataset.model_dump_json(indent=2).encode()
         write_atomically(folder / "dataset.json", content)
-        for path in _arrays_folders(folder):
-            if path != target:  # Windows cannot remove what a run has mapped; the next build does.
-                shutil.rmtree(path, ignore_errors=True)
     return dataset
 
 
-def _arrays_folders(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("arrays-*") if re.fullmatch(r"arrays-\d+", path.name)]
+@contextlib.contextmanager
+def new_contents(folder: Path, kind: str, overwrite: bool) -> Iterator[Path]:
+    """Make the next folder for the arrays of a data set, under the lock, and delete older ones.
+
+    The block fills it, and at its end writes the dataset.json that names it.
+
+    Args:
+        folder: of dataset.json.
+        kind: what the new folder's name begins with.
+        overwrite: replace what is there.
+
+    Raises:
+        ExistsError: there is a data set already.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):  # Several commands may build at once: one after the other.
+        if not overwrite:
+            refuse_to_replace(folder)
+        numbers = [int(path.name.rpartition("-")[2]) for path in _contents(folder)]
+        target = folder / f"{kind}-{max(numbers, default=0) + 1}"
+        target.mkdir()
+        yield target
+        for path in _contents(folder):
+            if path != target:  # Windows cannot remove what a run has mapped; the next build does.
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _contents(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if re.fullmatch(CONTENTS, path.name)]
 
 
 def _describe(array: Examples) -> Array:
@@ -295,7 +315,9 @@ def _write(path: Path, array: Examples, rows: np.ndarray) -> Iterator[bytes | me
     if isinstance(array, Ragged):
         lengths = (array.offsets[1:] - array.offsets[:-1])[rows]
         offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
-        yield from _write(path.with_name(f"{path.stem}_offsets.npy"), offsets, np.arange(len(offsets)))
+        yield from _write(
+            path.with_name(f"{path.stem}_offsets.npy"), offsets, np.arange(len(offsets))
+        )
         places = [np.arange(array.offsets[row], array.offsets[row + 1]) for row in rows]
         array, rows = array.values, np.concatenate(places)
     shape = (len(rows), *array.shape[1:])

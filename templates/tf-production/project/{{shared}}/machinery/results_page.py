@@ -8,6 +8,7 @@ import io
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from machinery.results_table import Row, Table
 
@@ -125,7 +126,7 @@ def _draw(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     from matplotlib.figure import Figure  # pyplot would look for a display.
 
     # Names are text: a $ in them begins no formula. The same results are the same file.
-    options = {"text.parse_math": False, "svg.hashsalt": "results", "svg.fonttype": "none"}
+    options: Any = {"text.parse_math": False, "svg.hashsalt": "results", "svg.fonttype": "none"}
     with matplotlib.rc_context(options):
         figure = Figure(figsize=(6 * len(metrics), 4), layout="constrained")
         panels = figure.subplots(1, len(metrics), squeeze=False)[0]

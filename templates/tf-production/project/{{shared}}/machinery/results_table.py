@@ -1,4 +1,4 @@
-"""A table of experiments: which share a row, in which order, and whether the first place is clear."""
+"""A table of experiments: which share a row, which is first, and whether by more than chance."""
 
 import dataclasses
 import hashlib

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # NumPy takes longer to import than --help takes to answer.
     import numpy as np
 
 logger = logging.getLogger("run")
+logger.setLevel(logging.INFO)  # train.log has every line, also where no terminal shows them.
 
 
 class State(Protocol):

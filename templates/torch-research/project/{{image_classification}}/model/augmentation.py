@@ -9,9 +9,7 @@ from torch.nn import functional
 from model.parameters import DataParameters
 
 
-def draw(
-    examples: int, parameters: DataParameters, seed: int, epoch: int
-) -> dict[str, np.ndarray]:
+def draw(examples: int, parameters: DataParameters, seed: int, epoch: int) -> dict[str, np.ndarray]:
     """Draw what happens to every training example in an epoch.
 
     Returns:

@@ -126,9 +126,7 @@ def read_newest(folder: Path) -> "tuple[dict[str, np.ndarray], Header, Path, str
         notice = f"{damage[0]}; continuing from {path}, the one before." if damage else ""
         return arrays, header, path, notice
     if damage:
-        raise InputError(
-            f"{'; '.join(damage)}. Bring back a copy, or train anew with --overwrite."
-        )
+        raise InputError(f"{'; '.join(damage)}. Bring back a copy, or train anew with --overwrite.")
     return None
 
 

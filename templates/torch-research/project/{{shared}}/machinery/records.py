@@ -120,12 +120,10 @@ def _digest(path: Path) -> str:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):  # No file that this process runs, such as a notebook's cell.
         return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        first = body[0] if isinstance(body, list) and body else None
-        value = getattr(first, "value", None)
-        if isinstance(first, ast.Expr) and isinstance(getattr(value, "value", None), str):
-            node.body = body[1:]  # type: ignore[attr-defined]  # A docstring is a comment, too.
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
+            del node.body[0]  # A docstring is a comment, too.
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:8]
 
 

@@ -120,23 +120,36 @@ def load_settings(path: Path, schema: type[Section]) -> tuple[SearchSettings, An
     return settings, base
 
 
+def find_misfit(search: Search, values: Mapping[str, Any]) -> str:
+    """Say why nothing can be trained with some values, or return an empty string."""
+    try:
+        change(search.base, values).check_data(search.dataset)
+    except pydantic.ValidationError as error:
+        return str(error.errors()[0]["msg"])
+    except InputError as error:
+        return str(error)
+    return ""
+
+
 def check_data(search: Search) -> None:
     """Try every bound and choice on the data, one at a time.
 
+    What fits may depend on the other parameters. So each is tried with those of the base, with all
+    at their lowest, and with all at their highest, as far as these fit.
+
     Raises:
-        InputError: listing those that do not fit.
+        InputError: listing those that fit with none.
     """
-    try:
-        search.base.check_data(search.dataset)
-    except InputError:  # What fits depends on what else is varied: each trial is checked.
-        return
+    limits = {name: found.limits() for name, found in search.settings.space.items()}
+    lowest = {name: found[0][1] for name, found in limits.items()}
+    highest = {name: found[-1][1] for name, found in limits.items()}
+    corners = [c for c in ({}, lowest, highest) if not find_misfit(search, c)]
     problems = []
-    for name, dimension in search.settings.space.items():
-        for key, value in dimension.limits():
-            try:
-                change(search.base, {name: value}).check_data(search.dataset)
-            except InputError as error:
-                problems.append(f"{name}: {key}: got {value!r}: {error}")
+    for name, found in limits.items():
+        for key, value in found:
+            misfits = [find_misfit(search, {**corner, name: value}) for corner in corners]
+            if misfits and all(misfits):
+                problems.append(f"{name}: {key}: got {value!r}: {misfits[0]}")
     _refuse(search.file, problems)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import optuna
-import pydantic
 from filelock import FileLock
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -20,7 +19,7 @@ from machinery.errors import CommandError, InputError
 from machinery.metrics import read_metrics
 from machinery.parameter_file import change, differences, flatten, format_values
 from machinery.sampling import fold_seed
-from machinery.search_settings import Search, takes_fractions
+from machinery.search_settings import Search, find_misfit, takes_fractions
 
 FAILURES_IN_A_ROW = 5  # So many end the search.
 STARTS = 3  # A trial whose process was killed so many times has failed.
@@ -114,15 +113,10 @@ class Study:
                 does by itself, so other trials may well.
         """
         values = self._suggest(trial)
-        try:
-            parameters = change(self.search.base, values)
-            parameters.check_data(self.search.dataset)
-        except (pydantic.ValidationError, InputError) as error:
-            invalid = isinstance(error, pydantic.ValidationError)
-            problem = error.errors()[0]["msg"] if invalid else str(error)
-            where = f"{self.search.file}: space: got {format_values(values)}"
-            raise MisfitError(f"{where}, which cannot be trained: {problem}") from None
-        return parameters
+        if problem := find_misfit(self.search, values):
+            where = f"{self.search.file}: space: {format_values(values)}"
+            raise MisfitError(f"{where}: cannot be trained together: {problem}")
+        return change(self.search.base, values)
 
     def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         """Ask Optuna for the values of a trial."""
@@ -142,9 +136,15 @@ class Study:
         return values
 
     def end(self, trial: optuna.Trial, state: str, news: str = "") -> None:
-        """Tell Optuna and the person how a trial ended."""
+        """Tell Optuna and the person how a trial ended.
+
+        Args:
+            trial: the trial.
+            state: COMPLETE, PRUNED or FAIL.
+            news: what to say of it; without, what its metrics say.
+        """
         value = None
-        if state != "FAIL":
+        if not news:
             metric, maximize = self.search.objective
             rows = read_metrics(self.folder_of(trial))
             best = (max if maximize else min)(row[metric] for row in rows)
@@ -160,7 +160,8 @@ class Study:
         ended = self.trials("COMPLETE", "PRUNED", "FAIL")
         ended.sort(key=lambda trial: trial.datetime_complete or 0)
         limit = min(FAILURES_IN_A_ROW, self.search.settings.trials)
-        if [trial.state.name for trial in ended[-limit:]] == ["FAIL"] * limit:
+        failed = [t.state.name == "FAIL" or "misfit" in t.user_attrs for t in ended[-limit:]]
+        if failed == [True] * limit:
             raise type(error)(
                 f"{limit} trials in a row failed; the last: {error}\nMend the cause, or narrow "
                 "`space` in a search.yaml of another folder (--search)."

@@ -23,7 +23,13 @@ from machinery.errors import InputError, exit_codes
 from machinery.image_files import channel_statistics, find_images, read_images, refuse_bad
 from machinery.splits import StratumError, digests, find_leaks, split_off
 
-SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_FOLDERS = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
 
 
 class Dataset(arrays.BaseDataset):
@@ -40,8 +46,7 @@ class Dataset(arrays.BaseDataset):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width, channels."""
-        height, width, channels = self.arrays["images"].shape
-        assert height is not None and width is not None and channels is not None
+        height, width, channels = map(int, self.arrays["images"].shape)  # ty: ignore[invalid-argument-type]
         return height, width, channels
 
     def check(self, name: str, array: np.ndarray) -> str:
@@ -140,7 +145,9 @@ def build_images(
         contents = digests(images.pixels)
         splits = split_classes(contents, labels, given, classes, seed)
         for split, rows in find_leaks(contents, splits):
-            print(f"warning: {len(rows)} images of {split} are in train too, such as {ids[rows[0]]}.")
+            print(
+                f"warning: {len(rows)} images of {split} are in train too, such as {ids[rows[0]]}."
+            )
         return write_images(
             folder, images.pixels, labels, ids, splits, classes, str(source), overwrite
         )

@@ -117,7 +117,9 @@ def draw_confusion_matrix(matrix: np.ndarray, classes: list[str], title: str, pa
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         if len(classes) <= LARGEST_LEGIBLE:
-            recalls = [f"{name}  {share:.0%}" for name, share in zip(classes, np.diag(shares), strict=True)]
+            recalls = [
+                f"{name}  {share:.0%}" for name, share in zip(classes, np.diag(shares), strict=True)
+            ]
             axes.set_xticks(range(len(classes)), classes, rotation=90)
             axes.set_yticks(range(len(classes)), recalls)
             for row, column in np.argwhere(matrix):

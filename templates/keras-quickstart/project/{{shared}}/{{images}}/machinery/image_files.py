@@ -2,7 +2,7 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -37,9 +37,7 @@ class Images(NamedTuple):
 
 
 @contextlib.contextmanager
-def read_images(
-    paths: Sequence[Path], size: int | None, beside: Path
-) -> Iterator[Images]:
+def read_images(paths: Sequence[Path], size: int | None, beside: Path) -> Generator[Images]:
     """Decode image files, turn them upright, scale them to one size, and crop them to the middle.
 
     Args:

@@ -1,0 +1,70 @@
+"""The library that computes under Keras: TensorFlow, JAX or PyTorch.
+
+keras.json names it. KERAS_BACKEND=jax python train.py takes another one for one command, once that
+one is installed. Keras asks for it only when it is first imported, so `load` has to come before.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+from machinery.errors import InputError
+from machinery.parameter_file import nearest
+
+NAMES = ("tensorflow", "jax", "torch")  # Their packages are called the same.
+
+name, _source = os.environ.get("KERAS_BACKEND", ""), "KERAS_BACKEND"
+if not name:
+    try:
+        name = json.loads(Path(__file__).with_name("keras.json").read_text("utf-8"))["backend"]
+    except (OSError, ValueError, KeyError, TypeError):
+        name = "nothing that can be read"
+    os.environ["KERAS_BACKEND"], _source = str(name), "keras.json"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Warnings and errors, not how it was built.
+if "OMP_NUM_THREADS" in os.environ:  # TensorFlow and JAX have names of their own for it.
+    for _variable in ("TF_NUM_INTRAOP_THREADS", "NPROC"):
+        os.environ.setdefault(_variable, os.environ["OMP_NUM_THREADS"])
+
+
+def load() -> None:
+    """Import Keras and its backend without the messages that TensorFlow prints while it loads.
+
+    Raises:
+        InputError: the backend is unknown or not installed, or Keras already runs on another one.
+    """
+    if name not in NAMES:
+        near = nearest(str(name).lower(), NAMES)
+        raise InputError(f"{_source}: got {name!r}, expected one of {', '.join(NAMES)}{near}.")
+    if importlib.util.find_spec(name) is None:
+        raise InputError(
+            f"the backend {name} is not installed. Install it (pip install {name}), or name "
+            "another one in keras.json or in KERAS_BACKEND."
+        )
+    with _hidden_standard_error():
+        keras = importlib.import_module("keras")
+        if importlib.util.find_spec("tensorflow"):  # Keras imports it later, on any backend.
+            importlib.import_module("tensorflow")
+    if keras.backend.backend() != name:
+        raise InputError(
+            f"keras was imported before the backend was chosen, and runs on "
+            f"{keras.backend.backend()}, not {name}: `import backend` before keras."
+        )
+
+
+@contextlib.contextmanager
+def _hidden_standard_error() -> Generator[None]:
+    """Drop what the process, C++ libraries included, writes to standard error in the block."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

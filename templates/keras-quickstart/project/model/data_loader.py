@@ -1,0 +1,107 @@
+"""How examples reach the network: whole batches by index, in an order that depends on the seed.
+
+Everything random is a function of (seed, epoch, index), so a batch can be had without reading
+the ones before it, by any number of threads.
+"""
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from build_dataset import Dataset
+from machinery.arrays import Examples
+from machinery.sampling import BatchSampler, evaluation_batch_size
+from model import augmentation
+from parameters import Parameters
+
+Batch = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # inputs and targets, by name
+
+
+class Split(NamedTuple):
+    """The examples of train, val or test: arrays as dataset.json lists them."""
+
+    inputs: dict[str, Examples]
+    targets: dict[str, Examples]
+    examples: int
+
+    def take(self, rows: np.ndarray) -> Batch:
+        """Return some examples as one batch; those of different lengths are padded."""
+        inputs, targets = (
+            {name: array.take(rows, axis=0) for name, array in part.items()}
+            for part in (self.inputs, self.targets)
+        )
+        return inputs, targets
+
+
+def load_split(folder: Path, dataset: Dataset, split: str) -> Split:
+    """Map a split from disk into memory.
+
+    Raises:
+        InputError: the arrays are missing or are not what dataset.json says.
+    """
+    arrays = dataset.read_split(folder, split)
+    inputs, targets = (
+        {name: arrays[name] for name in names} for names in (dataset.inputs, dataset.targets)
+    )
+    return Split(inputs, targets, dataset.examples[split])
+
+
+class TrainingBatches(keras.utils.PyDataset):
+    """The augmented batches of an epoch, or of what is left of it after a step: see `start`."""
+
+    def __init__(self, split: Split, parameters: Parameters) -> None:
+        # Not workers=: with Keras's own threads (3.15), a first fit on JAX or PyTorch ends in
+        # other weights.
+        super().__init__()
+        self.split, self.parameters = split, parameters
+        self.steps_per_epoch = math.ceil(split.examples / parameters.data.batch_size)
+        workers = parameters.data.workers
+        self.threads = ThreadPoolExecutor(workers) if workers else None
+        self.start(0)
+
+    def start(self, step: int) -> None:
+        """Go to a step of the training: the batches are those to the end of its epoch."""
+        data, seed, examples = self.parameters.data, self.parameters.seed, self.split.examples
+        epoch = step // self.steps_per_epoch
+        last_step = (epoch + 1) * self.steps_per_epoch
+        sampler = BatchSampler(examples, data.batch_size, seed, step, last_step)
+        self.rows = [rows for _, rows in sampler]  # Of each batch.
+        self.drawn = augmentation.draw(examples, data, seed, epoch)
+        self.ahead: dict[int, Future[Batch]] = {}  # What the threads prepare, by index.
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Batch:
+        if not self.threads:
+            return self.load(index)
+        for number in range(index, min(index + 2 * self.parameters.data.workers, len(self))):
+            if number not in self.ahead:
+                self.ahead[number] = self.threads.submit(self.load, number)
+        return self.ahead.pop(index).result()
+
+    def load(self, index: int) -> Batch:
+        """Return a batch; any thread may."""
+        rows = self.rows[index]
+        inputs, targets = self.split.take(rows)
+        if not self.drawn:
+            return inputs, targets
+        drawn = {name: array[rows] for name, array in self.drawn.items()}
+        return augmentation.augment(inputs, targets, drawn, self.parameters.data)
+
+
+def evaluation_batches(split: Split, positions: int) -> Iterator[Batch]:
+    """Yield the batches of a split in its own order.
+
+    Args:
+        split: the examples.
+        positions: of the dataset, for the size of the batches.
+    """
+    size = evaluation_batch_size(positions)
+    for first in range(0, split.examples, size):
+        yield split.take(np.arange(first, min(first + size, split.examples)))

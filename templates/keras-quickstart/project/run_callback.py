@@ -1,0 +1,78 @@
+"""The callback that keeps the run's folder while Keras trains: checkpoints, metrics, log."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+import backend
+from machinery.run import Run
+from model.data_loader import TrainingBatches
+
+
+class RunCallback(keras.callbacks.Callback):
+    """Keeps the run's folder while Keras trains. Name it before other callbacks.
+
+    Those find the metrics of val in the logs of an epoch then: val_loss and the others.
+
+    Args:
+        run: begun.
+        batches: what `fit` trains on.
+        schedule: the learning rate by step.
+        evaluate: returns the metrics of val.
+
+    Raises:
+        StoppedError: out of `fit`, on request, with everything saved.
+        DivergedError: likewise; the loss is NaN or infinite, the last good checkpoint is kept.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        batches: TrainingBatches,
+        schedule: Callable[[int], Any],
+        evaluate: Callable[[], dict[str, float]],
+    ) -> None:
+        super().__init__()
+        self.run, self.epochs = run, run.epochs()
+        self.batches, self.schedule, self.evaluate = batches, schedule, evaluate
+
+    def epochs_to_fit(self) -> Iterator[range]:
+        """Yield the epochs of each call of `fit`: once, or twice after a stop within an epoch.
+
+        The rest of that epoch has a call of its own. It is shorter, and `fit` asks for the number
+        of batches at its beginning alone.
+        """
+        epoch, done = divmod(self.run.progress.step, self.run.steps_per_epoch)
+        if done:
+            self.batches.start(self.run.progress.step)
+            yield range(epoch, epoch + 1)
+            epoch += 1
+        if not self.run.progress.finished:
+            self.batches.start(epoch * self.run.steps_per_epoch)
+            yield range(epoch, self.run.parameters.training.epochs)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Go to where the run stands; for a cut epoch, bring back the loss of its first steps."""
+        self.epoch = next(self.epochs)
+        self.batches.start(self.epoch.first_step)
+        loss = backend.mean_loss(self.model)  # Which `fit` has just set to zero.
+        loss.total.assign(self.epoch.loss_sum)
+        loss.count.assign(self.run.examples - sum(map(len, self.batches.rows)))
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Count the steps of an execution; look at the loss, save and stop where it is time."""
+        step = min(self.epoch.first_step + batch + 1, self.epoch.last_step)
+        self.epoch.advance(step - self.run.progress.step)
+        if self.epoch.look_is_due():
+            loss = backend.mean_loss(self.model)
+            self.epoch.look(float(keras.ops.convert_to_numpy(loss.total)))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Evaluate, keep the metrics and the weights of the epoch, and see whether to go on."""
+        metrics = self.evaluate()
+        logs.update({f"val_{name}": value for name, value in metrics.items()})  # For others, too.
+        learning_rate = float(self.schedule(self.epoch.last_step - 1))
+        self.epoch.end(logs["loss"], metrics, learning_rate)
+        if self.run.progress.finished:
+            self.model.stop_training = True

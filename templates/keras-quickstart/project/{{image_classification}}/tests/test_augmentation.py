@@ -1,0 +1,44 @@
+"""What happens to a training image is what was drawn for it."""
+
+import numpy as np
+
+from model.augmentation import augment, draw, flip, shift
+from model.parameters import DataParameters
+
+IMAGE = np.array([[1, 2, 3], [4, 5, 6]], np.uint8).reshape(1, 2, 3, 1)
+
+
+def test_draws_are_a_function_of_seed_and_epoch() -> None:
+    parameters = DataParameters(shift=2, flip=True)
+    draws = [
+        draw(1000, parameters, seed, epoch) for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
+    ]
+    for name in ("shifts", "flips"):
+        first, again, *others = [drawn[name] for drawn in draws]
+        assert np.array_equal(first, again)
+        assert not any(np.array_equal(first, other) for other in others)
+    assert np.unique(draws[0]["shifts"]).tolist() == [-2, -1, 0, 1, 2]
+
+
+def test_what_is_switched_off_is_not_drawn() -> None:
+    assert draw(10, DataParameters(shift=0, flip=False), seed=0, epoch=0) == {}
+
+
+def test_flip() -> None:
+    mirrored = flip(IMAGE.repeat(2, axis=0), np.array([False, True]))[..., 0]
+    assert mirrored.tolist() == [[[1, 2, 3], [4, 5, 6]], [[3, 2, 1], [6, 5, 4]]]
+
+
+def test_shift() -> None:
+    shifts = np.array([[0, 0], [1, 0], [0, -1]])
+    moved = shift(IMAGE.repeat(3, axis=0), shifts, reach=1)[..., 0]
+    assert moved[0].tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert moved[1].tolist() == [[0, 0, 0], [1, 2, 3]]
+    assert moved[2].tolist() == [[2, 3, 0], [5, 6, 0]]
+
+
+def test_images_are_mirrored_before_they_are_moved() -> None:
+    drawn = {"flips": np.array([True]), "shifts": np.array([[0, -1]])}
+    inputs, targets = augment({"images": IMAGE}, {"labels": np.array([7])}, drawn, DataParameters())
+    assert inputs["images"][0, ..., 0].tolist() == [[2, 1, 0], [5, 4, 0]]
+    assert targets["labels"].tolist() == [7]

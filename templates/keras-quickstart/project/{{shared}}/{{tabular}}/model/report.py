@@ -1,0 +1,265 @@
+"""What to look at: the metrics, which epoch is the best, a picture, every prediction."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from machinery.class_report import (
+    area_under_curve,
+    confusion_matrix,
+    draw_confusion_matrix,
+    f1_scores,
+    write_predicted_classes,
+)
+from machinery.files import write_atomically
+from machinery.metrics import Objective
+from machinery.pictures import draw
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from build_dataset import Dataset
+
+
+def objective(dataset: "Dataset") -> Objective:
+    """Return what the best epoch has most or least of.
+
+    For two classes the area under the curve, which sees a gain before the side of 0.5 changes; for
+    labels the mean F1 score, in which a rare label counts like a frequent one.
+    """
+    return {
+        "regression": Objective("val_rmse", maximize=False),
+        "binary": Objective("val_auc", maximize=True),
+        "multiclass": Objective("val_accuracy", maximize=True),
+        "multilabel": Objective("val_f1", maximize=True),
+    }[dataset.kind]
+
+
+class Evaluation:
+    """The metrics of a split, gathered batch by batch.
+
+    Args:
+        dataset: says what is predicted.
+        keep: keep every prediction, for `write`. They are kept in any case: a few numbers a row,
+            of which the area under the curve needs all.
+    """
+
+    def __init__(self, dataset: "Dataset", keep: bool = False) -> None:
+        del keep
+        self.dataset = dataset
+        self._targets: list[np.ndarray] = []
+        self._predictions: list[np.ndarray] = []
+        self._losses: list[np.ndarray] = []
+
+    def add(
+        self,
+        predictions: Mapping[str, np.ndarray],
+        targets: Mapping[str, np.ndarray],
+        losses: np.ndarray,
+    ) -> None:
+        """Take a batch.
+
+        Args:
+            predictions: of net.predict: "values" (B,) for regression, else "probabilities"
+                (B, classes).
+            targets: "target": (B,) numbers or class numbers, or labels (B, classes) of 0 and 1.
+            losses: (B,)
+        """
+        name = "values" if self.dataset.kind == "regression" else "probabilities"
+        self._targets.append(targets["target"])
+        self._predictions.append(predictions[name])
+        self._losses.append(losses)
+
+    def gathered(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return targets, predictions and losses of all examples so far."""
+        targets, predictions, losses = map(
+            np.concatenate, (self._targets, self._predictions, self._losses)
+        )
+        return targets, predictions, losses
+
+    def metrics(self) -> dict[str, float]:
+        """Return the metrics by name; "loss" is the mean over the examples.
+
+        Another one that you add to a function below is reported, drawn and tabulated like these.
+        One that is not defined for these targets is left out.
+        """
+        targets, predictions, losses = self.gathered()
+        measure = {
+            "regression": measure_numbers,
+            "binary": measure_classes,
+            "multiclass": measure_classes,
+            "multilabel": measure_labels,
+        }[self.dataset.kind]
+        return {"loss": float(losses.mean(dtype=np.float64)), **measure(targets, predictions)}
+
+    def write(self, folder: Path, name: str, ids: np.ndarray) -> list[str]:
+        """Write metrics, a picture and the predictions, and print the metrics.
+
+        Args:
+            folder: the experiment's.
+            name: of what was evaluated, for the names of the files, such as "test".
+            ids: (N,) str
+
+        Returns:
+            The names of the files.
+        """
+        targets, predictions, losses = self.gathered()
+        kind, classes = self.dataset.kind, self.dataset.classes
+        title = f"{folder}, {name}"
+        metrics, path = f"metrics_{name}.json", folder / f"predictions_{name}.csv"
+        write_atomically(folder / metrics, json.dumps(self.metrics(), indent=2).encode())
+        if kind == "regression":
+            picture = f"predicted_{name}.png"
+            draw_numbers(targets, predictions, self.dataset, title, folder / picture)
+            write_numbers(path, ids, targets, predictions)
+        elif kind == "multilabel":
+            picture = f"f1_{name}.png"
+            draw_f1(label_f1_scores(targets, predictions), classes, title, folder / picture)
+            write_labels(path, ids, targets, predictions, losses, classes)
+        else:
+            picture = f"confusion_matrix_{name}.png"
+            matrix = confusion_matrix(targets, predictions.argmax(axis=1), len(classes))
+            draw_confusion_matrix(matrix, classes, title, folder / picture)
+            write_predicted_classes(path, ids, targets, predictions, classes)
+        for metric, value in self.metrics().items():
+            print(f"  {metric:10} {value:.4f}")
+        return [metrics, picture, path.name]
+
+
+def measure_numbers(targets: np.ndarray, values: np.ndarray) -> dict[str, float]:
+    """Return root mean squared error, mean absolute error and share of the variance explained.
+
+    Args:
+        targets: (N,)
+        values: (N,) as predicted.
+    """
+    targets, values = targets.astype(np.float64), values.astype(np.float64)
+    errors = values - targets
+    metrics = {"rmse": float(np.sqrt((errors**2).mean())), "mae": float(np.abs(errors).mean())}
+    if variance := float(targets.var()):
+        metrics["r2"] = 1 - float((errors**2).mean()) / variance
+    return metrics
+
+
+def measure_classes(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Return accuracy and F1; for two classes the area under the curve, too.
+
+    F1 is that of the second of two classes, else the mean over the classes.
+
+    Args:
+        labels: (N,) int
+        probabilities: (N, classes)
+    """
+    classes = probabilities.shape[1]
+    matrix = confusion_matrix(labels, probabilities.argmax(axis=1), classes)
+    scores = f1_scores(np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0))
+    metrics = {"accuracy": float(np.trace(matrix) / matrix.sum())}
+    if classes > 2:
+        return metrics | {"f1": float(scores.mean())}
+    area = area_under_curve(labels == 1, probabilities[:, 1])
+    return metrics | ({} if area is None else {"auc": area}) | {"f1": float(scores[1])}
+
+
+def measure_labels(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Return the means over the labels: accuracy, area under the curve, F1.
+
+    Args:
+        targets: (N, labels) of 0 and 1.
+        probabilities: (N, labels)
+    """
+    positive = targets > 0
+    areas = [area_under_curve(*each) for each in zip(positive.T, probabilities.T, strict=True)]
+    defined = [area for area in areas if area is not None]
+    metrics = {"accuracy": float(((probabilities > 0.5) == positive).mean())}
+    if defined:
+        metrics["auc"] = float(np.mean(defined))
+    return metrics | {"f1": float(label_f1_scores(targets, probabilities).mean())}
+
+
+def label_f1_scores(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return the F1 score of each label, (labels,); a label is predicted above 0.5."""
+    positive, predicted = targets > 0, probabilities > 0.5
+    return f1_scores((positive & predicted).sum(0), positive.sum(0), predicted.sum(0))
+
+
+def draw_numbers(
+    targets: np.ndarray, values: np.ndarray, dataset: "Dataset", title: str, path: Path
+) -> None:
+    """Draw predicted against true numbers as a PNG."""
+
+    def plot(figure: "Figure") -> None:
+        axes = figure.subplots()
+        axes.scatter(targets, values, s=12, alpha=0.5, edgecolors="none")
+        ends = [float(min(targets.min(), values.min())), float(max(targets.max(), values.max()))]
+        axes.plot(ends, ends, color="grey", linestyle=":")  # What is right lies here.
+        axes.set_title(f"{title}\n{len(targets):,} rows")
+        axes.set_xlabel(dataset.target_columns[0])
+        axes.set_ylabel("predicted")
+        axes.grid(alpha=0.3)
+
+    draw(path, plot, 5.5, 5)
+
+
+def draw_f1(scores: np.ndarray, labels: Sequence[str], title: str, path: Path) -> None:
+    """Draw the F1 score of each label as a PNG of bars."""
+
+    def plot(figure: "Figure") -> None:
+        axes = figure.subplots()
+        bars = axes.barh(range(len(labels)), scores)
+        axes.bar_label(bars, fmt="%.2f", padding=2)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1.1)
+        axes.set_xlabel("F1 score")
+        axes.set_title(title)
+
+    draw(path, plot, 6, 1.5 + 0.3 * len(labels))
+
+
+def write_numbers(path: Path, ids: np.ndarray, targets: np.ndarray, values: np.ndarray) -> None:
+    """Write a CSV with a line a row of the table, the largest errors first.
+
+    Args:
+        path: the file.
+        ids: (N,) str
+        targets: (N,)
+        values: (N,) as predicted.
+    """
+    errors = values - targets
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["id", "target", "predicted", "error"])
+        for i in np.argsort(-np.abs(errors), kind="stable"):
+            writer.writerow([ids[i], *(f"{each[i]:.6g}" for each in (targets, values, errors))])
+
+
+def write_labels(
+    path: Path,
+    ids: np.ndarray,
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    losses: np.ndarray,
+    labels: Sequence[str],
+) -> None:
+    """Write a CSV with a line a row of the table, the highest losses first.
+
+    Args:
+        path: the file.
+        ids: (N,) str
+        targets: (N, labels) of 0 and 1.
+        probabilities: (N, labels)
+        losses: (N,)
+        labels: their names.
+    """
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        names = [word for label in labels for word in (label, f"{label}: probability")]
+        writer.writerow(["id", "loss", *names])
+        for i in np.argsort(-losses, kind="stable"):
+            pairs = zip(targets[i], probabilities[i], strict=True)
+            cells = [word for label, p in pairs for word in (f"{label:.0f}", f"{p:.4f}")]
+            writer.writerow([ids[i], f"{losses[i]:.4f}", *cells])

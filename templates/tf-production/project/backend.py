@@ -1,0 +1,192 @@
+"""What the commands need of TensorFlow beside the model: devices, precision, the state of a run."""
+
+import contextlib
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from quiet import import_tensorflow
+
+import_tensorflow()
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from build_dataset import Dataset
+from machinery.checkpoints import check_fit, select
+from machinery.errors import InputError
+from machinery.records import versions
+from machinery.sampling import fold_seed
+from model import net
+from parameters import Parameters, TrainingParameters
+
+
+def choose_device(name: str) -> str:
+    """Return TensorFlow's name, "cpu" or "gpu", of a device; "auto" is a GPU where there is one.
+
+    Raises:
+        InputError: this machine has no such device.
+    """
+    gpu = bool(tf.config.list_physical_devices("GPU"))
+    mac = sys.platform == "darwin"
+    available = {"cuda": gpu and not mac, "mps": gpu and mac, "cpu": True}
+    if name == "auto":
+        name = next(device for device, here in available.items() if here)
+    if not available[name]:
+        here = ", ".join(device for device, here in available.items() if here)
+        raise InputError(f"--device: got {name}, expected one that is here: {here}.")
+    return "cpu" if name == "cpu" else "gpu"
+
+
+def choose_precision(device: str, precision: str) -> str:
+    """Return the dtype to compute in; "auto" is bfloat16 where the hardware multiplies in it."""
+    if precision != "auto":
+        return precision
+    if device == "gpu":
+        gpu = tf.config.list_physical_devices("GPU")[0]
+        details = tf.config.experimental.get_device_details(gpu)
+        native = details.get("compute_capability", (0, 0)) >= (8, 0)
+    else:
+        processor = Path("/proc/cpuinfo")  # Linux alone.
+        flags = processor.read_text() if processor.exists() else ""
+        native = "avx512_bf16" in flags or "amx_bf16" in flags
+    return "bfloat16" if native else "float32"
+
+
+def prepare(parameters: Parameters, dataset: Dataset, device: str) -> None:
+    """Set what holds for the whole process: device, threads, whether a GPU repeats its bits.
+
+    A small batch gets one CPU thread, unless OMP_NUM_THREADS says otherwise. Threads wait for each
+    other many times a step. With little to compute in between, that gains little on an idle
+    machine and costs much on a busy one.
+    """
+    if device == "cpu":  # Otherwise TensorFlow takes the GPU, with all of its memory.
+        tf.config.set_visible_devices([], "GPU")
+    small = parameters.data.batch_size * dataset.positions < 2**14
+    threads = os.environ.get("OMP_NUM_THREADS", "1" if small else "0")  # 0: one a core.
+    with contextlib.suppress(RuntimeError, ValueError):  # TensorFlow has begun with another number.
+        tf.config.threading.set_intra_op_parallelism_threads(int(threads))
+    if parameters.training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def make_model(parameters: Parameters, dataset: Dataset, precision: str) -> net.Net:
+    """Return the network with its initial weights, which are float32 in either precision."""
+    keras.utils.set_random_seed(fold_seed(parameters.seed) % 2**32)
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    model = net.Net(parameters.model, dataset)
+    arrays = {name: dataset.arrays[name] for name in dataset.inputs}
+    # The first call makes the weights.
+    model({name: np.zeros((1, *array.batch_shape), array.dtype) for name, array in arrays.items()})
+    return model
+
+
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then a cosine to zero (https://arxiv.org/abs/1608.03983, without restarts).
+
+    Args:
+        training: holds the highest rate and the lengths, in epochs.
+        steps_per_epoch: optimizer steps in an epoch.
+    """
+
+    def __init__(self, training: TrainingParameters, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.highest = training.learning_rate
+        self.warmup_steps = training.warmup_epochs * steps_per_epoch
+        # The cosine is computed in the warm-up too, where its length may be none.
+        self.decay_steps = max(training.epochs * steps_per_epoch - self.warmup_steps, 1)
+
+    def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
+        """Return the learning rate after a number of optimizer steps."""
+        step = tf.cast(step, tf.float32)
+        rise = (step + 1) / (self.warmup_steps + 1)
+        fall = (1 + tf.cos(math.pi * (step - self.warmup_steps) / self.decay_steps)) / 2
+        return self.highest * tf.where(step < self.warmup_steps, rise, fall)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what Keras asks of a schedule when an optimizer is to describe itself."""
+        names = ("highest", "warmup_steps", "decay_steps")
+        return {name: getattr(self, name) for name in names}
+
+
+def make_schedule(training: TrainingParameters, steps_per_epoch: int) -> WarmupCosine:
+    """Return the learning rate as a function of the optimizer steps done."""
+    return WarmupCosine(training, steps_per_epoch)
+
+
+class State:
+    """What a checkpoint holds: the network and its optimizer.
+
+    Args:
+        model: the network, with its weights made.
+        optimizer: of the network's trainable variables, built.
+    """
+
+    def __init__(self, model: keras.Model, optimizer: keras.Optimizer) -> None:
+        self.model, self.optimizer = model, optimizer
+        self.optimizer_name = describe_optimizer(optimizer)
+
+    def load(self, arrays: dict[str, np.ndarray], path: Path) -> None:
+        """Take up the arrays of a checkpoint.
+
+        Raises:
+            InputError: naming what is missing, unknown or of another shape.
+        """
+        load_weights(self.model, arrays, path)
+        _assign(self.optimizer.variables, select(arrays, "optimizer."), path)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays for a checkpoint."""
+        variables = {f"model.{variable.path}": variable for variable in self.model.variables}
+        variables |= {f"optimizer.{each.path}": each for each in self.optimizer.variables}
+        return {name: variable.numpy() for name, variable in variables.items()}
+
+
+def load_weights(model: keras.Model, arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Put the network's part of a checkpoint into a network.
+
+    Raises:
+        InputError: naming what is missing, unknown or of another shape.
+    """
+    _assign(model.variables, select(arrays, "model."), path)
+
+
+def _assign(variables: list[Any], arrays: dict[str, np.ndarray], path: Path) -> None:
+    check_fit(arrays, {variable.path: variable.shape for variable in variables}, path)
+    for variable in variables:
+        variable.assign(arrays[variable.path])
+
+
+def describe_optimizer(optimizer: keras.Optimizer) -> str:
+    """Return an optimizer in words, with the settings that have to stay as they are in a run."""
+    config = optimizer.get_config()
+    own = ", ".join(
+        f"{name}={config[name]}"
+        for name in sorted(config)
+        if name not in ("name", "learning_rate") and config[name] is not None
+    )
+    return f"{type(optimizer).__name__}({own})"
+
+
+def describe_device(device: str) -> str:
+    """Return the name of a device, such as "cpu, 2 threads"."""
+    if device == "gpu":
+        gpu = tf.config.list_physical_devices("GPU")[0]
+        return f"gpu, {tf.config.experimental.get_device_details(gpu).get('device_name', gpu.name)}"
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+    return f"cpu, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def facts(model: keras.Model, device: str, precision: str) -> dict[str, Any]:
+    """Return what to record about this process."""
+    return {
+        "framework": "tensorflow",
+        "device": describe_device(device),
+        "precision": precision,
+        "weights": sum(math.prod(each.shape) for each in model.trainable_variables),
+        # The package may be tensorflow or tensorflow-cpu.
+        "versions": {"tensorflow": tf.__version__, **versions("keras", "numpy")},
+    }

@@ -1,0 +1,118 @@
+"""How examples reach the network: whole batches by index, in an order that depends on the seed.
+
+Everything random is a function of (seed, epoch, index), so a batch can be had without reading
+the ones before it: from the arrays of build_dataset.py, or from the records of build_records.py.
+"""
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from build_dataset import Dataset
+from machinery.arrays import Examples
+from machinery.sampling import BatchSampler, evaluation_batch_size
+from model import augmentation
+from parameters import Parameters
+from tfrecords import Records, holds_records
+
+Batch = tuple[dict[str, Any], dict[str, Any]]  # inputs and targets, by name
+
+
+class Split(NamedTuple):
+    """The examples of train, val or test: arrays as dataset.json lists them."""
+
+    inputs: dict[str, Examples]
+    targets: dict[str, Examples]
+    examples: int
+
+    def take(self, rows: np.ndarray) -> Batch:
+        """Return some examples as one batch of arrays (len(rows), ...), ragged ones padded."""
+        inputs, targets = (
+            {name: array.take(rows, axis=0) for name, array in part.items()}
+            for part in (self.inputs, self.targets)
+        )
+        return inputs, targets
+
+
+AnySplit = Split | Records
+
+
+def load_split(folder: Path, dataset: Dataset, split: str) -> AnySplit:
+    """Map a split from disk into memory: records where the folder has them, else arrays.
+
+    Raises:
+        InputError: the files are missing or are not what dataset.json says.
+    """
+    if holds_records(dataset):
+        return Records(folder, dataset, split)
+    arrays = dataset.read_split(folder, split)
+    inputs, targets = (
+        {name: arrays[name] for name in names} for names in (dataset.inputs, dataset.targets)
+    )
+    return Split(inputs, targets, dataset.examples[split])
+
+
+def signature(split: AnySplit) -> Any:
+    """Return dtypes and shapes of the batches of a split, each of any number of examples."""
+    return batch_signature(split.take(np.arange(1)))
+
+
+def batch_signature(batch: Any) -> Any:
+    """Return the like for a batch, in whatever it nests its arrays."""
+    return tf.nest.map_structure(
+        lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), batch
+    )
+
+
+def training_batches(
+    split: AnySplit, parameters: Parameters, first_step: int, last_step: int
+) -> Iterator[Batch]:
+    """Return the batches of the steps from `first_step` to `last_step`, over all epochs.
+
+    Only indices are drawn for the steps before; data.workers are threads here.
+    """
+    data, seed = parameters.data, parameters.seed
+    sampler = BatchSampler(split.examples, data.batch_size, seed, first_step, last_step)
+
+    @functools.lru_cache(2)  # Two, as threads work on either side of an epoch's end.
+    def draw(epoch: int) -> dict[str, np.ndarray]:
+        return augmentation.draw(split.examples, data, seed, epoch)
+
+    def fetch(epoch: int, rows: np.ndarray) -> tuple[dict[str, np.ndarray], ...]:
+        return *split.take(rows), {name: array[rows] for name, array in draw(int(epoch)).items()}
+
+    first_epoch = first_step // -(-split.examples // data.batch_size)
+    fetched = batch_signature(fetch(first_epoch, np.arange(1)))
+    specs = tf.nest.flatten(fetched)
+    dtypes = [spec.dtype for spec in specs]
+
+    @tf.autograph.experimental.do_not_convert  # Converting takes time, and there is no loop in it.
+    def load(epoch: tf.Tensor, rows: tf.Tensor) -> Batch:
+        flat = tf.numpy_function(lambda *args: tf.nest.flatten(fetch(*args)), (epoch, rows), dtypes)
+        # What NumPy returns has no shape that TensorFlow knows.
+        shaped = [tf.ensure_shape(x, spec.shape) for x, spec in zip(flat, specs, strict=True)]
+        return augmentation.augment(*tf.nest.pack_sequence_as(fetched, shaped), data)
+
+    types = (tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64))
+    batches = tf.data.Dataset.from_generator(lambda: sampler, output_signature=types)
+    if data.workers:
+        batches = batches.map(load, num_parallel_calls=data.workers).prefetch(2)
+    else:
+        batches = batches.map(load)
+    return iter(batches)
+
+
+def evaluation_batches(split: AnySplit, positions: int) -> Iterator[Batch]:
+    """Yield the batches of a split in its own order, as NumPy arrays.
+
+    Args:
+        split: the examples.
+        positions: of the dataset, for the size of the batches.
+    """
+    size = evaluation_batch_size(positions)
+    for first in range(0, split.examples, size):
+        yield split.take(np.arange(first, min(first + size, split.examples)))

@@ -1,0 +1,322 @@
+"""Prepare a table for training: scikit-learn's breast cancer data, or a CSV file of your own.
+
+    python build_dataset.py                      # 569 rows of 30 numbers, two classes, no download
+    python build_dataset.py --source houses.csv --target price --id address --drop agent
+
+The first line of the file names the columns; commas, semicolons or tabs part the cells. A column is
+of numbers where all its cells are, else of categories; an empty cell (also NA, NaN, null, ?) is
+missing. The target decides what is learned: a number (regression), one of two classes (binary) or
+of more (multiclass), or several columns of 0 and 1 (multilabel). Val and test are split off, 10 %
+each, keeping the shares of the classes; rows that are equal stay together.
+
+Written to data/: arrays of numbers (N, columns) float32, categories (N, columns) int64 and target
+for each split, and dataset.json, which is written last: it says that all is there.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from machinery import arrays
+from machinery.arrays import DEFAULT_FOLDER
+from machinery.columns import (
+    Columns,
+    column_statistics,
+    find_categories,
+    number_levels,
+    read_columns,
+)
+from machinery.command_line import ArgumentParser
+from machinery.errors import InputError, exit_codes
+from machinery.row_splits import split_rows
+from machinery.tables import Bad, Table, read_table, refuse_bad
+from machinery.targets import (
+    KINDS,
+    Kind,
+    Target,
+    find_bad_targets,
+    guess_kind,
+    read_target,
+)
+
+SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+class Dataset(arrays.BaseDataset):
+    """What dataset.json says of the columns of a table."""
+
+    targets: ClassVar = ("target",)  # regression () float32; classes () int64; labels (K,) float32
+
+    task: Literal["tabular"]
+    kind: Kind
+    number_columns: list[str]
+    mean: list[float]  # of each over the training rows that have it
+    std: list[float]
+    category_columns: dict[str, list[str]]  # Level i of a column is number i + 1 in the array;
+    # 0 is a missing cell, or a level that no training row has.
+    target_columns: list[str]
+    classes: list[str]  # The last of two is the positive one. For regression: none.
+    target_mean: float  # over the training rows; for classes 0 and 1
+    target_std: float
+
+    @property
+    def inputs(self) -> tuple[str, ...]:  # ty: ignore[incompatible-property-override]
+        """The arrays that the network takes: "numbers" and "categories", where there are such."""
+        return tuple(name for name in ("numbers", "categories") if name in self.arrays)
+
+    def check(self, name: str, array: np.ndarray) -> str:
+        """Say so where a number is no category or no class."""
+        if name == "categories":
+            counts = np.array([len(levels) + 1 for levels in self.category_columns.values()])
+        elif name == "target" and self.kind in ("binary", "multiclass"):
+            counts = np.array(len(self.classes))
+        else:
+            return ""
+        if (array >= 0).all() and (array < counts).all():
+            return ""
+        return f"got numbers from {array.min()} to {array.max()}, expected 0 to {counts.max() - 1}"
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Read dataset.json; raise InputError where it is missing or not ours."""
+    return arrays.read_dataset(folder, Dataset)
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """Read dataset.json; where the default folder is empty, prepare the default data there."""
+    return arrays.open_dataset(folder, Dataset, prepare_default)
+
+
+def prepare_default(folder: Path) -> None:
+    """Prepare the breast cancer data in a folder that holds nothing."""
+    print(f"{folder} holds no dataset yet: preparing scikit-learn's breast cancer data.")
+    build_breast_cancer(folder)
+
+
+def build_breast_cancer(folder: Path, seed: int = 0, overwrite: bool = False) -> Dataset:
+    """Write scikit-learn's breast cancer data: 569 rows, 30 numbers, benign or malignant.
+
+    Source: W. Wolberg, O. Mangasarian, N. Street, W. Street, https://doi.org/10.24432/C5DW2B.
+    """
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    labels = 1 - data.target.astype(
+        np.int64
+    )  # There malignant is 0; here it is the positive class.
+    columns = Columns(list(map(str, data.feature_names)), data.data, {})
+    target = Target("binary", labels, ["benign", "malignant"])
+    ids = np.array([f"row-{row}" for row in range(len(labels))])
+    source = "scikit-learn's load_breast_cancer()"
+    splits = split_rows(columns, target, ids, {}, source, seed)
+    return write_rows(folder, columns, target, ["diagnosis"], ids, splits, source, overwrite)
+
+
+def build_table(
+    folder: Path,
+    source: Path,
+    targets: Sequence[str],
+    kind: Kind | None = None,
+    categories: Sequence[str] = (),
+    drop: Sequence[str] = (),
+    id_column: str | None = None,
+    split_column: str | None = None,
+    seed: int = 0,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+) -> Dataset:
+    """Read a CSV file, split its rows, and write them.
+
+    Args:
+        folder: where the dataset goes.
+        source: the file.
+        targets: the columns to predict.
+        kind: what is learned; None: what the target columns look like.
+        categories: columns of numbers that are categories, such as post codes.
+        drop: columns to leave out.
+        id_column: names the rows.
+        split_column: says train, val or test; None: chosen at random.
+        seed: chooses what is split off train.
+        skip_bad: leave out rows that cannot be used, and say so.
+        overwrite: replace the dataset that is there.
+
+    Raises:
+        InputError: naming the file, the rows and the columns that cannot be used.
+    """
+    table = read_table(source, skip_bad)
+    told = {"--target": targets, "--categories": categories, "--drop": drop}
+    told |= {
+        "--id": [id_column] if id_column else [],
+        "--split": [split_column] if split_column else [],
+    }
+    for option, names in told.items():
+        table.check_names(option, names)
+    kind = check_kind(kind, targets) or guess_kind(table, targets)
+    others = {*targets, *drop, id_column, split_column}
+    names = [name for name in table.names if name not in others]
+    bad = Bad()
+    find_bad_targets(table, targets, kind, bad)
+    if split_column:
+        known = np.array([cell.lower() in SPLIT_NAMES for cell in table.columns[split_column]])
+        bad.add(table, ~known, split_column, "train, val or test")
+    found = find_categories(table, names, categories, bad)
+    refuse_bad(source, len(table), bad, skip_bad)
+    table.leave_out(bad)
+
+    columns = read_columns(table, names, found)
+    target = read_target(table, targets, kind)
+    ids = np.array([f"row-{row}" for row in table.rows])
+    if id_column:
+        ids = np.array(table.columns[id_column])
+    given = read_splits(table, split_column)
+    say_columns(table, columns, target, targets)
+    splits = split_rows(columns, target, ids, given, str(source), seed)
+    return write_rows(folder, columns, target, targets, ids, splits, str(source), overwrite)
+
+
+def check_kind(kind: Kind | None, targets: Sequence[str]) -> Kind | None:
+    """Return the kind; refuse several columns for one that has a single target."""
+    if kind not in (None, "multilabel") and len(targets) > 1:
+        raise InputError(
+            f"--target: got {len(targets)} columns, expected one for --kind {kind}. Several "
+            "columns are labels of 0 and 1: --kind multilabel."
+        )
+    return kind
+
+
+def read_splits(table: Table, column: str | None) -> dict[str, np.ndarray]:
+    """Return the row numbers of the splits that a column names.
+
+    Raises:
+        InputError: none is train.
+    """
+    if column is None:
+        return {}
+    found = np.array([SPLIT_NAMES[cell.lower()] for cell in table.columns[column]])
+    if "train" not in found:
+        raise InputError(f"{table.path}: no row has train in column {column!r}.")
+    return {name: np.flatnonzero(found == name) for name in np.unique(found).tolist()}
+
+
+def say_columns(table: Table, columns: Columns, target: Target, targets: Sequence[str]) -> None:
+    """Print what was found, so that a column taken for the wrong thing is seen."""
+    what = f"{target.kind}, {len(target.classes)} classes" if target.classes else target.kind
+    print(f"Found {len(table):,} rows in {table.path}. Target {', '.join(targets)}: {what}.")
+    for word, names in (("numbers", columns.number_names), ("categories", [*columns.categories])):
+        shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+        print(f"  {len(names)} columns of {word}{': ' if names else ''}{shown}")
+
+
+def write_rows(
+    folder: Path,
+    columns: Columns,
+    target: Target,
+    target_names: Sequence[str],
+    ids: np.ndarray,
+    splits: Mapping[str, np.ndarray],
+    source: str,
+    overwrite: bool = False,
+) -> Dataset:
+    """Write the dataset and say so.
+
+    Args:
+        folder: where to.
+        columns: to learn from, of all rows.
+        target: of all rows.
+        target_names: its columns.
+        ids: (N,) str, names of the rows.
+        splits: the row numbers of each.
+        source: where they came from, in words.
+        overwrite: replace the dataset that is there.
+    """
+    train = splits["train"]
+    found: dict[str, np.ndarray] = {"target": target.values}
+    if columns.number_names:
+        found["numbers"] = columns.numbers.astype(np.float32)
+    levels = {name: np.unique(cells[train]) for name, cells in columns.categories.items()}
+    levels = {name: kept[kept != ""] for name, kept in levels.items()}
+    if levels:
+        numbered = [number_levels(columns.categories[name], kept) for name, kept in levels.items()]
+        found["categories"] = np.stack(numbered, axis=1)
+    mean, std = column_statistics(columns.numbers[train])
+    is_number = target.kind == "regression"
+    dataset: Dataset = arrays.write_dataset(
+        folder,
+        Dataset,
+        found,
+        ids,
+        splits,
+        overwrite,
+        task="tabular",
+        source=source,
+        kind=target.kind,
+        number_columns=columns.number_names,
+        mean=mean,
+        std=std,
+        category_columns={name: kept.tolist() for name, kept in levels.items()},
+        target_columns=list(target_names),
+        classes=target.classes,
+        target_mean=float(target.values[train].mean(dtype=np.float64)) if is_number else 0.0,
+        target_std=float(target.values[train].std(dtype=np.float64)) or 1.0 if is_number else 1.0,
+    )
+    counts = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
+    print(f"Wrote {folder}: {counts} rows.")
+    return dataset
+
+
+def main() -> None:
+    """Prepare the dataset that the command line names."""
+    parser = ArgumentParser(__doc__)
+
+    def add_columns(option: str, meaning: str) -> None:
+        parser.add_argument(option, nargs="+", default=[], metavar="COLUMN", help=meaning)
+
+    parser.add_argument("--source", type=Path, help="CSV file [the breast cancer data]")
+    add_columns("--target", "what to predict; several: labels of 0 and 1")
+    parser.add_argument("--kind", choices=KINDS, help="[what the target looks like]")
+    add_columns("--categories", "numbers that are categories")
+    add_columns("--drop", "columns to leave out")
+    parser.add_argument("--id", metavar="COLUMN", help="names the rows [row-2, row-3, ...]")
+    parser.add_argument("--split", metavar="COLUMN", help="says train, val or test [at random]")
+    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="where to write [data]")
+    parser.add_argument("--seed", type=int, default=0, help="chooses the random split [0]")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out rows of no use")
+    parser.add_argument("--overwrite", action="store_true", help="replace a dataset in --data")
+    arguments = parser.parse_args()
+    if arguments.seed < 0:
+        parser.error(f"--seed: got {arguments.seed}, expected 0 or more")
+    if not arguments.overwrite:
+        arrays.refuse_to_replace(arguments.data)
+    if arguments.source is None and arguments.target:
+        parser.error("--target: goes with --source, the file of the table")
+    if arguments.source is None:
+        build_breast_cancer(arguments.data, arguments.seed, arguments.overwrite)
+    elif not arguments.target:
+        parser.error(f"--target: missing; name the column of {arguments.source} to predict")
+    else:
+        build_from_arguments(arguments)
+
+
+def build_from_arguments(arguments: argparse.Namespace) -> None:
+    """Prepare a table of one's own."""
+    build_table(
+        arguments.data,
+        arguments.source,
+        arguments.target,
+        kind=arguments.kind,
+        categories=arguments.categories,
+        drop=arguments.drop,
+        id_column=arguments.id,
+        split_column=arguments.split,
+        seed=arguments.seed,
+        skip_bad=arguments.skip_bad,
+        overwrite=arguments.overwrite,
+    )
+
+
+if __name__ == "__main__":
+    with exit_codes():
+        main()

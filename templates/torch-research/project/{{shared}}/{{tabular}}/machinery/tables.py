@@ -1,0 +1,206 @@
+"""Tables in text files: CSV, with commas, semicolons or tabs between the cells."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from machinery.errors import InputError
+from machinery.parameter_file import nearest
+
+DELIMITERS = (",", ";", "\t")
+MISSING = ("", "?", "na", "n/a", "nan", "null")  # What stands for a missing cell, in any case.
+NOT_A_NUMBER = (*MISSING, "none")  # Among texts, "none" may be an answer of its own.
+LARGEST = float(np.finfo(np.float32).max)
+
+
+class Table:
+    """The cells of a table as text, column by column.
+
+    Rows are numbered as a spreadsheet shows them: the names of the columns are row 1.
+
+    Args:
+        path: the file, for messages.
+        names: of the columns.
+        records: the number of each row with its cells, one a column.
+        decimal_comma: whether 1,5 is a number.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        names: Sequence[str],
+        records: Sequence[tuple[int, list[str]]],
+        decimal_comma: bool = False,
+    ) -> None:
+        self.path, self.names, self.decimal_comma = path, list(names), decimal_comma
+        self.rows = np.array([number for number, _ in records], np.int64)
+        columns = zip(*(cells for _, cells in records), strict=True)
+        self.columns = dict(zip(self.names, map(list, columns), strict=True))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def leave_out(self, bad: Mapping[int, str]) -> None:
+        """Remove the rows of these numbers."""
+        keep = ~np.isin(self.rows, list(bad))
+        self.rows = self.rows[keep]
+        for name, cells in self.columns.items():
+            self.columns[name] = [cell for cell, good in zip(cells, keep, strict=True) if good]
+
+    def check_names(self, option: str, names: Iterable[str]) -> None:
+        """Refuse names that are no columns of the table."""
+        for name in names:
+            if name not in self.columns:
+                shown = ", ".join(self.names[:10]) + (", ..." if len(self.names) > 10 else "")
+                raise InputError(
+                    f"{self.path}: no column {name!r} for {option}{nearest(name, self.names)}. "
+                    f"The columns are {shown}."
+                )
+
+    def read_numbers(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Read a column as numbers.
+
+        Returns:
+            (N,) float64, NaN where a cell is missing or no number; (N,) bool, where it is neither
+            missing nor a finite number that float32 can hold.
+        """
+        cells = self.columns[name]
+        numbers = np.array([to_number(cell, self.decimal_comma) for cell in cells], np.float64)
+        wrong = np.array([cell.lower() not in NOT_A_NUMBER for cell in cells], bool)
+        return numbers, wrong & np.isnan(numbers)
+
+    def is_missing(self, name: str) -> np.ndarray:
+        """Return where the cells of a column are missing, (N,) bool."""
+        return np.array([cell.lower() in MISSING for cell in self.columns[name]], bool)
+
+
+class Bad(dict[int, str]):
+    """Why rows cannot be used, by the number of the row: the first reason of each."""
+
+    def add(self, table: Table, where: np.ndarray, name: str, expected: str) -> None:
+        """Take the rows, (N,) bool, in which a column does not hold what was expected."""
+        for place in np.flatnonzero(where):
+            got = table.columns[name][place]
+            self.setdefault(int(table.rows[place]), f"{name}: got {got!r}, expected {expected}")
+
+
+def to_number(cell: str, decimal_comma: bool) -> float:
+    """Return the number in a cell; NaN where there is none, or one that float32 cannot hold."""
+    try:
+        number = float(cell)
+    except ValueError:
+        try:
+            number = float(cell.replace(",", ".")) if decimal_comma else math.nan
+        except ValueError:
+            return math.nan
+    return number if abs(number) <= LARGEST else math.nan
+
+
+def read_table(path: Path, skip_bad: bool = False) -> Table:
+    """Read a table whose first line names the columns.
+
+    Args:
+        path: text in UTF-8; what lies between the cells is found out.
+        skip_bad: leave out rows of another length, and say so.
+
+    Raises:
+        InputError: naming the file, and the row and column, that cannot be used.
+    """
+    text = _read_text(path)
+    delimiter = _find_delimiter(text)
+    records = list(_read_records(path, text, delimiter))
+    if not records:
+        raise InputError(f"{path}: is empty; expected a line of column names, and rows below it.")
+    names = records[0][1]
+    _check_header(path, names)
+    if len(records) == 1:
+        raise InputError(f"{path}: holds column names alone; expected rows below them.")
+    bad = {
+        row: f"got {len(cells)} cells, expected {len(names)} as in row 1"
+        for row, cells in records[1:]
+        if len(cells) != len(names)
+    }
+    refuse_bad(path, len(records) - 1, bad, skip_bad)
+    good = [record for record in records[1:] if record[0] not in bad]
+    return Table(path, names, good, decimal_comma=delimiter == ";")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}. Give a CSV file.") from None
+    try:
+        return content.decode("utf-8-sig")  # Excel begins its UTF-8 with a mark.
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(
+            f"{path}:{line}: byte 0x{content[error.start]:02x} is not UTF-8. Save the table as "
+            '"CSV UTF-8", or convert it: iconv -f windows-1252 -t utf-8.'
+        ) from None
+
+
+def _find_delimiter(text: str) -> str:
+    """Return the delimiter that cuts the first rows into the most cells, as many in each."""
+
+    def score(delimiter: str) -> tuple[bool, int]:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        try:
+            lengths = [len(cells) for _, cells in zip(range(20), reader, strict=False) if cells]
+        except csv.Error:
+            return False, 0
+        return len({*lengths}) == 1 and lengths[0] > 1, max(lengths, default=0)
+
+    return max(DELIMITERS, key=score)
+
+
+def _read_records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of each row that is not blank, and its cells without blanks around them."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    row = 0
+    try:
+        for row, cells in enumerate(reader, start=1):
+            if cells:
+                yield row, [cell.strip() for cell in cells]
+    except csv.Error as error:
+        raise InputError(
+            f"{path}:{row + 1}: cannot be read: {error}. A quote that is not closed, perhaps?"
+        ) from None
+
+
+def _check_header(path: Path, names: Sequence[str]) -> None:
+    """Refuse columns without a name, or two of one name."""
+    for number, name in enumerate(names, start=1):
+        if not name:
+            raise InputError(
+                f"{path}: column {number} has no name in row 1. Name it, or leave it out where the "
+                "table is written (pandas: to_csv(..., index=False))."
+            )
+        if (first := names.index(name) + 1) != number:
+            raise InputError(f"{path}: columns {first} and {number} are both named {name!r}.")
+
+
+def refuse_bad(path: Path, rows: int, bad: Mapping[int, str], skip: bool) -> None:
+    """Name the rows that cannot be used.
+
+    Args:
+        path: of the table.
+        rows: how many there are.
+        bad: why, by the number of the row.
+        skip: leave them out.
+
+    Raises:
+        InputError: there are some, and they are not to be left out; or they are all.
+    """
+    shown = "\n  ".join(f"row {row}: {why}" for row, why in list(bad.items())[:5])
+    if bad and (not skip or len(bad) == rows):
+        raise InputError(
+            f"{path}: {len(bad)} of {rows} rows cannot be used; nothing was written.\n  {shown}\n"
+            "Mend or remove them, or leave them out with --skip-bad."
+        )
+    for row, why in bad.items():
+        print(f"left out: {path}:{row}: {why}")

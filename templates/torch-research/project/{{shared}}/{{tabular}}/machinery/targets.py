@@ -1,0 +1,91 @@
+"""The target of a table: a number, a class, or several labels."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+
+from machinery.errors import InputError
+from machinery.tables import Bad, Table
+
+Kind = Literal["regression", "binary", "multiclass", "multilabel"]
+KINDS = get_args(Kind)
+FEW_CLASSES = 10  # Different whole numbers that are rather classes than quantities.
+LABELS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
+
+
+class Target(NamedTuple):
+    """What is learned."""
+
+    kind: Kind
+    values: np.ndarray  # regression (N,) float32; classes (N,) int64; labels (N, K) float32
+    classes: list[str]  # of classes their names, of labels too; none for regression
+
+
+def guess_kind(table: Table, names: Sequence[str]) -> Kind:
+    """Return the kind of problem that the target columns look like."""
+    if len(names) > 1:
+        return "multilabel"
+    numbers, wrong = table.read_numbers(names[0])
+    different = np.unique(numbers[~np.isnan(numbers)])
+    if wrong.any():
+        cells = np.array(table.columns[names[0]])[~table.is_missing(names[0])]
+        return "binary" if len(np.unique(cells)) == 2 else "multiclass"
+    if len(different) == 2:
+        return "binary"
+    whole = bool((different == np.round(different)).all())
+    few = len(different) <= min(FEW_CLASSES, len(table) / 4)
+    return "multiclass" if whole and few else "regression"
+
+
+def find_bad_targets(table: Table, names: Sequence[str], kind: Kind, bad: Bad) -> None:
+    """Take the rows without a target, or with one that is not of the kind."""
+    for name in names:
+        if kind == "multilabel":
+            wrong = np.array([cell.lower() not in LABELS for cell in table.columns[name]])
+            bad.add(table, wrong, name, "0 or 1")
+        elif kind == "regression":
+            bad.add(table, np.isnan(table.read_numbers(name)[0]), name, "a number")
+        else:
+            bad.add(table, table.is_missing(name), name, "a class")
+
+
+def read_target(table: Table, names: Sequence[str], kind: Kind) -> Target:
+    """Read the target columns of a table that has no bad rows.
+
+    Raises:
+        InputError: the columns are not of that kind, or hold the same in every row.
+    """
+    if kind == "multilabel":
+        columns = [[LABELS[cell.lower()] for cell in table.columns[name]] for name in names]
+        return Target(kind, np.array(columns, np.float32).T, list(names))
+    if kind == "regression":
+        values = table.read_numbers(names[0])[0].astype(np.float32)
+        if len(np.unique(values)) < 2:
+            raise InputError(f"{table.path}: {names[0]!r} is {values[0]:g} in every row.")
+        return Target(kind, values, [])
+    classes, labels = encode(table, names[0])
+    if len(classes) < 2 or (kind == "binary" and len(classes) > 2):
+        shown = ", ".join(classes[:5])
+        expected = "two" if kind == "binary" else "two or more"
+        raise InputError(
+            f"{table.path}: {names[0]!r} holds {len(classes)} classes ({shown}), expected "
+            f"{expected}."
+        )
+    return Target(kind, labels, classes)
+
+
+def encode(table: Table, name: str) -> tuple[list[str], np.ndarray]:
+    """Return the classes of a column, numbers in their order and texts in theirs, and the labels.
+
+    Returns:
+        the names of the classes; (N,) int64
+    """
+    numbers, _ = table.read_numbers(name)
+    cells = np.array(table.columns[name])
+    if np.isnan(numbers).any():
+        classes, labels = np.unique(cells, return_inverse=True)
+        return classes.tolist(), labels.astype(np.int64)
+    # 1 and 1.0 are one class.
+    _, first, labels = np.unique(numbers, return_index=True, return_inverse=True)
+    return cells[first].tolist(), labels.astype(np.int64)

@@ -1,0 +1,370 @@
+"""The data on disk: ragged and empty arrays, damage, kills, and builders side by side."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from build_dataset import Dataset, build, open_dataset
+from machinery import arrays
+from machinery.arrays import BaseDataset, ExistsError, Ragged
+from machinery.errors import InputError
+
+
+class Sequences(BaseDataset):
+    """A data set of sequences, tables and numbers."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("tokens", "table")
+    targets: ClassVar[tuple[str, ...]] = ("boxes", "number")
+
+
+EXAMPLES = [np.arange(length, dtype=np.int32) for length in (2, 0, 3, 1, 5)]
+
+
+def write(folder: Path, **changes: Any) -> Sequences:
+    """Write five examples: three to train, one each for val and test."""
+    boxes = [np.full((length, 4), length, np.float32) for length in (0, 1, 0, 2, 0)]
+    content = {
+        "tokens": Ragged.join(EXAMPLES),
+        "boxes": Ragged.join(boxes, fill=-1),
+        "table": np.arange(15, dtype=np.float32).reshape(5, 3),
+        "number": np.arange(5),
+    }
+    splits = {"train": np.array([4, 0, 1]), "val": np.array([2]), "test": np.array([3])}
+    settings: dict[str, Any] = {"splits": splits, "task": "sequences", "source": "here", **changes}
+    content = {name: settings.pop(name, array) for name, array in content.items()}
+    ids = np.array([f"example {row}" for row in range(5)])
+    return arrays.write_dataset(folder, Sequences, content, ids, **settings)
+
+
+# ---------------------------------------------------------------------------------------------
+# Ragged arrays.
+
+
+def test_ragged_examples_are_joined_and_taken_padded() -> None:
+    ragged = Ragged.join(EXAMPLES, fill=-1)
+    assert len(ragged) == 5
+    assert ragged.nbytes == 11 * 4
+    for row, example in enumerate(EXAMPLES):
+        assert np.array_equal(ragged[row], example)
+    taken = ragged.take(np.array([3, 1, 2]))
+    assert taken.dtype == np.int32
+    assert taken.tolist() == [[0, -1, -1, -1, -1], [-1] * 5, [0, 1, 2, -1, -1]]
+    assert ragged.take(np.array([], np.int64)).shape == (0, 5)
+    assert np.array_equal(ragged.take(np.array([4, 4])), [range(5)] * 2)
+
+
+def test_ragged_examples_may_have_more_axes_or_be_empty() -> None:
+    ragged = Ragged.join([np.ones((1, 2, 3)), np.zeros((2, 2, 3))])
+    assert ragged.take(np.array([0, 1])).shape == (2, 2, 2, 3)
+    assert ragged.take(np.array([0])).sum() == 6
+    empty = Ragged.join([np.zeros((0, 4)), np.zeros((0, 4))])
+    assert empty.take(np.array([1, 0])).shape == (2, 1, 4)  # No axis of a batch is empty.
+    nothing = Ragged(np.zeros((0, 4)), np.zeros(1, np.int64), 1, 0)
+    assert len(nothing) == 0
+    assert nothing.take(np.array([], np.int64)).shape == (0, 1, 4)
+
+
+# ---------------------------------------------------------------------------------------------
+# Writing and reading.
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    written = write(tmp_path)
+    dataset = arrays.read_dataset(tmp_path, Sequences)
+    assert dataset == written
+    assert dataset.examples == {"train": 3, "val": 1, "test": 1}
+    assert dataset.arrays["tokens"].shape == (None,)
+    assert dataset.arrays["tokens"].longest == 5
+    assert dataset.arrays["boxes"].fill == -1
+    assert dataset.arrays["boxes"].batch_shape == (2, 4)
+    assert dataset.arrays["table"].batch_shape == (3,)
+    assert dataset.positions == 5
+    train = dataset.read_split(tmp_path, "train")
+    assert list(train) == ["tokens", "table", "boxes", "number"]
+    assert train["number"].tolist() == [4, 0, 1]
+    assert train["table"][1].tolist() == [0, 1, 2]
+    assert train["tokens"].take(np.array([2, 1])).tolist() == [[0] * 5, [0, 1, 0, 0, 0]]
+    assert train["boxes"].take(np.array([0, 2]))[:, :, 0].tolist() == [[-1, -1], [1, -1]]
+    assert dataset.read_split(tmp_path, "val")["boxes"].take(np.array([0])).tolist() == [
+        [[-1] * 4] * 2
+    ]
+    assert dataset.read_ids(tmp_path, "train").tolist() == ["example 4", "example 0", "example 1"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name[0] != ".") == [
+        *("arrays-1", "dataset.json")
+    ]
+
+
+def test_a_split_may_be_empty(tmp_path: Path) -> None:
+    nothing = np.array([], np.int64)
+    splits = {"train": np.arange(5), "val": nothing, "test": nothing}
+    dataset = write(tmp_path, splits=splits)
+    val = dataset.read_split(tmp_path, "val")
+    assert {name: len(array) for name, array in val.items()} == dict.fromkeys(val, 0)
+    assert val["tokens"].take(nothing).shape == (0, 5)
+    assert dataset.read_ids(tmp_path, "val").tolist() == []
+
+
+def test_many_examples_are_written_in_blocks(tmp_path: Path) -> None:
+    count = 2 * arrays.BLOCK + 3
+    rows = np.random.default_rng(0).permutation(count)
+    numbers = np.arange(count)
+    dataset = arrays.write_dataset(
+        tmp_path,
+        Dataset,
+        {"points": numbers[:, None], "labels": numbers % 2},
+        numbers.astype(str),
+        {"train": rows, "val": rows[:1], "test": rows[:0]},
+        task="points",
+        source="here",
+        classes=2,
+    )
+    assert np.array_equal(dataset.read_split(tmp_path, "train")["points"][:, 0], rows)
+    assert np.array_equal(dataset.read_ids(tmp_path, "train"), rows.astype(str))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"number": np.arange(5) + 1},
+        {"number": np.arange(5).astype(np.uint64)},
+        {"table": np.arange(15, dtype=np.float32).reshape(5, 3, 1)},
+        {"source": "there"},
+        {"tokens": Ragged.join(EXAMPLES, fill=7)},
+        {"splits": {n: np.array(r) for n, r in zip(arrays.SPLITS, ([4, 0], [1, 2], [3]))}},
+    ],
+    ids=lambda changes: ", ".join(changes),
+)
+def test_two_data_sets_have_two_fingerprints(tmp_path: Path, changes: dict[str, Any]) -> None:
+    same = write(tmp_path / "a"), write(tmp_path / "b")
+    assert same[0].fingerprint == same[1].fingerprint
+    assert write(tmp_path / "c", **changes).fingerprint != same[0].fingerprint
+
+
+def test_a_data_set_is_replaced_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    write(tmp_path)
+    before = (tmp_path / "dataset.json").read_bytes()
+    with pytest.raises(ExistsError, match="--overwrite"):
+        write(tmp_path)
+    assert (tmp_path / "dataset.json").read_bytes() == before
+    (tmp_path / "arrays-mine").mkdir()  # Not ours.
+    dataset = write(tmp_path, source="again", overwrite=True)
+    assert dataset.arrays_folder == "arrays-2"
+    assert not (tmp_path / "arrays-1").exists()
+    assert (tmp_path / "arrays-mine").exists()
+    dataset.read_split(tmp_path, "test")
+
+
+# ---------------------------------------------------------------------------------------------
+# Damage.
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("train_number.npy", None, "No such file"),
+        ("train_number.npy", b"", "not a NumPy array"),
+        ("train_number.npy", b"nonsense", "not a NumPy array"),
+        ("train_tokens.npy", np.arange(3, dtype=np.int32), "got (3,) int32, expected (7,) int32"),
+        ("train_tokens_offsets.npy", np.arange(3), "got (3,) int64, expected (4,) int64"),
+        ("train_number.npy", np.arange(3.0), "got (3,) float64, expected (3,) int64"),
+        ("train_number.npy", np.array([{}], object), "not a NumPy array"),
+    ],
+)
+def test_damaged_arrays_are_named(
+    tmp_path: Path, name: str, content: Any, expected: str
+) -> None:
+    dataset = write(tmp_path)
+    path = tmp_path / "arrays-1" / name
+    path.unlink()
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        np.save(path, content, allow_pickle=True)
+    with pytest.raises(InputError) as error:
+        dataset.read_split(tmp_path, "train")
+    assert str(error.value).startswith(f"{path}: {expected}")
+    assert f"python build_dataset.py --data {tmp_path} --overwrite" in str(error.value)
+
+
+def test_an_array_that_was_cut_short_is_named(tmp_path: Path) -> None:
+    dataset = write(tmp_path)
+    path = tmp_path / "arrays-1" / "train_table.npy"
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(InputError, match=r"train_table\.npy"):
+        dataset.read_split(tmp_path, "train")
+
+
+def test_offsets_that_make_no_sense_are_named(tmp_path: Path) -> None:
+    dataset = write(tmp_path)
+    path = tmp_path / "arrays-1" / "train_tokens_offsets.npy"
+    for wrong in ([0, 9, 2, 7], [-3, 1, 2, 7], [1, 2, 2, 7]):
+        np.save(path, np.array(wrong))
+        with pytest.raises(InputError, match="offsets"):
+            dataset.read_split(tmp_path, "train")
+
+
+def test_the_task_checks_the_content(data: Path, tmp_path: Path, dataset: Dataset) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    path = folder / "arrays-1" / "train_labels.npy"
+    np.save(path, np.load(path) + 3)
+    with pytest.raises(InputError, match=r"train_labels\.npy: labels up to 4, expected 2 classes"):
+        dataset.read_split(folder, "train")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "not found. Prepare it: python build_dataset.py"),
+        ("", "JSON"),
+        ("{}", "task: Field required"),
+        ('{"task": 3}', "task: Input should be a valid string"),
+    ],
+)
+def test_a_bad_description_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "dataset.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError) as error:
+        arrays.read_dataset(tmp_path, Sequences)
+    assert str(path) in str(error.value)
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["../arrays-1", "/tmp/arrays-1", "arrays-1/..", "mine"])
+def test_arrays_lie_beside_their_description(tmp_path: Path, name: str) -> None:
+    content = write(tmp_path).model_dump_json().replace("arrays-1", name)
+    (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(InputError, match="arrays_folder"):
+        arrays.read_dataset(tmp_path, Sequences)
+
+
+# ---------------------------------------------------------------------------------------------
+# The default data.
+
+
+def test_the_default_data_are_prepared_in_an_empty_folder_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="not found"):
+        open_dataset(Path("elsewhere"))
+    assert not Path("elsewhere").exists()
+    folder = arrays.DEFAULT_FOLDER
+    (folder / "arrays-7").mkdir(parents=True)  # Left by a build that was killed.
+    for name in ("README.md", ".lock", ".gitignore"):
+        (folder / name).touch()
+    dataset = open_dataset(folder)
+    assert dataset.arrays_folder == "arrays-8"
+    assert open_dataset(folder) == dataset
+    (folder / "dataset.json").unlink()
+    (folder / "photo.png").touch()
+    with pytest.raises(InputError, match="not found"):
+        open_dataset(folder)
+    build(Path("data/mine"))
+    with pytest.raises(InputError, match=r"not found\. Found: data/mine"):
+        open_dataset(folder)
+
+
+# ---------------------------------------------------------------------------------------------
+# Kills and races.
+
+
+class Killed(BaseException):
+    """What the process would not live to see."""
+
+
+class Killer:
+    """Raises Killed at one of the operations on the files of a folder."""
+
+    events = ("open", "os.", "shutil.", "mmap.")
+
+    def __init__(self) -> None:
+        self.folder, self.left = "", -1
+        sys.addaudithook(self)
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.left < 0 or not event.startswith(self.events):
+            return
+        where = [str(a) for a in arguments if isinstance(a, (str, os.PathLike))]
+        if event != "mmap.__new__" and not any(text.startswith(self.folder) for text in where):
+            return
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+
+
+@pytest.fixture(scope="module")
+def killer() -> Iterator[Killer]:
+    killer = Killer()  # An audit hook stays for good.
+    yield killer
+    killer.left = -1
+
+
+def read_all(folder: Path) -> list[Any]:
+    """Read a whole data set."""
+    dataset = arrays.read_dataset(folder, Sequences)
+    found: list[Any] = [dataset.fingerprint]
+    for split in arrays.SPLITS:
+        found.append(dataset.read_ids(folder, split).tolist())
+        for array in dataset.read_split(folder, split).values():
+            values = array.values if isinstance(array, Ragged) else array
+            found.append(values.tolist())
+    return found
+
+
+def test_a_kill_leaves_the_old_data_set_or_the_new(tmp_path: Path, killer: Killer) -> None:
+    write(tmp_path / "old")
+    write(tmp_path / "new", number=np.arange(5) + 7)
+    old, new = read_all(tmp_path / "old"), read_all(tmp_path / "new")
+    seen, killed = [], True
+    number = 0
+    while killed:
+        folder = tmp_path / f"killed_{number}"
+        shutil.copytree(tmp_path / "old", folder)
+        killer.folder, killer.left = str(folder), number
+        try:
+            write(folder, number=np.arange(5) + 7, overwrite=True)
+            killed = False
+        except Killed:
+            pass
+        finally:
+            killer.left = -1
+        seen.append(read_all(folder))
+        assert seen[-1] in (old, new)
+        write(folder, number=np.arange(5) + 7, overwrite=True)
+        assert read_all(folder) == new
+        assert len([*folder.glob("arrays-*")]) == 1
+        shutil.rmtree(folder)
+        number += 1
+    assert number > 50
+    assert seen[0] == old
+    assert seen[-2] == seen[-1] == new  # A kill while the old arrays are deleted, and none.
+
+
+def test_of_two_builders_one_wins(
+    tmp_path: Path, start: Callable[..., Any], project: Path
+) -> None:
+    folder = tmp_path / "data"
+    words = ("build_dataset.py", "--data", folder)
+    builders = [start(*words) for _ in range(2)]
+    errors = [builder.communicate(timeout=60)[1] for builder in builders]
+    assert sorted(builder.returncode for builder in builders) == [0, 2]
+    assert sum("dataset.json exists" in text for text in errors) == 1
+    read = Dataset.model_validate_json((folder / "dataset.json").read_bytes())
+    read.read_split(folder, "train")
+
+    code = "import build_dataset, pathlib; build_dataset.open_dataset(pathlib.Path('data'))"
+    openers = [start("-c", f"import sys; sys.path.insert(0, {str(project)!r}); {code}", cwd=tmp)
+               for tmp in [tmp_path / "fresh"] * 2 if tmp.mkdir(exist_ok=True) is None]
+    for opener in openers:
+        assert opener.wait(timeout=60) == 0

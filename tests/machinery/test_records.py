@@ -1,0 +1,138 @@
+"""run.json: sessions, the code that trained, and what evaluations wrote."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from machinery import records
+
+CODE = '''"""Doc."""
+
+
+def f(x):
+    """Doc."""
+    return x + 1  # Comment.
+'''
+SAME = '''"""Other."""
+# Comment.
+
+def f(
+    x,
+):
+    return x+1
+'''
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of some code."""
+    folder = tmp_path / "code"
+    (folder / "model").mkdir(parents=True)
+    for name in ("train.py", "model/net.py", "evaluate.py"):
+        (folder / name).write_text(CODE)
+    monkeypatch.setattr(records, "PROJECT", folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_comments_docstrings_and_layout_are_no_other_code(code: Path) -> None:
+    before = records.code_digests()
+    assert list(before) == ["model/net.py", "train.py"]
+    assert before["train.py"] == before["model/net.py"]
+    (code / "train.py").write_text(SAME)
+    assert records.code_digests() == before
+    for other in (CODE.replace("+ 1", "+ 2"), CODE + "\nf('a text is no docstring')\n", "def f(:"):
+        (code / "train.py").write_text(other)
+        assert records.code_digests()["train.py"] != before["train.py"]
+    (code / "train.py").write_text(CODE.replace('"""Doc."""\n    ', '"""Doc."""\n    "x"\n    '))
+    assert records.code_digests()["train.py"] != before["train.py"]
+
+
+def test_code_that_changed_is_named(code: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    assert records.changed_code(run) == ""
+    records.Record(run, {})
+    assert records.changed_code(run) == ""
+    (code / "model" / "net.py").write_text("x = 1")
+    (code / "utils.py").write_text("x = 1")
+    assert records.changed_code(run).endswith("trained with: model/net.py, utils.py")
+
+
+def test_the_commit_and_the_changes_are_kept(code: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    assert records.git_state() == (None, b"")
+    git = ["git", "-c", "user.name=T", "-c", "user.email=t@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], check=True)
+    commit, changes = records.git_state()
+    assert commit
+    assert len(commit) == 40
+    assert changes == b""
+    (code / "train.py").write_text("x = 1\n")
+    (code / "new.py").write_text("y = 1\n")
+    (code / "notes.md").write_text("not code")
+    session = records.Record(run, {}).session
+    assert session["git_commit"] == commit
+    assert session["git_dirty"]
+    changes = (run / "changes.diff").read_bytes()
+    assert b"+x = 1" in changes
+    assert b"+y = 1" in changes
+    assert b"not code" not in changes
+    (code / "train.py").write_text("x = 2\n")
+    message = records.changed_code(run)
+    assert f"git checkout {commit[:12]} -- train.py, then git apply {run}/changes.diff" in message
+
+
+def test_sessions_are_added_and_updated(tmp_path: Path) -> None:
+    assert records.read_sessions(tmp_path) == []
+    assert not records.is_finished(tmp_path)
+    first = records.Record(tmp_path, {"data": "elsewhere"})
+    first.update(outcome="stopped")
+    assert records.data_of(None, tmp_path) == Path("elsewhere")
+    second = records.Record(tmp_path, {})
+    assert [s["outcome"] for s in records.read_sessions(tmp_path)] == ["stopped", "running"]
+    second.update(outcome="finished", seconds=3)
+    assert records.is_finished(tmp_path)
+    assert records.data_of(tmp_path) == Path("elsewhere")
+    assert records.data_of(None) == Path("data")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"sessions": 1}', '{"sessions": [{}, 1]}'])
+def test_a_damaged_record_holds_no_sessions(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    assert records.read_sessions(tmp_path) == []
+
+
+def test_a_locked_folder_is_one_that_runs(tmp_path: Path) -> None:
+    assert not records.is_running(tmp_path)
+    with FileLock(tmp_path / ".lock"):
+        assert records.is_running(tmp_path)
+    (tmp_path / ".lock").touch()
+    assert not records.is_running(tmp_path)
+
+
+def test_only_what_an_evaluation_noted_is_deleted(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("metrics_test.json", "worst_test.png", "metrics_mine.json", "notes.txt"):
+        (run / name).touch()
+    (tmp_path / "outside").touch()
+    (run / "folder").mkdir()
+    records.note_evaluation(run, ["metrics_test.json"])
+    records.note_evaluation(run, ["worst_test.png"])
+    file = run / records.EVALUATIONS_FILE
+    names = json.loads(file.read_text())["files"]
+    assert names == ["metrics_test.json", "worst_test.png"]
+    wrong = ["../outside", "..", ".", "", "folder", "gone", 3, str(tmp_path / "outside")]
+    file.write_text(json.dumps({"files": names + wrong}))
+    records.delete_evaluations(run)
+    assert sorted(path.name for path in run.iterdir()) == [
+        *("folder", "metrics_mine.json", "notes.txt")
+    ]
+    assert (tmp_path / "outside").exists()
+    records.delete_evaluations(run)

@@ -1,0 +1,68 @@
+"""What the tests have to know of a task: a module here for each, and nothing of it elsewhere."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnData:
+    """What a person has of their own, and what becomes of it."""
+
+    source: Path
+    printed: tuple[str, ...]  # words of build_dataset.py about it
+    parameters: Mapping[str, Any]  # that suit it, by dotted name
+    bar: float  # what Task.metric reaches on test; see Task.reaches
+    options: tuple[str, ...] = ()  # of build_dataset.py beside --source and --data
+
+
+@dataclasses.dataclass(frozen=True)
+class Misfit:
+    """Parameters that the schema takes and the data does not."""
+
+    parameters: Mapping[str, Any]  # by dotted name
+    expected: tuple[str, ...]  # in the message
+
+
+@dataclasses.dataclass(frozen=True)
+class BadSource:
+    """A source that build_dataset.py refuses."""
+
+    make: Callable[[Path], object]  # puts it at a path that does not exist
+    expected: tuple[str, ...]  # in the message
+    options: tuple[str, ...] = ()  # of build_dataset.py beside --source and --data
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A task, for tests that know none."""
+
+    name: str
+
+    # Parameters by dotted name: two epochs of five steps on the default data, with everything that
+    # is random switched on. The tests change those of `training`, `seed` and `data.batch_size`.
+    tiny: Mapping[str, Any]
+    without_dropout: Mapping[str, Any]  # What to change so that each backend draws the same.
+    other_network: Mapping[str, Any]  # Parameters of the network that give it other shapes,
+    other_name: str  # and one of these, dotted.
+    out_of_memory: Mapping[str, Any]  # A network that needs more than 4 GB.
+    weights: int  # of the network of `tiny`, in every framework
+
+    metric: str  # one that evaluate.py reports beside the loss
+    maximize: bool
+    bar: float  # what it reaches on the default data with the parameters as they are shipped
+    metrics: tuple[str, ...]  # all of them, in their order
+    evaluation_files: tuple[str, ...]  # beside metrics_test.json, with {name} for "test"
+    prepared: str  # words of train.py that prepares the default data
+
+    space: str  # of a search.yaml, quick to try
+    misfits: Mapping[str, Misfit]
+    damage: Mapping[str, tuple[Callable[[Path], object], tuple[str, ...]]]  # of a folder of data
+    bad_sources: Mapping[str, BadSource]
+    bad_build_options: tuple[str, ...]
+    make_own_data: Callable[[Path], OwnData]  # in an empty folder, with a $ in a name of it
+
+    def reaches(self, value: float, bar: float) -> bool:
+        """Say whether a value of the metric is at least as good as another."""
+        return value >= bar if self.maximize else value <= bar

@@ -1,0 +1,121 @@
+"""What the tests know of image classification."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tasks import BadSource, Misfit, OwnData, Task
+
+
+def _image(path: Path, value: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(value).integers(0, 256, (9, 7, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def _images(folder: Path, *classes: str, count: int = 4) -> None:
+    for number, name in enumerate(classes):
+        for i in range(count):
+            _image(folder / name / f"{i}.png", value=100 * number + i)
+
+
+def _spoiled(spoil: Callable[[Path], object], name: str) -> Callable[[Path], None]:
+    """Return what makes two good classes and spoils one of the files."""
+
+    def make(source: Path) -> None:
+        _images(source, "cat", "dog")
+        spoil(source / name)
+
+    return make
+
+
+def _splits(*classes: str, **others: tuple[str, ...]) -> Callable[[Path], None]:
+    """Return what makes train/ of some classes, and other splits."""
+
+    def make(source: Path) -> None:
+        _images(source / "train", *classes)
+        for split, found in others.items():
+            (source / split).mkdir()
+            _images(source / split, *found)
+
+    return make
+
+
+bad_sources = {
+    "missing folder": BadSource(lambda source: None, ("not a folder",)),
+    "empty folder": BadSource(Path.mkdir, ("none", "two or more")),
+    "one class": BadSource(lambda source: _images(source, "cat"), ("cat", "two or more")),
+    "not an image": BadSource(
+        _spoiled(lambda path: path.write_text("x"), "cat/x.png"), ("cat/x.png", "--skip-bad")
+    ),
+    "cut short": BadSource(_spoiled(lambda path: os.truncate(path, 100), "dog/1.png"), ("dog/1",)),
+    "empty file": BadSource(_spoiled(lambda path: os.truncate(path, 0), "dog/1.png"), ("dog/1",)),
+    "too few to split": BadSource(
+        lambda source: _images(source, "cat", "dog", count=2), ("3 or more",)
+    ),
+    "unknown split": BadSource(_splits("a", "b", tset=("a",)), ("tset", "test/")),
+    "class only in test": BadSource(_splits("a", "b", test=("a", "c")), ("class c", "train")),
+    "empty test": BadSource(_splits("a", "b", test=()), ("test", "no images")),
+}
+
+
+def _label_out_of_range(data: Path) -> None:
+    dataset = json.loads((data / "dataset.json").read_text())
+    labels = np.full(dataset["examples"]["train"], len(dataset["classes"]), np.int64)
+    np.save(data / dataset["arrays_folder"] / "train_labels.npy", labels)
+
+
+def make_own_data(folder: Path) -> OwnData:
+    """Forty PNGs of each of three classes, of other colours and many sizes."""
+    generator = np.random.default_rng(0)
+    source = folder / "photos"
+    for name, channel in (("red things", 0), ("green $5_to_$10", 1), ("blue", 2)):
+        for number in range(40):
+            height, width = generator.integers(30, 60, 2)
+            pixels = generator.integers(0, 120, (height, width, 3), np.uint8)
+            pixels[..., channel] += 100
+            path = source / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    parameters = {
+        **{"model.stages": 3, "model.width": 4, "data.flip": True, "data.shift": 4},
+        **{"training.epochs": 8, "data.batch_size": 16},
+    }
+    return OwnData(source, ("120 colour images of 3 classes",), parameters, bar=0.9)
+
+
+task = Task(
+    name="image-classification",
+    tiny={
+        "seed": 1,
+        **{"data.batch_size": 256, "data.shift": 1, "data.flip": True},
+        **{"model.width": 4, "model.stages": 1},
+        "training.epochs": 2,
+    },
+    without_dropout={"model.dropout": 0.0},
+    other_network={"width": 8},
+    other_name="model.width",
+    out_of_memory={"data.batch_size": 1000, "model.width": 30000},
+    weights=246,
+    metric="accuracy",
+    maximize=True,
+    bar=0.98,
+    metrics=("loss", "accuracy"),
+    evaluation_files=("confusion_matrix_{name}.png", "predictions_{name}.csv"),
+    prepared="preparing the handwritten digits",
+    space="  training.learning_rate: {low: 0.001, high: 0.01, log: true}\n"
+    "  model.width: {choices: [4, 8]}\n",
+    misfits={
+        "more stages than the images can be halved": Misfit(
+            {"model.stages": 8}, ("model.stages: got 8", "at most 4", "8 pixels")
+        )
+    },
+    damage={"label out of range": (_label_out_of_range, ("10", "0 to 9"))},
+    bad_sources=bad_sources,
+    bad_build_options=("--image-size=0", "--image-size=x"),
+    make_own_data=make_own_data,
+)
