@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import files_of, git, version_tag
+from conftest import files_of, first_tag, git, version_recorded
 
 OPTIONS = ("--trust-updates",)
 
@@ -36,20 +36,19 @@ def test_tag_and_recorded_version_agree(scratch_repository: Path) -> None:
     announce(scratch_repository, "9.1.0")
     result = release(scratch_repository, "9.1.0")
     assert result.returncode == 0, result.stderr
-    assert version_tag(scratch_repository) == "v9.1.0"
+    assert version_recorded(scratch_repository) == "v9.1.0"
     assert git(scratch_repository, "describe", "--tags", "--exact-match").strip() == "v9.1.0"
     assert git(scratch_repository, "status", "--porcelain") == ""
     copies = scratch_repository.glob("templates/*/_shared/version.yml")
-    assert all("default: v9.1.0\n" in path.read_text() for path in copies)
+    assert all('default: "v9.1.0"\n' in path.read_text() for path in copies)
 
 
 def test_a_version_that_the_tree_has_already_is_tagged(scratch_repository: Path) -> None:
     """As with the first release: nothing to write, nothing to commit."""
-    tag = version_tag(scratch_repository)
-    git(scratch_repository, "tag", "--delete", tag)
+    git(scratch_repository, "tag", "--delete", first_tag)
     head = git(scratch_repository, "rev-parse", "HEAD")
-    assert release(scratch_repository, tag.removeprefix("v")).returncode == 0
-    assert git(scratch_repository, "rev-parse", f"{tag}^{{commit}}") == head
+    assert release(scratch_repository, first_tag.removeprefix("v")).returncode == 0
+    assert git(scratch_repository, "rev-parse", f"{first_tag}^{{commit}}") == head
 
 
 def leave_a_change(repository: Path) -> None:
@@ -84,7 +83,7 @@ def leave_a_refusing_hook(repository: Path) -> None:
         (leave_the_tag, "9.1.0", "tag v9.1.0 exists"),
         (leave_a_refusing_hook, "9.1.0", "git refused to commit"),
         (lambda repository: None, "9.1.0", "expected a heading `## [9.1.0]"),
-        (lambda repository: announce(repository, "0.0.1"), "0.0.1", "or higher"),
+        (lambda repository: announce(repository, "0.0.1"), "0.0.1", "a higher one than v0.1.0"),
         (lambda repository: None, "v9.1", "expected three numbers"),
     ],
 )
@@ -144,3 +143,13 @@ def test_projects_of_earlier_releases_come_to_the_new_one(scratch_repository: Pa
     assert refused.returncode == 2
     assert "utils.py differ" in refused.stderr
     assert state(scratch_repository) == before
+
+
+def test_the_first_release_of_a_repository_without_tags(
+    untagged_scratch_repository: Path,
+) -> None:
+    """With every check."""
+    announce(untagged_scratch_repository, "0.9.0")
+    result = release(untagged_scratch_repository, "0.9.0", "--")
+    assert result.returncode == 0, result.stderr
+    assert version_recorded(untagged_scratch_repository) == "v0.9.0"

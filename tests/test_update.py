@@ -1,4 +1,7 @@
-"""`copier update` across two real tags, for a project made by each way in."""
+"""`copier update` across two real tags, for a project made by each way in.
+
+Without tags: test_untagged.py.
+"""
 
 import re
 import subprocess
@@ -10,7 +13,7 @@ import pytest
 import yaml
 
 from combinations import combinations
-from conftest import files_of, git, overlay_files, render
+from conftest import files_of, git, overlay_files, record_version, render
 from test_release import announce, release
 
 answers_file = ".copier-answers.yml"
@@ -41,8 +44,8 @@ def copier_command(project: Path, *arguments: str) -> subprocess.CompletedProces
     )
 
 
-def publish_next_version(repository: Path) -> None:
-    """The template's side: changes in files of both owners, and a new file, released."""
+def change_the_templates(repository: Path) -> None:
+    """The template's side: changes in files of both owners, and a new file, committed."""
     project = repository / "templates/torch-research/project"
     prepend(repository / "shared/project/utils.py", "# changed by the template")
     append(repository / "shared/project/requirements-dev.txt", "codespell")
@@ -56,6 +59,11 @@ def publish_next_version(repository: Path) -> None:
     subprocess.run([sys.executable, str(repository / "tools/sync_shared.py")], check=True)
     git(repository, "add", "--all")
     git(repository, "commit", "--quiet", "--message", "Work towards the next version")
+
+
+def publish_next_version(repository: Path) -> None:
+    """The same as a release."""
+    change_the_templates(repository)
     announce(repository, "9.0.0")
     assert release(repository, "9.0.0").returncode == 0
 
@@ -209,6 +217,26 @@ def test_an_update_can_be_seen_before_it_is_taken(project: Path, scratch_reposit
     assert git(project, "status", "--porcelain") == ""
     assert git(project, "branch", "--list", "look") == ""
     assert not (project.parent / "look").exists()
+
+
+def test_a_project_of_a_commit_after_a_release_waits_for_the_next(
+    scratch_repository: Path, tmp_path: Path
+) -> None:
+    """Copier updates to the newest tag, and never to an older state."""
+    append(scratch_repository / "templates/torch-research/questions.yml", "# changed")
+    commit(scratch_repository)
+    record_version(scratch_repository)
+    project = render(scratch_repository / "templates/torch-research", tmp_path / "leaf")
+    git(project, "init", "--quiet")
+    commit(project)
+    assert copier_command(project, "check-update", "--quiet").returncode == 0
+    result = copier_command(project, "update", "--defaults")
+    assert "Downgrades are not supported" in result.stderr
+    assert git(project, "status", "--porcelain") == ""
+    publish_next_version(scratch_repository)
+    assert copier_command(project, "check-update", "--quiet").returncode == 2
+    assert copier_command(project, "update", "--defaults").returncode == 0
+    assert (project / "added_later.py").is_file()
 
 
 def test_a_project_inside_the_clone_stays_out_of_it(scratch_repository: Path) -> None:
