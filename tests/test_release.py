@@ -148,8 +148,51 @@ def test_projects_of_earlier_releases_come_to_the_new_one(scratch_repository: Pa
 def test_the_first_release_of_a_repository_without_tags(
     untagged_scratch_repository: Path,
 ) -> None:
-    """With every check."""
+    """With every check, so also: none of today's files lies where people's .gitignore matches."""
     announce(untagged_scratch_repository, "0.9.0")
     result = release(untagged_scratch_repository, "0.9.0", "--")
     assert result.returncode == 0, result.stderr
     assert version_recorded(untagged_scratch_repository) == "v0.9.0"
+
+
+@pytest.mark.parametrize(
+    ("path", "rule"),
+    [
+        ("shared/project/{{image_classification}}/debug.log", "*.log"),
+        ("shared/project/.env", ".env"),
+        (
+            "templates/torch-research/project/{{lightning}}/lightning_logs/README.md",
+            "lightning_logs/",
+        ),
+        ("templates/tf-production/project/exports/README.md.jinja", "/exports/"),
+        ("templates/keras-quickstart/project/{{jax}}/wandb/settings", "wandb/"),
+    ],
+)
+def test_a_new_file_that_people_ignore_is_refused(
+    scratch_repository: Path, path: str, rule: str
+) -> None:
+    """In every overlay, by the project's own .gitignore and by what is common."""
+    (scratch_repository / path).parent.mkdir(parents=True, exist_ok=True)
+    (scratch_repository / path).write_text("new\n")
+    subprocess.run([sys.executable, scratch_repository / "tools/sync_shared.py"], check=True)
+    git(scratch_repository, "add", "--all", "--force")
+    announce(scratch_repository, "9.1.0")
+    before = state(scratch_repository)
+    refused = release(scratch_repository, "9.1.0", "--")
+    assert refused.returncode == 2
+    name = path.rpartition("}}/")[2].rpartition("project/")[2].removesuffix(".jinja")
+    assert f"{name} is new, and the rule {rule} in people's .gitignore" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert state(scratch_repository) == before
+
+
+def test_a_file_that_an_earlier_release_had_is_not_new(scratch_repository: Path) -> None:
+    """People have it from the template already, so nothing of theirs lies there."""
+    (scratch_repository / "shared/project/debug.log").write_text("new\n")
+    subprocess.run([sys.executable, scratch_repository / "tools/sync_shared.py"], check=True)
+    git(scratch_repository, "add", "--all")
+    announce(scratch_repository, "9.1.0")
+    assert release(scratch_repository, "9.1.0").returncode == 0
+    announce(scratch_repository, "9.2.0")
+    result = release(scratch_repository, "9.2.0", "--")
+    assert result.returncode == 0, result.stderr

@@ -4,7 +4,8 @@
 
 Refuses, and changes nothing, unless the tree is clean; cookiecutter.json asks what Copier asks;
 CHANGELOG.md has the version's heading with its date, and with the mark **[results change]** where
-tests/results.json differs from that of the release before; the tag is new; and a project of every template and earlier release
+tests/results.json differs from that of the release before; the tag is new; no new file of a project
+lies where people's .gitignore would match it; and a project of every template and earlier release
 becomes by `copier update` what the new release would make of it. The version stands in
 shared/version.yml alone: a project copied from a template's folder records it, and `copier update`
 looks for the tag of that name. Needs Copier, which `make test` installs into .venv.
@@ -22,6 +23,7 @@ import record_version
 import sync_shared
 
 root = Path(__file__).resolve().parent.parent
+ignore_rules = root / "tools" / "commonly_ignored.gitignore"
 
 
 class Refused(Exception):
@@ -104,6 +106,53 @@ def check_cookiecutter() -> None:
         )
 
 
+def files_of_projects(commit: str) -> dict[str, set[str]]:
+    """What each template can give to a project, whatever is chosen, by the names there."""
+    files: dict[str, set[str]] = {}
+    for name in git("ls-tree", "-r", "-z", "--name-only", commit, "templates/").split("\0"):
+        if match := re.fullmatch(r"templates/([^/]+)/project/(.+)", name):
+            target = re.sub(r"\{\{\w+\}\}/", "", match[2]).removesuffix(".jinja")
+            files.setdefault(match[1], set()).add(target)
+    return files
+
+
+def check_ignored_paths() -> None:
+    """Refuse a new file where people may have one that git ignores.
+
+    An update would overwrite theirs, and git could not bring it back.
+    """
+    import copier
+
+    tags = earlier_tags()
+    before = files_of_projects(tags[-1]) if tags else {}
+    for template, files in files_of_projects("HEAD").items():
+        new = sorted(files - before.get(template, set()))
+        with tempfile.TemporaryDirectory() as project:
+            options: Any = {"defaults": True, "quiet": True}
+            copier.run_copy(str(root / "templates" / template), project, **options)
+            git("init", "--quiet", folder=Path(project))
+            found = subprocess.run(
+                ["git", "-c", f"core.excludesFile={ignore_rules}", "check-ignore", "-v", "--stdin"],
+                cwd=project,
+                input="\n".join(new),
+                stdout=subprocess.PIPE,
+                encoding="utf-8",
+            )
+        if found.returncode not in (0, 1):
+            raise Refused("git check-ignore failed; see its message above.")
+        for line in found.stdout.splitlines():
+            rule, path = line.split("\t")
+            pattern = rule.split(":", 2)[2]
+            if not pattern.startswith("!"):
+                raise Refused(
+                    f"templates/{template}: {path} is new, and the rule {pattern} in people's "
+                    ".gitignore would match it. An update would overwrite a file of theirs there, "
+                    "and git could not bring it back. Give it a path that none of "
+                    f"{ignore_rules.relative_to(root).as_posix()} and the project's own .gitignore "
+                    "matches."
+                )
+
+
 def check_updates(version: str) -> None:
     """Refuse a release to which projects of earlier ones do not come.
 
@@ -164,7 +213,7 @@ def main() -> int:
     parser.add_argument(
         "--trust-updates",
         action="store_true",
-        help="leave out what takes long: updates, cookiecutter.json",
+        help="leave out what takes long: updates, ignored paths, cookiecutter.json",
     )
     arguments = parser.parse_args()
     version = arguments.version
@@ -172,6 +221,7 @@ def main() -> int:
         check(version)
         if not arguments.trust_updates:
             check_cookiecutter()
+            check_ignored_paths()
             check_updates(version)
         release(version)
     except Refused as refusal:
