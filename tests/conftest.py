@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from fork_server import ForkServer
 from projects import TASKS, experiment, run
 
 root = Path(__file__).resolve().parent.parent
+first_tag = "v0.1.0"  # The one release of the scratch repositories.
 
 # What trains in forked children or sends POSIX signals; Windows has neither.
 FORKS = ["across", "bad_data", "bad_input", "loops", "pipeline", "resume", "rooms"]
@@ -179,6 +181,9 @@ def reference(project: Path, server: ForkServer) -> Path:
 def tagged_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The working tree as a repository of its own, committed and tagged. Look, do not write."""
     repository = tmp_path_factory.mktemp("tagged") / "trainyard"
+def untagged_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working tree as a repository of its own, without a tag. Look, do not write."""
+    repository = tmp_path_factory.mktemp("untagged") / "trainyard"
     for source in tracked_files(root):
         target = repository / source.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -186,7 +191,21 @@ def tagged_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(repository, "init", "--quiet", "--initial-branch", "main")
     git(repository, "add", "--all")
     git(repository, "commit", "--quiet", "--message", "The working tree")
-    git(repository, "tag", version_tag(repository))
+    record_version(repository)
+    return repository
+
+
+@pytest.fixture(scope="session")
+def tagged_repository(untagged_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a first release. Look, do not write."""
+    repository = tmp_path_factory.mktemp("tagged") / "trainyard"
+    shutil.copytree(untagged_repository, repository)
+    name = version_recorded(repository)
+    for path in [repository / "shared", *repository.glob("templates/*/_shared")]:
+        text = (path / "version.yml").read_text(encoding="utf-8")
+        (path / "version.yml").write_text(text.replace(name, first_tag), encoding="utf-8")
+    git(repository, "commit", "--all", "--quiet", "--message", "The first release")
+    git(repository, "tag", first_tag)
     return repository
 
 
@@ -196,10 +215,22 @@ def scratch_repository(tagged_repository: Path, tmp_path: Path) -> Path:
     return shutil.copytree(tagged_repository, tmp_path / "trainyard")
 
 
-def version_tag(repository: Path) -> str:
-    """The release that the tree says it belongs to."""
+@pytest.fixture
+def untagged_scratch_repository(untagged_repository: Path, tmp_path: Path) -> Path:
+    """A copy of the repository without a tag to change at will."""
+    return shutil.copytree(untagged_repository, tmp_path / "trainyard")
+
+
+def record_version(repository: Path) -> None:
+    """What maintainers do after a change of the templates was committed."""
+    subprocess.run([sys.executable, repository / "tools/record_version.py"], check=True)
+    git(repository, "commit", "--all", "--quiet", "--message", "Record the templates' commit")
+
+
+def version_recorded(repository: Path) -> str:
+    """The commit or the tag that a project copied from a folder is updated from."""
     text = (repository / "shared" / "version.yml").read_text(encoding="utf-8")
-    return text.split("default:")[1].split()[0]
+    return text.split('default: "')[1].split('"')[0]
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

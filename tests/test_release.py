@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import files_of, git, version_tag
+from conftest import files_of, first_tag, git, version_recorded
 
 OPTIONS = ("--trust-updates",)
 
@@ -36,20 +36,19 @@ def test_tag_and_recorded_version_agree(scratch_repository: Path) -> None:
     announce(scratch_repository, "9.1.0")
     result = release(scratch_repository, "9.1.0")
     assert result.returncode == 0, result.stderr
-    assert version_tag(scratch_repository) == "v9.1.0"
+    assert version_recorded(scratch_repository) == "v9.1.0"
     assert git(scratch_repository, "describe", "--tags", "--exact-match").strip() == "v9.1.0"
     assert git(scratch_repository, "status", "--porcelain") == ""
     copies = scratch_repository.glob("templates/*/_shared/version.yml")
-    assert all("default: v9.1.0\n" in path.read_text() for path in copies)
+    assert all('default: "v9.1.0"\n' in path.read_text() for path in copies)
 
 
 def test_a_version_that_the_tree_has_already_is_tagged(scratch_repository: Path) -> None:
     """As with the first release: nothing to write, nothing to commit."""
-    tag = version_tag(scratch_repository)
-    git(scratch_repository, "tag", "--delete", tag)
+    git(scratch_repository, "tag", "--delete", first_tag)
     head = git(scratch_repository, "rev-parse", "HEAD")
-    assert release(scratch_repository, tag.removeprefix("v")).returncode == 0
-    assert git(scratch_repository, "rev-parse", f"{tag}^{{commit}}") == head
+    assert release(scratch_repository, first_tag.removeprefix("v")).returncode == 0
+    assert git(scratch_repository, "rev-parse", f"{first_tag}^{{commit}}") == head
 
 
 def leave_a_change(repository: Path) -> None:
@@ -84,7 +83,7 @@ def leave_a_refusing_hook(repository: Path) -> None:
         (leave_the_tag, "9.1.0", "tag v9.1.0 exists"),
         (leave_a_refusing_hook, "9.1.0", "git refused to commit"),
         (lambda repository: None, "9.1.0", "expected a heading `## [9.1.0]"),
-        (lambda repository: announce(repository, "0.0.1"), "0.0.1", "or higher"),
+        (lambda repository: announce(repository, "0.0.1"), "0.0.1", "a higher one than v0.1.0"),
         (lambda repository: None, "v9.1", "expected three numbers"),
     ],
 )
@@ -144,3 +143,56 @@ def test_projects_of_earlier_releases_come_to_the_new_one(scratch_repository: Pa
     assert refused.returncode == 2
     assert "utils.py differ" in refused.stderr
     assert state(scratch_repository) == before
+
+
+def test_the_first_release_of_a_repository_without_tags(
+    untagged_scratch_repository: Path,
+) -> None:
+    """With every check, so also: none of today's files lies where people's .gitignore matches."""
+    announce(untagged_scratch_repository, "0.9.0")
+    result = release(untagged_scratch_repository, "0.9.0", "--")
+    assert result.returncode == 0, result.stderr
+    assert version_recorded(untagged_scratch_repository) == "v0.9.0"
+
+
+@pytest.mark.parametrize(
+    ("path", "rule"),
+    [
+        ("shared/project/{{image_classification}}/debug.log", "*.log"),
+        ("shared/project/.env", ".env"),
+        (
+            "templates/torch-research/project/{{lightning}}/lightning_logs/README.md",
+            "lightning_logs/",
+        ),
+        ("templates/tf-production/project/exports/README.md.jinja", "/exports/"),
+        ("templates/keras-quickstart/project/{{jax}}/wandb/settings", "wandb/"),
+    ],
+)
+def test_a_new_file_that_people_ignore_is_refused(
+    scratch_repository: Path, path: str, rule: str
+) -> None:
+    """In every overlay, by the project's own .gitignore and by what is common."""
+    (scratch_repository / path).parent.mkdir(parents=True, exist_ok=True)
+    (scratch_repository / path).write_text("new\n")
+    subprocess.run([sys.executable, scratch_repository / "tools/sync_shared.py"], check=True)
+    git(scratch_repository, "add", "--all", "--force")
+    announce(scratch_repository, "9.1.0")
+    before = state(scratch_repository)
+    refused = release(scratch_repository, "9.1.0", "--")
+    assert refused.returncode == 2
+    name = path.rpartition("}}/")[2].rpartition("project/")[2].removesuffix(".jinja")
+    assert f"{name} is new, and the rule {rule} in people's .gitignore" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert state(scratch_repository) == before
+
+
+def test_a_file_that_an_earlier_release_had_is_not_new(scratch_repository: Path) -> None:
+    """People have it from the template already, so nothing of theirs lies there."""
+    (scratch_repository / "shared/project/debug.log").write_text("new\n")
+    subprocess.run([sys.executable, scratch_repository / "tools/sync_shared.py"], check=True)
+    git(scratch_repository, "add", "--all")
+    announce(scratch_repository, "9.1.0")
+    assert release(scratch_repository, "9.1.0").returncode == 0
+    announce(scratch_repository, "9.2.0")
+    result = release(scratch_repository, "9.2.0", "--")
+    assert result.returncode == 0, result.stderr

@@ -57,6 +57,8 @@ def make(way: str, combination: Combination, repository: Path, target: Path) -> 
     template, answers = combination.template, combination.answers
     if way == "folder":
         render(repository / "templates" / template, target, **answers)
+    elif way == "root":
+        render(repository, target, template=template, **answers)
     elif way == "url":
         render(f"git+{repository.as_uri()}", target, template=template, **answers)
     else:

@@ -1,4 +1,7 @@
-"""`copier update` across two real tags, for a project made by each way in."""
+"""`copier update` across two real tags, for a project made by each way in.
+
+Without tags: test_untagged.py.
+"""
 
 import re
 import subprocess
@@ -10,7 +13,7 @@ import pytest
 import yaml
 
 from combinations import combinations
-from conftest import files_of, git, overlay_files, render
+from conftest import files_of, git, overlay_files, record_version, render
 from test_release import announce, release
 
 answers_file = ".copier-answers.yml"
@@ -41,8 +44,8 @@ def copier_command(project: Path, *arguments: str) -> subprocess.CompletedProces
     )
 
 
-def publish_next_version(repository: Path) -> None:
-    """The template's side: changes in files of both owners, and a new file, released."""
+def change_the_templates(repository: Path) -> None:
+    """The template's side: changes in files of both owners, and a new file, committed."""
     project = repository / "templates/torch-research/project"
     prepend(repository / "shared/project/utils.py", "# changed by the template")
     append(repository / "shared/project/requirements-dev.txt", "codespell")
@@ -56,6 +59,11 @@ def publish_next_version(repository: Path) -> None:
     subprocess.run([sys.executable, str(repository / "tools/sync_shared.py")], check=True)
     git(repository, "add", "--all")
     git(repository, "commit", "--quiet", "--message", "Work towards the next version")
+
+
+def publish_next_version(repository: Path) -> None:
+    """The same as a release."""
+    change_the_templates(repository)
     announce(repository, "9.0.0")
     assert release(repository, "9.0.0").returncode == 0
 
@@ -192,8 +200,17 @@ def test_a_switch_gives_what_a_new_project_would_be(
     assert {**files, **yours} == {**expected, **yours}
 
 
-def test_an_update_can_be_seen_before_it_is_taken(project: Path, scratch_repository: Path) -> None:
+@pytest.mark.parametrize("requirement", ["", "tqdm==4.68"], ids=["merged", "conflict"])
+def test_an_update_can_be_seen_before_it_is_taken(
+    requirement: str, scratch_repository: Path, tmp_path: Path
+) -> None:
     """By the lines of the project's README, word by word."""
+    project = render(scratch_repository, tmp_path / "leaf")
+    git(project, "init", "--quiet", "--initial-branch", "main")
+    append(project / "utils.py", "MINE = 1")
+    if requirement:
+        replace_line(project / "requirements.txt", "tqdm", requirement)
+    commit(project)
     publish_next_version(scratch_repository)
     readme = (project / "README.md").read_text(encoding="utf-8")
     lines = readme.partition("seen before you take it:\n\n")[2].partition("\n\n")[0]
@@ -205,10 +222,58 @@ def test_an_update_can_be_seen_before_it_is_taken(project: Path, scratch_reposit
     ).stdout
     assert "+# changed by the template" in shown
     assert '+"""New in the template."""' in shown
+    assert "MINE = 1" not in re.findall(r"^[-+](.*)", shown, re.MULTILINE)
+    change = shown.partition("b/requirements.txt\n")[2].partition("\ndiff --git")[0]
+    if requirement:
+        marked = f" {requirement}\n+=======\n+tqdm>=4.70,<6\n+>>>>>>> after updating"
+        assert change.endswith(f"\n+<<<<<<< before updating\n{marked}")
+    else:
+        assert change.endswith("\n-tqdm>=4.66,<5\n+tqdm>=4.70,<6")
     assert files_of(project) == before
     assert git(project, "status", "--porcelain") == ""
     assert git(project, "branch", "--list", "look") == ""
     assert not (project.parent / "look").exists()
+
+
+def test_a_file_that_git_ignores_is_safe_only_where_the_readme_says(
+    scratch_repository: Path, tmp_path: Path
+) -> None:
+    project = render(scratch_repository, tmp_path / "leaf")
+    git(project, "init", "--quiet")
+    names = ["added_later.py", "data/README.md", "experiments/added_later.md"]
+    (project / ".git/info/exclude").write_text("\n".join(names))
+    for name in names:
+        (project / name).write_text("mine\n")
+    commit(project)
+    added = scratch_repository / "shared/project/experiments/added_later.md"
+    added.write_text("New in the template.\n")
+    publish_next_version(scratch_repository)
+    assert copier_command(project, "update", "--defaults").returncode == 0
+    overwritten = [name for name in names if (project / name).read_text() != "mine\n"]
+    assert overwritten == ["added_later.py"]
+    text = " ".join((project / "README.md").read_text(encoding="utf-8").split())
+    assert "the update overwrites yours, and git cannot bring it back" in text
+    assert "keep such files in `data/` or `experiments/`" in text
+
+
+def test_a_project_of_a_commit_after_a_release_waits_for_the_next(
+    scratch_repository: Path, tmp_path: Path
+) -> None:
+    """Copier updates to the newest tag, and never to an older state."""
+    append(scratch_repository / "templates/torch-research/questions.yml", "# changed")
+    commit(scratch_repository)
+    record_version(scratch_repository)
+    project = render(scratch_repository / "templates/torch-research", tmp_path / "leaf")
+    git(project, "init", "--quiet")
+    commit(project)
+    assert copier_command(project, "check-update", "--quiet").returncode == 0
+    result = copier_command(project, "update", "--defaults")
+    assert "Downgrades are not supported" in result.stderr
+    assert git(project, "status", "--porcelain") == ""
+    publish_next_version(scratch_repository)
+    assert copier_command(project, "check-update", "--quiet").returncode == 2
+    assert copier_command(project, "update", "--defaults").returncode == 0
+    assert (project / "added_later.py").is_file()
 
 
 def test_a_project_inside_the_clone_stays_out_of_it(scratch_repository: Path) -> None:

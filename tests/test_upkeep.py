@@ -23,7 +23,7 @@ def commands(project: Path, workflow: str) -> list[str]:
     return [step["run"] for step in job["steps"] if "run" in step]
 
 
-def bash(command: str, folder: Path, *programs: Path) -> str:
+def bash(command: str, folder: Path, *programs: Path, expected: int = 0) -> str:
     """Run a step as GitHub's runner does; return what it printed."""
     paths = [*programs, Path(sys.executable).parent]
     result = subprocess.run(
@@ -34,7 +34,7 @@ def bash(command: str, folder: Path, *programs: Path) -> str:
         stderr=subprocess.STDOUT,
         encoding="utf-8",
     )
-    assert result.returncode == 0, f"{command}\n{result.stdout}"
+    assert result.returncode == expected, f"{command}\n{result.stdout}"
     return result.stdout
 
 
@@ -71,7 +71,7 @@ def test_the_hooks(rendered: Callable[[Combination], Path]) -> None:
 def test_the_weekly_update(
     rendered: Callable[[Combination], Path], tmp_path: Path, scratch_repository: Path
 ) -> None:
-    """It proposes a release once, says what conflicts, and leaves an open proposal alone."""
+    """It proposes a release once, as a draft and with a failing job where that conflicts."""
     project = render(f"git+{scratch_repository.as_uri()}", tmp_path / "leaf")
     git(project, "init", "--quiet", "--initial-branch", "main")
     append(project / "utils.py", "MINE = 1")
@@ -90,18 +90,32 @@ def test_the_weekly_update(
     )
     (programs / "gh").chmod(0o755)
 
-    def run_update() -> str:
+    def run_update(expected: int = 0) -> str:
         clone = tmp_path / "clone"
         shutil.rmtree(clone, ignore_errors=True)
         git(tmp_path, "clone", "--quiet", "--branch", "main", "origin.git", "clone")
-        return "".join(bash(command, clone, programs) for command in commands(clone, "update"))
+        *others, last = commands(clone, "update")
+        for command in others:
+            bash(command, clone, programs)
+        return bash(last, clone, programs, expected=expected)
+
+    def look_for_conflicts(branch: str, expected: int) -> str:
+        """What the workflow of the tests does first."""
+        clone = tmp_path / "clone"
+        git(clone, "checkout", "--quiet", branch)
+        return bash(commands(clone, "test")[0], clone, expected=expected)
 
     assert "Up to date" in run_update()
     assert not open_one.exists()
     publish_next_version(scratch_repository)
-    run_update()
-    assert "pr create --head template-update" in open_one.read_text()
-    assert "Conflicts are marked" in open_one.read_text()
+    assert "::error::The update conflicts with your changes: requirements.txt" in run_update(1)
+    proposed = (
+        "pr create --draft --head template-update --title Update from the template: conflicts"
+    )
+    assert proposed in open_one.read_text()
+    assert "Conflicts: requirements.txt" in open_one.read_text()
+    assert "requirements.txt:" in look_for_conflicts("template-update", 1)
+    assert look_for_conflicts("main", 0) == ""
     assert "<<<<<<< before updating" in git(origin, "show", "template-update:requirements.txt")
     utils = git(origin, "show", "template-update:utils.py")
     assert utils.startswith("# changed by the template\n")
@@ -119,7 +133,9 @@ def test_the_weekly_update(
     announce(scratch_repository, "9.1.0")
     assert release(scratch_repository, "9.1.0").returncode == 0
     run_update()
+    assert "pr create --head template-update" in open_one.read_text()
     assert "Nothing of yours conflicts" in open_one.read_text()
+    assert look_for_conflicts("template-update", 0) == ""
 
 
 def test_a_template_in_a_folder_is_not_looked_for_elsewhere(

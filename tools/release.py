@@ -4,11 +4,11 @@
 
 Refuses, and changes nothing, unless the tree is clean; cookiecutter.json asks what Copier asks;
 CHANGELOG.md has the version's heading with its date, and with the mark **[results change]** where
-tests/results.json differs from that of the release before; the tag is new; and a project of every
-template and earlier release becomes by
-`copier update` what the new release would make of it. The version stands in shared/version.yml
-alone: a project copied from a template's folder records it, and `copier update` looks for the tag
-of that name. Needs Copier, which `make test` installs into .venv.
+tests/results.json differs from that of the release before; the tag is new; no new file of a project
+lies where people's .gitignore would match it; and a project of every template and earlier release
+becomes by `copier update` what the new release would make of it. The version stands in
+shared/version.yml alone: a project copied from a template's folder records it, and `copier update`
+looks for the tag of that name. Needs Copier, which `make test` installs into .venv.
 """
 
 import argparse
@@ -19,11 +19,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import record_version
 import sync_shared
 
 root = Path(__file__).resolve().parent.parent
-version_file = root / "shared" / "version.yml"
-version_line = re.compile(r"^  default: v(\d+\.\d+\.\d+)$", re.MULTILINE)
+ignore_rules = root / "tools" / "commonly_ignored.gitignore"
 
 
 class Refused(Exception):
@@ -53,9 +53,9 @@ def check(version: str) -> None:
         )
     if git("tag", "--list", f"v{version}"):
         raise Refused(f"The tag v{version} exists; choose a higher version.")
-    current = version_of_tree()
-    if number(version) < number(current):
-        raise Refused(f"VERSION: got {version}, expected {current} or higher.")
+    tags = earlier_tags()
+    if tags and number(version) < number(tags[-1].removeprefix("v")):
+        raise Refused(f"VERSION: got {version}, expected a higher one than {tags[-1]}.")
     heading = rf"^## \[{re.escape(version)}\] - \d{{4}}-\d{{2}}-\d{{2}}$(.*?)(^## |\Z)"
     text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
     section = re.search(heading, text, re.MULTILINE | re.DOTALL)
@@ -73,7 +73,8 @@ def check(version: str) -> None:
 
 def earlier_tags() -> list[str]:
     """The tags of the releases so far, the oldest first."""
-    return git("tag", "--merged=HEAD", "--sort=v:refname", "--list", "v*").split()
+    tags = git("tag", "--merged=HEAD", "--sort=v:refname").split()
+    return [tag for tag in tags if re.fullmatch(r"v\d+\.\d+\.\d+", tag)]
 
 
 def results_changed() -> bool:
@@ -82,20 +83,9 @@ def results_changed() -> bool:
     return bool(tags and git("diff", "--name-only", tags[-1], "--", "tests/results.json"))
 
 
-def version_of_tree() -> str:
-    """The version that shared/version.yml gives to this tree."""
-    match = version_line.search(version_file.read_text(encoding="utf-8"))
-    if not match:
-        raise Refused(f"{version_file}: expected one line such as `  default: v1.2.0`.")
-    return match[1]
-
-
 def release(version: str) -> None:
     """Write the version into the tree, commit and tag it."""
-    text = version_file.read_text(encoding="utf-8")
-    text = version_line.sub(f"  default: v{version}", text)
-    version_file.write_text(text, encoding="utf-8", newline="\n")
-    sync_shared.write_copies()
+    record_version.write(f"v{version}")
     if git("status", "--porcelain"):
         try:
             git("commit", "--all", "--quiet", "--message", f"Release {version}")
@@ -116,6 +106,53 @@ def check_cookiecutter() -> None:
         )
 
 
+def files_of_projects(commit: str) -> dict[str, set[str]]:
+    """What each template can give to a project, whatever is chosen, by the names there."""
+    files: dict[str, set[str]] = {}
+    for name in git("ls-tree", "-r", "-z", "--name-only", commit, "templates/").split("\0"):
+        if match := re.fullmatch(r"templates/([^/]+)/project/(.+)", name):
+            target = re.sub(r"\{\{\w+\}\}/", "", match[2]).removesuffix(".jinja")
+            files.setdefault(match[1], set()).add(target)
+    return files
+
+
+def check_ignored_paths() -> None:
+    """Refuse a new file where people may have one that git ignores.
+
+    An update would overwrite theirs, and git could not bring it back.
+    """
+    import copier
+
+    tags = earlier_tags()
+    before = files_of_projects(tags[-1]) if tags else {}
+    for template, files in files_of_projects("HEAD").items():
+        new = sorted(files - before.get(template, set()))
+        with tempfile.TemporaryDirectory() as project:
+            options: Any = {"defaults": True, "quiet": True}
+            copier.run_copy(str(root / "templates" / template), project, **options)
+            git("init", "--quiet", folder=Path(project))
+            found = subprocess.run(
+                ["git", "-c", f"core.excludesFile={ignore_rules}", "check-ignore", "-v", "--stdin"],
+                cwd=project,
+                input="\n".join(new),
+                stdout=subprocess.PIPE,
+                encoding="utf-8",
+            )
+        if found.returncode not in (0, 1):
+            raise Refused("git check-ignore failed; see its message above.")
+        for line in found.stdout.splitlines():
+            rule, path = line.split("\t")
+            pattern = rule.split(":", 2)[2]
+            if not pattern.startswith("!"):
+                raise Refused(
+                    f"templates/{template}: {path} is new, and the rule {pattern} in people's "
+                    ".gitignore would match it. An update would overwrite a file of theirs there, "
+                    "and git could not bring it back. Give it a path that none of "
+                    f"{ignore_rules.relative_to(root).as_posix()} and the project's own .gitignore "
+                    "matches."
+                )
+
+
 def check_updates(version: str) -> None:
     """Refuse a release to which projects of earlier ones do not come.
 
@@ -127,8 +164,8 @@ def check_updates(version: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder, "repository")
         git("clone", "--quiet", str(root), str(clone))
-        path = clone / version_file.relative_to(root)
-        path.write_text(version_line.sub(f"  default: v{version}", path.read_text("utf-8")))
+        path = clone / record_version.version_file.relative_to(root)
+        path.write_text(record_version.text(f"v{version}"), encoding="utf-8")
         subprocess.run([sys.executable, clone / "tools/sync_shared.py"], check=True)
         git("commit", "--all", "--quiet", "--allow-empty", "--message", version, folder=clone)
         git("tag", f"v{version}", folder=clone)
@@ -176,7 +213,7 @@ def main() -> int:
     parser.add_argument(
         "--trust-updates",
         action="store_true",
-        help="leave out what takes long: updates, cookiecutter.json",
+        help="leave out what takes long: updates, ignored paths, cookiecutter.json",
     )
     arguments = parser.parse_args()
     version = arguments.version
@@ -184,6 +221,7 @@ def main() -> int:
         check(version)
         if not arguments.trust_updates:
             check_cookiecutter()
+            check_ignored_paths()
             check_updates(version)
         release(version)
     except Refused as refusal:

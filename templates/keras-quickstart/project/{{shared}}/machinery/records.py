@@ -176,8 +176,8 @@ def note_evaluation(folder: Path, files: Iterable[str]) -> None:
 def delete_evaluations(folder: Path) -> None:
     """Delete what evaluations wrote, and no other file: it is out of date once training goes on."""
     for name in (*_evaluation_files(folder), EVALUATIONS_FILE):
-        if Path(name).name == name:
-            (folder / name).unlink(missing_ok=True)
+        if Path(name).name == name and (folder / name).is_file():
+            (folder / name).unlink()
 
 
 def _evaluation_files(folder: Path) -> list[str]:
