@@ -58,7 +58,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for name in metafunc.fixturenames:
         if name.startswith("case_of_"):
             cases = [
-                pytest.param((task, case), id=case)
+                pytest.param((task, case), id=f"{task.name} {case}")
                 for task in TASKS.values()
                 for case in getattr(task, name.removeprefix("case_of_"))
             ]
@@ -178,9 +178,6 @@ def reference(project: Path, server: ForkServer) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tagged_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The working tree as a repository of its own, committed and tagged. Look, do not write."""
-    repository = tmp_path_factory.mktemp("tagged") / "trainyard"
 def untagged_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The working tree as a repository of its own, without a tag. Look, do not write."""
     repository = tmp_path_factory.mktemp("untagged") / "trainyard"

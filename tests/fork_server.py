@@ -9,8 +9,10 @@ import contextlib
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +59,7 @@ class ForkServer:
         *arguments: object,
         stop_at: int | None = None,
         crash_at: int | None = None,
+        kill_after: float | None = None,
         setup: str = "",
     ) -> Result:
         """Run a script with arguments.
@@ -66,6 +69,7 @@ class ForkServer:
             arguments: of the command line.
             stop_at: the look at the stop request that finds one, as if by SIGTERM just then.
             crash_at: the write, fsync or replace at which the process dies.
+            kill_after: seconds after the next epoch is kept, when the process is killed from outside.
             setup: Python to run first, to arrange a fault.
         """
         request = {
@@ -73,6 +77,7 @@ class ForkServer:
             "arguments": [str(argument) for argument in arguments],
             "stop_at": stop_at,
             "crash_at": crash_at,
+            "kill_after": kill_after,
             "setup": setup,
         }
         assert self.process.stdin
@@ -210,10 +215,23 @@ def import_for_all() -> None:
         torch.optim.AdamW([torch.zeros(1)])  # Imports what every run would import again.
 
 
+def kill_later(process: int, arguments: list[str], seconds: float) -> None:
+    """Kill a process that trains, once its experiment has another epoch and some time is over."""
+    metrics = Path(arguments[arguments.index("--experiment") + 1], "metrics.jsonl")
+    before = metrics.stat().st_size if metrics.exists() else 0
+    while not (metrics.exists() and metrics.stat().st_size > before):
+        if os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return  # It has ended by itself.
+        time.sleep(0.005)
+    time.sleep(seconds)
+    os.kill(process, signal.SIGKILL)
+
+
 def main() -> None:
     """Serve requests, a JSON line each, until standard input ends."""
     import_for_all()
     for line in sys.stdin:
+        request = json.loads(line)
         read, write = os.pipe()
         process = os.fork()
         if process == 0:
@@ -223,7 +241,7 @@ def main() -> None:
             code = 1
             with contextlib.suppress(BaseException):
                 try:
-                    child(json.loads(line))
+                    child(request)
                     code = 0
                 except SystemExit as error:
                     code = error.code if isinstance(error.code, int) else 1 if error.code else 0
@@ -233,6 +251,8 @@ def main() -> None:
             sys.stderr.flush()
             os._exit(code)
         os.close(write)
+        if request["kill_after"] is not None:
+            kill_later(process, request["arguments"], request["kill_after"])
         with open(read, encoding="utf-8", errors="replace") as pipe:
             output = pipe.read()
         _, status = os.waitpid(process, 0)

@@ -7,24 +7,35 @@ from pathlib import Path
 
 import pytest
 
-from combinations import Combination, combinations
-from projects import assert_same_results, experiment, run, tiny
+from combinations import Combination, find_combination
+from projects import assert_same_results, experiment, run, task, tiny
 
 BACKENDS = ("tensorflow", "jax", "torch")
 # Of losses: float32 rounds in another order in each, and five steps of training carry it on.
 TOLERANCE = 2e-3
 
 
+@pytest.fixture
+def make_project(
+    rendered: Callable[[Combination], Path], tmp_path: Path
+) -> Callable[[str], Path]:
+    """Makes a project of a backend, with the default data prepared."""
+
+    def make_project(backend: str) -> Path:
+        project = shutil.copytree(rendered(find_combination(backend)), tmp_path / "leaf")
+        assert run(project, "build_dataset.py").returncode == 0
+        return project
+
+    return make_project
+
+
 def test_a_run_goes_on_and_is_evaluated_with_any_backend(
-    rendered: Callable[[Combination], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_project: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    combination = next(each for each in combinations if each.choice == "tensorflow")
-    project = shutil.copytree(rendered(combination), tmp_path / "digits")
-    assert run(project, "build_dataset.py").returncode == 0
+    project = make_project("tensorflow")
     # Dropout draws other numbers on each backend, and JAX alone never takes bfloat16 on a
     # processor; all else has to agree.
-    same = tiny.replace("stages: 1", "stages: 1, dropout: 0")
-    same = same.replace("epochs: 2", "epochs: 2, precision: float32")
+    same = tiny(project, {**task(project).without_dropout, "training.precision": "float32"})
     start = experiment(project, "start", same)
     stopped = run(project, "train.py", "--experiment", start, "--max-minutes", 0)
     assert stopped.returncode == 75, stopped.stderr
@@ -46,17 +57,10 @@ def test_a_run_goes_on_and_is_evaluated_with_any_backend(
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_a_stop_after_ten_steps(
-    rendered: Callable[[Combination], Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    backend: str,
-) -> None:
+def test_a_stop_after_ten_steps(make_project: Callable[[str], Path], backend: str) -> None:
     """As the project comes, where test_resume.py makes executions shorter than an epoch of five."""
-    combination = next(each for each in combinations if each.choice == backend)
-    project = shutil.copytree(rendered(combination), tmp_path / "digits")
-    assert run(project, "build_dataset.py").returncode == 0
-    long = tiny.replace("batch_size: 256", "batch_size: 50, workers: 2")  # 26 steps an epoch.
+    project = make_project(backend)
+    long = tiny(project, {"data.batch_size": 50, "data.workers": 2})  # 26 steps an epoch.
     stopped, whole = (experiment(project, name, long) for name in ("stopped", "whole"))
     first = run(project, "train.py", "--experiment", stopped, "--max-minutes", 0)
     assert first.returncode == 75

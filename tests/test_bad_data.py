@@ -100,7 +100,7 @@ def test_source(
     bad = found.bad_sources[case]
     bad.make(tmp_path / "source")
     before = snapshot(project)
-    where = ("--source", tmp_path / "source", "--data", "data/own")
+    where = ("--source", tmp_path / "source", "--data", "refused")
     result = server.run("build_dataset", *where, *bad.options)
     assert_refused(project, result.code, result.output, before, *bad.expected)
 
@@ -116,7 +116,7 @@ def test_dataset_is_kept(project: Path) -> None:
 def test_build_options(project: Path, server: ForkServer) -> None:
     before = snapshot(project)
     for option in ("--seed=-1", "--seed=x", "--sorce=x", *task(project).bad_build_options):
-        result = server.run("build_dataset", "--data", "data/own", option)
+        result = server.run("build_dataset", "--data", "refused", option)
         name = option.partition("=")[0]
         assert_refused(project, result.code, result.output, before, name)
 

@@ -11,15 +11,15 @@ import nbclient
 import nbformat
 import pytest
 
-from combinations import Combination, combinations
-from projects import run
+from combinations import Combination, find_combination
+from projects import run, task
 
 
 def test_the_notebook_trains(
     rendered: Callable[[Combination], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    combination = next(each for each in combinations if each.choice == "jax")
-    project = shutil.copytree(rendered(combination), tmp_path / "digits")
+    project = shutil.copytree(rendered(find_combination("jax")), tmp_path / "leaf")
+    found = task(project)
     built = run(project, "build_notebook.py")
     assert built.returncode == 0, built.stderr
     notebook = nbformat.read(project / "notebook.ipynb", as_version=4)
@@ -32,7 +32,7 @@ def test_the_notebook_trains(
     ).execute()
     outputs = {cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
     text = "".join(output.text for output in outputs["!python evaluate.py"])
-    assert float(text.split("accuracy")[1].split()[0]) >= 0.98
+    assert found.reaches(float(text.split(found.metric)[1].split()[0]), found.bar)
     pictures = [
         base64.b64decode(output.data["image/png"])
         for cell_outputs in outputs.values()
@@ -40,9 +40,8 @@ def test_the_notebook_trains(
         if output.output_type == "display_data" and "image/png" in output.data
     ]
     baseline = folder / "experiments" / "baseline"
-    for name, picture in zip(
-        ("learning_curves.png", "confusion_matrix_test.png"), pictures, strict=True
-    ):
+    names = [name.format(name="test") for name in found.evaluation_files if ".png" in name]
+    for name, picture in zip(["learning_curves.png", *names], pictures, strict=True):
         assert picture == (baseline / name).read_bytes()
     table = notebook.cells[-1].outputs[0].data["text/markdown"]
     assert "small" in table

@@ -126,7 +126,7 @@ def test_what_lies_in_a_template_folder_does_not_leak(
         ".venv/pyvenv.cfg",
         "__pycache__/train.cpython-311.pyc",
         "{{shared}}/__pycache__/utils.cpython-311.pyc",
-        "{{shared}}/data/train_images.npy",
+        "{{shared}}/data/arrays-1/train_ids.npy",
         "{{shared}}/experiments/baseline/last.safetensors",
         "{{shared}}/experiments/baseline/tensorboard/events",
         ".pytest_cache/README.md",

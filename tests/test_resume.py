@@ -76,31 +76,41 @@ def test_crash_at_every_file_operation(project: Path, server: ForkServer, refere
     assert points > 20
 
 
-def test_kills_of_the_real_process(project: Path) -> None:
-    """Each kill comes at a random moment after the process has got further than the one before."""
+def test_kills(project: Path, server: ForkServer) -> None:
+    """Each comes at a random moment after the process has got further than the one before.
+
+    The first one is of `python train.py` as it is typed.
+    """
     kills = pace(project).kills
-    long = tiny(project, {"training.epochs": 10 * kills})
+    long = tiny(project, {"training.epochs": 8 * kills + 12})
     whole = experiment(project, "whole", long)
-    assert run(project, "train.py", "--experiment", whole).returncode == 0
+    assert server.run("train", "--experiment", whole).code == 0
     folder = experiment(project, "killed", long)
-    metrics = project / folder / "metrics.jsonl"
-    command = [sys.executable, "train.py", "--experiment", folder]
+    kill_a_typed_command(project, folder)
     moments = random.Random(0)
-    for kill in range(kills):
-        before = metrics.stat().st_size if metrics.exists() else 0
-        process = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL)
-        while process.poll() is None and not (metrics.exists() and metrics.stat().st_size > before):
-            time.sleep(0.01)
-        time.sleep(moments.uniform(0, 0.1))
-        assert process.poll() is None, f"finished before kill {kill}"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert run(project, "train.py", "--experiment", folder).returncode == 0
+    for kill in range(1, kills):
+        moment = moments.uniform(0, 0.1)
+        killed = server.run("train", "--experiment", folder, kill_after=moment)
+        assert killed.code == -signal.SIGKILL, f"finished before kill {kill}: {killed.output}"
+    assert server.run("train", "--experiment", folder).code == 0
     assert_same_results(project / folder, project / whole)
     sessions = json.loads((project / folder / "run.json").read_text())["sessions"]
     starts = [session["from_step"] for session in sessions]
+    assert len(sessions) == kills + 1
     assert len(set(starts)) > 0.75 * kills  # Most kills left more behind than the one before.
     assert starts == sorted(starts)
+
+
+def kill_a_typed_command(project: Path, folder: Path) -> None:
+    """Kill `python train.py` once it has kept an epoch."""
+    metrics = project / folder / "metrics.jsonl"
+    command = [sys.executable, "train.py", "--experiment", folder]
+    process = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL)
+    while process.poll() is None and not metrics.exists():
+        time.sleep(0.01)
+    assert process.poll() is None, "finished before it was killed"
+    process.kill()
+    process.wait()
 
 
 @pytest.mark.in_full
@@ -233,26 +243,29 @@ def test_diverged_in_the_last_step(project: Path, server: ForkServer) -> None:
 def test_changed_code_in_the_middle_of_a_run(project: Path, server: ForkServer) -> None:
     """It is taken, but not without a word, with what brings it back. A comment changes nothing."""
     folder = experiment(project, "changed")
-    assert server.run("train", "--experiment", folder, stop_at=3).code == 75
-    evaluated = server.run("evaluate", "--experiment", folder)
+    command = ("--experiment", folder)
+    notice = f"{folder}: not the code that it was trained with: model/net.py"
     path = project / "model" / "net.py"
     text = path.read_text(encoding="utf-8")
-    path.write_text(f"# A comment.\n{text}", encoding="utf-8")
-    quiet = server.run("train", "--experiment", folder, stop_at=3)
-    path.write_text(f"{text}\nCHANGED = 1\n", encoding="utf-8")
-    resumed = server.run("train", "--experiment", folder)
-    path.write_text(text, encoding="utf-8")
-    assert evaluated.code == 2, "no epoch is done"
-    assert quiet.code == 75
-    assert "not the code" not in quiet.output
+    assert server.run("train", *command, stop_at=3).code == 75
+    path.write_text(f"# A comment.\n{text}\nCHANGED = 1\n", encoding="utf-8")
+    resumed = server.run("train", *command)
     assert resumed.code == 0
-    assert f"{folder}: not the code that it was trained with: model/net.py" in resumed.output
-    command = re.search(r"git checkout [0-9a-f]{12} -- model/net\.py$", resumed.output, re.M)
-    assert command, resumed.output
-    subprocess.run(command[0].split(), cwd=project, check=True, capture_output=True)
-    evaluated = server.run("evaluate", "--experiment", folder)
+    assert notice in resumed.output
+    way_back = re.search(r"git checkout [0-9a-f]{12} -- model/net\.py$", resumed.output, re.M)
+    assert way_back, resumed.output
+    assert notice not in server.run("evaluate", *command).output
+    subprocess.run(way_back[0].split(), cwd=project, check=True, capture_output=True)
+    assert path.read_text(encoding="utf-8") == text
+    evaluated = server.run("evaluate", *command)
     assert evaluated.code == 0
-    assert "not the code that it was trained with: model/net.py" in evaluated.output
+    assert notice in evaluated.output
+
+    assert server.run("train", *command, "--overwrite").code == 0
+    path.write_text(f"# A comment.\n{text}", encoding="utf-8")
+    evaluated = server.run("evaluate", *command)
+    path.write_text(text, encoding="utf-8")
+    assert notice not in evaluated.output
 
 
 def test_files_of_the_persons_stay(project: Path, server: ForkServer) -> None:

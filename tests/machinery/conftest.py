@@ -16,14 +16,13 @@ import pytest
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parent.parent / "shared" / "project"
 TINY = HERE / "tiny_project"
-sys.path[:0] = [str(TINY), str(SHARED)]
+sys.path[:0] = [str(HERE), str(TINY), str(SHARED)]
 
 from build_dataset import Dataset, build
+from helpers import NoStop, write_base, write_settings
 from machinery.run import Run
-from no_stop import NoStop
 from parameters import Parameters
 from train import train
-
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +57,7 @@ Start = Callable[..., subprocess.Popen[str]]
 def start(project: Path) -> Start:
     """Starts a command of the tiny project."""
 
-    def start(*words: object, cwd: Path = project, **options: object) -> subprocess.Popen[str]:
+    def start(*words: object, cwd: Path = project, **options: Any) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, *map(str, words)],
             cwd=cwd,
@@ -92,11 +91,11 @@ def train_run(data: Path, dataset: Dataset) -> Callable[..., Run]:
     def train_run(
         folder: Path,
         values: Mapping[str, Any] | None = None,
-        on_epoch: Callable[[Run], object] | None = None,
+        on_epoch: Callable[[Run], None] | None = None,
         **options: Any,
     ) -> Run:
         parameters = Parameters.model_validate(values or {})
-        settings = {"dataset": dataset, "stop": NoStop(), **options}
+        settings: dict[str, Any] = {"dataset": dataset, "stop": NoStop(), **options}
         with Run(folder, parameters, data=data, **settings) as run:
             if on_epoch:
                 run.on_epoch = lambda _row: on_epoch(run)
@@ -104,3 +103,13 @@ def train_run(data: Path, dataset: Dataset) -> Callable[..., Run]:
         return run
 
     return train_run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A search of four small trials."""
+    (tmp_path / "base").mkdir()
+    (tmp_path / "search").mkdir()
+    write_base(tmp_path / "search")
+    write_settings(tmp_path / "search")
+    return tmp_path / "search"

@@ -1,9 +1,6 @@
-"""The data on disk: ragged and empty arrays, damage, kills, and builders side by side."""
+"""The data on disk: ragged and empty arrays, damage, and the default data."""
 
-import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -136,7 +133,7 @@ def test_many_examples_are_written_in_blocks(tmp_path: Path) -> None:
         {"table": np.arange(15, dtype=np.float32).reshape(5, 3, 1)},
         {"source": "there"},
         {"tokens": Ragged.join(EXAMPLES, fill=7)},
-        {"splits": {n: np.array(r) for n, r in zip(arrays.SPLITS, ([4, 0], [1, 2], [3]))}},
+        {"splits": {"train": np.array([4, 0]), "val": np.array([1, 2]), "test": np.array([3])}},
     ],
     ids=lambda changes: ", ".join(changes),
 )
@@ -176,9 +173,7 @@ def test_a_data_set_is_replaced_only_where_that_is_asked_for(tmp_path: Path) -> 
         ("train_number.npy", np.array([{}], object), "not a NumPy array"),
     ],
 )
-def test_damaged_arrays_are_named(
-    tmp_path: Path, name: str, content: Any, expected: str
-) -> None:
+def test_damaged_arrays_are_named(tmp_path: Path, name: str, content: Any, expected: str) -> None:
     dataset = write(tmp_path)
     path = tmp_path / "arrays-1" / name
     path.unlink()
@@ -273,98 +268,3 @@ def test_the_default_data_are_prepared_in_an_empty_folder_alone(
     build(Path("data/mine"))
     with pytest.raises(InputError, match=r"not found\. Found: data/mine"):
         open_dataset(folder)
-
-
-# ---------------------------------------------------------------------------------------------
-# Kills and races.
-
-
-class Killed(BaseException):
-    """What the process would not live to see."""
-
-
-class Killer:
-    """Raises Killed at one of the operations on the files of a folder."""
-
-    events = ("open", "os.", "shutil.", "mmap.")
-
-    def __init__(self) -> None:
-        self.folder, self.left = "", -1
-        sys.addaudithook(self)
-
-    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self.left < 0 or not event.startswith(self.events):
-            return
-        where = [str(a) for a in arguments if isinstance(a, (str, os.PathLike))]
-        if event != "mmap.__new__" and not any(text.startswith(self.folder) for text in where):
-            return
-        self.left -= 1
-        if self.left < 0:
-            raise Killed
-
-
-@pytest.fixture(scope="module")
-def killer() -> Iterator[Killer]:
-    killer = Killer()  # An audit hook stays for good.
-    yield killer
-    killer.left = -1
-
-
-def read_all(folder: Path) -> list[Any]:
-    """Read a whole data set."""
-    dataset = arrays.read_dataset(folder, Sequences)
-    found: list[Any] = [dataset.fingerprint]
-    for split in arrays.SPLITS:
-        found.append(dataset.read_ids(folder, split).tolist())
-        for array in dataset.read_split(folder, split).values():
-            values = array.values if isinstance(array, Ragged) else array
-            found.append(values.tolist())
-    return found
-
-
-def test_a_kill_leaves_the_old_data_set_or_the_new(tmp_path: Path, killer: Killer) -> None:
-    write(tmp_path / "old")
-    write(tmp_path / "new", number=np.arange(5) + 7)
-    old, new = read_all(tmp_path / "old"), read_all(tmp_path / "new")
-    seen, killed = [], True
-    number = 0
-    while killed:
-        folder = tmp_path / f"killed_{number}"
-        shutil.copytree(tmp_path / "old", folder)
-        killer.folder, killer.left = str(folder), number
-        try:
-            write(folder, number=np.arange(5) + 7, overwrite=True)
-            killed = False
-        except Killed:
-            pass
-        finally:
-            killer.left = -1
-        seen.append(read_all(folder))
-        assert seen[-1] in (old, new)
-        write(folder, number=np.arange(5) + 7, overwrite=True)
-        assert read_all(folder) == new
-        assert len([*folder.glob("arrays-*")]) == 1
-        shutil.rmtree(folder)
-        number += 1
-    assert number > 50
-    assert seen[0] == old
-    assert seen[-2] == seen[-1] == new  # A kill while the old arrays are deleted, and none.
-
-
-def test_of_two_builders_one_wins(
-    tmp_path: Path, start: Callable[..., Any], project: Path
-) -> None:
-    folder = tmp_path / "data"
-    words = ("build_dataset.py", "--data", folder)
-    builders = [start(*words) for _ in range(2)]
-    errors = [builder.communicate(timeout=60)[1] for builder in builders]
-    assert sorted(builder.returncode for builder in builders) == [0, 2]
-    assert sum("dataset.json exists" in text for text in errors) == 1
-    read = Dataset.model_validate_json((folder / "dataset.json").read_bytes())
-    read.read_split(folder, "train")
-
-    code = "import build_dataset, pathlib; build_dataset.open_dataset(pathlib.Path('data'))"
-    openers = [start("-c", f"import sys; sys.path.insert(0, {str(project)!r}); {code}", cwd=tmp)
-               for tmp in [tmp_path / "fresh"] * 2 if tmp.mkdir(exist_ok=True) is None]
-    for opener in openers:
-        assert opener.wait(timeout=60) == 0

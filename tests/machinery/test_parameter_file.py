@@ -41,7 +41,7 @@ def test_every_parameter_error_is_said_at_once(tmp_path: Path) -> None:
     assert f"{path}:4: model.scale: got '200'" in message
     assert "--training.learning_rate: got '-1'" in message
     assert "train.py --help" in message
-    with pytest.raises(InputError, match="Ask somebody. Nothing was started"):
+    with pytest.raises(InputError, match=r"Ask somebody\. Nothing was started"):
         load_parameters(Parameters, path, advice="Ask somebody.")
 
 
@@ -63,7 +63,7 @@ def test_of_many_errors_twenty_are_shown(tmp_path: Path) -> None:
         (b"seed: {\n", "not valid YAML"),
         (b"seed: \xff\n", "not UTF-8 at byte 6"),
         (b"a: &a [*a]\nseed: !!python/object:os.system 1\n", "not valid YAML"),
-        (b"[" * 2_000, "not valid YAML"),
+        (b"[" * 500, "not valid YAML"),
         (b"#" * 1_000_001, "larger than 1 MB"),
     ],
 )

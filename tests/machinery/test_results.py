@@ -13,11 +13,9 @@ from machinery import results, results_page
 from machinery.errors import InputError
 from machinery.experiments import Experiment
 from machinery.metrics import Objective
-from machinery.run import Run
 from machinery.results_table import Row, Table, best_epoch, is_clear
+from machinery.run import Run
 from parameters import Parameters
-
-ACCURACY = {"metric": "val_accuracy", "maximize": True}
 
 
 def write_run(
@@ -223,11 +221,13 @@ def test_the_direction_is_that_of_the_runs_else_by_name(metric: str, lower: bool
 
 
 def test_the_metric_that_is_asked_for_compares_all(tmp_path: Path) -> None:
-    write_run(tmp_path / "a", [0.9, 0.8], width=4)
+    write_run(tmp_path / "a", [0.8, 0.9], width=4)
     write_run(tmp_path / "b", [0.7, 0.8, 0.8], width=8)
     assert [line.split()[1] for line in lines_of(synthesize(tmp_path))] == ["a", "b"]
+    write_run(tmp_path / "0 as good but of greater loss", [0.9], width=2)
+    assert [line.split()[1] for line in lines_of(synthesize(tmp_path))] == ["a", "0", "b"]
     table = synthesize(tmp_path, "val_loss")
-    assert [line.split()[1] for line in lines_of(table)] == ["b", "a"]
+    assert [line.split()[1] for line in lines_of(table)] == ["b", "a", "0"]
     assert "Compared by val loss, lower is better." in table
 
 

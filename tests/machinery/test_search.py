@@ -1,16 +1,12 @@
-"""Searches: what they refuse, and that they survive being stopped and killed."""
+"""Trials: how they are chosen, trained, pruned, left behind and reported, in this process."""
 
 import argparse
 import contextlib
+import dataclasses
 import gc
 import json
 import math
-import os
-import shlex
-import shutil
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,209 +14,24 @@ import pytest
 from filelock import FileLock
 
 from build_dataset import Dataset
+from helpers import (
+    EPOCHS,
+    NoStop,
+    last_session,
+    new_study,
+    new_worker,
+    states,
+    write_base,
+    write_settings,
+)
 from machinery import checkpoints, search, search_settings, search_workers
 from machinery.errors import DivergedError, InputError, StoppedError
-from machinery.metrics import Objective, read_metrics
-from machinery.parameter_file import format_parameters
+from machinery.metrics import read_metrics
 from machinery.run import Run
-from machinery.search_settings import Search
 from machinery.search_study import STARTS, MisfitError, Study
-from machinery.search_workers import Worker, WorkerStop
-from no_stop import NoStop
+from machinery.search_workers import WorkerStop
 from parameters import Parameters
 from train import train
-
-EPOCHS = 8
-SPACE = """
-  model.width: {choices: [4, 8]}
-  data.batch_size: {low: 16, high: 32, step: 8}
-  training.learning_rate: {low: 0.001, high: 0.1, log: true}
-"""
-signals = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A search of four small trials."""
-    (tmp_path / "base").mkdir()
-    (tmp_path / "search").mkdir()
-    write_base(tmp_path / "search")
-    write_settings(tmp_path / "search")
-    return tmp_path / "search"
-
-
-def write_base(folder: Path, **training: float) -> None:
-    parameters = Parameters.model_validate({"training": {"epochs": EPOCHS, **training}})
-    (folder.parent / "base" / "params.yaml").write_text(format_parameters(parameters))
-
-
-def write_settings(
-    folder: Path, space: str = SPACE, objective: str = "maximize: val_accuracy", trials: int = 4
-) -> None:
-    text = f"from: {folder.parent / 'base'}\ntrials: {trials}\n{objective}\nspace:{space}"
-    (folder / "search.yaml").write_text(text)
-
-
-def words(folder: Path, data: Path, *more: str) -> tuple[object, ...]:
-    """Return the command line of a search."""
-    return "search_hyperparams.py", "--search", folder, "--data", data, *more
-
-
-def new_study(folder: Path, dataset: Dataset, data: Path = Path("some data")) -> Study:
-    """Return the study of a search, opened by this process."""
-    settings, base = search_settings.load_settings(folder / "search.yaml", Parameters)
-    objective = settings.choose_objective(Objective("val_accuracy", maximize=True))
-    return Study(Search(folder, data, "cpu", settings, base, dataset, objective))
-
-
-def new_worker(study: Study, train: Callable[[Run], object] = train) -> Worker:
-    return Worker(study, train, NoStop())
-
-
-def states(study: Study) -> list[str]:
-    return [trial.state.name for trial in study.optuna.trials]
-
-
-def last_session(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "run.json").read_text())["sessions"][-1]
-
-
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} never came"
-        time.sleep(0.01)
-
-
-# ---------------------------------------------------------------------------------------------
-# search.yaml
-
-
-def test_everything_wrong_in_the_space_is_said_at_once(
-    folder: Path, data: Path, run: Callable[..., str]
-) -> None:
-    write_settings(
-        folder,
-        """
-  model.widht: {choices: [4]}
-  training.momentum: {low: 0.0, high: 1.5}
-  model.width: {choices: [4, wide]}
-  data.batch_size: {low: 1, high: 3, step: 0.5}
-  training.learning_rate: {low: 0, high: 0.1}
-""",
-    )
-    message = run(*words(folder, data), expected=2)
-    assert str(folder / "search.yaml") in message
-    assert "model.widht: unknown parameter (did you mean model.width?)" in message
-    assert "training.momentum: high: got 1.5, expected less than 1" in message
-    assert "model.width: choices: got 'wide'" in message
-    assert "data.batch_size: step: got 0.5" in message
-    assert "training.learning_rate: low: got 0" in message
-    assert [path.name for path in folder.iterdir()] == ["search.yaml"]
-
-
-@pytest.mark.parametrize(
-    ("entry", "expected"),
-    [
-        ("{low: 1}", "expected {low, high} or {choices: [...]}"),
-        ("{low: 1, high: 2, choices: [1]}", "expected {low, high} or {choices: [...]}"),
-        ("{low: 3, high: 2}", "expected low to be at most high"),
-        ("{low: 0, high: 2, log: true}", "expected low above 0 and no step"),
-        ("{lwo: 0, high: 2}", "unknown parameter"),
-        ("{choices: []}", "at least 1 item"),
-    ],
-)
-def test_malformed_entries_are_refused(folder: Path, entry: str, expected: str) -> None:
-    write_settings(folder, f"\n  training.warmup_epochs: {entry}\n")
-    with pytest.raises(InputError) as error:
-        search_settings.load_settings(folder / "search.yaml", Parameters)
-    assert expected in str(error.value)
-    assert "search.yaml:5: space.training.warmup_epochs" in str(error.value)
-    assert "search.yaml may hold: from" in str(error.value)
-
-
-def test_other_bad_settings_are_refused(folder: Path, data: Path, run: Callable[..., str]) -> None:
-    path = folder / "search.yaml"
-    path.write_text(path.read_text() + "\nminimize: val_loss\n")
-    with pytest.raises(InputError, match="expected maximize or minimize, not both"):
-        search_settings.load_settings(path, Parameters)
-    write_settings(folder, objective="maximise: val_loss")
-    with pytest.raises(InputError, match=r"maximise: unknown parameter \(did you mean maximize"):
-        search_settings.load_settings(path, Parameters)
-    write_settings(folder)
-    (folder.parent / "base").rename(folder.parent / "elsewhere")
-    with pytest.raises(InputError, match=r"search\.yaml: from: .*not found"):
-        search_settings.load_settings(path, Parameters)
-    assert "--workers: got 0" in run(*words(folder, data, "--workers", "0"), expected=2)
-    message = run(*words(folder, data, "--max-minutes", "-1"), expected=2)
-    assert "--max-minutes: got -1" in message
-    assert "--workers" in run("search_hyperparams.py", "--help")
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("", Objective("val_auc", maximize=True)),
-        ("minimize: val_loss", Objective("val_loss", maximize=False)),
-        ("maximize: val_f1", Objective("val_f1", maximize=True)),
-    ],
-)
-def test_trials_are_compared_by_the_file_or_by_the_task(
-    folder: Path, line: str, expected: Objective
-) -> None:
-    write_settings(folder, objective=line)
-    settings, _ = search_settings.load_settings(folder / "search.yaml", Parameters)
-    assert settings.choose_objective(Objective("val_auc", maximize=True)) == expected
-
-
-def test_what_does_not_fit_the_data_is_refused_before_the_first_trial(
-    folder: Path, data: Path, run: Callable[..., str]
-) -> None:
-    write_settings(folder, "\n  model.width: {choices: [4, 100]}\n")
-    message = run(*words(folder, data), expected=2)
-    assert "search.yaml: space:\n  model.width: choices: got 100: model.width: 100" in message
-    assert [path.name for path in folder.iterdir()] == ["search.yaml"]
-
-
-# ---------------------------------------------------------------------------------------------
-# Whole searches, with processes.
-
-
-@signals
-def test_a_search_survives_a_stop_and_a_kill(
-    folder: Path, data: Path, dataset: Dataset, start: Callable[..., Any], run: Callable[..., str]
-) -> None:
-    write_base(folder, pause=0.01)
-    process = start(*words(folder, data, "--workers", "2"))
-    wait_for(folder / "trial_0000" / "metrics.jsonl")
-    process.terminate()
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 75, output + errors
-    assert "Run the same command again" in errors
-    assert last_session(folder / "trial_0000")["outcome"] == "stopped"
-    assert "step 0 of" in (folder / "trial_0000" / "train.log").read_text()
-
-    process = start(*words(folder, data, "--workers", "2"))
-    wait_for(folder / "trial_0002" / "metrics.jsonl")
-    process.kill()  # The other worker finds out, saves and ends; the next search waits for that.
-    os.kill(last_session(folder / "trial_0002")["process"], signal.SIGKILL)
-    process.communicate(timeout=300)
-
-    output = run(*words(folder, data))
-    command = shlex.split(output.partition("see it on test: ")[2])
-    assert command[:3] == ["python", "evaluate.py", "--experiment"]
-    assert command[4:] == ["--data", str(data)]
-    lines = (folder / "study.journal").read_text().splitlines()
-    assert sum('"op_code":4' in line for line in lines) == 4  # 4: a trial was created.
-    trials = new_study(folder, dataset).optuna.trials
-    assert [trial.number for trial in trials] == [0, 1, 2, 3]
-    assert {trial.state.name for trial in trials} <= {"COMPLETE", "PRUNED"}
-    for trial in trials:
-        rows = read_metrics(folder / f"trial_{trial.number:04}")
-        assert [row["epoch"] for row in rows] == [*range(1, len(rows) + 1)]
-        if trial.state.name == "COMPLETE":
-            assert len(rows) == EPOCHS
-            assert trial.value == max(row["val_accuracy"] for row in rows)
 
 
 def test_a_search_that_is_done_says_so(
@@ -232,68 +43,9 @@ def test_a_search_that_is_done_says_so(
     search.run_search(study.search, train, NoStop(), lambda: 1)
     assert "All 4 trials are done" in capsys.readouterr().out
     write_settings(folder, "\n  model.width: {choices: [4, 8, 16]}\n")
-    with pytest.raises(InputError, match="began with something else: space model.width") as error:
+    with pytest.raises(InputError, match=r"something else: space model\.width") as error:
         new_study(folder, dataset)
     assert "--search" in str(error.value)
-
-
-@signals
-def test_ctrl_c_ends_the_whole_group(folder: Path, data: Path, start: Callable[..., Any]) -> None:
-    write_base(folder, pause=0.05)
-    process = start(*words(folder, data, "--workers", "2"), start_new_session=True)
-    wait_for(folder / "trial_0000" / "metrics.jsonl")
-    os.killpg(process.pid, signal.SIGINT)
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 130, output + errors
-    assert "Traceback" not in errors
-    assert last_session(folder / "trial_0000")["outcome"] == "stopped"
-
-
-@signals
-def test_killed_workers_end_the_search(folder: Path, data: Path, start: Callable[..., Any]) -> None:
-    write_base(folder, pause=0.05)
-    process = start(*words(folder, data, "--workers", "1"))
-    wait_for(folder / "trial_0000" / "metrics.jsonl")
-    os.kill(last_session(folder / "trial_0000")["process"], signal.SIGKILL)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 4
-    assert "out of memory?" in errors
-
-
-def test_bad_input_ends_the_search_at_its_first_trial(
-    folder: Path, data: Path, run: Callable[..., str]
-) -> None:
-    write_settings(folder, objective="maximize: val_acuracy")
-    message = run(*words(folder, data, "--workers", "1"), expected=2)
-    assert "(did you mean val_accuracy?)" in message
-    assert "failed" not in message
-    assert "--device: got cuda" in run(*words(folder, data, "--device", "cuda"), expected=2)
-
-
-def test_damaged_data_and_bugs_are_no_failed_trials(
-    folder: Path, data: Path, project: Path, run: Callable[..., str]
-) -> None:
-    damaged = folder.parent / "damaged"
-    shutil.copytree(data, damaged)
-    for path in damaged.rglob("train_*"):
-        path.write_bytes(path.read_bytes()[:100])
-    message = run(*words(folder, damaged, "--workers", "1"), expected=2)
-    assert str(damaged) in message
-    assert "failed" not in message
-    shutil.rmtree(folder / "trial_0000", ignore_errors=True)
-    (folder / "study.journal").unlink()
-
-    code = folder.parent / "code"
-    shutil.copytree(project, code)
-    with open(code / "train.py", "a") as file:
-        file.write("\n\ndef evaluate(*_):\n    raise KeyError('a bug')\n")
-    message = run(*words(folder, data, "--workers", "1"), expected=1, cwd=code)
-    assert "KeyError: 'a bug'" in message
-    assert "failed" not in message
-
-
-# ---------------------------------------------------------------------------------------------
-# One worker, in this process.
 
 
 def test_a_search_with_one_worker_is_reproducible(
@@ -354,7 +106,7 @@ def test_values_that_do_not_go_together_end_their_trial_alone(
     )
     here = new_study(folder, dataset).search
     base = Together.model_validate(here.base.model_dump())
-    here = Search(**{**vars(here), "base": base})
+    here = dataclasses.replace(here, base=base)
     search_settings.check_data(here)  # Each by itself does fit.
     study = Study(here)
 

@@ -44,10 +44,8 @@ class Task:
     # is random switched on. The tests change those of `training`, `seed` and `data.batch_size`.
     tiny: Mapping[str, Any]
     without_dropout: Mapping[str, Any]  # What to change so that each backend draws the same.
-    other_network: Mapping[str, Any]  # Parameters of the network that give it other shapes,
-    other_name: str  # and one of these, dotted.
+    other_network: Mapping[str, Any]  # Parameters of `model` that give it other shapes.
     out_of_memory: Mapping[str, Any]  # A network that needs more than 4 GB.
-    weights: int  # of the network of `tiny`, in every framework
 
     metric: str  # one that evaluate.py reports beside the loss
     maximize: bool

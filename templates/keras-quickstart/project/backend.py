@@ -23,6 +23,7 @@ from machinery.checkpoints import check_fit, select
 from machinery.errors import InputError
 from machinery.sampling import fold_seed
 from model import net
+from model.data_loader import TrainingBatches
 from parameters import Parameters, TrainingParameters
 
 # How many steps fit takes at a time; the callbacks are called in between. A loop of TensorFlow's
@@ -135,7 +136,7 @@ def make_schedule(
     )
 
 
-def feed(batches: keras.utils.PyDataset) -> Any:
+def feed(batches: TrainingBatches) -> Any:
     """Return what `fit` reads the batches from at the least cost.
 
     On TensorFlow `fit` would use Dataset.from_generator, which takes longer for each batch than

@@ -78,6 +78,7 @@ def make_model(parameters: Parameters, dataset: Dataset, precision: str) -> net.
     keras.utils.set_random_seed(fold_seed(parameters.seed) % 2**32)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     model = net.Net(parameters.model, dataset)
+    model.autocast = False  # Keras would round float inputs to bfloat16 before the network sees them.
     arrays = {name: dataset.arrays[name] for name in dataset.inputs}
     # The first call makes the weights.
     model({name: np.zeros((1, *array.batch_shape), array.dtype) for name, array in arrays.items()})

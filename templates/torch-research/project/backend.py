@@ -199,9 +199,7 @@ def describe_device(device: torch.device) -> str:
     return f"{device}, {threads} thread{'s' if threads > 1 else ''}"
 
 
-def facts(
-    model: torch.nn.Module, device: torch.device, dtype: torch.dtype | str
-) -> dict[str, Any]:
+def facts(model: torch.nn.Module, device: torch.device, dtype: torch.dtype | str) -> dict[str, Any]:
     """Return what to record about this process."""
     return {
         "framework": "torch",

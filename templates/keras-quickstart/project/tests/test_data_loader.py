@@ -1,6 +1,5 @@
 """Batches are a function of (seed, epoch, index): what exact resuming rests on."""
 
-
 import numpy as np
 import pytest
 

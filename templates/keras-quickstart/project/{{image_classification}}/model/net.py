@@ -55,13 +55,13 @@ class CrossEntropy(keras.losses.Loss):
         super().__init__(**options)
         self.label_smoothing = label_smoothing
 
-    def call(self, labels: Any, logits: Any) -> Any:
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each example, (B,); calling the object applies the reduction."""
         # Keras's loss for class numbers, SparseCategoricalCrossentropy, has no smoothing.
-        labels = keras.ops.cast(labels, "int32")
+        labels = keras.ops.cast(y_true, "int32")
         return keras.losses.categorical_crossentropy(
-            keras.ops.one_hot(labels, logits.shape[-1]),
-            logits,
+            keras.ops.one_hot(labels, y_pred.shape[-1]),
+            y_pred,
             from_logits=True,
             label_smoothing=self.label_smoothing,
         )

@@ -189,6 +189,8 @@ def _line(path: Path, tree: Any, location: Sequence[str | int]) -> str:
 def _explain(problem: Any, name: str, known: Sequence[str]) -> str:
     if problem["type"] == "extra_forbidden":
         return f"unknown parameter{nearest(name, known)}."
+    if problem["type"] == "missing":
+        return "not found, expected a value."
     expected = problem["msg"].replace("Input should be", "expected")
     return f"got {str(problem['input'])[:80]!r}, {expected}."
 

@@ -100,9 +100,10 @@ def group(experiments: Sequence[Experiment], objective: Objective) -> list[Row]:
         rows.append(Row(members, values))
     sign = -1 if objective.maximize else 1
 
-    def order(row: Row) -> tuple[bool, float]:
-        values = row.values.get(objective.metric)
-        return not row.finished, sign * statistics.fmean(values) if values else math.inf
+    def order(row: Row) -> tuple[bool, float, float]:
+        values, losses = row.values.get(objective.metric), row.values.get("val_loss")
+        mean = sign * statistics.fmean(values) if values else math.inf
+        return not row.finished, mean, statistics.fmean(losses) if losses else math.inf
 
     return sorted(rows, key=order)
 

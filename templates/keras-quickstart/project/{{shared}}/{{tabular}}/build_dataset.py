@@ -166,8 +166,8 @@ def build_table(
     refuse_bad(source, len(table), bad, skip_bad)
     table.leave_out(bad)
 
-    columns = read_columns(table, names, found)
     target = read_target(table, targets, kind)
+    columns = read_columns(table, names, found)
     ids = np.array([f"row-{row}" for row in table.rows])
     if id_column:
         ids = np.array(table.columns[id_column])
@@ -203,11 +203,13 @@ def read_splits(table: Table, column: str | None) -> dict[str, np.ndarray]:
 
 def say_columns(table: Table, columns: Columns, target: Target, targets: Sequence[str]) -> None:
     """Print what was found, so that a column taken for the wrong thing is seen."""
-    what = f"{target.kind}, {len(target.classes)} classes" if target.classes else target.kind
+    word = "labels" if target.kind == "multilabel" else "classes"
+    what = f"{target.kind}, {len(target.classes)} {word}" if target.classes else target.kind
     print(f"Found {len(table):,} rows in {table.path}. Target {', '.join(targets)}: {what}.")
     for word, names in (("numbers", columns.number_names), ("categories", [*columns.categories])):
-        shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-        print(f"  {len(names)} columns of {word}{': ' if names else ''}{shown}")
+        if names:
+            shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+            print(f"  {len(names)} of {word}: {shown}")
 
 
 def write_rows(

@@ -1,4 +1,23 @@
-"""What an exported model takes and gives: its signatures. SERVING.md shows how to call them."""
+"""What an exported model takes and gives: its signatures.
+
+    serving_default   images (N, height, width, channels) uint8, of the size in dataset.json
+    encoded           image_bytes (N,), the content of PNG, JPEG, BMP or GIF files
+
+Both give probabilities (N, classes) float32 and classes (N,), the name of the most probable class.
+All names, in the order of the probabilities, are in assets.extra/export.json. From Python:
+
+    import tensorflow as tf
+
+    classify = tf.saved_model.load("exports/1").signatures["encoded"]
+    with open("digit.png", "rb") as file:
+        outputs = classify(image_bytes=tf.constant([file.read()]))
+    print(outputs["classes"].numpy(), outputs["probabilities"].numpy())
+
+Over HTTP, from TensorFlow Serving:
+
+    curl http://localhost:8501/v1/models/model:predict -d '{"signature_name": "encoded",
+        "instances": [{"image_bytes": {"b64": "'"$(base64 < digit.png | tr -d '\\n')"'"}}]}'
+"""
 
 from typing import TYPE_CHECKING, Any
 

@@ -14,7 +14,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -148,7 +148,12 @@ class BaseDataset(pydantic.BaseModel):
         if array.shape[:1] == (None,):
             offsets_path = path.with_name(f"{split}_{name}_offsets.npy")
             offsets = read_array(offsets_path, (count + 1,), "int64", again(folder))
-            values = read_array(path, (offsets[-1], *array.shape[1:]), array.dtype, again(folder))
+            if offsets[0] or (offsets[1:] < offsets[:-1]).any():
+                raise InputError(
+                    f"{offsets_path}: expected 0 and then no decrease. {again(folder)}"
+                )
+            shape = (int(offsets[-1]), *array.shape[1:])
+            values = read_array(path, shape, array.dtype, again(folder))
             examples: Examples = Ragged(values, offsets, array.longest, array.fill)
         else:
             values = read_array(path, (count, *array.shape), array.dtype, again(folder))
@@ -252,15 +257,19 @@ def write_dataset(
         ExistsError: there is a data set already.
     """
     with new_contents(folder, "arrays", overwrite) as target:
-        digest = hashlib.sha256(repr(sorted(fields.items())).encode())
+        described = {name: _describe(array) for name, array in arrays.items()}
+        sizes = {split: len(rows) for split, rows in splits.items()}
+        facts: list[Any] = [sorted(fields.items()), sorted(sizes.items())]
+        facts += [(n, a.dtype, a.shape, a.longest, a.fill) for n, a in sorted(described.items())]
+        digest = hashlib.sha256(repr(facts).encode())
         for split, rows in splits.items():
             for name, array in {**arrays, "ids": ids}.items():
                 for block in _write(target / f"{split}_{name}.npy", array, rows):
                     digest.update(block)
         sync_folder(target)
         dataset = schema(
-            examples={split: len(rows) for split, rows in splits.items()},
-            arrays={name: _describe(array) for name, array in arrays.items()},
+            examples=sizes,
+            arrays=described,
             arrays_folder=target.name,
             fingerprint=digest.hexdigest()[:16],
             **fields,
@@ -271,7 +280,7 @@ def write_dataset(
 
 
 @contextlib.contextmanager
-def new_contents(folder: Path, kind: str, overwrite: bool) -> Iterator[Path]:
+def new_contents(folder: Path, kind: str, overwrite: bool) -> Generator[Path]:
     """Make the next folder for the arrays of a data set, under the lock, and delete older ones.
 
     The block fills it, and at its end writes the dataset.json that names it.
@@ -319,7 +328,7 @@ def _write(path: Path, array: Examples, rows: np.ndarray) -> Iterator[bytes | me
             path.with_name(f"{path.stem}_offsets.npy"), offsets, np.arange(len(offsets))
         )
         places = [np.arange(array.offsets[row], array.offsets[row + 1]) for row in rows]
-        array, rows = array.values, np.concatenate(places)
+        array, rows = array.values, np.concatenate([np.zeros(0, np.int64), *places])
     shape = (len(rows), *array.shape[1:])
     if 0 in shape:  # An empty file cannot be mapped.
         np.save(path, np.empty(shape, array.dtype))

@@ -32,7 +32,7 @@ class Progress:
 
     step: int = pydantic.Field(0, ge=0)  # optimizer steps done
     loss_sum: float = 0.0  # of the loss over the examples of the unfinished epoch
-    best: dict[str, float] | None = None  # the metrics row of the best epoch
+    best: dict[str, int | float] | None = None  # the metrics row of the best epoch
     stale_epochs: int = pydantic.Field(0, ge=0)  # epochs since then
     seconds: float = pydantic.Field(0.0, ge=0)  # spent, over all sessions
     metrics_bytes: int = pydantic.Field(0, ge=0)  # length of metrics.jsonl

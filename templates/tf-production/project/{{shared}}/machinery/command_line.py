@@ -235,13 +235,16 @@ class ArgumentParser(argparse.ArgumentParser):
         self, arguments: argparse.Namespace, unknown: list[str]
     ) -> list[str]:
         """Keep unknown parameters, for the schema to refuse all at once; return the other words."""
-        others, words = [], iter(unknown)
-        for word in words:
+        others, words = [], list(unknown)
+        while words:
+            word = words.pop(0)
             option, equals, value = word.partition("=")
             if not re.fullmatch(r"--\w+\.\w+", option):
                 others.append(word)
-            elif (text := value if equals else next(words, None)) is not None:
-                setattr(arguments, option[2:], text)
+                continue
+            if not equals and words and not words[0].startswith("--"):
+                value = words.pop(0)
+            setattr(arguments, option[2:], value)
         return others
 
     def error(self, message: str) -> Any:

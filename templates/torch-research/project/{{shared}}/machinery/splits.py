@@ -11,7 +11,7 @@ HELD_OUT = 0.1  # Share of the training examples split off for val, and for test
 
 
 def digests(*arrays: Examples) -> np.ndarray:
-    """Return a digest of each example over its arrays, (N,) bytes: equal examples, equal digests."""
+    """Return a digest of each example over its arrays, (N,) bytes: the same for equal examples."""
     found = []
     for row in range(len(arrays[0])):
         digest = hashlib.blake2b(digest_size=16)

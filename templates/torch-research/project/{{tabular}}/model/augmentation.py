@@ -38,6 +38,8 @@ def augment(
         parameters: of the data.
     """
     del parameters  # What they say was drawn.
+    if "hidden" not in drawn:
+        return inputs, targets
     changed, first = dict(inputs), 0
     for name, missing in (("numbers", torch.nan), ("categories", 0)):
         if name in inputs:

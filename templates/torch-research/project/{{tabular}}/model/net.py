@@ -25,22 +25,21 @@ class Net(nn.Module):
 
     mean: torch.Tensor
     std: torch.Tensor
-    first_levels: torch.Tensor
+    starts: torch.Tensor
 
     def __init__(self, parameters: "ModelParameters", dataset: "Dataset") -> None:
         super().__init__()
         columns = len(dataset.number_columns)
-        # One table of embeddings for all columns; in each, number 0 is what is not known.
-        levels = [len(names) + 1 for names in dataset.category_columns.values()]
+        levels = [len(names) for names in dataset.category_columns.values()]
         if columns:
             self.register_buffer("mean", torch.tensor(dataset.mean))
             self.register_buffer("std", torch.tensor(dataset.std))
         if levels:
+            # One table of embeddings for all columns. Its row 0 stays zero: nothing is known.
             starts = [sum(levels[:column]) for column in range(len(levels))]
-            self.register_buffer("first_levels", torch.tensor(starts))
-            self.embedding = nn.Embedding(sum(levels), parameters.embedding)
-            with torch.no_grad():
-                self.embedding.weight[self.first_levels] = 0  # Nothing known adds nothing.
+            self.register_buffer("starts", torch.tensor(starts))
+            rows = 1 + sum(levels)
+            self.embedding = nn.Embedding(rows, parameters.embedding, padding_idx=0)
         features = 2 * columns + parameters.embedding * len(levels)
         self.first = nn.Linear(features, parameters.width)
         self.layers = nn.Sequential(
@@ -66,12 +65,13 @@ class Net(nn.Module):
         if "numbers" in inputs:
             x = (inputs["numbers"] - self.mean) / self.std
             missing = x.isnan()
-            # What is missing is taken for the mean. Outliers are bent, as by RealMLP
-            # (Holzmüller et al. 2024, https://arxiv.org/abs/2407.04491).
-            x = x.masked_fill(missing, 0.0)
-            features += [x / torch.sqrt(1 + (x / LARGEST) ** 2), missing.to(x.dtype)]
+            # What is missing is taken for the mean. A number far out is bent back smoothly: one
+            # outlier would otherwise drown the other columns.
+            x = LARGEST * torch.tanh(x.masked_fill(missing, 0.0) / LARGEST)
+            features += [x, missing.to(x.dtype)]
         if "categories" in inputs:
-            embedded = self.embedding(inputs["categories"] + self.first_levels)
+            categories = inputs["categories"]
+            embedded = self.embedding((categories + self.starts) * (categories > 0))
             features.append(embedded.flatten(1))  # (B, columns * embedding)
         x = self.first(torch.cat(features, dim=1))  # (B, width)
         return self.last(functional.relu(self.norm(self.layers(x))))

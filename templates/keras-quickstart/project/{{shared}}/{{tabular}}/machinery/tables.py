@@ -196,7 +196,7 @@ def refuse_bad(path: Path, rows: int, bad: Mapping[int, str], skip: bool) -> Non
     Raises:
         InputError: there are some, and they are not to be left out; or they are all.
     """
-    shown = "\n  ".join(f"row {row}: {why}" for row, why in list(bad.items())[:5])
+    shown = "\n  ".join(f"{path}:{row}: {why}" for row, why in list(bad.items())[:5])
     if bad and (not skip or len(bad) == rows):
         raise InputError(
             f"{path}: {len(bad)} of {rows} rows cannot be used; nothing was written.\n  {shown}\n"

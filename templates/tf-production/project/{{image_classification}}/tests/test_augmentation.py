@@ -1,0 +1,37 @@
+"""What is drawn for an image is done to it, and to no other."""
+
+import numpy as np
+import tensorflow as tf
+
+from model.augmentation import augment, draw, flip, shift
+from model.parameters import DataParameters
+
+
+def test_drawn_is_a_function_of_seed_and_epoch() -> None:
+    parameters = DataParameters(shift=2, flip=True)
+    first, again, later = (draw(100, parameters, 0, epoch) for epoch in (3, 3, 4))
+    assert np.abs(first["shifts"]).max() == 2
+    assert 0 < first["flips"].sum() < 100
+    for name in ("shifts", "flips"):
+        assert np.array_equal(first[name], again[name])
+        assert not np.array_equal(first[name], later[name])
+
+
+def test_nothing_is_drawn_where_all_is_off() -> None:
+    parameters = DataParameters(shift=0, flip=False)
+    assert draw(100, parameters, 0, 0) == {}
+    images, targets = tf.zeros((2, 3, 3, 1), tf.uint8), {"labels": tf.zeros(2, tf.int64)}
+    inputs, _ = augment({"images": images}, targets, {}, parameters)
+    assert inputs["images"] is images
+
+
+def test_shift_and_flip() -> None:
+    image = tf.reshape(tf.constant([[1, 2, 3], [4, 5, 6]], tf.uint8), (1, 2, 3, 1))
+    images = tf.repeat(image, 4, axis=0)
+    shifts = tf.constant([[0, 0], [0, 0], [1, 0], [0, -1]], tf.int64)
+    flips = tf.constant([False, True, False, True])
+    moved = shift(flip(images, flips), shifts, reach=1).numpy()[..., 0]
+    assert moved[0].tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert moved[1].tolist() == [[3, 2, 1], [6, 5, 4]]
+    assert moved[2].tolist() == [[0, 0, 0], [1, 2, 3]]
+    assert moved[3].tolist() == [[2, 1, 0], [5, 4, 0]]

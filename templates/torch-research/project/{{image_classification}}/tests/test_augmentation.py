@@ -1,0 +1,41 @@
+"""What happens to a training image, looked at pixel by pixel."""
+
+import torch
+
+from model.augmentation import augment, draw, flip, shift
+from model.parameters import DataParameters
+
+
+def test_shift_and_flip() -> None:
+    image = torch.tensor([[1, 2, 3], [4, 5, 6]], dtype=torch.uint8).view(1, 2, 3, 1)
+    images = image.repeat(4, 1, 1, 1)
+    shifts = torch.tensor([[0, 0], [0, 0], [1, 0], [0, -1]])
+    flips = torch.tensor([False, True, False, True])
+    moved = shift(flip(images, flips), shifts, reach=1)[..., 0]
+    assert moved[0].tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert moved[1].tolist() == [[3, 2, 1], [6, 5, 4]]
+    assert moved[2].tolist() == [[0, 0, 0], [1, 2, 3]]
+    assert moved[3].tolist() == [[2, 1, 0], [5, 4, 0]]
+
+
+def test_draws() -> None:
+    """They reach as far as asked for, to both sides, and differ between epochs."""
+    parameters = DataParameters(shift=2, flip=True)
+    drawn = draw(1000, parameters, seed=0, epoch=0)
+    assert drawn["shifts"].shape == (1000, 2)
+    assert set(drawn["shifts"].ravel().tolist()) == {-2, -1, 0, 1, 2}
+    assert 0.4 < drawn["flips"].mean() < 0.6
+    others = draw(1000, parameters, seed=0, epoch=1)
+    assert (drawn["shifts"] != others["shifts"]).any()
+    assert not draw(1000, DataParameters(shift=0, flip=False), seed=0, epoch=0)
+
+
+def test_the_rest_of_a_batch_stays_as_it_is() -> None:
+    parameters = DataParameters(shift=1, flip=True)
+    inputs = {"images": torch.ones(3, 4, 4, 1, dtype=torch.uint8), "row": torch.arange(3)}
+    targets = {"labels": torch.tensor([2, 0, 1])}
+    drawn = {name: torch.from_numpy(a) for name, a in draw(3, parameters, 0, 0).items()}
+    augmented, same = augment(inputs, targets, drawn, parameters)
+    assert augmented["images"].shape == (3, 4, 4, 1)
+    assert augmented["row"] is inputs["row"]
+    assert same is targets

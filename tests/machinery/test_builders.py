@@ -1,0 +1,121 @@
+"""Building a data set: kills at any moment, and two builders at once."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from build_dataset import Dataset
+from machinery import arrays
+from machinery.arrays import BaseDataset, Ragged
+
+
+class Killed(BaseException):
+    """What the process would not live to see."""
+
+
+class Killer:
+    """Raises Killed at one of the operations on the files of a folder."""
+
+    events = ("open", "os.", "shutil.", "mmap.")
+
+    def __init__(self) -> None:
+        self.folder, self.left = "", -1
+        sys.addaudithook(self)
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.left < 0 or not event.startswith(self.events):
+            return
+        where = [str(a) for a in arguments if isinstance(a, (str, os.PathLike))]
+        if event != "mmap.__new__" and not any(text.startswith(self.folder) for text in where):
+            return
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+
+
+@pytest.fixture(scope="module")
+def killer() -> Iterator[Killer]:
+    killer = Killer()  # An audit hook stays for good.
+    yield killer
+    killer.left = -1
+
+
+class Words(BaseDataset):
+    """A data set of few files."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("tokens",)
+    targets: ClassVar[tuple[str, ...]] = ()
+
+
+def write_words(folder: Path, first: int) -> None:
+    tokens = Ragged.join([np.arange(first, first + length) for length in (1, 2, 3)])
+    rows = np.arange(3)
+    splits = {split: rows[i : i + 1] for i, split in enumerate(arrays.SPLITS)}
+    ids = (rows + first).astype(str)
+    arrays.write_dataset(
+        folder, Words, {"tokens": tokens}, ids, splits, True, task="words", source="here"
+    )
+
+
+def read_words(folder: Path) -> list[Any]:
+    """Read a whole data set."""
+    dataset = arrays.read_dataset(folder, Words)
+    found: list[Any] = [dataset.fingerprint]
+    for split in arrays.SPLITS:
+        found.append(dataset.read_ids(folder, split).tolist())
+        found.append(dataset.read_split(folder, split)["tokens"].take(np.array([0])).tolist())
+    return found
+
+
+def test_a_kill_leaves_the_old_data_set_or_the_new(
+    tmp_path: Path, killer: Killer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # Takes long, and changes nothing here.
+    write_words(tmp_path / "old", 0)
+    write_words(tmp_path / "new", 5)
+    old, new = read_words(tmp_path / "old"), read_words(tmp_path / "new")
+    seen, killed = [], True
+    while killed:
+        folder = tmp_path / "killed"
+        shutil.copytree(tmp_path / "old", folder)
+        killer.folder, killer.left = str(folder), len(seen)
+        try:
+            write_words(folder, 5)
+            killed = False
+        except Killed:
+            pass
+        finally:
+            killer.left = -1
+        seen.append(read_words(folder))
+        assert seen[-1] in (old, new)
+        write_words(folder, 5)
+        assert read_words(folder) == new
+        assert len([*folder.glob("arrays-*")]) == 1
+        shutil.rmtree(folder)
+    assert len(seen) > 50
+    assert seen[0] == old
+    assert seen[-2] == seen[-1] == new  # A kill while the old arrays are deleted, and none.
+
+
+def test_of_two_builders_one_wins(tmp_path: Path, start: Callable[..., Any], project: Path) -> None:
+    folder = tmp_path / "data"
+    words = ("build_dataset.py", "--data", folder)
+    builders = [start(*words) for _ in range(2)]
+    errors = [builder.communicate(timeout=60)[1] for builder in builders]
+    assert sorted(builder.returncode for builder in builders) == [0, 2]
+    assert sum("dataset.json exists" in text for text in errors) == 1
+    read = Dataset.model_validate_json((folder / "dataset.json").read_bytes())
+    read.read_split(folder, "train")
+
+    code = "import build_dataset, pathlib; build_dataset.open_dataset(pathlib.Path('data'))"
+    path = f"import sys; sys.path.insert(0, {str(project)!r})"
+    (tmp_path / "fresh").mkdir()
+    openers = [start("-c", f"{path}; {code}", cwd=tmp_path / "fresh") for _ in range(2)]
+    for opener in openers:
+        assert opener.wait(timeout=60) == 0, opener.stderr.read()

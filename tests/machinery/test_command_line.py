@@ -1,0 +1,236 @@
+"""The commands: options, exit codes, and that all is said at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machinery import command_line
+from machinery.errors import (
+    CancelledError,
+    DivergedError,
+    ResourceError,
+    StoppedError,
+    exit_codes,
+    out_of_memory,
+)
+from machinery.run import Run
+from machinery.stopping import StopRequest
+from parameters import Parameters
+
+
+@pytest.fixture
+def baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An experiment that was not trained, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("experiments/baseline")
+    folder.mkdir(parents=True)
+    (folder / "params.yaml").write_text("training: {epochs: 2}\n")
+    return folder
+
+
+def parse(monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[Any, Any]:
+    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, words)])
+    command = command_line.training("__main__", "Trains.", Parameters)
+    return command.arguments, command.parameters
+
+
+@pytest.fixture
+def refuse(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], baseline: Path
+) -> Callable[..., str]:
+    """Gives words to train.py that are refused; returns what it says."""
+
+    def refuse(*words: object, expected: int = 2) -> str:
+        with pytest.raises(SystemExit) as error:
+            parse(monkeypatch, *words)
+        assert error.value.code == expected
+        output = capsys.readouterr()
+        return output.out + output.err
+
+    return refuse
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before():
+    names = [name for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)]
+    handlers = {name: signal.getsignal(getattr(signal, name)) for name in names}
+    yield
+    for name, handler in handlers.items():
+        signal.signal(getattr(signal, name), handler)
+
+
+def test_several_misspelled_options_are_named_at_once(refuse: Callable[..., str]) -> None:
+    options = ("--model.widht", "3", "--training.epohcs=4", "--training.lr", "-1")
+    message = refuse("--experiment", "experiments/new", "--from", "experiments/baseline", *options)
+    assert "--model.widht: unknown parameter (did you mean model.width?)" in message
+    assert "--training.epohcs: unknown parameter (did you mean training.epochs?)" in message
+    assert "--training.lr: unknown parameter (did you mean training.learning_rate?)" in message
+    assert not Path("experiments/new").exists()
+    message = refuse(*options)  # Without --from, too, and before all else.
+    assert message.count("unknown parameter") == 3
+    message = refuse("--experimant", "x", "--sede=3", "--model.widht=3")
+    assert "--experimant: unknown option (did you mean --experiment?)" in message
+    assert "--sede: unknown option (did you mean --seed?)" in message
+
+
+@pytest.mark.parametrize(
+    "words", [("--model.widht",), ("--model.widht", "--training.epohcs", "3"), ("--model.widht=",)]
+)
+def test_a_misspelled_option_without_a_value_is_named_too(
+    refuse: Callable[..., str], words: tuple[str, ...]
+) -> None:
+    message = refuse("--experiment", "experiments/new", "--from", "experiments/baseline", *words)
+    assert "model.widht: unknown parameter" in message
+    assert ("training.epohcs: unknown parameter" in message) == (len(words) > 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("stray",), "stray: expected no such word here"),
+        (("--max-minutes", "-1"), "--max-minutes: got -1.0, expected 0 or more"),
+        (("--max-minutes", "nan"), "--max-minutes: got nan"),
+        (("--device", "tpu"), "invalid choice: 'tpu'"),
+        (("--experiment", "nowhere"), "nowhere/params.yaml: not found"),
+        (("--seed", "1"), "--seed: experiments/baseline/params.yaml is the record of"),
+        (("--from", "nowhere"), "nowhere/params.yaml: not found"),
+        (("--from", "experiments/baseline", "--seed", "1"), "with other parameters: seed (0 -> 1)"),
+        (("--experiment", "file", "--from", "experiments/baseline"), "file: is a file"),
+    ],
+)
+def test_bad_options_are_refused(
+    refuse: Callable[..., str], words: tuple[str, ...], expected: str
+) -> None:
+    Path("file").touch()
+    assert expected in refuse(*words)
+
+
+def test_options_are_typed_and_data_are_those_of_the_source(
+    baseline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = ("--experiment", "experiments/new", "--from", baseline)
+    arguments, parameters = parse(monkeypatch, *new, "--seed", "3", "--model.scale=1e-3")
+    assert (parameters.seed, parameters.model.scale) == (3, 1e-3)
+    assert parameters.training.epochs == 2
+    assert arguments.data == Path("data")
+    record = '{"sessions": [{"outcome": "stopped", "data": "elsewhere"}]}'
+    (baseline / "run.json").write_text(record)
+    arguments, _ = parse(monkeypatch, *new)
+    assert arguments.data == Path("elsewhere")
+    arguments, _ = parse(monkeypatch, *new, "--data", "here")
+    assert arguments.data == Path("here")
+
+
+def test_what_is_finished_is_said(
+    tmp_path: Path, train_run: Callable[..., Run], refuse: Callable[..., str]
+) -> None:
+    train_run(tmp_path / "run", {"training": {"epochs": 1}})
+    words = ("--experiment", tmp_path / "run")
+    assert "is finished; nothing to do" in refuse(*words, expected=0)
+    again = ("--from", "experiments/baseline")
+    assert "with other parameters: training.epochs (1 -> 2)" in refuse(*words, *again)
+    path = tmp_path / "run" / "params.yaml"
+    path.write_text(path.read_text().replace("epochs: 1 ", "epochs: 3 "))
+    assert "is finished, with other parameters: training.epochs (1 -> 3)" in refuse(*words)
+
+
+def test_a_script_that_is_imported_does_nothing() -> None:
+    command = command_line.training("__mp_main__", None, Parameters)
+    command.run(lambda _: 1 / 0, lambda _: 1 / 0)
+    command_line.evaluation("train", None, Parameters).run(lambda *_: 1 / 0)
+
+
+def test_an_evaluation_wants_a_checkpoint(
+    tmp_path: Path,
+    train_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    baseline: Path,
+    dataset: Any,
+    data: Path,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["evaluate.py"])
+    with pytest.raises(SystemExit):
+        command_line.evaluation("__main__", None, Parameters)
+    assert "Train: python train.py --experiment experiments/baseline" in capsys.readouterr().err
+    train_run(tmp_path / "run")
+    words = ["--experiment", str(tmp_path / "run"), "--checkpoint", "last", "--split", "val"]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *words])
+    used = []
+    evaluation = command_line.evaluation("__main__", None, Parameters)
+    evaluation.run(lambda arguments, parameters: used.append((arguments, parameters)))
+    ((arguments, parameters),) = used
+    assert parameters == Parameters()
+    assert (arguments.split, arguments.data) == ("val", data)
+    arrays, path, step = command_line.read_trained(arguments, dataset.fingerprint)
+    assert (path.name, step) == ("last.safetensors", 16)
+    assert "model.weights" in arrays
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (DivergedError("NaN"), 3, "error: NaN"),
+        (ResourceError("full"), 4, "error: full"),
+        (StoppedError("Stopped."), 75, "Stopped."),
+        (CancelledError("Ctrl-C"), 130, "Ctrl-C"),
+        (KeyboardInterrupt(), 130, ""),
+        (OSError(28, "No space left on device", "file"), 4, "error: file: cannot be used: No"),
+        (out_of_memory("run", 64), 4, "--from run --data.batch_size 32"),
+    ],
+)
+def test_exit_codes(
+    error: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end, exit_codes():
+        raise error
+    assert end.value.code == code
+    assert message in capsys.readouterr().err
+
+
+def test_a_bug_stays_a_bug() -> None:
+    with pytest.raises(OSError, match="2"), exit_codes():
+        raise OSError(2, "No such file")
+
+
+def test_a_time_limit_asks_to_stop() -> None:
+    assert StopRequest(0)
+    stop = StopRequest(1000)
+    assert not stop
+    stop._on_signal(signal.SIGTERM, None)
+    assert stop
+    error = stop.stopped(Path("run"), 1234)
+    assert str(error).startswith("Stopped by SIGTERM at step 1,234, saved in run.")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 75), ("SIGINT", 130)])
+def test_train_stops_on_a_signal_and_goes_on(
+    tmp_path: Path,
+    data: Path,
+    start: Callable[..., subprocess.Popen[str]],
+    run: Callable[..., str],
+    number: str,
+    code: int,
+) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "params.yaml").write_text("training: {epochs: 20, pause: 0.01}")
+    words = ("train.py", "--experiment", tmp_path / "base", "--data", data)
+    process = start(*words)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "base" / "metrics.jsonl").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(getattr(signal, number))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert "Run the same command again" in errors
+    if number == "SIGTERM":
+        assert "continuing at step" in run(*words)

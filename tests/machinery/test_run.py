@@ -1,0 +1,320 @@
+"""A run and its epochs: what it leaves, stops, resumes, refusals, by the tiny trainer."""
+
+import argparse
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from build_dataset import Dataset, build
+from helpers import NoStop
+from machinery import checkpoints, records
+from machinery.epoch import LOOK_STEPS, Epoch
+from machinery.errors import DivergedError, InputError, StoppedError
+from machinery.metrics import read_metrics
+from machinery.run import Run
+from parameters import Parameters
+from train import train
+
+TrainRun = Callable[..., Run]
+
+
+def content(folder: Path) -> list[Any]:
+    """Return what must not depend on where a run was cut."""
+    found: list[Any] = [read_metrics(folder)]
+    for name in (checkpoints.LAST, checkpoints.BEST):
+        arrays, header = checkpoints.read_checkpoint(folder / name)
+        found.append({name: array.tolist() for name, array in arrays.items()})
+        found.append((header.progress.step, header.progress.best, header.parameters))
+    return found
+
+
+def stop_at(when: int) -> NoStop:
+    """Return what asks to stop once that many steps were looked at."""
+    looks = iter(range(1000))
+
+    class Stop(NoStop):
+        def __bool__(self) -> bool:
+            if not self.error and next(looks) >= when:
+                self.error = StoppedError("the test")
+            return self.error is not None
+
+    return Stop()
+
+
+def test_a_run_leaves_what_it_promises(tmp_path: Path, train_run: TrainRun) -> None:
+    folder = tmp_path / "run"
+    train_run(folder)
+    names = {path.name for path in folder.iterdir()} - {".lock"}
+    wanted = {*Run.outputs, "params.yaml", "tensorboard"} - {"changes.diff"}
+    assert names - {"changes.diff"} == wanted
+    rows = read_metrics(folder)
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert rows[-1]["step"] == 16
+    assert rows[-1]["val_loss"] < rows[0]["val_loss"]
+    (session,) = records.read_sessions(folder)
+    assert session["outcome"] == "finished"
+    assert session["objective"] == {"metric": "val_accuracy", "maximize": True}
+    assert session["parameters"]["model.width"] == 8
+    assert session["from_step"] == 0
+    assert session["framework"] == "numpy"
+    assert session["examples_per_second"] > 0
+    lines = (folder / "train.log").read_text().splitlines()
+    assert "starting, step 0 of 16; 4 steps an epoch; 16 weights" in lines[0]
+    assert "epoch   4/4  train loss" in lines[-2]
+    assert "next: python evaluate.py --experiment" in lines[-1]
+
+
+@pytest.mark.parametrize("when", range(0, 16, 3))
+def test_a_run_that_was_stopped_anywhere_ends_the_same(
+    tmp_path: Path, train_run: TrainRun, when: int
+) -> None:
+    train_run(tmp_path / "whole")
+    with pytest.raises(StoppedError, match="Run the same command again") as error:
+        train_run(tmp_path / "cut", stop=stop_at(when))
+    assert error.value.exit_code == 75
+    (session,) = records.read_sessions(tmp_path / "cut")
+    assert session["outcome"] == "stopped"
+    step = checkpoints.read_checkpoint(tmp_path / "cut" / checkpoints.LAST)[1].progress.step
+    assert 0 < step < 16
+    train_run(tmp_path / "cut")
+    assert records.read_sessions(tmp_path / "cut")[-1]["from_step"] == step
+    assert content(tmp_path / "whole") == content(tmp_path / "cut")
+
+
+def test_a_run_whose_newest_checkpoint_is_damaged_ends_the_same(
+    tmp_path: Path, train_run: TrainRun
+) -> None:
+    train_run(tmp_path / "whole")
+    folder = tmp_path / "cut"
+
+    def stop(run: Run) -> None:
+        run.stop.error = StoppedError("the test") if run.progress.step == 8 else None
+
+    with pytest.raises(StoppedError):
+        train_run(folder, on_epoch=stop)
+    (folder / checkpoints.LAST).write_bytes(b"damaged")
+    train_run(folder)
+    assert "last.safetensors is cut short" in (folder / "train.log").read_text()
+    assert content(tmp_path / "whole") == content(folder)
+
+
+def test_a_finished_run_stays_as_it_is_and_overwrite_trains_anew(
+    tmp_path: Path, train_run: TrainRun
+) -> None:
+    folder = tmp_path / "run"
+    train_run(folder)
+    (folder / "notes.txt").write_text("mine")
+    before = content(folder)
+    train_run(folder)
+    assert content(folder) == before
+    train_run(folder, {"seed": 1}, overwrite=True)
+    assert content(folder) != before
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert "seed: 1" in (folder / "params.yaml").read_text()
+    (session,) = records.read_sessions(folder)
+    assert session["overwrite"]
+
+
+def test_a_run_that_overwrites_and_was_stopped_goes_on(tmp_path: Path, train_run: TrainRun) -> None:
+    train_run(tmp_path / "run")
+    for when in (2, 2):
+        with pytest.raises(StoppedError):
+            train_run(tmp_path / "run", overwrite=True, stop=stop_at(when))
+    assert records.read_sessions(tmp_path / "run")[-1]["from_step"] > 0
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"seed": 5}, r"params\.yaml changed since .*: seed \(0 -> 5\)"),
+        ({"model": {"width": 4}}, r"model\.width \(8 -> 4\)"),
+    ],
+)
+def test_another_experiment_is_not_continued(
+    tmp_path: Path, train_run: TrainRun, values: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(StoppedError):
+        train_run(tmp_path / "run", stop=stop_at(5))
+    before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    with pytest.raises(InputError, match=expected):
+        train_run(tmp_path / "run", values)
+    after = {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    assert before == after
+
+
+def test_other_data_or_another_optimizer_are_refused(
+    tmp_path: Path, train_run: TrainRun, monkeypatch: pytest.MonkeyPatch, dataset: Dataset
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(StoppedError):
+        train_run(folder, stop=stop_at(5))
+    other = build(tmp_path / "data", seed=1)
+    with pytest.raises(InputError, match="trained on other data"):
+        train_run(folder, dataset=other)
+    monkeypatch.setattr("backend.State.optimizer_name", "Adam")
+    with pytest.raises(InputError, match=r"trained by SGD with momentum, and train\.py now has"):
+        train_run(folder)
+    monkeypatch.undo()
+    for name in (checkpoints.LAST, checkpoints.PREVIOUS):
+        (folder / name).write_bytes(b"")
+    with pytest.raises(InputError, match="is cut short"):
+        train_run(folder)
+
+
+def test_metrics_without_a_checkpoint_are_not_overwritten(
+    tmp_path: Path, train_run: TrainRun
+) -> None:
+    train_run(tmp_path / "run")
+    for name in (checkpoints.LAST, checkpoints.PREVIOUS):
+        (tmp_path / "run" / name).unlink()
+    with pytest.raises(InputError, match="metrics of several epochs"):
+        train_run(tmp_path / "run")
+    assert len(read_metrics(tmp_path / "run")) == 4
+
+
+def test_one_process_per_folder_and_nothing_stays_of_one_that_was_refused(
+    tmp_path: Path, data: Path, dataset: Dataset
+) -> None:
+    def new_run(folder: Path) -> Run:
+        return Run(folder, Parameters(), dataset, data, NoStop())
+
+    (tmp_path / "run").mkdir()
+    with (
+        FileLock(tmp_path / "run" / ".lock"),
+        pytest.raises(InputError, match=r"is in use by process .*\. Wait, or stop it"),
+        new_run(tmp_path / "run"),
+    ):
+        pass
+    with pytest.raises(InputError, match="bad device"), new_run(tmp_path / "a" / "b"):
+        raise InputError("bad device")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_run_that_diverges_keeps_what_it_had(tmp_path: Path, train_run: TrainRun) -> None:
+    values = {"training": {"learning_rate": 1e308, "momentum": 0.99}}
+    with pytest.raises(DivergedError, match=r"the loss became .*lower training\.learning_rate"):
+        train_run(tmp_path / "run", values)
+    (session,) = records.read_sessions(tmp_path / "run")
+    assert session["outcome"] == "diverged"
+    assert read_metrics(tmp_path / "run") == []
+    assert not [*(tmp_path / "run").glob("*.safetensors")]
+
+
+def test_patience_ends_a_run(tmp_path: Path, train_run: TrainRun) -> None:
+    values = {"training": {"patience": 2, "epochs": 50, "learning_rate": 1e-300}}
+    train_run(tmp_path / "run", values)
+    assert len(read_metrics(tmp_path / "run")) == 3
+    assert records.is_finished(tmp_path / "run")
+    best = checkpoints.read_checkpoint(tmp_path / "run" / checkpoints.BEST)
+    assert list(best[0]) == ["model.weights"]
+
+
+def test_who_asks_is_told_of_each_epoch_once_all_is_saved(
+    tmp_path: Path, data: Path, dataset: Dataset
+) -> None:
+    told = []
+
+    def on_epoch(row: dict[str, float]) -> None:
+        _, header = checkpoints.read_checkpoint(tmp_path / "run" / checkpoints.LAST)
+        told.append((row["epoch"], header.progress.step))
+        assert read_metrics(tmp_path / "run")[-1] == row
+
+    with Run(tmp_path / "run", Parameters(), dataset, data, NoStop()) as run:
+        run.on_epoch = on_epoch
+        train(run)
+    assert told == [(1, 4), (2, 8), (3, 12), (4, 16)]
+
+
+# ---------------------------------------------------------------------------------------------
+# An epoch by itself.
+
+
+class FakeRun:
+    """What an epoch asks of a run."""
+
+    def __init__(self, steps: int, done: int = 0) -> None:
+        self.progress = checkpoints.Progress(step=done, loss_sum=2.0 if done else 0.0)
+        self.steps_per_epoch, self.examples = steps, 4 * steps
+        self.folder, self.due, self.calls = Path("run"), False, []
+        self.parameters = argparse.Namespace(data=argparse.Namespace(batch_size=4))
+
+    def save_is_due(self) -> bool:
+        return self.due
+
+    def save_within_epoch(self) -> None:
+        self.calls.append(self.progress.step)
+
+    def keep_epoch(self, row: dict[str, float], examples_per_second: float) -> None:
+        self.calls.append(row)
+        assert examples_per_second > 0
+
+
+def new_epoch(run: FakeRun) -> Epoch:
+    return Epoch(run)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+
+
+def test_an_epoch_goes_through_its_steps_from_where_the_run_stands() -> None:
+    run = FakeRun(steps=10, done=13)
+    epoch = new_epoch(run)
+    assert (epoch.number, epoch.first_step, epoch.last_step) == (1, 13, 20)
+    assert epoch.loss_sum == 2.0
+    assert [*epoch.steps()] == [*range(13, 20)]
+    assert run.progress.step == 20
+    assert [*epoch.steps()] == []
+    epoch.end(0.5, {"loss": 0.25, "accuracy": 1.0}, 0.1)
+    assert run.calls == [
+        {
+            **{"epoch": 2, "step": 20, "train_loss": 0.5},
+            **{"val_loss": 0.25, "val_accuracy": 1.0, "learning_rate": 0.1},
+        }
+    ]
+
+
+def test_hooks_count_the_steps_themselves() -> None:
+    run = FakeRun(steps=10)
+    epoch = new_epoch(run)
+    epoch.advance(4)
+    assert epoch.steps_left == 6
+    epoch.advance(6)
+    assert epoch.steps_left == 0
+    assert epoch.look_is_due()
+
+
+def test_the_loss_is_looked_at_now_and_then_at_the_end_and_before_a_save() -> None:
+    run = FakeRun(steps=2 * LOOK_STEPS + 7)
+    epoch = new_epoch(run)
+    looked = []
+    for step in epoch.steps():
+        run.due = step == 20
+        if epoch.look_is_due():
+            looked.append(run.progress.step)
+            epoch.look(1.0)
+    assert looked == [21, LOOK_STEPS, 2 * LOOK_STEPS, 2 * LOOK_STEPS + 7]
+    assert run.calls == [21]
+    assert run.progress.loss_sum == 1.0
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_ends_the_run(loss: float) -> None:
+    epoch = new_epoch(FakeRun(steps=10))
+    epoch.advance(3)
+    with pytest.raises(DivergedError, match="before step 3"):
+        epoch.look(loss)
+    with pytest.raises(DivergedError):
+        epoch.end(1.0, {"loss": loss}, 0.1)
+
+
+def test_log_lines_are_kept_once_each(tmp_path: Path, train_run: TrainRun) -> None:
+    handlers = [*logging.getLogger("run").handlers]
+    train_run(tmp_path / "a", {"training": {"epochs": 1}})
+    train_run(tmp_path / "b", {"training": {"epochs": 1}})
+    assert len((tmp_path / "a" / "train.log").read_text().splitlines()) == 3
+    assert logging.getLogger("run").handlers == handlers
+    assert json.loads((tmp_path / "a" / "dataset.json").read_text())["classes"] == 2
+    assert np.isfinite(read_metrics(tmp_path / "a")[0]["val_loss"])

@@ -1,0 +1,243 @@
+"""The rooms of a project: what imports what, who knows a task, what a person has to read.
+
+See docs/architecture.md.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from combinations import Combination, find_combination, trained_combinations
+from conftest import root, tracked_files
+
+Rendered = Callable[[Combination], Path]
+every_trained = pytest.mark.parametrize("combination", trained_combinations, ids=str)
+machinery = root / "shared" / "project" / "machinery"
+
+# What each template computes with. Keras and TensorFlow take constants as NumPy's arrays.
+FRAMEWORKS = {
+    "torch-research": {"torch"},
+    "tf-production": {"tensorflow", "keras", "numpy"},
+    "keras-quickstart": {"keras", "numpy"},
+}
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    """Yield the top-level packages that a file imports when it runs: none for types alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+        for node in ast.walk(block)
+    }
+    for node in ast.walk(tree):
+        if node in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").partition(".")[0]
+
+
+def imported_packages(path: Path) -> set[str]:
+    """Return what a file imports beside Python's own modules."""
+    return {*imported_modules(path)} - {*sys.stdlib_module_names}
+
+
+# --- what imports what
+
+
+@every_trained
+def test_the_network_can_leave_the_house(combination: Combination, rendered: Rendered) -> None:
+    found = imported_packages(rendered(combination) / "model" / "net.py")
+    assert found <= FRAMEWORKS[combination.template]
+
+
+def test_the_machinery_knows_no_project_and_no_framework() -> None:
+    packages = {"filelock", "machinery", "matplotlib", "numpy", "optuna", "PIL", "pydantic"}
+    packages |= {"pydantic_core", "ruamel", "safetensors", "scipy", "tensorboard", "tqdm"}
+    for path in root.glob("shared/project/**/machinery/*.py"):
+        assert imported_packages(path) <= packages, path
+
+
+@every_trained
+def test_the_machinery_is_the_same_in_every_project(
+    combination: Combination, rendered: Rendered
+) -> None:
+    """But what a task adds to it."""
+    files = {path.name: path.read_bytes() for path in machinery.glob("*.py")}
+    found = {path.name: path.read_bytes() for path in rendered(combination).glob("machinery/*.py")}
+    assert files.items() <= found.items()
+
+
+# --- the same file in the same role
+
+
+def public_names(path: Path) -> set[str]:
+    """Return the functions and classes that a module defines for others."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    definitions = [n for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+    return {node.name for node in definitions if not node.name.startswith("_")}
+
+
+# What the verbs need of every framework.
+BACKEND = {
+    *("choose_device", "choose_precision", "prepare", "make_model", "make_schedule"),
+    *("State", "load_weights", "describe_optimizer", "describe_device", "facts"),
+}
+
+
+@every_trained
+def test_backend_has_the_same_names(combination: Combination, rendered: Rendered) -> None:
+    assert public_names(rendered(combination) / "backend.py") >= BACKEND
+
+
+# The functions of the other files that every template has.
+ROLES = {
+    "train.py": {"train"},
+    "evaluate.py": {"evaluate", "main"},
+    "build_dataset.py": {"Dataset", "open_dataset", "read_dataset", "prepare_default", "main"},
+    "model/net.py": {"losses", "predict"},
+    "model/data_loader.py": {"Split", "load_split", "evaluation_batches"},
+    "model/augmentation.py": {"draw", "augment"},
+    "model/report.py": {"objective", "Evaluation"},
+    "model/parameters.py": {"DataParameters", "ModelParameters"},
+}
+
+
+@every_trained
+def test_every_file_has_the_same_role(combination: Combination, rendered: Rendered) -> None:
+    for name, roles in ROLES.items():
+        assert public_names(rendered(combination) / name) >= roles, name
+
+
+@every_trained
+def test_every_project_has_the_same_verbs(combination: Combination, rendered: Rendered) -> None:
+    verbs = {"train", "evaluate", "build_dataset", "search_hyperparams", "synthesize_results"}
+    files = {path.stem for path in rendered(combination).glob("*.py")}
+    assert files >= {*verbs, "backend", "parameters", "utils"}
+
+
+# --- what is read at once
+
+
+@every_trained
+def test_files_and_functions_are_short(combination: Combination, rendered: Rendered) -> None:
+    project = rendered(combination)
+    for path in project.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        name = path.relative_to(project)
+        assert len(text.splitlines()) <= 350, name
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno
+                assert node.end_lineno - node.lineno < 60, f"{name}: {node.name}"
+
+
+@pytest.mark.parametrize("combination", [find_combination("plain")], ids=str)
+def test_four_frames_lead_to_the_optimizer(combination: Combination, rendered: Rendered) -> None:
+    """From `python train.py` to optimizer.step(), of the project's own; PyTorch's aside."""
+    project = rendered(combination)
+    code = f"""
+import os, runpy, sys, traceback
+import torch
+def step(*arguments, **named):
+    frames = [f.filename for f in traceback.extract_stack()]
+    print(*(f[{len(str(project)) + 1}:] for f in frames if f.startswith({str(project)!r})))
+    sys.stdout.flush()
+    os._exit(0)
+torch.optim.AdamW.step = step
+sys.path.insert(0, {str(project)!r})
+sys.argv = ["train.py"]
+runpy.run_path({str(project / "train.py")!r}, run_name="__main__")
+"""
+    command = [sys.executable, "-c", code]
+    folder = project.parent / "elsewhere"  # The rendered project stays as it is.
+    (folder / "experiments" / "baseline").mkdir(parents=True)
+    shipped = project / "experiments" / "baseline" / "params.yaml"
+    (folder / "experiments" / "baseline" / "params.yaml").write_bytes(shipped.read_bytes())
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    *_, files = result.stdout.splitlines()
+    assert files.split() == ["train.py", "machinery/command_line.py", "train.py", "train.py"]
+
+
+def test_the_readme_says_how_much_there_is_to_read() -> None:
+    """For each way: what a person reads and owns, and the machinery."""
+    command = [sys.executable, root / "tools" / "count_lines.py"]
+    rows = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    lines = [line for line in readme.splitlines() if line.startswith("|")]
+    tables = [[re.sub(r"\[(.*?)\]\(.*?\)", r"\1", cell.strip()) for cell in line.split("|")] for line in lines]
+    assert len(rows) == 2 + 6
+    for row in rows[2:]:
+        way, owned, of_machinery = (cell.strip() for cell in row.strip("|").split("|"))
+        (found,) = [cells for cells in tables if cells[1] == way]
+        assert {owned, of_machinery} <= {*found}, f"README: {way} has {owned} and {of_machinery}"
+
+
+# --- who knows a task
+
+WORDS = re.compile(
+    r"image|pixel|label|\bclass(es)?\b|digit|channel|softmax|logits|cross.entropy|confusion"
+    r"|accuracy|\bcrop",
+    re.IGNORECASE,
+)
+
+# Lines that may hold one of them, and why: by the end of the path ("" for all), as patterns.
+ALLOWED: dict[str, dict[str, str]] = {
+    "": {
+        r"^\s*class \w+": "Python's keyword",
+        r"such as .*(image|class|accuracy)": "an example, and it says so",
+    },
+    "machinery/arrays.py": {
+        r"train_images\.npy": "an example of a file's name",
+        r"pixels, tokens, 1 for a row": "examples of what it counts",
+        r"holds the channels or the columns": "examples of an axis",
+    },
+    "machinery/metrics.py": {r"val accuracy 0\.9889": "an example of the words"},
+    "machinery/pictures.py": {r"\blabel\b|set_xlabel": "what Matplotlib calls a curve's name"},
+    "machinery/results_page.py": {r"xlabel=": "what Matplotlib calls the name of an axis"},
+    "machinery/sampling.py": {r"\(pixels, \.\.\.\)": "an example of what it counts"},
+    "run_callback.py": {r"has lost digits": "of a number"},
+    "tf-production/project/tests/test_records.py": {r"\blabel\b": "an array of that test"},
+    "torch-research/project/backend.py": {r"channels_last": "PyTorch's name of a memory layout"},
+    "keras-quickstart/project/build_notebook.py": {r"Image": "IPython shows pictures by it"},
+    "tests/combinations.py": {r"^tasks = ": "the names of the tasks"},
+    "tests/projects.py": {r"image_classification": "one of the tasks"},
+    "tests/test_answers.py": {r"letters_digits": "what names are made of"},
+    "tests/test_notebook.py": {r"image/png": "the type of a picture"},
+    "tests/test_cookiecutter.py": {r"image-classification": "one of the tasks"},
+    "tests/test_release.py": {r"image_classification": "the folder of a task"},
+}
+
+
+def files_without_a_task() -> dict[str, str]:
+    """The core of every template, the machinery and this harness, without copies and this file."""
+    found = {}
+    for path in tracked_files(root):
+        name = path.relative_to(root).as_posix()
+        overlay = re.search(r"\{\{(shared|image_classification|images|classes|tabular)\}\}", name)
+        core = re.fullmatch(r"(shared|templates/[\w-]+)/project/.*\.py", name)
+        harness = re.fullmatch(r"tests/\w+\.py", name)
+        if (core or harness) and not overlay and path != Path(__file__):
+            found[name] = path.read_text(encoding="utf-8")
+    return found
+
+
+def test_nothing_but_a_task_knows_a_task() -> None:
+    found, used = [], set()
+    for name, text in files_without_a_task().items():
+        known = {p: end for end in ALLOWED if name.endswith(end) for p in ALLOWED[end]}
+        for number, line in enumerate(text.splitlines(), 1):
+            if WORDS.search(line):
+                reasons = {(end, p) for p, end in known.items() if re.search(p, line)}
+                used |= reasons
+                found += [] if reasons else [f"{name}:{number}: {line.strip()}"]
+    assert found == [], "\n".join(found)
+    assert used == {(end, pattern) for end, patterns in ALLOWED.items() for pattern in patterns}

@@ -1,0 +1,47 @@
+"""Count the lines of Python in a project of each template: for the table in the README.
+
+    python tools/count_lines.py
+
+Prints for each template and its loop or backend, with images: the lines that a person reads and
+owns (what lies at the top and in model/), and those of machinery/. Blank lines and tests are not
+counted.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import copier
+
+root = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(root / "tests"))
+
+from combinations import Combination, trained_combinations
+
+
+def count_lines(files: list[Path]) -> int:
+    """Return how many lines of some files are not blank."""
+    texts = (path.read_text(encoding="utf-8") for path in files)
+    return sum(bool(line.strip()) for text in texts for line in text.splitlines())
+
+
+def count(combination: Combination, folder: Path) -> tuple[int, int]:
+    """Return the lines of a project that a person owns, and those of its machinery."""
+    template = root / "templates" / combination.template
+    copier.run_copy(str(template), folder, data=combination.answers, defaults=True, quiet=True)
+    owned = [*folder.glob("*.py"), *folder.glob("model/**/*.py")]
+    return count_lines(owned), count_lines([*folder.glob("machinery/**/*.py")])
+
+
+def main() -> None:
+    print("| template, choice | lines you own | machinery |\n| --- | ---: | ---: |")
+    for combination in trained_combinations:
+        if combination.in_full:
+            with tempfile.TemporaryDirectory() as folder:
+                owned, machinery = count(combination, Path(folder) / "leaf")
+            way = ", ".join(word for word in (combination.template, combination.choice) if word != "-")
+            print(f"| {way} | {owned:,} | {machinery:,} |")
+
+
+if __name__ == "__main__":
+    main()
