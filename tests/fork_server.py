@@ -69,7 +69,7 @@ class ForkServer:
             arguments: of the command line.
             stop_at: the look at the stop request that finds one, as if by SIGTERM just then.
             crash_at: the write, fsync or replace at which the process dies.
-            kill_after: seconds after the next epoch is kept, when the process is killed from outside.
+            kill_after: seconds after the next epoch is kept, when it is killed from outside.
             setup: Python to run first, to arrange a fault.
         """
         request = {

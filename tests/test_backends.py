@@ -16,9 +16,7 @@ TOLERANCE = 2e-3
 
 
 @pytest.fixture
-def make_project(
-    rendered: Callable[[Combination], Path], tmp_path: Path
-) -> Callable[[str], Path]:
+def make_project(rendered: Callable[[Combination], Path], tmp_path: Path) -> Callable[[str], Path]:
     """Makes a project of a backend, with the default data prepared."""
 
     def make_project(backend: str) -> Path:

@@ -36,7 +36,9 @@ def assert_in_its_place(project: Path) -> None:
         assert record[name] == answers[name]
 
 
-@pytest.mark.parametrize("combination", [c for c in trained_combinations if c.first_of_template and c.in_full], ids=str)
+@pytest.mark.parametrize(
+    "combination", [c for c in trained_combinations if c.first_of_template and c.in_full], ids=str
+)
 @pytest.mark.parametrize("entry", ["folder", "root"])
 def test_each_answer_of_a_data_file_lands(
     combination: Combination, entry: str, tmp_path: Path

@@ -33,6 +33,12 @@ def test_repository(command: list[str]) -> None:
     check(command, root)
 
 
+def test_types_of_the_tests_of_the_machinery() -> None:
+    """Beside them lies a tiny project, whose modules have the names of any project's."""
+    command = ["ty", "check", "--project", "tests/machinery", "--python", sys.prefix]
+    check([*command, "--no-progress"], root)
+
+
 @pytest.mark.parametrize("command", checks)
 @pytest.mark.parametrize("combination", trained_combinations, ids=str)
 def test_rendered_project(

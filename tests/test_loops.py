@@ -1,8 +1,9 @@
 """The training loops of torch-research differ in how they are written, and in nothing else."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -39,26 +40,33 @@ def test_only_lightning_asks_for_lightning(rendered: Rendered) -> None:
     assert sorted({*requirements} ^ {*others}) == ["pytorch-lightning>=2.6.6,<3"]
 
 
+class Loop(NamedTuple):
+    """A project of a loop, and what runs its commands."""
+
+    project: Path
+    server: ForkServer
+
+
 @pytest.fixture(scope="module")
-def loops(rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def loops(rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Loop]]:
     """A project of each loop with the default data prepared."""
     root = tmp_path_factory.mktemp("loops")
     folders = [shutil.copytree(rendered(find_combination(each)), root / each) for each in LOOPS]
     assert run(folders[0], "build_dataset.py").returncode == 0
     shutil.rmtree(folders[1] / "data")
     shutil.copytree(folders[0] / "data", folders[1] / "data")
-    return folders
+    with ForkServer(folders[0]) as plain, ForkServer(folders[1]) as lightning:
+        yield [Loop(folders[0], plain), Loop(folders[1], lightning)]
 
 
 @pytest.mark.parametrize("clip_norm", [0, 0.5])
-def test_they_learn_the_same(loops: list[Path], clip_norm: float) -> None:
+def test_they_learn_the_same(loops: list[Loop], clip_norm: float) -> None:
     """In float32, as far as that rounds in the same way; equal bits are not asked for."""
     results = []
-    for project in loops:
+    for project, server in loops:
         changes = {"training.precision": "float32", "training.clip_norm": clip_norm}
         folder = experiment(project, "same", tiny(project, changes))
-        with ForkServer(project) as server:
-            result = server.run("train", "--experiment", folder)
+        result = server.run("train", "--experiment", folder)
         assert result.code == 0, result.output
         results.append(load_file(project / folder / "last.safetensors"))
     assert results[1].keys() - results[0].keys() == {"trainer"}
@@ -66,19 +74,35 @@ def test_they_learn_the_same(loops: list[Path], clip_norm: float) -> None:
         np.testing.assert_allclose(array, results[1][name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("begins", [0, 1], ids=LOOPS)
-def test_a_run_goes_on_with_the_loop_that_began_it(loops: list[Path], begins: int) -> None:
-    """After an update that switched the loop, it is refused with a message and stays as it is."""
-    one, other = loops[begins], loops[1 - begins]
-    folder = experiment(one, "begun")
-    with ForkServer(one) as server:
-        assert server.run("train", "--experiment", folder, stop_at=7).code == 75
-    shutil.rmtree(other / "experiments" / "taken", ignore_errors=True)
-    taken = shutil.copytree(one / folder, other / "experiments" / "taken")
-    before = snapshot(taken)
-    with ForkServer(other) as server:
-        result = server.run("train", "--experiment", taken.relative_to(other))
+def begin(one: Loop, other: Loop) -> Path:
+    """Begin a run with one loop, and return its folder in the project of the other.
+
+    As after an update that switched the loop.
+    """
+    folder = experiment(one.project, "begun")
+    assert one.server.run("train", "--experiment", folder, stop_at=7).code == 75
+    shutil.rmtree(other.project / folder, ignore_errors=True)
+    shutil.copytree(one.project / folder, other.project / folder)
+    return folder
+
+
+def test_the_plain_loop_continues_what_lightning_began(loops: list[Loop]) -> None:
+    """And says that it is not the code that began."""
+    plain, lightning = loops
+    folder = begin(lightning, plain)
+    result = plain.server.run("train", "--experiment", folder)
+    assert result.code == 0, result.output
+    assert "continuing at step" in result.output
+    assert "not the code that it was trained with: train.py" in result.output
+
+
+def test_lightning_refuses_what_the_plain_loop_began(loops: list[Loop]) -> None:
+    """The Trainer's own state is not there; nothing is changed."""
+    plain, lightning = loops
+    folder = begin(plain, lightning)
+    before = snapshot(lightning.project)
+    result = lightning.server.run("train", "--experiment", folder)
     assert result.code == 2, result.output
-    assert "train.py" in result.output
-    assert "--from" in result.output
-    assert snapshot(taken) == before
+    for words in ("train.py", "Trainer", "--from"):
+        assert words in result.output
+    assert snapshot(lightning.project) == before

@@ -21,7 +21,6 @@ from projects import (
     format_yaml,
     frozen_layer,
     pace,
-    run,
     snapshot,
     task,
     tiny,

@@ -173,7 +173,10 @@ def test_the_readme_says_how_much_there_is_to_read() -> None:
     rows = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     readme = (root / "README.md").read_text(encoding="utf-8")
     lines = [line for line in readme.splitlines() if line.startswith("|")]
-    tables = [[re.sub(r"\[(.*?)\]\(.*?\)", r"\1", cell.strip()) for cell in line.split("|")] for line in lines]
+    tables = [
+        [re.sub(r"\[(.*?)\]\(.*?\)", r"\1", cell.strip()) for cell in line.split("|")]
+        for line in lines
+    ]
     assert len(rows) == 2 + 6
     for row in rows[2:]:
         way, owned, of_machinery = (cell.strip() for cell in row.strip("|").split("|"))

@@ -16,7 +16,7 @@ import copier
 root = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(root / "tests"))
 
-from combinations import Combination, trained_combinations
+from combinations import Combination, trained_combinations  # noqa: E402
 
 
 def count_lines(files: list[Path]) -> int:
@@ -39,7 +39,8 @@ def main() -> None:
         if combination.in_full:
             with tempfile.TemporaryDirectory() as folder:
                 owned, machinery = count(combination, Path(folder) / "leaf")
-            way = ", ".join(word for word in (combination.template, combination.choice) if word != "-")
+            words = (combination.template, combination.choice)
+            way = ", ".join(word for word in words if word != "-")
             print(f"| {way} | {owned:,} | {machinery:,} |")
 
 

@@ -39,6 +39,7 @@ class Task:
     """A task, for tests that know none."""
 
     name: str
+    overlays: tuple[str, ...]  # beside its own, those that it shares with other tasks
 
     # Parameters by dotted name: two epochs of five steps on the default data, with everything that
     # is random switched on. The tests change those of `training`, `seed` and `data.batch_size`.

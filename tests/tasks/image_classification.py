@@ -90,6 +90,7 @@ def make_own_data(folder: Path) -> OwnData:
 
 task = Task(
     name="image-classification",
+    overlays=("images", "classes"),
     tiny={
         "seed": 1,
         **{"data.batch_size": 256, "data.shift": 1, "data.flip": True},

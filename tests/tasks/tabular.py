@@ -56,6 +56,7 @@ def make_own_data(folder: Path) -> OwnData:
 
 task = Task(
     name="tabular",
+    overlays=("classes",),
     tiny={
         "seed": 1,
         **{"data.batch_size": 100, "data.hide": 0.1},

@@ -104,9 +104,8 @@ def build_breast_cancer(folder: Path, seed: int = 0, overwrite: bool = False) ->
     from sklearn.datasets import load_breast_cancer
 
     data = load_breast_cancer()
-    labels = 1 - data.target.astype(
-        np.int64
-    )  # There malignant is 0; here it is the positive class.
+    # There malignant is 0; here it is 1, the positive class.
+    labels = 1 - data.target.astype(np.int64)
     columns = Columns(list(map(str, data.feature_names)), data.data, {})
     target = Target("binary", labels, ["benign", "malignant"])
     ids = np.array([f"row-{row}" for row in range(len(labels))])

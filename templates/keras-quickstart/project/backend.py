@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 
 import keras_backend
+from machinery.errors import InputError, exit_codes
 
-keras_backend.load()
+with exit_codes():  # A backend that is not installed is a message, whichever command imports this.
+    keras_backend.load()
 
 import keras
 
 from build_dataset import Dataset
 from machinery.checkpoints import check_fit, select
-from machinery.errors import InputError
 from machinery.sampling import fold_seed
 from model import net
 from model.data_loader import TrainingBatches
@@ -205,8 +206,10 @@ class State:
         Raises:
             InputError: naming what is missing, unknown or of another shape.
         """
+        state, found = self.model.optimizer.variables, select(arrays, "optimizer.")
+        check_fit(found, {each.path: each.shape for each in state}, path)  # Before anything changes.
         load_weights(self.model, arrays, path)
-        assign(self.model.optimizer.variables, select(arrays, "optimizer."), path)
+        assign(state, found, path)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays for a checkpoint."""

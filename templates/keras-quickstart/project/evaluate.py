@@ -11,14 +11,13 @@ metrics_test_last.json.
 import argparse
 
 from machinery import command_line, records
-from machinery.errors import exit_codes
 from parameters import Parameters
 
 command = command_line.evaluation(__name__, __doc__, Parameters)  # Answers --help and bad input.
 
-with exit_codes():
-    import backend  # Before Keras: it chooses what computes under it.
+import backend  # Before Keras: it chooses what computes under it.
 
+# isort: split
 import keras
 
 from build_dataset import read_dataset

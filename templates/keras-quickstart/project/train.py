@@ -11,14 +11,13 @@ learning_curves.png, train.log, run.json and tensorboard/.
 """
 
 from machinery import command_line
-from machinery.errors import exit_codes
 from parameters import Parameters
 
 command = command_line.training(__name__, __doc__, Parameters)  # Answers --help and bad input.
 
-with exit_codes():
-    import backend  # Before Keras: it chooses what computes under it.
+import backend  # Before Keras: it chooses what computes under it.
 
+# isort: split
 import keras
 
 from build_dataset import Dataset, open_dataset

@@ -78,7 +78,7 @@ def make_model(parameters: Parameters, dataset: Dataset, precision: str) -> net.
     keras.utils.set_random_seed(fold_seed(parameters.seed) % 2**32)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     model = net.Net(parameters.model, dataset)
-    model.autocast = False  # Keras would round float inputs to bfloat16 before the network sees them.
+    model.autocast = False  # Otherwise Keras rounds float inputs to bfloat16 before the network.
     arrays = {name: dataset.arrays[name] for name in dataset.inputs}
     # The first call makes the weights.
     model({name: np.zeros((1, *array.batch_shape), array.dtype) for name, array in arrays.items()})
@@ -136,8 +136,10 @@ class State:
         Raises:
             InputError: naming what is missing, unknown or of another shape.
         """
+        state, found = self.optimizer.variables, select(arrays, "optimizer.")
+        check_fit(found, {each.path: each.shape for each in state}, path)  # Before anything changes.
         load_weights(self.model, arrays, path)
-        _assign(self.optimizer.variables, select(arrays, "optimizer."), path)
+        _assign(state, found, path)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays for a checkpoint."""

@@ -145,7 +145,6 @@ class State:
         Raises:
             InputError: naming what is missing, unknown or of another shape.
         """
-        load_weights(self.model, arrays, path)
         weights, found = dict(self.model.named_parameters()), select(arrays, "optimizer.")
         expected = {
             name: weights[owner].shape if array.ndim else ()
@@ -153,6 +152,7 @@ class State:
             if (owner := name.rpartition(".")[0]) in weights
         }
         check_fit(found, expected or {name: each.shape for name, each in weights.items()}, path)
+        load_weights(self.model, arrays, path)
         for name, array in found.items():
             owner, _, key = name.rpartition(".")
             value = torch.tensor(array, device=weights[owner].device)

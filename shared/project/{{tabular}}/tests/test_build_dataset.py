@@ -50,13 +50,17 @@ def build(tmp_path: Path, source: Path, *targets: str, **options: Any) -> Datase
     return dataset
 
 
+def read(folder: Path, split: str, name: str) -> np.ndarray:
+    """Return an array of one split."""
+    dataset = read_dataset(folder)
+    if name == "ids":
+        return dataset.read_ids(folder, split)
+    return np.asarray(dataset.read_split(folder, split)[name])
+
+
 def load(tmp_path: Path, dataset: Dataset, name: str) -> np.ndarray:
     """Return an array of all splits."""
-    folder = tmp_path / "data"
-    if name == "ids":
-        return np.concatenate([dataset.read_ids(folder, split) for split in dataset.examples])
-    splits = [dataset.read_split(folder, split)[name] for split in dataset.examples]
-    return np.concatenate([np.asarray(array) for array in splits])
+    return np.concatenate([read(tmp_path / "data", split, name) for split in dataset.examples])
 
 
 def test_cells_arrive(source: Path, tmp_path: Path) -> None:
@@ -81,12 +85,12 @@ def test_cells_arrive(source: Path, tmp_path: Path) -> None:
 
 def test_statistics_are_of_the_training_rows(source: Path, tmp_path: Path) -> None:
     dataset = build(tmp_path, source, "weight", drop=["name"], skip_bad=True)
-    train = dataset.read_split(tmp_path / "data", "train")
+    numbers, target = (read(tmp_path / "data", "train", name) for name in ("numbers", "target"))
     assert dataset.kind == "regression"
-    assert dataset.mean == pytest.approx(np.nanmean(train["numbers"], axis=0).tolist())
-    assert dataset.std == pytest.approx(np.nanstd(train["numbers"], axis=0).tolist())
-    assert dataset.target_mean == pytest.approx(np.mean(train["target"]))
-    assert dataset.target_std == pytest.approx(np.std(train["target"]))
+    assert dataset.mean == pytest.approx(np.nanmean(numbers, axis=0).tolist())
+    assert dataset.std == pytest.approx(np.nanstd(numbers, axis=0).tolist())
+    assert dataset.target_mean == pytest.approx(target.mean())
+    assert dataset.target_std == pytest.approx(target.std())
 
 
 @pytest.mark.parametrize(
@@ -151,8 +155,8 @@ def test_splits_that_a_column_gives(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_equal_rows_stay_together(tmp_path: Path) -> None:
     rows = [(i // 2, i // 2 % 2) for i in range(100)]
     dataset = build(tmp_path, save(tmp_path / "t.csv", ("a", "y"), rows), "y")
-    splits = [dataset.read_split(tmp_path / "data", split)["numbers"] for split in dataset.examples]
-    seen = [{*np.asarray(numbers).ravel().tolist()} for numbers in splits]
+    splits = [read(tmp_path / "data", split, "numbers") for split in dataset.examples]
+    seen = [{*numbers.ravel().tolist()} for numbers in splits]
     assert sum(map(len, seen)) == len(set.union(*seen)) == 50
 
 
@@ -160,10 +164,10 @@ def test_shares_are_kept(tmp_path: Path) -> None:
     rows = [(i, i % 10 == 0, i**2) for i in range(500)]
     path = save(tmp_path / "t.csv", ("a", "rare", "y"), rows)
     for split, count in build(tmp_path, path, "rare").examples.items():
-        labels = read_dataset(tmp_path / "data").read_split(tmp_path / "data", split)["target"]
-        assert np.mean(labels) == pytest.approx(0.1, abs=0.03), count
+        labels = read(tmp_path / "data", split, "target")
+        assert labels.mean() == pytest.approx(0.1, abs=0.03), count
     dataset = build(tmp_path, path, "y", drop=["rare"], overwrite=True)
-    means = [np.mean(dataset.read_split(tmp_path / "data", s)["target"]) for s in dataset.examples]
+    means = [read(tmp_path / "data", split, "target").mean() for split in dataset.examples]
     assert means == pytest.approx([np.mean(np.arange(500) ** 2)] * 3, rel=0.1)
 
 
@@ -245,8 +249,8 @@ def test_breast_cancer(tmp_path: Path) -> None:
     assert dataset.examples == {"train": 461, "val": 57, "test": 51}
     assert dataset.classes == ["benign", "malignant"]
     for split in dataset.examples:
-        labels = dataset.read_split(tmp_path / "data", split)["target"]
-        assert np.mean(labels) == pytest.approx(212 / 569, abs=0.01)
+        labels = read(tmp_path / "data", split, "target")
+        assert labels.mean() == pytest.approx(212 / 569, abs=0.01)
     assert build_breast_cancer(tmp_path / "again").fingerprint == dataset.fingerprint
     assert build_breast_cancer(tmp_path / "other", seed=1).fingerprint != dataset.fingerprint
 

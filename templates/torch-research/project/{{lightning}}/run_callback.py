@@ -74,7 +74,7 @@ class RunCallback(pl.callbacks.Checkpoint):
         epoch, accumulated = self.epoch, trainer.accumulate_grad_batches
         examples = len(next(iter(batch[1].values())))
         # Lightning has divided the loss by the batches whose gradients are added up.
-        self.loss_sum += outputs["loss"] * (examples * accumulated)
+        self.loss_sum.add_(outputs["loss"], alpha=examples * accumulated)
         epoch.advance(1)
         # A checkpoint holds no gradients: it is written where the optimizer has just used them.
         stepped = (batch_idx + 1) % accumulated == 0 or not epoch.steps_left

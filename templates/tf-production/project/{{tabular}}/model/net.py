@@ -25,8 +25,7 @@ class Net(keras.Model):
     """
 
     def __init__(self, parameters: "ModelParameters", dataset: "Dataset") -> None:
-        # Without Keras's casting of what comes in: bfloat16 would keep three digits of a number.
-        super().__init__(name="net", autocast=False)
+        super().__init__(name="net")
         self.mean = np.array(dataset.mean, np.float32)
         self.std = np.array(dataset.std, np.float32)
         levels = [len(names) for names in dataset.category_columns.values()]
