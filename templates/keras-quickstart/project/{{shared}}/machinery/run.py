@@ -39,7 +39,11 @@ class State(Protocol):
     optimizer_name: str  # The optimizer in words, with what has to be the same to go on.
 
     def load(self, arrays: "dict[str, np.ndarray]", path: Path) -> None:
-        """Take up the arrays of a checkpoint; raise InputError where they do not fit."""
+        """Take up the arrays of a checkpoint.
+
+        Raises:
+            InputError: they do not fit; nothing was changed.
+        """
 
     def to_arrays(self) -> "Mapping[str, np.ndarray]":
         """Return the arrays: "model." and "optimizer." begin their names."""
@@ -340,6 +344,6 @@ class Run:
         where = f"--experiment {self.folder}"
         where += f" --data {self.data}" if self.data != Path("data") else ""
         logger.info(
-            f"best epoch {best.get('epoch')}: {describe(best, ', ')}; "
+            f"best epoch {best.get('epoch', 0):.0f}: {describe(best, ', ')}; "
             f"next: python evaluate.py {where}"
         )

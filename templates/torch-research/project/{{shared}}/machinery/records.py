@@ -21,7 +21,8 @@ from machinery.files import write_atomically
 FILE = "run.json"
 EVALUATIONS_FILE = "evaluations.json"  # Which files evaluate.py wrote into a run folder.
 PROJECT = Path(__file__).parent.parent
-CODE = ("train.py", "backend.py", "utils.py", "model/**/*.py")  # What decides how a run trains.
+# What decides how a run trains.
+CODE = ("train.py", "run_callback.py", "*backend.py", "utils.py", "model/**/*.py")
 
 
 class Record:
