@@ -76,6 +76,17 @@ def name_of(case: tuple[int, int, int, int]) -> str:
     return f"{side}x{side}x{channels}, batch {batch}"
 
 
+def add_measuring_options(parser: argparse.ArgumentParser) -> None:
+    """Let a command take more or fewer rounds, and only some of the images."""
+    parser.add_argument("--rounds", type=int, default=11, help="rounds to time [11]")
+    parser.add_argument("--images", default="", help="only these, such as 8x8 or 28x28 [all]")
+
+
+def find_cases(images: str) -> list[tuple[int, int, int, int]]:
+    """Return those of CASES whose name begins so."""
+    return [case for case in CASES if name_of(case).startswith(images)]
+
+
 def write_images(folder: Path, side: int, channels: int, count: int) -> Any:
     """Write `count` random images to train on, and 512 others, as build_dataset.py writes them."""
     build_dataset = importlib.import_module("build_dataset")
@@ -169,7 +180,7 @@ def print_speeds(
     """Print a table of the examples per second of each loop, and one of ratios between loops.
 
     Args:
-        results: for each kind of images, what take_turns returned.
+        results: for each kind of data, what take_turns returned.
         pairs: names of loops; the first is divided by the second.
     """
     loops = next(iter(results.values()))
@@ -178,10 +189,10 @@ def print_speeds(
         [name, *(spread(each, ",.0f") for each in speeds.values())]
         for name, speeds in results.items()
     ]
-    print_table(["images", *loops], rows)
+    print_table(["data", *loops], rows)
     print("\nRatios:\n")
     rows = [
         [name, *(spread(ratios(speeds[a], speeds[b])) for a, b in pairs)]
         for name, speeds in results.items()
     ]
-    print_table(["images", *(f"{a} / {b}" for a, b in pairs)], rows)
+    print_table(["data", *(f"{a} / {b}" for a, b in pairs)], rows)

@@ -1,36 +1,43 @@
-"""Examples per second of the Lightning loop, beside the plain one, a bare one and stock Lightning.
+"""Examples per second of the Lightning loop, beside stock Lightning, the plain loop and a bare one.
 
     python benchmarks/lightning.py
 
-Measured as in training.py, in processor time on one thread. Of Lightning an epoch is timed from its
-start to the end of its last step, without what Trainer.fit prepares once.
+Measured as in training.py, in processor time on one thread. With Lightning a round is a fit of two
+epochs. The second one is timed, from its start to the end of its last step, without validation and
+what the Trainer prepares once.
 
-- lightning: the rendered project with `loop: lightning`: its Learner, Bookkeeper and loader.
-- plain: train.Trainer.train_epoch of the project with `loop: plain`.
+- lightning: train.train of the rendered project with `loop: lightning`.
+- quiet: a LightningModule and a Trainer without logger, checkpoints and progress bar, in the
+  project's precision: the same network, optimizer, schedule and clipping, the batches of the same
+  loader.
+- stock: Trainer() as it comes, with its logger, checkpoints and progress bar; a LightningModule
+  that logs its loss at every step, as tutorials do, in float32; the per-sample DataLoader and the
+  network of training.py, in PyTorch's default memory layout.
+- plain: train.train_epoch of the project with `loop: plain`.
 - bare: see training.py.
-- stock: Trainer() as it comes, with its logger, checkpoints and progress bar; a LightningModule of
-  the same network that logs its loss at every step, as tutorials do, in float32; and the per-sample
-  DataLoader of training.py.
 """
 
 import argparse
 import contextlib
 import importlib
 import io
+import itertools
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytorch_lightning as pl
 import torch
-from torch.nn import functional
 
 import training
 from common import (
-    CASES,
+    add_measuring_options,
+    begin_run,
+    find_cases,
     import_project,
     machine,
     name_of,
@@ -41,58 +48,12 @@ from common import (
     write_images,
 )
 
-
-def lightning_loop(train: Any, data: Path, dataset: Any, parameters: Any) -> Callable[[], float]:
-    """Return a function that trains one more epoch as the project does; it returns the speed."""
-    utils, run_folder = importlib.import_module("utils"), importlib.import_module("run_folder")
-    device = torch.device("cpu")
-
-    def end(row: dict[str, float]) -> None:
-        raise utils.CommandError
-
-    folder, stop = data / "lightning", utils.StopRequest()
-    run = run_folder.Run(folder, parameters, dataset, data, stop)
-    run.on_epoch = end
-    learner = train.Learner(run.__enter__(), device)
-    run.begin(learner.progress)
-    split, val_split = (train.load_split(data, dataset, name, device) for name in ("train", "val"))
-
-    def epoch() -> float:
-        keeper = train.Bookkeeper(run, learner, val_split)
-        trainer = train.make_trainer(learner, device, keeper)
-        timer = Timer()
-        trainer.callbacks.append(timer)
-        with contextlib.suppress(utils.CommandError):
-            trainer.fit(learner.train(), train.Epochs(split, learner, device))
-        return dataset.examples["train"] / timer.seconds
-
-    return epoch
-
-
-class Stock(pl.LightningModule):
-    """A LightningModule as in the tutorials."""
-
-    def __init__(self, network: torch.nn.Module, parameters: Any) -> None:
-        super().__init__()
-        self.network, self.settings = network, parameters
-
-    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        images, labels = batch
-        logits = self.network(images)
-        smoothing = self.settings.model.label_smoothing
-        loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-        self.log("train_loss", loss)
-        return loss
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        settings = self.settings.training
-        return torch.optim.AdamW(
-            self.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-        )
+EPOCHS = 2  # A round: one fit.
+CPU = torch.device("cpu")
 
 
 class Timer(pl.Callback):
-    """Times an epoch up to the end of its last step."""
+    """Times each epoch up to the end of its last step; `seconds` are those of the last epoch."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started = time.process_time()
@@ -108,31 +69,111 @@ class Timer(pl.Callback):
         self.seconds = time.process_time() - self.started
 
 
-def stock_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], float]:
-    """Return a function that trains one epoch by Trainer(); it returns the speed."""
-    net = importlib.import_module("model.net")
+class Hand(pl.LightningModule):
+    """A LightningModule as in the tutorials, which learns as the project does.
 
-    class Normalised(net.Net):
-        """The same layers, for images that are normalised already."""
+    Args:
+        network: what is trained.
+        dataset: what it learns.
+        parameters: of the experiment.
+        steps_per_epoch: for the project's schedule, with a fused optimizer. None: neither of them.
+        log_loss: at every step.
+    """
 
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.classifier(self.dropout(self.stages(images).mean(dim=(2, 3))))
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        dataset: Any,
+        parameters: Any,
+        steps_per_epoch: int | None = None,
+        log_loss: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network, self.dataset, self.settings = network, dataset, parameters
+        self.steps_per_epoch, self.log_loss = steps_per_epoch, log_loss
+        self.losses = importlib.import_module("model.net").losses
 
-    module = Stock(Normalised(parameters.model, dataset), parameters)
-    batches = torch.utils.data.DataLoader(
-        training.PerSample(data, dataset), batch_size=parameters.data.batch_size, shuffle=True
-    )
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        inputs, targets = batch
+        outputs = self.network(inputs)
+        loss = self.losses(outputs, targets, self.dataset, self.settings.model).mean()
+        if self.log_loss:
+            self.log("train_loss", loss)
+        return loss
 
-    def epoch() -> float:
-        timer = Timer()
-        trainer = pl.Trainer(
-            max_epochs=1, default_root_dir=data, callbacks=timer, accelerator="cpu"
-        )
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            trainer.fit(module.train(), batches)
+    def configure_optimizers(self) -> Any:
+        settings = self.settings.training
+        weights, decay = self.network.parameters(), settings.weight_decay
+        if self.steps_per_epoch is None:
+            return torch.optim.AdamW(weights, settings.learning_rate, weight_decay=decay)
+        optimizer = torch.optim.AdamW(weights, 1.0, weight_decay=decay, fused=True)
+        rate = importlib.import_module("backend").make_schedule(settings, self.steps_per_epoch)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+def lightning_loop(train: Any, data: Path, dataset: Any, parameters: Any) -> Callable[[], float]:
+    """Return a function that trains as the project does, anew; it returns the speed."""
+
+    def fit() -> float:
+        timer, folder = Timer(), Path(tempfile.mkdtemp(dir=data))
+        run = begin_run(folder, parameters, dataset, data)
+        try:
+            with mock.patch.object(train.Learner, "configure_callbacks", return_value=[timer]):
+                train.train(run)
+        finally:
+            run.__exit__(None, None, None)
         return dataset.examples["train"] / timer.seconds
 
-    return epoch
+    return fit
+
+
+def quiet_loop(train: Any, data: Path, dataset: Any, parameters: Any) -> Callable[[], float]:
+    """Return a function that trains by a quiet Trainer, anew; it returns the speed."""
+    backend, settings = importlib.import_module("backend"), parameters.training
+    dtype = backend.choose_precision(CPU, settings.precision)
+    split = train.load_split(data, dataset, "train", CPU)
+    steps = -(-split.examples // parameters.data.batch_size)
+
+    def fit() -> float:
+        timer = Timer()
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            precision="bf16-mixed" if dtype == torch.bfloat16 else "32-true",
+            max_epochs=EPOCHS,
+            gradient_clip_val=settings.clip_norm,
+            callbacks=timer,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        network = backend.make_model(parameters, dataset, CPU)
+        batches = train.training_batches(split, parameters, 0, EPOCHS * steps, CPU)
+        loader = train.Batches(lambda: itertools.islice(batches, steps), steps)
+        trainer.fit(Hand(network, dataset, parameters, steps_per_epoch=steps), loader)
+        return split.examples / timer.seconds
+
+    return fit
+
+
+def stock_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], float]:
+    """Return a function that trains by Trainer(), anew; it returns the speed."""
+    batches = training.per_sample_loader(data, dataset, parameters)
+
+    def fit() -> float:
+        timer, network = Timer(), training.per_sample_model(dataset, parameters)
+        trainer = pl.Trainer(
+            max_epochs=EPOCHS, default_root_dir=data, callbacks=timer, accelerator="cpu"
+        )
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            trainer.fit(Hand(network, dataset, parameters, log_loss=True), batches)
+        return dataset.examples["train"] / timer.seconds
+
+    return fit
 
 
 def measure(
@@ -143,17 +184,20 @@ def measure(
     data = folder / f"{side}x{side}-{batch}"
     dataset = write_images(data, side, channels, count)
     schema = importlib.import_module("parameters").Parameters
-    values = {"data": {"batch_size": batch}, "training": {"epochs": rounds + 2}}
+    values = {"data": {"batch_size": batch}, "training": {"epochs": rounds + 1}}
     parameters = schema.model_validate(values)
+    values["training"] = {"epochs": EPOCHS, "warmup_epochs": 0}
+    fitted = schema.model_validate(values)
     sys.modules["train"] = trains["plain"]
+    hand = (data, dataset, parameters)
     loops = {
-        "lightning": lightning_loop(trains["lightning"], data, dataset, parameters),
-        "plain": timed(training.project_loop(data, dataset, parameters), count),
-        "bare": timed(training.bare_loop(data, dataset, parameters), count),
-        "bare again": timed(training.bare_loop(data, dataset, parameters), count),
-        "stock": stock_loop(data, dataset, parameters),
+        "lightning": lightning_loop(trains["lightning"], data, dataset, fitted),
+        "quiet": quiet_loop(trains["lightning"], data, dataset, fitted),
+        "stock": stock_loop(data, dataset, fitted),
+        "plain": timed(training.project_loop(data / "plain", *hand), count),
+        "bare": timed(training.bare_loop(*hand), count),
+        "bare again": timed(training.bare_loop(*hand), count),
     }
-    torch.set_num_threads(1)
     return take_turns(loops, rounds)
 
 
@@ -162,8 +206,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=11, help="rounds to time [11]")
+    add_measuring_options(parser)
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         trains = {}
@@ -173,14 +218,16 @@ def main() -> None:
             import_project(project)
             sys.modules.pop("train", None)  # Of the modules only this one differs.
             trains[loop] = importlib.import_module("train")
-        for case in CASES:
+        trains["lightning"].silence_lightning()
+        for case in find_cases(arguments.images):
             results[name_of(case)] = measure(Path(folder), trains, case, arguments.rounds)
     print(f"\n{machine('torch', 'pytorch-lightning')}; threads: 1")
     pairs = [
-        ("lightning", "bare"),
-        ("lightning", "plain"),
-        ("bare again", "bare"),
+        ("lightning", "quiet"),
         ("lightning", "stock"),
+        ("lightning", "plain"),
+        ("lightning", "bare"),
+        ("bare again", "bare"),
     ]
     print_speeds(results, pairs)
 

@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 
 from common import (
-    CASES,
+    add_measuring_options,
+    find_cases,
     import_project,
     machine,
     name_of,
@@ -161,7 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=11, help="rounds to time [11]")
+    add_measuring_options(parser)
     arguments = parser.parse_args()
     # Read when TensorFlow is imported.
     os.environ |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}

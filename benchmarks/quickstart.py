@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 
 from common import (
-    CASES,
+    add_measuring_options,
+    find_cases,
     import_project,
     in_own_process,
     machine,
@@ -268,7 +269,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--backend", choices=list(BARE), help="only this one")
-    parser.add_argument("--rounds", type=int, default=11, help="rounds to time [11]")
+    add_measuring_options(parser)
     arguments = parser.parse_args()
     # Read when the backend is imported; TensorFlow would run independent operations side by side.
     os.environ |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}

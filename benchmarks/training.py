@@ -14,11 +14,13 @@ images, with the same fused AdamW, clipping and label smoothing:
 - project: train.train_epoch of the rendered project with its loader, schedule, seeding of
   every step and look at the stop request, without a progress bar; once as it comes, with random
   shifts, and once without.
-- bare: the shortest loop in the same precision: images in memory, indexed by a random
+- bare: the shortest loop in the same precision: arrays in memory, indexed by a random
   permutation. It is timed twice a round; "bare again / bare" says how far to trust a ratio.
-- per sample: float32, a Dataset that returns one normalised image, and a DataLoader that collates
-  them in the training process, as tutorials do. The normalisation is done there and not in the
-  network.
+- per sample: float32, a Dataset that returns one example, and a DataLoader that collates them in
+  the training process, as tutorials do. Images are normalised there and not in the network, which
+  is in PyTorch's default memory layout.
+
+The last rows are of the project with tabular data: 12,800 rows of 24 numbers and 6 categories.
 """
 
 import argparse
@@ -29,17 +31,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch.nn import functional
 
 from common import (
-    CASES,
+    add_measuring_options,
     begin_run,
+    find_cases,
     import_project,
+    in_own_process,
     machine,
     name_of,
     print_speeds,
-    read_images,
     render,
     take_turns,
     timed,
@@ -47,11 +50,11 @@ from common import (
 )
 
 
-def project_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], object]:
+def project_loop(folder: Path, data: Path, dataset: Any, parameters: Any) -> Callable[[], object]:
     """Return a function that trains one more epoch as the project's train.py does."""
     train = importlib.import_module("train")
     backend, device = train.backend, torch.device("cpu")
-    run = begin_run(data / f"shift_{parameters.data.shift}", parameters, dataset, data)
+    run = begin_run(folder, parameters, dataset, data)
     dtype = backend.choose_precision(device, parameters.training.precision)
     model = backend.make_model(parameters, dataset, device)
     optimizer = torch.optim.AdamW(
@@ -67,23 +70,22 @@ def project_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], obje
 def hand_written(
     model: torch.nn.Module,
     batches: Callable[[], Any],
+    dataset: Any,
     parameters: Any,
     autocast: Callable[[], Any],
 ) -> Callable[[], None]:
     """Return a function that trains one epoch over what `batches` yields, with nothing around."""
-    training = parameters.training
+    net, training = importlib.import_module("model.net"), parameters.training
     optimizer = torch.optim.AdamW(
         model.parameters(), training.learning_rate, weight_decay=training.weight_decay, fused=True
     )
 
     def epoch() -> None:
         model.train()
-        for images, labels in batches():
+        for inputs, targets in batches():
             with autocast():
-                logits = model(images)
-            loss = functional.cross_entropy(
-                logits.float(), labels, label_smoothing=parameters.model.label_smoothing
-            )
+                outputs = model(inputs)
+            loss = net.losses(outputs, targets, dataset, parameters.model).mean()
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
@@ -92,101 +94,158 @@ def hand_written(
     return epoch
 
 
+def read_tensors(data: Path, dataset: Any) -> tuple[dict[str, torch.Tensor], ...]:
+    """Return inputs and targets of the training examples, in memory."""
+    arrays = dataset.read_split(data, "train")
+    return tuple(
+        {name: torch.tensor(np.asarray(arrays[name])) for name in names}
+        for names in (dataset.inputs, dataset.targets)
+    )
+
+
 def bare_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], None]:
     """Return a function that trains one epoch in the project's precision, by plain indexing."""
     backend, device = importlib.import_module("backend"), torch.device("cpu")
-    images, labels = map(torch.from_numpy, read_images(data, dataset))
+    parts, count = read_tensors(data, dataset), dataset.examples["train"]
     dtype = backend.choose_precision(device, parameters.training.precision)
     model = backend.make_model(parameters, dataset, device)
 
     def batches() -> Any:
-        for rows in torch.randperm(len(labels)).split(parameters.data.batch_size):
-            yield {"images": images[rows]}, labels[rows]
+        for rows in torch.randperm(count).split(parameters.data.batch_size):
+            yield [{name: array[rows] for name, array in part.items()} for part in parts]
 
-    return hand_written(model, batches, parameters, lambda: backend.autocast(device, dtype))
+    return hand_written(
+        model, batches, dataset, parameters, lambda: backend.autocast(device, dtype)
+    )
 
 
 class PerSample(torch.utils.data.Dataset):
-    """One normalised image (C, H, W) float32 and its label at a time."""
+    """One example at a time: inputs and targets. An image is normalised, (C, H, W) float32."""
 
     def __init__(self, data: Path, dataset: Any) -> None:
-        self.images, self.labels = read_images(data, dataset)
+        self.inputs, self.targets = read_tensors(data, dataset)
+        self.examples = dataset.examples["train"]
         self.mean = torch.tensor(dataset.mean).view(-1, 1, 1)
         self.std = torch.tensor(dataset.std).view(-1, 1, 1)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return self.examples
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        image = torch.from_numpy(self.images[index]).permute(2, 0, 1).float()
-        return (image - self.mean) / self.std, int(self.labels[index])
+    def __getitem__(self, index: int) -> tuple[dict[str, torch.Tensor], ...]:
+        inputs = {name: array[index] for name, array in self.inputs.items()}
+        if "images" in inputs:
+            image = inputs["images"].permute(2, 0, 1).float()
+            inputs["images"] = (image - self.mean) / self.std
+        return inputs, {name: array[index] for name, array in self.targets.items()}
+
+
+def per_sample_model(dataset: Any, parameters: Any) -> torch.nn.Module:
+    """Return the project's network, for images that are normalised already."""
+    net: Any = importlib.import_module("model.net")
+
+    class Normalised(net.Net):
+        """The same layers, without the normalisation."""
+
+        def forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+            x = self.stages(inputs["images"]).mean(dim=(2, 3))
+            return self.classifier(self.dropout(x))
+
+    kind = Normalised if "images" in dataset.inputs else net.Net
+    return kind(parameters.model, dataset)
+
+
+def per_sample_loader(data: Path, dataset: Any, parameters: Any) -> torch.utils.data.DataLoader:
+    """Return a DataLoader that collates single examples."""
+    examples = PerSample(data, dataset)
+    return torch.utils.data.DataLoader(examples, parameters.data.batch_size, shuffle=True)
 
 
 def per_sample_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], None]:
     """Return a function that trains one epoch in float32 from a DataLoader that collates."""
-    net = importlib.import_module("model.net")
-
-    class Normalised(net.Net):
-        """The same layers, for images that are normalised already."""
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.classifier(self.dropout(self.stages(images).mean(dim=(2, 3))))
-
-    batches = torch.utils.data.DataLoader(
-        PerSample(data, dataset), batch_size=parameters.data.batch_size, shuffle=True
-    )
-    model = Normalised(parameters.model, dataset)
+    batches = per_sample_loader(data, dataset, parameters)
+    model = per_sample_model(dataset, parameters)
     return hand_written(
-        model, lambda: batches, parameters, lambda: torch.autocast("cpu", enabled=False)
+        model, lambda: batches, dataset, parameters, lambda: torch.autocast("cpu", enabled=False)
     )
+
+
+def write_table(folder: Path, count: int) -> Any:
+    """Write random rows of two classes to train on, and 512 others, as build_dataset.py does."""
+    build_dataset = importlib.import_module("build_dataset")
+    columns, target = map(importlib.import_module, ("machinery.columns", "machinery.targets"))
+    rows, generator = np.arange(count + 512), np.random.default_rng(0)
+    names = [f"number {column}" for column in range(24)]
+    levels = {
+        f"category {column}": generator.integers(0, 10, len(rows)).astype(str)
+        for column in range(6)
+    }
+    found = columns.Columns(names, generator.normal(size=(len(rows), len(names))), levels)
+    classes = target.Target("binary", rows % 2, ["no", "yes"])
+    splits = {"train": rows[:count], "val": rows[count:-256], "test": rows[-256:]}
+    ids = np.char.mod("row-%d", rows)
+    return build_dataset.write_rows(folder, found, classes, ["class"], ids, splits, "noise")
 
 
 def measure(
-    folder: Path, side: int, channels: int, batch: int, count: int, rounds: int, threads: int
+    data: Path, dataset: Any, batch: int, rounds: int, threads: int
 ) -> dict[str, list[float]]:
     """Return the examples per second of each loop in each round."""
-    data = folder / f"{side}x{side} {batch}"
-    dataset = write_images(data, side, channels, count)
     schema = importlib.import_module("parameters").Parameters
     values = {"data": {"batch_size": batch}, "training": {"epochs": rounds + 1}}
     parameters = schema.model_validate(values)
-    values["data"]["shift"] = 0
-    without_shift = schema.model_validate(values)
-    loops = {
-        "project": project_loop(data, dataset, parameters),
-        "without shift": project_loop(data, dataset, without_shift),
+    loops = {"project": project_loop(data / "project", data, dataset, parameters)}
+    if "images" in dataset.inputs:
+        values["data"]["shift"] = 0
+        unshifted = schema.model_validate(values)
+        loops["without shift"] = project_loop(data / "unshifted", data, dataset, unshifted)
+    loops |= {
         "bare": bare_loop(data, dataset, parameters),
         "bare again": bare_loop(data, dataset, parameters),
         "per sample": per_sample_loop(data, dataset, parameters),
     }
     torch.set_num_threads(threads)  # The project chose for itself when it was set up.
     clock = time.process_time if threads == 1 else time.perf_counter
+    count = dataset.examples["train"]
     return take_turns({name: timed(loop, count, clock) for name, loop in loops.items()}, rounds)
 
 
+def measure_task(
+    task: str, images: str, rounds: int, threads: int
+) -> dict[str, dict[str, list[float]]]:
+    """Return what `measure` does for each kind of data of a task; `images`: see find_cases."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        import_project(render(folder / "project", task=task))
+        if task == "tabular":
+            data, batch = folder / "table", 64
+            dataset = write_table(data, 12_800)
+            return {f"table, batch {batch}": measure(data, dataset, batch, rounds, threads)}
+        results = {}
+        for case in find_cases(images):
+            side, channels, batch, count = case
+            data = folder / f"{side}x{side} {batch}"
+            dataset = write_images(data, side, channels, count)
+            results[name_of(case)] = measure(data, dataset, batch, rounds, threads)
+        return results
+
+
 def main() -> None:
-    """Measure every size and print two tables."""
+    """Measure every size and print two tables for each task."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--threads", type=int, default=1, help="threads to compute with [1]")
-    parser.add_argument("--rounds", type=int, default=11, help="rounds to time [11]")
+    add_measuring_options(parser)
     arguments = parser.parse_args()
-    results = {}
-    with tempfile.TemporaryDirectory() as folder:
-        import_project(render(Path(folder, "project")))
-        for case in CASES:
-            results[name_of(case)] = measure(
-                Path(folder), *case, arguments.rounds, arguments.threads
-            )
     print(f"\n{machine('torch', 'numpy')}; threads: {arguments.threads}")
-    pairs = [
-        ("project", "bare"),
-        ("without shift", "bare"),
-        ("bare again", "bare"),
-        ("project", "per sample"),
-    ]
-    print_speeds(results, pairs)
+    for task in ("image-classification", "tabular"):
+        # A process for each: the modules of their projects have the same names.
+        results = in_own_process(
+            measure_task, task, arguments.images, arguments.rounds, arguments.threads
+        )
+        others = ["without shift"] if task == "image-classification" else []
+        pairs = [(name, "bare") for name in ("project", *others, "bare again")]
+        print_speeds(results, [*pairs, ("project", "per sample")])
 
 
 if __name__ == "__main__":

@@ -186,11 +186,11 @@ torch.optim.AdamW = torch.optim.Adam
 """,
     "tf-production": """
 import keras
-keras.optimizers.AdamW = keras.optimizers.Lion
+keras.optimizers.AdamW = keras.optimizers.Adamax
 """,
     "keras-quickstart": """
 import keras
-keras.optimizers.AdamW = keras.optimizers.Lion
+keras.optimizers.AdamW = keras.optimizers.Adamax
 """,
 }
 

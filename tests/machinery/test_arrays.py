@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ from machinery.errors import InputError
 class Sequences(BaseDataset):
     """A data set of sequences, tables and numbers."""
 
-    inputs: ClassVar[tuple[str, ...]] = ("tokens", "table")
-    targets: ClassVar[tuple[str, ...]] = ("boxes", "number")
+    inputs: tuple[str, ...] = ("tokens", "table")
+    targets: tuple[str, ...] = ("boxes", "number")
 
 
 EXAMPLES = [np.arange(length, dtype=np.int32) for length in (2, 0, 3, 1, 5)]

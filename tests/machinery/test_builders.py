@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,8 +49,8 @@ def killer() -> Iterator[Killer]:
 class Words(BaseDataset):
     """A data set of few files."""
 
-    inputs: ClassVar[tuple[str, ...]] = ("tokens",)
-    targets: ClassVar[tuple[str, ...]] = ()
+    inputs: tuple[str, ...] = ("tokens",)
+    targets: tuple[str, ...] = ()
 
 
 def write_words(folder: Path, first: int) -> None:

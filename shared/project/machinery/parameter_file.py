@@ -1,4 +1,4 @@
-"""params.yaml, read and written against a typed schema."""
+"""Parameter files such as params.yaml, read and written by a typed schema."""
 
 import difflib
 import functools
@@ -25,14 +25,14 @@ class Section(pydantic.BaseModel):
     )
 
     def check_data(self, dataset: Any) -> None:
-        """Raise InputError where parameters do not fit a dataset. A section may override it."""
+        """Raise InputError if parameters do not fit a dataset. A section may override this."""
         for name in type(self).model_fields:
             if isinstance(section := getattr(self, name), Section):
                 section.check_data(dataset)
 
 
 def parameter_fields(schema: type[Section], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted name and the pydantic field of every parameter, sections opened."""
+    """Yield the dotted name and the pydantic field of every parameter, those in sections too."""
     for name, field in schema.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from parameter_fields(field.annotation, f"{prefix}{name}.")
@@ -41,7 +41,7 @@ def parameter_fields(schema: type[Section], prefix: str = "") -> Iterator[tuple[
 
 
 def flatten(parameters: Section) -> dict[str, Any]:
-    """Return {"model.width": 32, ...}."""
+    """Return the parameters by dotted name: {"model.width": 32, ...}."""
     names = (name for name, _ in parameter_fields(type(parameters)))
     return {name: functools.reduce(getattr, name.split("."), parameters) for name in names}
 
@@ -60,9 +60,9 @@ def change(parameters: Section, values: Mapping[str, Any]) -> Any:
 
 
 def old_names(schema: type[Section]) -> dict[str, str]:
-    """Return {"model.drop_rate": "model.dropout", ...}: names of older releases and of today.
+    """Return today's name by old name, of renamed parameters: {"model.drop_rate": "model.dropout"}.
 
-    A parameter that gets another name says what it was:
+    The field of a renamed parameter says what it was:
     `dropout: float = Field(0.2, json_schema_extra={"was": "drop_rate"})`.
     """
     names = {}
@@ -73,7 +73,7 @@ def old_names(schema: type[Section]) -> dict[str, str]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Name what differs between two flat parameter sets, or return an empty string."""
+    """Return the differences of two flat parameter sets in words, or an empty string."""
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     return ", ".join(f"{name} ({old.get(name)!r} -> {new.get(name)!r})" for name in names)
 
@@ -83,7 +83,7 @@ def _yaml() -> YAML:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a mapping from a small YAML file; raise InputError with file and line otherwise."""
+    """Read a small YAML file of `name: value` lines; raise InputError with file and line."""
     try:
         if path.stat().st_size > 1_000_000:
             raise InputError(f"{path}: larger than 1 MB, expected a file of parameters.")
@@ -107,7 +107,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _beside(folder: Path) -> str:
-    """Name the experiments beside a folder that was not found."""
+    """Return a sentence that names the experiments beside a folder that was not found."""
     names = sorted(str(path.parent) for path in folder.parent.glob("*/params.yaml"))[:5]
     return f" Found: {', '.join(names)}." if names else ""
 
@@ -124,7 +124,7 @@ def load_parameters(
         schema: what the file must look like.
         path: the file.
         overrides: values from the command line, as typed there, by dotted name.
-        advice: where the person finds what is allowed.
+        advice: the sentence that says what is allowed, for the end of the message.
 
     Raises:
         InputError: listing every unknown, mistyped or out-of-range value at once.
@@ -150,7 +150,7 @@ def load_parameters(
 
 
 def _section(values: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Return the mapping of a section, made where it is missing."""
+    """Return the mapping of a section, and make it if it is missing."""
     for name in names:
         inner = values.setdefault(name, {})
         values = inner if isinstance(inner, dict) else {}  # The schema refuses the rest.
@@ -175,7 +175,7 @@ def _describe(
 
 
 def _line(path: Path, tree: Any, location: Sequence[str | int]) -> str:
-    """Return "file:line" of a nested key in a YAML file, as far as the key is there."""
+    """Return "file:line" of a nested key, or of the last of its parents that the file has."""
     node, line = tree, None
     for key in location:
         pairs = node.value if isinstance(getattr(node, "value", None), list) else []
@@ -200,7 +200,8 @@ def nearest(name: str, known: Sequence[str]) -> str:
     ends = {}
     for candidate in known:
         end = candidate.rpartition(".")[2]
-        ends[end] = ends["".join(word[0] for word in end.split("_") if word)] = candidate  # lr too
+        initials = "".join(word[0] for word in end.split("_") if word)  # lr for learning_rate
+        ends[end] = ends[initials] = candidate
     last = name.rpartition(".")[2]
     close = [ends[last]] if last in ends else difflib.get_close_matches(name, known, n=1)
     close = close or [ends[end] for end in difflib.get_close_matches(last, ends, n=1)]
@@ -208,7 +209,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 
 def format_parameters(parameters: Section, indent: str = "") -> str:
-    """Write parameters as YAML, the meaning of each behind its value."""
+    """Return parameters as YAML, each with its meaning in a comment."""
     lines = []
     for name, field in type(parameters).model_fields.items():
         value = getattr(parameters, name)
@@ -217,7 +218,7 @@ def format_parameters(parameters: Section, indent: str = "") -> str:
         else:
             plain = isinstance(value, str) and re.fullmatch(r"[a-z]\w*", value)
             text = value if plain and _yaml().load(value) == value else json.dumps(value)
-            if isinstance(value, float):  # YAML 1.1 takes 1e-05 for a word, 1.0e-05 for a number.
+            if isinstance(value, float):  # In YAML 1.1 1e-05 is a word and 1.0e-05 a number.
                 text = re.sub(r"^(-?\d+)e", r"\1.0e", text)
             lines += [f"{indent}{name}: {text}  # {field.description}\n"]
     return "".join(lines)

@@ -30,30 +30,30 @@ if TYPE_CHECKING:  # NumPy takes longer to import than --help takes to answer.
     import numpy as np
 
 logger = logging.getLogger("run")
-logger.setLevel(logging.INFO)  # train.log has every line, also where no terminal shows them.
+logger.setLevel(logging.INFO)  # train.log gets every line, even if the terminal shows none.
 
 
 class State(Protocol):
     """What a checkpoint holds of a network and its optimizer: see State in backend.py."""
 
-    optimizer_name: str  # The optimizer in words, with what has to be the same to go on.
+    optimizer_name: str  # The optimizer and the settings that a continued run must keep, in words.
 
     def load(self, arrays: "dict[str, np.ndarray]", path: Path) -> None:
-        """Take up the arrays of a checkpoint.
+        """Load the arrays of a checkpoint.
 
         Raises:
             InputError: they do not fit; nothing was changed.
         """
 
     def to_arrays(self) -> "Mapping[str, np.ndarray]":
-        """Return the arrays: "model." and "optimizer." begin their names."""
+        """Return the arrays; the names of the network's begin with "model."."""
         ...
 
 
 class Run:
-    """One experiment folder: params.yaml in; checkpoints, metrics and log out.
+    """One experiment folder: it reads params.yaml and writes checkpoints, metrics and log.
 
-    Use it as a context manager: it holds the folder's lock, so that one process writes there. Then
+    As a context manager it holds the folder's lock, so that only one process writes there. Inside:
 
         run.begin(state, objective, facts)      # continues where the folder stands
         for epoch in run.epochs(): ...          # see Epoch
@@ -64,11 +64,11 @@ class Run:
         parameters: what it is trained with.
         dataset: what it is trained on, as dataset.json describes it.
         data: the folder of the dataset.
-        stop: asks to save and stop.
+        stop: says when to save and stop.
         device: the name of the device that was asked for.
-        overwrite: train anew what is there.
+        overwrite: replace the run in the folder.
 
-    Set `on_epoch` to be called with each row of metrics, once all is saved.
+    `on_epoch`, if set, is called with each row of metrics once the epoch is saved.
 
     Raises:
         InputError: another process holds the lock, or the run in the folder cannot be continued.
@@ -98,9 +98,9 @@ class Run:
         self.total_steps: int = parameters.training.epochs * self.steps_per_epoch
         self.progress = Progress()
         self.on_epoch: Callable[[dict[str, float]], None] | None = None
-        self.record: records.Record | None = None  # There once the run has begun.
+        self.record: records.Record | None = None  # begin() makes it.
         self._log: logging.FileHandler | None = None
-        self._lock = FileLock(folder / ".lock", timeout=1)  # is_running() holds it for a moment.
+        self._lock = FileLock(folder / ".lock", timeout=1)  # is_running() takes it for a moment.
         self._created: list[Path] = []
 
     def __enter__(self) -> "Run":
@@ -116,13 +116,13 @@ class Run:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, _traceback: object) -> None:
-        short = error is not None and is_out_of_memory(error)
-        if short:  # With what to try next, instead of the framework's traceback.
-            error = out_of_memory(self.folder, self.parameters.data.batch_size)
-        self._leave(error)
-        if short:
-            assert error is not None
-            raise error from None
+        if error is None or not is_out_of_memory(error):
+            self._leave(error)
+            return
+        # A message that says what to try next, instead of the framework's traceback.
+        advice = out_of_memory(self.folder, self.parameters.data.batch_size)
+        self._leave(advice)
+        raise advice from None
 
     def _leave(self, error: BaseException | None) -> None:
         """Record how the session ended, close the files and free the folder."""
@@ -131,7 +131,7 @@ class Run:
             seconds = round(time.monotonic() - self._began, 3)
             self.record.update(ended=records.now(), outcome=outcome, seconds=seconds)
             self._metrics.close()
-        else:  # Refused before it began: nothing stays behind.
+        else:  # Refused before it began: what __enter__ made is removed.
             with contextlib.suppress(OSError):
                 for path in self._created:
                     path.unlink(missing_ok=True) if path.name == ".lock" else path.rmdir()
@@ -143,7 +143,7 @@ class Run:
     # -- the beginning
 
     def begin(self, state: State, objective: Objective, facts: Mapping[str, Any]) -> None:
-        """Take up the newest checkpoint where there is one, and start writing into the folder.
+        """Load the newest checkpoint where there is one, and start writing into the folder.
 
         Args:
             state: the network and its optimizer, newly made.
@@ -155,7 +155,7 @@ class Run:
                 another network or optimizer; nothing was written.
         """
         self.state, self.objective = state, objective
-        notices = self._take_up_checkpoint()
+        notices = self._load_checkpoint()
         if self.progress.step:
             notices.append(records.changed_code(self.folder))
         self._began = self.saved = time.monotonic()
@@ -178,12 +178,12 @@ class Run:
             logger.warning(notice)
         self._announce(facts)
 
-    def _take_up_checkpoint(self) -> list[str]:
-        """Bring the newest checkpoint into the network; return what is to be said of it."""
-        # A run that --overwrite began and that was stopped continues, like any other.
+    def _load_checkpoint(self) -> list[str]:
+        """Load the newest checkpoint; return the warnings about it."""
+        # A run that was begun with --overwrite and stopped continues, like any other.
         sessions = records.read_sessions(self.folder)
-        begun = bool(sessions and sessions[-1].get("overwrite"))
-        self._continues_overwriting = begun and not records.is_finished(self.folder)
+        overwrote = bool(sessions and sessions[-1].get("overwrite"))
+        self._continues_overwriting = overwrote and not records.is_finished(self.folder)
         self._anew = self.overwrite and not self._continues_overwriting
         if self._anew:
             return []
@@ -195,7 +195,7 @@ class Run:
                 self.state.load(arrays, path)
                 self.progress = header.progress
                 return [notice]
-            if len(read_metrics(self.folder)) > 1:  # The first may come before a checkpoint.
+            if len(read_metrics(self.folder)) > 1:  # A kill may leave one row and no checkpoint.
                 raise InputError(
                     f"{self.folder / checkpoints.LAST}: not found, and {self.folder} holds "
                     "metrics of several epochs. Bring the checkpoint back, or train anew with "
@@ -208,7 +208,8 @@ class Run:
         return []
 
     def _check_same_run(self, path: Path, header: Header) -> None:
-        # A parameter that is newer than the checkpoint had its default then.
+        """Raise InputError where a checkpoint has other parameters, data or another optimizer."""
+        # A parameter that did not exist when the checkpoint was written had its default.
         defaults = {name: f.default for name, f in parameter_fields(type(self.parameters))}
         today = old_names(type(self.parameters))
         then = defaults | {today.get(k, k): v for k, v in header.parameters.items()}
@@ -231,7 +232,7 @@ class Run:
             )
 
     def _prepare_folder(self) -> None:
-        """Delete what is out of date, and write what a run has from its first moment."""
+        """Delete what is out of date; write params.yaml and dataset.json; open train.log."""
         path, schema = self.folder / "params.yaml", type(self.parameters)
         new = self._anew or not path.exists()
         new = new or load_parameters(schema, path) != self.parameters
@@ -248,7 +249,7 @@ class Run:
         logger.addHandler(self._log)
 
     def _announce(self, facts: Mapping[str, Any]) -> None:
-        """Say in the first line of the log whether training starts or continues, and where."""
+        """Log the first line: whether training starts or continues, and where."""
         how = "continuing at" if self.progress.step else "starting,"
         words = [
             f"{self.folder}: {how} step {self.progress.step:,} of {self.total_steps:,}",
@@ -261,17 +262,17 @@ class Run:
     # -- the epochs
 
     def epochs(self) -> Iterator[Epoch]:
-        """Yield the epochs to go; the first may be the rest of one that was cut."""
+        """Yield the epochs to go; the first may be the rest of one that was interrupted."""
         while not self.progress.finished:
             yield Epoch(self)
 
     def save_is_due(self) -> bool:
-        """Say whether a stop was asked for or training.checkpoint_minutes have passed."""
+        """Return whether a stop was asked for or training.checkpoint_minutes have passed."""
         minutes = self.parameters.training.checkpoint_minutes
         return bool(self.stop) or time.monotonic() > self.saved + 60 * minutes
 
     def save(self, arrays: "Mapping[str, np.ndarray]") -> None:
-        """Write last.safetensors; the one before becomes previous.safetensors.
+        """Write last.safetensors; the file that had this name becomes previous.safetensors.
 
         Raises:
             DivergedError: a number of the state is NaN or infinite; nothing is written.
@@ -281,17 +282,17 @@ class Run:
         self._write(checkpoints.LAST, arrays, checkpoints.PREVIOUS)
 
     def save_within_epoch(self) -> None:
-        """Save as it stands; raise StoppedError where a stop was asked for."""
+        """Save the state within an epoch; raise StoppedError where a stop was asked for."""
         self.save(self.state.to_arrays())
         if self.stop:
             raise self.stop.stopped(self.folder, self.progress.step)
 
     def keep_epoch(self, row: dict[str, float], examples_per_second: float) -> None:
-        """Keep an epoch: its metrics, its weights where they are the best so far, a checkpoint.
+        """Save an epoch: its metrics, its weights if they are the best so far, a checkpoint.
 
         Args:
-            row: epoch, step, train_loss, the metrics of val, learning_rate.
-            examples_per_second: how fast it was trained.
+            row: epoch, step, train_loss, the metrics on val, learning_rate.
+            examples_per_second: of the training.
 
         Raises:
             DivergedError: a weight is NaN or infinite.

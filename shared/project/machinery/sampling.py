@@ -1,6 +1,6 @@
 """Which examples are in which batch: a function of seed, epoch and index.
 
-So a batch can be had without those before it, in any process and any framework.
+So any batch can be made without the ones before it, in any process and any framework.
 """
 
 import hashlib
@@ -16,7 +16,10 @@ def fold_seed(*position: int) -> int:
 
 
 class BatchSampler:
-    """Yields (epoch, indices) for every step from `first_step` on; each epoch has its order."""
+    """Yields (epoch, indices) for the steps from `first_step` up to, without, `last_step`.
+
+    Each epoch has an order of its own.
+    """
 
     def __init__(
         self, examples: int, batch_size: int, seed: int, first_step: int, last_step: int
@@ -34,7 +37,7 @@ class BatchSampler:
             epoch, batch = divmod(step, steps_per_epoch)
             if epoch != batches_epoch:
                 order = np.random.default_rng((self.seed, epoch, 0)).permutation(self.examples)
-                # Nearly equal batches: batch normalisation cannot do with a last one of one.
+                # Nearly equal batches: batch normalisation cannot compute with a single example.
                 batches_epoch, batches = epoch, np.array_split(order, steps_per_epoch)
             yield epoch, batches[batch]
 

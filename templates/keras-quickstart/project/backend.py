@@ -207,7 +207,8 @@ class State:
             InputError: naming what is missing, unknown or of another shape.
         """
         state, found = self.model.optimizer.variables, select(arrays, "optimizer.")
-        check_fit(found, {each.path: each.shape for each in state}, path)  # Before anything changes.
+        # Before the network is changed.
+        check_fit(found, {each.path: each.shape for each in state}, path)
         load_weights(self.model, arrays, path)
         assign(state, found, path)
 

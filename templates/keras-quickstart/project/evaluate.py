@@ -35,7 +35,7 @@ def evaluate(model: keras.Model, split: Split, evaluation: Evaluation) -> dict[s
         evaluation: a new one, which gathers the metrics.
     """
     dataset = evaluation.dataset
-    for inputs, targets in evaluation_batches(split, dataset.positions):
+    for inputs, targets in evaluation_batches(split):
         # Not predict, which on TensorFlow takes as many batches at a time as fit takes steps.
         outputs = backend.to_tensors(model.predict_on_batch(inputs))
         losses = net.losses(outputs, backend.to_tensors(targets), dataset)

@@ -4,17 +4,15 @@ keras.json names it. KERAS_BACKEND=jax python train.py takes another one for one
 one is installed. Keras asks for it only when it is first imported, so `load` has to come before.
 """
 
-import contextlib
 import importlib
 import importlib.util
 import json
 import os
-import sys
-from collections.abc import Generator
 from pathlib import Path
 
 from machinery.errors import InputError
 from machinery.parameter_file import nearest
+from machinery.terminal import hidden_standard_error
 
 NAMES = ("tensorflow", "jax", "torch")  # Their packages are called the same.
 
@@ -45,7 +43,7 @@ def load() -> None:
             f"the backend {name} is not installed. Install it (pip install {name}), or name "
             "another one in keras.json or in KERAS_BACKEND."
         )
-    with _hidden_standard_error():
+    with hidden_standard_error():
         keras = importlib.import_module("keras")
         if importlib.util.find_spec("tensorflow"):  # Keras imports it later, on any backend.
             importlib.import_module("tensorflow")
@@ -54,17 +52,3 @@ def load() -> None:
             f"keras was imported before the backend was chosen, and runs on "
             f"{keras.backend.backend()}, not {name}: `import backend` before keras."
         )
-
-
-@contextlib.contextmanager
-def _hidden_standard_error() -> Generator[None]:
-    """Drop what the process, C++ libraries included, writes to standard error in the block."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)

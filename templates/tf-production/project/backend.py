@@ -137,7 +137,8 @@ class State:
             InputError: naming what is missing, unknown or of another shape.
         """
         state, found = self.optimizer.variables, select(arrays, "optimizer.")
-        check_fit(found, {each.path: each.shape for each in state}, path)  # Before anything changes.
+        # Before the network is changed.
+        check_fit(found, {each.path: each.shape for each in state}, path)
         load_weights(self.model, arrays, path)
         _assign(state, found, path)
 

@@ -52,7 +52,7 @@ def evaluate(
         split: the examples.
         evaluation: a new one, which gathers the metrics.
     """
-    for inputs, targets in evaluation_batches(split, evaluation.dataset.positions):
+    for inputs, targets in evaluation_batches(split):
         predictions, losses = evaluation_step(inputs, targets)
         arrays = {name: tensor.numpy() for name, tensor in predictions.items()}
         evaluation.add(arrays, targets, losses.numpy())

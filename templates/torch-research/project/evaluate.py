@@ -43,7 +43,7 @@ def evaluate(
     """
     model.eval()
     dataset = evaluation.dataset
-    for batch in evaluation_batches(split, dataset.positions):
+    for batch in evaluation_batches(split):
         inputs, targets = backend.to_device(batch, device)
         with backend.autocast(device, dtype):
             outputs = model(inputs)

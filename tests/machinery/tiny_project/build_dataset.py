@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
@@ -15,8 +14,8 @@ EXAMPLES = 96
 class Dataset(arrays.BaseDataset):
     """What the tiny project's dataset.json says."""
 
-    inputs: ClassVar[tuple[str, ...]] = ("points",)
-    targets: ClassVar[tuple[str, ...]] = ("labels",)
+    inputs: tuple[str, ...] = ("points",)
+    targets: tuple[str, ...] = ("labels",)
 
     classes: int
 

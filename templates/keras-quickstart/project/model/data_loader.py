@@ -28,6 +28,7 @@ class Split(NamedTuple):
     inputs: dict[str, Examples]
     targets: dict[str, Examples]
     examples: int
+    dataset: Dataset
 
     def take(self, rows: np.ndarray) -> Batch:
         """Return some examples as one batch; those of different lengths are padded."""
@@ -48,7 +49,7 @@ def load_split(folder: Path, dataset: Dataset, split: str) -> Split:
     inputs, targets = (
         {name: arrays[name] for name in names} for names in (dataset.inputs, dataset.targets)
     )
-    return Split(inputs, targets, dataset.examples[split])
+    return Split(inputs, targets, dataset.examples[split], dataset)
 
 
 class TrainingBatches(keras.utils.PyDataset):
@@ -71,7 +72,7 @@ class TrainingBatches(keras.utils.PyDataset):
         last_step = (epoch + 1) * self.steps_per_epoch
         sampler = BatchSampler(examples, data.batch_size, seed, step, last_step)
         self.rows = [rows for _, rows in sampler]  # Of each batch.
-        self.drawn = augmentation.draw(examples, data, seed, epoch)
+        self.drawn = augmentation.draw(self.split.dataset, data, seed, epoch)
         self.ahead: dict[int, Future[Batch]] = {}  # What the threads prepare, by index.
 
     def __len__(self) -> int:
@@ -95,13 +96,8 @@ class TrainingBatches(keras.utils.PyDataset):
         return augmentation.augment(inputs, targets, drawn, self.parameters.data)
 
 
-def evaluation_batches(split: Split, positions: int) -> Iterator[Batch]:
-    """Yield the batches of a split in its own order.
-
-    Args:
-        split: the examples.
-        positions: of the dataset, for the size of the batches.
-    """
-    size = evaluation_batch_size(positions)
+def evaluation_batches(split: Split) -> Iterator[Batch]:
+    """Yield the batches of a split in its own order."""
+    size = evaluation_batch_size(split.dataset.positions)
     for first in range(0, split.examples, size):
         yield split.take(np.arange(first, min(first + size, split.examples)))

@@ -28,6 +28,7 @@ class Split(NamedTuple):
     inputs: dict[str, Examples]
     targets: dict[str, Examples]
     examples: int
+    dataset: Dataset
 
     def take(self, rows: np.ndarray) -> Batch:
         """Return some examples as one batch of arrays (len(rows), ...), ragged ones padded."""
@@ -53,7 +54,7 @@ def load_split(folder: Path, dataset: Dataset, split: str) -> AnySplit:
     inputs, targets = (
         {name: arrays[name] for name in names} for names in (dataset.inputs, dataset.targets)
     )
-    return Split(inputs, targets, dataset.examples[split])
+    return Split(inputs, targets, dataset.examples[split], dataset)
 
 
 def signature(split: AnySplit) -> Any:
@@ -80,7 +81,7 @@ def training_batches(
 
     @functools.lru_cache(2)  # Two, as threads work on either side of an epoch's end.
     def draw(epoch: int) -> dict[str, np.ndarray]:
-        return augmentation.draw(split.examples, data, seed, epoch)
+        return augmentation.draw(split.dataset, data, seed, epoch)
 
     def fetch(epoch: int, rows: np.ndarray) -> tuple[dict[str, np.ndarray], ...]:
         return *split.take(rows), {name: array[rows] for name, array in draw(int(epoch)).items()}
@@ -106,13 +107,8 @@ def training_batches(
     return iter(batches)
 
 
-def evaluation_batches(split: AnySplit, positions: int) -> Iterator[Batch]:
-    """Yield the batches of a split in its own order, as NumPy arrays.
-
-    Args:
-        split: the examples.
-        positions: of the dataset, for the size of the batches.
-    """
-    size = evaluation_batch_size(positions)
+def evaluation_batches(split: AnySplit) -> Iterator[Batch]:
+    """Yield the batches of a split in its own order."""
+    size = evaluation_batch_size(split.dataset.positions)
     for first in range(0, split.examples, size):
         yield split.take(np.arange(first, min(first + size, split.examples)))

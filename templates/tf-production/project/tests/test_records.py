@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_records_give_the_same_batches_as_arrays(data: Path) -> None:
     assert read_dataset(data / "records").fingerprint == read_dataset(data).fingerprint
     for name in ("train", "val", "test"):
         splits = [load_split(path, read_dataset(path), name) for path in (data, data / "records")]
-        pairs = [zip(*[evaluation_batches(split, 1) for split in splits], strict=True)]
+        pairs = [zip(*[evaluation_batches(split) for split in splits], strict=True)]
         if name == "val":
             batches = [training_batches(split, Parameters(), 0, 4) for split in splits]
             pairs.append(
@@ -69,8 +69,8 @@ def test_records_are_what_tensorflow_reads(data: Path) -> None:
 class Texts(BaseDataset):
     """A data set of sentences."""
 
-    inputs: ClassVar = ("words", "points")
-    targets: ClassVar = ("label",)
+    inputs: tuple[str, ...] = ("words", "points")
+    targets: tuple[str, ...] = ("label",)
 
 
 def test_ragged_arrays(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class Split(NamedTuple):
     inputs: Arrays
     targets: Arrays
     examples: int
+    dataset: Dataset
 
     def take(self, rows: np.ndarray) -> Batch:
         """Return some examples as one batch."""
@@ -71,7 +72,7 @@ def load_split(folder: Path, dataset: Dataset, split: str, device: torch.device)
     inputs, targets = (
         {name: place(arrays[name]) for name in names} for names in (dataset.inputs, dataset.targets)
     )
-    return Split(inputs, targets, dataset.examples[split])
+    return Split(inputs, targets, dataset.examples[split], dataset)
 
 
 class TrainingBatches(TorchDataset):
@@ -85,7 +86,7 @@ class TrainingBatches(TorchDataset):
         epoch, rows = index
         if epoch != self.epoch:
             data, seed = self.parameters.data, self.parameters.seed
-            drawn = augmentation.draw(self.split.examples, data, seed, epoch)
+            drawn = augmentation.draw(self.split.dataset, data, seed, epoch)
             self.epoch, self.drawn = epoch, drawn
         inputs, targets = self.split.take(rows)
         if not self.drawn:
@@ -114,13 +115,8 @@ def training_batches(
     return iter(loader)
 
 
-def evaluation_batches(split: Split, positions: int) -> Iterator[Batch]:
-    """Yield the batches of a split in its own order.
-
-    Args:
-        split: the examples.
-        positions: of the dataset, for the size of the batches.
-    """
-    size = evaluation_batch_size(positions)
+def evaluation_batches(split: Split) -> Iterator[Batch]:
+    """Yield the batches of a split in its own order."""
+    size = evaluation_batch_size(split.dataset.positions)
     for first in range(0, split.examples, size):
         yield split.take(np.arange(first, min(first + size, split.examples)))

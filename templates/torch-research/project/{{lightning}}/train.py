@@ -161,9 +161,9 @@ class RunData(pl.LightningDataModule):
             yield next(self.batches)
 
     def val_dataloader(self) -> "Batches":
-        split, positions = self.val_split, self.run.dataset.positions
-        length = -(-split.examples // evaluation_batch_size(positions))
-        return Batches(lambda: evaluation_batches(split, positions), length)
+        split = self.val_split
+        length = -(-split.examples // evaluation_batch_size(split.dataset.positions))
+        return Batches(lambda: evaluation_batches(split), length)
 
 
 class Batches:

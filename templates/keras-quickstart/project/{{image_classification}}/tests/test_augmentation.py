@@ -2,8 +2,11 @@
 
 import numpy as np
 
+from build_dataset import Dataset
 from model.augmentation import augment, draw, flip, shift
 from model.parameters import DataParameters
+
+DATASET = Dataset.model_construct(examples={"train": 1000})
 
 IMAGE = np.array([[1, 2, 3], [4, 5, 6]], np.uint8).reshape(1, 2, 3, 1)
 
@@ -11,7 +14,7 @@ IMAGE = np.array([[1, 2, 3], [4, 5, 6]], np.uint8).reshape(1, 2, 3, 1)
 def test_draws_are_a_function_of_seed_and_epoch() -> None:
     parameters = DataParameters(shift=2, flip=True)
     draws = [
-        draw(1000, parameters, seed, epoch) for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
+        draw(DATASET, parameters, seed, epoch) for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
     ]
     for name in ("shifts", "flips"):
         first, again, *others = [drawn[name] for drawn in draws]
@@ -21,7 +24,7 @@ def test_draws_are_a_function_of_seed_and_epoch() -> None:
 
 
 def test_what_is_switched_off_is_not_drawn() -> None:
-    assert draw(10, DataParameters(shift=0, flip=False), seed=0, epoch=0) == {}
+    assert draw(DATASET, DataParameters(shift=0, flip=False), seed=0, epoch=0) == {}
 
 
 def test_flip() -> None:

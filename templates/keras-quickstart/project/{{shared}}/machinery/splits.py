@@ -7,7 +7,7 @@ import numpy as np
 
 from machinery.arrays import SPLITS, Examples
 
-HELD_OUT = 0.1  # Share of the training examples split off for val, and for test, where missing.
+HELD_OUT = 0.1  # The share of train that becomes val, and test, where the source has none.
 
 
 def digests(*arrays: Examples) -> np.ndarray:
@@ -31,9 +31,9 @@ def split_off(
 
     Args:
         groups: (N,) what each example belongs to, such as the digest of its content.
-        strata: (N,) int, what to keep the shares of, such as the class.
-        given: the row numbers of each split that there is.
-        seed: chooses.
+        strata: (N,) int, such as the class: every split gets the same share of each.
+        given: the row numbers of each split that the source has.
+        seed: of the random choice.
 
     Returns:
         The row numbers of train, val and test.
@@ -67,7 +67,7 @@ class StratumError(Exception):
 def find_leaks(
     groups: np.ndarray, splits: Mapping[str, np.ndarray]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield val and test, where they hold examples of train, with the row numbers of those."""
+    """Yield the name of val and test, if they hold examples of train, and those row numbers."""
     for split in ("val", "test"):
         rows = splits[split][np.isin(groups[splits[split]], groups[splits["train"]])]
         if len(rows):

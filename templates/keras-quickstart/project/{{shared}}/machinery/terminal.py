@@ -1,6 +1,10 @@
-"""The run's log lines in the terminal."""
+"""What a command shows in the terminal, and what it hides there."""
 
+import contextlib
 import logging
+import os
+import sys
+from collections.abc import Generator
 
 
 class TerminalHandler(logging.Handler):
@@ -17,3 +21,17 @@ def log_to_terminal() -> None:
     logger = logging.getLogger("run")
     logger.setLevel(logging.INFO)
     logger.addHandler(TerminalHandler())
+
+
+@contextlib.contextmanager
+def hidden_standard_error() -> Generator[None]:
+    """Drop what the process, C++ libraries included, writes to standard error in the block."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

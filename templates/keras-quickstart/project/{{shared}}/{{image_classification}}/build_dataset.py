@@ -12,33 +12,25 @@ each split, and dataset.json, which is written last: it says that all is there.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
 from machinery import arrays
 from machinery.arrays import DEFAULT_FOLDER
+from machinery.class_folders import find_examples
 from machinery.command_line import ArgumentParser
 from machinery.errors import InputError, exit_codes
-from machinery.image_files import channel_statistics, find_images, read_images, refuse_bad
+from machinery.image_files import channel_statistics, read_images, refuse_bad
 from machinery.splits import StratumError, digests, find_leaks, split_off
-
-SPLIT_FOLDERS = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
 
 
 class Dataset(arrays.BaseDataset):
     """What dataset.json says of images and their classes."""
 
-    inputs: ClassVar = ("images",)  # (N, height, width, channels) uint8
-    targets: ClassVar = ("labels",)  # (N,) int64
-
     task: Literal["image-classification"]
+    inputs: tuple[str, ...] = ("images",)  # (N, height, width, channels) uint8
+    targets: tuple[str, ...] = ("labels",)  # (N,) int64
     classes: list[str]
     mean: list[float]  # of each channel over the training images, in grey levels 0 to 255
     std: list[float]
@@ -98,14 +90,6 @@ def build_digits(folder: Path, seed: int = 0, overwrite: bool = False) -> Datase
     return write_images(folder, images, labels, ids, splits, classes, source, overwrite)
 
 
-class ImageFile(NamedTuple):
-    """One image file, its class and its split."""
-
-    path: Path
-    label: int
-    split: str
-
-
 def build_images(
     folder: Path,
     source: Path,
@@ -151,52 +135,6 @@ def build_images(
         return write_images(
             folder, images.pixels, labels, ids, splits, classes, str(source), overwrite
         )
-
-
-def find_examples(source: Path) -> tuple[list[str], list[ImageFile]]:
-    """Return the class names and the image files, sorted by split and name.
-
-    Raises:
-        InputError: the folders are not those of classes, or of splits with classes.
-    """
-    if not source.is_dir():
-        raise InputError(f"{source}: not a folder. Give a folder of class folders.")
-    folders = {path.name: path for path in sorted(source.iterdir()) if path.is_dir()}
-    roots = {"train": source}
-    if "train" in folders:
-        if unknown := [name for name in folders if name not in SPLIT_FOLDERS]:
-            raise InputError(
-                f"{source}: {', '.join(unknown[:5])} beside train/; expected train/, val/, test/."
-            )
-        roots = {SPLIT_FOLDERS[name]: path for name, path in folders.items()}
-    listed = {split: list_classes(root) for split, root in roots.items()}
-    classes = list(listed["train"])
-    if len(classes) < 2:
-        found = ", ".join(classes) or "none"
-        raise InputError(
-            f"{roots['train']}: class folders with images: {found}; expected two or more, as in "
-            f"{roots['train']}/cat/1.png and {roots['train']}/dog/1.png."
-        )
-    for split, found in listed.items():
-        if extra := sorted(set(found) - set(classes)):
-            raise InputError(
-                f"{roots[split]}: class {extra[0]} has no images in {roots['train']}. "
-                "Add some there, or remove the folder."
-            )
-        if not found:
-            raise InputError(f"{roots[split]}: no images. Add some, or remove the folder.")
-    return classes, [
-        ImageFile(path, classes.index(name), split)
-        for split, found in listed.items()
-        for name in found
-        for path in found[name]
-    ]
-
-
-def list_classes(root: Path) -> dict[str, list[Path]]:
-    """Return the image files of each class folder; folders without images do not count."""
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
-    return {folder.name: files for folder in folders if (files := find_images(folder))}
 
 
 def split_classes(

@@ -16,7 +16,7 @@ for each split, and dataset.json, which is written last: it says that all is the
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -48,9 +48,9 @@ SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "va
 class Dataset(arrays.BaseDataset):
     """What dataset.json says of the columns of a table."""
 
-    targets: ClassVar = ("target",)  # regression () float32; classes () int64; labels (K,) float32
-
     task: Literal["tabular"]
+    inputs: tuple[str, ...]  # "numbers" and "categories", where the table has such columns
+    targets: tuple[str, ...] = ("target",)  # numbers float32, classes int64, (N, labels) float32
     kind: Kind
     number_columns: list[str]
     mean: list[float]  # of each over the training rows that have it
@@ -61,11 +61,6 @@ class Dataset(arrays.BaseDataset):
     classes: list[str]  # The last of two is the positive one. For regression: none.
     target_mean: float  # over the training rows; for classes 0 and 1
     target_std: float
-
-    @property
-    def inputs(self) -> tuple[str, ...]:  # ty: ignore[incompatible-property-override]
-        """The arrays that the network takes: "numbers" and "categories", where there are such."""
-        return tuple(name for name in ("numbers", "categories") if name in self.arrays)
 
     def check(self, name: str, array: np.ndarray) -> str:
         """Say so where a number is no category or no class."""
@@ -252,6 +247,7 @@ def write_rows(
         splits,
         overwrite,
         task="tabular",
+        inputs=tuple(name for name in ("numbers", "categories") if name in found),
         source=source,
         kind=target.kind,
         number_columns=columns.number_names,

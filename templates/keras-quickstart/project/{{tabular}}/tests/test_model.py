@@ -26,6 +26,7 @@ def make_dataset(kind: Any = "multiclass", numbers: int = 3, categories: int = 2
     return Dataset(
         task="tabular",
         source="test",
+        inputs=tuple(name for name, columns in shapes.items() if columns),
         kind=kind,
         number_columns=[f"n{i}" for i in range(numbers)],
         mean=[10.0] * numbers,

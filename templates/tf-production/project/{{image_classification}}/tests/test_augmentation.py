@@ -3,15 +3,18 @@
 import numpy as np
 import tensorflow as tf
 
+from build_dataset import Dataset
 from model.augmentation import augment, draw, flip, shift
 from model.parameters import DataParameters
+
+DATASET = Dataset.model_construct(examples={"train": 1000})
 
 
 def test_drawn_is_a_function_of_seed_and_epoch() -> None:
     parameters = DataParameters(shift=2, flip=True)
-    first, again, later = (draw(100, parameters, 0, epoch) for epoch in (3, 3, 4))
+    first, again, later = (draw(DATASET, parameters, 0, epoch) for epoch in (3, 3, 4))
     assert np.abs(first["shifts"]).max() == 2
-    assert 0 < first["flips"].sum() < 100
+    assert 0 < first["flips"].sum() < 1000
     for name in ("shifts", "flips"):
         assert np.array_equal(first[name], again[name])
         assert not np.array_equal(first[name], later[name])
@@ -19,7 +22,7 @@ def test_drawn_is_a_function_of_seed_and_epoch() -> None:
 
 def test_nothing_is_drawn_where_all_is_off() -> None:
     parameters = DataParameters(shift=0, flip=False)
-    assert draw(100, parameters, 0, 0) == {}
+    assert draw(DATASET, parameters, 0, 0) == {}
     images, targets = tf.zeros((2, 3, 3, 1), tf.uint8), {"labels": tf.zeros(2, tf.int64)}
     inputs, _ = augment({"images": images}, targets, {}, parameters)
     assert inputs["images"] is images

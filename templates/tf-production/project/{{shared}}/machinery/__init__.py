@@ -1,13 +1,13 @@
-"""The template's machinery: what survives kills, refuses mistakes and compares experiments.
+"""The template's machinery: it survives kills, refuses mistakes and compares experiments.
 
-You need not read it to work on your model, and nothing here knows your task or your framework:
-what belongs to those is handed in. One noun a file:
+You need not read it to work on your model. It knows neither your task nor your framework: your
+code hands in what it needs of them. Each file has one subject:
 
     errors           how a command ends: messages and exit codes
-    files            files that are whole at any moment
-    parameter_file   params.yaml against its schema
+    files            writing files so that a kill leaves them whole
+    parameter_file   params.yaml, checked against its schema
     command_line     the options of the commands
-    stopping         requests to save and stop
+    stopping         requests to save and stop: signals and the time limit
     arrays           the data on disk
     splits           which examples are in train, val and test
     sampling         which examples are in which batch, as a function of the seed
@@ -17,11 +17,16 @@ what belongs to those is handed in. One noun a file:
     records          run.json: what was run, by which code, on which data
     metrics          metrics.jsonl and TensorBoard
     pictures         learning curves
-    terminal         log lines above the progress bar
-    search           many experiments: search_settings is its file search.yaml, search_study what
-                     Optuna knows, search_workers its processes
-    experiments      what the files of all experiments say
-    results          one table over them (results_table), and one page (results_page)
+    terminal         log lines above the progress bar, and messages that nobody needs
+    search           many experiments: the command and its report
+    search_settings  the file search.yaml
+    search_study     what Optuna knows of the experiments of a search
+    search_workers   the processes that train them
+    experiments      reading what all experiments have written
+    results          comparing them: the command
+    results_table    the table of the comparison
+    results_page     the table as text, Markdown and HTML
 
-`copier update` brings this folder up to date. Changes of yours are merged, so make few of them.
+Any other file here belongs to the task. `copier update` brings this folder up to date and merges
+your changes, so make few of them.
 """

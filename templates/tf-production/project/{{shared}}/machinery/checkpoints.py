@@ -1,7 +1,7 @@
 """The state of a run on disk: safetensors files that hold no code and notice damage.
 
-last.safetensors and previous.safetensors hold all that it takes to continue, best.safetensors the
-weights of the best epoch. Each carries a SHA-256 of its content.
+last.safetensors and previous.safetensors hold all that it takes to continue, best.safetensors only
+the weights of the best epoch. Each holds a SHA-256 of its content.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # NumPy takes longer to import than --help takes to answer.
     import numpy as np
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
-WEIGHTS = "model."  # What the names of the network's arrays begin with; "optimizer." is the other.
+WEIGHTS = "model."  # The names of the network's arrays begin so; those of the optimizer otherwise.
 
 
 class DamagedError(Exception):
@@ -33,27 +33,27 @@ class Progress:
     step: int = pydantic.Field(0, ge=0)  # optimizer steps done
     loss_sum: float = 0.0  # of the loss over the examples of the unfinished epoch
     best: dict[str, int | float] | None = None  # the metrics row of the best epoch
-    stale_epochs: int = pydantic.Field(0, ge=0)  # epochs since then
+    stale_epochs: int = pydantic.Field(0, ge=0)  # epochs since the best one
     seconds: float = pydantic.Field(0.0, ge=0)  # spent, over all sessions
     metrics_bytes: int = pydantic.Field(0, ge=0)  # length of metrics.jsonl
     finished: bool = False
 
 
 class Header(pydantic.BaseModel):
-    """What a checkpoint says beside its arrays."""
+    """What a checkpoint holds beside its arrays."""
 
     model_config = pydantic.ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
     progress: Progress
     parameters: dict[str, Any]  # flat
     fingerprint: str  # of the data
-    optimizer: str  # in words: another one cannot go on with this state
+    optimizer: str  # in words: another optimizer cannot continue with this state
 
 
 def write_checkpoint(
     path: Path, arrays: "Mapping[str, np.ndarray]", header: Header, keep: Path | None = None
 ) -> None:
-    """Write arrays and a header as one safetensors file; the old file goes to `keep`.
+    """Write arrays and a header as one safetensors file; the old file is moved to `keep`.
 
     Raises:
         DivergedError: a number is NaN or infinite; nothing is written.
@@ -149,7 +149,7 @@ def read_trained(path: Path, fingerprint: str) -> "tuple[dict[str, np.ndarray], 
 
 
 def select(arrays: "Mapping[str, np.ndarray]", prefix: str) -> "dict[str, np.ndarray]":
-    """Return the arrays whose names begin so, under the rest of their names."""
+    """Return the arrays whose names begin with a prefix, under their names without it."""
     return {
         name.removeprefix(prefix): array
         for name, array in arrays.items()
@@ -164,7 +164,7 @@ def check_fit(
 
     Args:
         arrays: of the checkpoint, those that are meant for it.
-        expected: the shapes that it has, by the same names.
+        expected: the shapes that the network or the optimizer has, by the same names.
         path: the checkpoint, to name in the message.
 
     Raises:

@@ -1,13 +1,13 @@
 """The options of the commands, the same in every framework and task.
 
-A script calls one of these before it imports its framework, so that --help and bad input are
-answered at once, and hands over what it runs at its end:
+A script reads its command line before it imports its framework, so that --help and bad input are
+answered at once. At its end it hands over the function to run:
 
     command = command_line.training(__name__, __doc__, Parameters)
     ...
     command.run(train, open_dataset)
 
-Where the script is imported and not run, both calls do nothing.
+When the script is only imported, both calls do nothing.
 """
 
 import argparse
@@ -33,16 +33,16 @@ DEVICES = ("auto", "cuda", "mps", "cpu")
 
 
 class Command:
-    """A command line, read. Without arguments it is that of a script which is only imported.
+    """A command line that was read.
 
     Args:
-        arguments: as argparse gives them.
+        arguments: as argparse gives them; None: the script is only imported.
         parameters: of the experiment.
     """
 
     def __init__(self, arguments: argparse.Namespace | None = None, parameters: Any = None) -> None:
         self.arguments, self.parameters = arguments, parameters
-        # Signals count from now on: the imports that follow take seconds.
+        # From now on signals ask for a stop, also in the seconds that the next imports take.
         minutes = getattr(arguments, "max_minutes", None)
         self.stop = StopRequest(minutes) if hasattr(arguments, "max_minutes") else None
 
@@ -51,11 +51,11 @@ class Training(Command):
     """The command line of train.py."""
 
     def run(self, train: Callable[[Any], object], open_dataset: Callable[[Path], Any]) -> None:
-        """Train the experiment, with its folder locked, and end with the exit code that fits.
+        """Train the experiment with its folder locked; end with the exit code of what happened.
 
         Args:
             train: trains a Run to its end.
-            open_dataset: reads what the folder of the data holds.
+            open_dataset: reads dataset.json in the folder of the data.
         """
         if self.arguments is None:
             return
@@ -83,15 +83,15 @@ class Training(Command):
 class Evaluation(Command):
     """The command line of evaluate.py, or of another script that reads a trained experiment."""
 
-    def run(self, use: Callable[[argparse.Namespace, Any], object]) -> None:
-        """Call `use` with the arguments and the parameters; end with the exit code that fits."""
+    def run(self, main: Callable[[argparse.Namespace, Any], object]) -> None:
+        """Call `main` with arguments and parameters; end with the exit code of what happened."""
         if self.arguments is not None:
             with exit_codes():
-                use(self.arguments, self.parameters)
+                main(self.arguments, self.parameters)
 
 
 def training(name: str, description: str | None, schema: type[Section]) -> Training:
-    """Read the command line of train.py; end the process where it is wrong or nothing is to do.
+    """Read the command line of train.py; end the process if it is wrong or nothing is left to do.
 
     Args:
         name: __name__ of the script.
@@ -110,7 +110,9 @@ def evaluation(
     schema: type[Section],
     add_options: Callable[["ArgumentParser"], None] | None = None,
 ) -> Evaluation:
-    """Read the command line of a script that takes a trained experiment, likewise.
+    """Read the command line of a script that reads a trained experiment, such as evaluate.py.
+
+    A wrong one ends the process.
 
     Args:
         name: __name__ of the script.
@@ -154,11 +156,11 @@ def parse_training(
 
 
 def say_finished(folder: Path, parameters: Section) -> None:
-    """End with 0, as there is nothing to do, where a run is finished with these parameters.
+    """Say that a run is finished and what can follow, and end the process.
 
     Raises:
+        SystemExit: with 0, the run was trained with these parameters: nothing is left to do.
         InputError: it was trained with others.
-        SystemExit: otherwise.
     """
     trained = records.read_sessions(folder)[-1].get("parameters", {})
     now = flatten(parameters)
@@ -173,13 +175,13 @@ def say_finished(folder: Path, parameters: Section) -> None:
 
 
 def add_evaluation_options(parser: "ArgumentParser") -> None:
-    """Add what evaluate.py alone can be asked for."""
+    """Add the options of evaluate.py."""
     parser.add_device()
     parser.add_argument("--split", choices=["train", "val", "test"], default="test", help="[test]")
 
 
 def trained_parameters(arguments: argparse.Namespace, schema: type[Section]) -> Any:
-    """Read the parameters of --experiment; raise InputError where it lacks --checkpoint."""
+    """Read the parameters of --experiment; raise InputError if its checkpoint is missing."""
     parameters = load_parameters(schema, arguments.experiment / "params.yaml")
     path = arguments.experiment / f"{arguments.checkpoint}.safetensors"
     if not path.exists():
@@ -192,7 +194,7 @@ def trained_parameters(arguments: argparse.Namespace, schema: type[Section]) -> 
 
 
 def read_trained(arguments: argparse.Namespace, fingerprint: str) -> tuple[dict, Path, int]:
-    """Read the checkpoint that a command line names; say it where the code changed since.
+    """Read the checkpoint that a command line names; warn if the code has changed since.
 
     Returns:
         its arrays, its path, its step
@@ -208,7 +210,7 @@ def read_trained(arguments: argparse.Namespace, fingerprint: str) -> tuple[dict,
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse with the nearest name for an unknown option and errors in our form."""
+    """argparse, with errors in our form that name the option nearest to an unknown one."""
 
     def __init__(self, description: str | None) -> None:
         super().__init__(
@@ -234,7 +236,7 @@ class ArgumentParser(argparse.ArgumentParser):
     def _take_misspelled_parameters(
         self, arguments: argparse.Namespace, unknown: list[str]
     ) -> list[str]:
-        """Keep unknown parameters, for the schema to refuse all at once; return the other words."""
+        """Keep misspelled parameters, so the schema can refuse all at once; return other words."""
         others, words = [], list(unknown)
         while words:
             word = words.pop(0)
@@ -252,7 +254,7 @@ class ArgumentParser(argparse.ArgumentParser):
         raise SystemExit(InputError.exit_code)
 
     def add_experiment(self) -> None:
-        """Offer where to work: --experiment and --data."""
+        """Add the options that say where: --experiment and --data."""
         folder = Path("experiments/baseline")
         self.add_argument("--experiment", type=Path, default=folder, help=f"folder [{folder}]")
         where = "dataset folder [that of the experiment, or of --from; else data]"
@@ -265,7 +267,7 @@ class ArgumentParser(argparse.ArgumentParser):
         self.add_argument("--max-minutes", type=float, help="save and stop after so many minutes")
 
     def add_parameters(self, schema: type[Section]) -> None:
-        """Offer every parameter as an option, such as --model.width."""
+        """Add every parameter as an option, such as --training.epochs."""
         self.has_parameters = True
         group = self.add_argument_group("parameters, to change in a new experiment (--from)")
         for name, field in parameter_fields(schema):
@@ -279,7 +281,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def resolve_parameters(schema: type[Section], arguments: argparse.Namespace) -> Any:
-    """Return the parameters that a command names: those of --experiment, or new ones by --from.
+    """Return the parameters to train with: those of --experiment, or new ones made by --from.
 
     Raises:
         InputError: values are wrong, or options would change an experiment that exists.
@@ -290,7 +292,7 @@ def resolve_parameters(schema: type[Section], arguments: argparse.Namespace) -> 
     path = arguments.experiment / "params.yaml"
     if arguments.source is None:
         if overrides and path.exists():
-            load_parameters(schema, path, overrides)  # Says what is misspelled first.
+            load_parameters(schema, path, overrides)  # A misspelled option is named first.
             raise InputError(
                 f"--{next(iter(overrides))}: {path} is the record of {arguments.experiment} and "
                 "stays as it is. Name a new experiment: "

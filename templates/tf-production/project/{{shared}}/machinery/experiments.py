@@ -1,4 +1,4 @@
-"""The experiments below a folder, as their files tell them.
+"""The experiments below a folder, read from their files.
 
 Only files are read (params.yaml, run.json, metrics.jsonl, metrics_test.json), so experiments of
 different frameworks can lie side by side.
@@ -23,18 +23,18 @@ class Experiment:
 
     name: str
     status: str = ""
-    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)  # but the seed
+    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)  # without the seed
     origin: dict[str, Any] = dataclasses.field(default_factory=dict)  # framework and data
     code: dict[str, str] = dataclasses.field(default_factory=dict)  # digests by file
     seed: str = ""
-    rows: list[dict[str, float]] = dataclasses.field(default_factory=list)  # one an epoch
+    rows: list[dict[str, float]] = dataclasses.field(default_factory=list)  # one per epoch
     test: dict[str, float] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
-    objective: Objective | None = None  # None: the run does not say.
+    objective: Objective | None = None  # None: the run has recorded none.
 
     @property
     def columns(self) -> list[str]:
-        """The metrics on val."""
+        """The names of the metrics on val."""
         return list({name: None for row in self.rows for name in row if name.startswith("val_")})
 
     @property
@@ -44,7 +44,7 @@ class Experiment:
 
 
 def find_experiments(root: Path, schema: type[Section]) -> list[Experiment]:
-    """Read every run folder below a folder; one that cannot be read says so in its status.
+    """Read every run folder below a folder; the status of one that cannot be read says why.
 
     Args:
         root: the folder.
@@ -64,14 +64,14 @@ def find_experiments(root: Path, schema: type[Section]) -> list[Experiment]:
         name = folder.relative_to(root).as_posix()
         try:
             experiments.append(_read_experiment(folder, name, schema))
-        except Exception as error:  # Whatever lies in one folder, the others are to be seen.
+        except Exception as error:  # Whatever is wrong with one folder, the others are shown.
             reason = str(error).partition("\n")[0] or type(error).__name__
             experiments.append(Experiment(name, f"unreadable: {reason}"))
     return experiments
 
 
 def _read_experiment(folder: Path, name: str, schema: type[Section]) -> Experiment:
-    """Read the files of a run folder; raise whatever comes where they are damaged."""
+    """Read the files of a run folder; damaged ones raise errors of many types."""
     sessions = records.read_sessions(folder)
     if not sessions:
         raise ValueError(f"{records.FILE} is damaged")
@@ -108,9 +108,10 @@ def _read_test_metrics(folder: Path) -> dict[str, float]:
 
 
 def todays_parameters(written: Mapping[str, Any], schema: type[Section]) -> dict[str, Any]:
-    """Return what a parameter file says as the schema of today has it.
+    """Return the parameters of a file under today's names, with defaults for those it lacks.
 
-    An older file has other names and lacks what came later; 2 and 2.0 are one learning rate.
+    An older file has old names and lacks newer parameters. A whole number becomes a float where
+    the schema has one, so that 2 and 2.0 are the same.
     """
     today = old_names(schema)
     parameters = {key: field.default for key, field in parameter_fields(schema)}

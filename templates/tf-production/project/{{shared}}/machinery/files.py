@@ -1,4 +1,4 @@
-"""Files that are whole at any moment, whatever kills the process."""
+"""Writing files so that they are whole at any moment, whatever kills the process."""
 
 import os
 from pathlib import Path
@@ -7,9 +7,13 @@ from pathlib import Path
 def write_atomically(path: Path, content: bytes, keep: Path | None = None) -> None:
     """Write a file so that a kill at any moment leaves the old content or the new, whole.
 
-    Where `keep` is given, the old file goes there.
+    Args:
+        path: the file.
+        content: of the file.
+        keep: where the old file is moved to; None: it is replaced.
     """
-    temporary = path.with_name(f".{path.name}.tmp")  # A fixed name: the next write replaces litter.
+    # The name is fixed, so the next write replaces what a killed one left.
+    temporary = path.with_name(f".{path.name}.tmp")
     with open(temporary, "wb") as file:
         file.write(content)
         file.flush()
@@ -21,7 +25,7 @@ def write_atomically(path: Path, content: bytes, keep: Path | None = None) -> No
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
+    """Bring the list of the files in a folder to the disk itself, safe from a power cut."""
     if os.name != "posix":  # Windows cannot open a folder.
         return
     descriptor = os.open(folder, os.O_RDONLY)

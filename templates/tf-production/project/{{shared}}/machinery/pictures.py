@@ -1,4 +1,4 @@
-"""Pictures of a run. One that cannot be drawn is said and never fails a finished run."""
+"""Pictures of a run. One that cannot be drawn is a warning: no finished run fails because of it."""
 
 import logging
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def draw_learning_curves(folder: Path, best_epoch: float | None) -> None:
         ):
             for name in names:
                 label = name.replace("_", " ")
-                if name == "train_loss":  # Not the quantity of val_loss, and often above it.
+                if name == "train_loss":  # Measured otherwise than val_loss, and often above it.
                     label += " (with augmentation and regularisation)"
                 axes.plot(epochs, [row[name] for row in rows], marker=".", label=label)
             if best_epoch is not None:

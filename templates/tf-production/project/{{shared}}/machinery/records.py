@@ -21,16 +21,16 @@ from machinery.files import write_atomically
 FILE = "run.json"
 EVALUATIONS_FILE = "evaluations.json"  # Which files evaluate.py wrote into a run folder.
 PROJECT = Path(__file__).parent.parent
-# What decides how a run trains.
+# The files that decide how a run trains.
 CODE = ("train.py", "run_callback.py", "*backend.py", "utils.py", "model/**/*.py")
 
 
 class Record:
-    """The part of run.json that one process writes: a session.
+    """A session: the part of run.json that one process writes.
 
     Args:
         folder: of the run.
-        facts: about this session.
+        facts: what to record about this session.
     """
 
     def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
@@ -91,12 +91,12 @@ def data_of(*folders: Path | None) -> Path:
 
 
 def is_finished(folder: Path) -> bool:
-    """Say whether the run in a folder came to its end, with all that it leaves written."""
+    """Return whether the run in a folder came to its end, with all its files written."""
     return [session["outcome"] for session in read_sessions(folder)][-1:] == ["finished"]
 
 
 def is_running(folder: Path) -> bool:
-    """Say whether a process works on the run in a folder."""
+    """Return whether a process is working on the run in a folder."""
     if not (folder / ".lock").exists():
         return False
     try:
@@ -111,7 +111,7 @@ def is_running(folder: Path) -> bool:
 
 
 def code_digests() -> dict[str, str]:
-    """Return a digest of each file of CODE, of its syntax tree: comments change nothing."""
+    """Return a digest of the syntax tree of each file of CODE: comments change nothing."""
     paths = sorted(path for pattern in CODE for path in PROJECT.glob(pattern))
     return {path.relative_to(PROJECT).as_posix(): _digest(path) for path in paths}
 
@@ -119,17 +119,17 @@ def code_digests() -> dict[str, str]:
 def _digest(path: Path) -> str:
     try:
         tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):  # No file that this process runs, such as a notebook's cell.
+    except (SyntaxError, ValueError):  # Not Python that runs here, such as a copied notebook cell.
         return hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
         if isinstance(node, documented) and ast.get_docstring(node) is not None:
-            del node.body[0]  # A docstring is a comment, too.
+            del node.body[0]  # Docstrings change nothing, either.
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:8]
 
 
 def changed_code(folder: Path) -> str:
-    """Say which code differs from what the last session of a run trained with, or return ""."""
+    """Return a warning that names the code changed since the last session, or an empty string."""
     sessions = [session for session in read_sessions(folder) if session.get("code")]
     if not sessions:
         return ""
@@ -146,7 +146,7 @@ def changed_code(folder: Path) -> str:
 
 
 def git_state() -> tuple[str | None, bytes]:
-    """Return the commit of the code and what differs from it (empty: nothing, or no git)."""
+    """Return the commit of the code, and the diff to it: empty without changes or without git."""
 
     def git(*command: str) -> bytes:
         try:
@@ -154,7 +154,7 @@ def git_state() -> tuple[str | None, bytes]:
         except OSError:
             return b""
 
-    if not git("ls-files", "train.py"):  # No repository, or that of a folder around this one.
+    if not git("ls-files", "train.py"):  # No repository, or one that does not hold this project.
         return None, b""
     commit = git("rev-parse", "HEAD")
     code = ("--", "*.py", "*.toml", "*.txt")
@@ -165,17 +165,17 @@ def git_state() -> tuple[str | None, bytes]:
 
 
 # ---------------------------------------------------------------------------------------------
-# What evaluate.py wrote.
+# The files that evaluate.py wrote.
 
 
 def note_evaluation(folder: Path, files: Iterable[str]) -> None:
-    """Remember the names of files that an evaluation wrote."""
+    """Record the names of the files that an evaluation wrote."""
     names = sorted({*_evaluation_files(folder), *files})
     write_atomically(folder / EVALUATIONS_FILE, json.dumps({"files": names}, indent=2).encode())
 
 
 def delete_evaluations(folder: Path) -> None:
-    """Delete what evaluations wrote, and no other file: it is out of date once training goes on."""
+    """Delete the files that evaluations wrote, and no others: more training makes them outdated."""
     for name in (*_evaluation_files(folder), EVALUATIONS_FILE):
         if Path(name).name == name and (folder / name).is_file():
             (folder / name).unlink()

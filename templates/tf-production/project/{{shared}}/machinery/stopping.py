@@ -12,9 +12,9 @@ process_start = time.monotonic()
 
 
 class StopRequest:
-    """Remembers that the run should save and stop, for the training loop to look at once a step.
+    """Remembers that the run should save and stop; the training loop asks for it at every step.
 
-    The reasons are SIGTERM, SIGUSR1 (what SLURM's `--signal` sends ahead of its limit), Ctrl-C,
+    The reasons are SIGTERM, SIGUSR1 (which SLURM's `--signal` sends before its time limit), Ctrl-C,
     and `max_minutes` since the process started. A second signal ends the process at once.
     """
 

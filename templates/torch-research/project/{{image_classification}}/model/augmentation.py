@@ -1,6 +1,7 @@
 """What is changed at random in the training images: drawn by `draw`, done by `augment`."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -8,14 +9,20 @@ from torch.nn import functional
 
 from model.parameters import DataParameters
 
+if TYPE_CHECKING:
+    from build_dataset import Dataset
 
-def draw(examples: int, parameters: DataParameters, seed: int, epoch: int) -> dict[str, np.ndarray]:
+
+def draw(
+    dataset: "Dataset", parameters: DataParameters, seed: int, epoch: int
+) -> dict[str, np.ndarray]:
     """Draw what happens to every training example in an epoch.
 
     Returns:
         What is switched on of: shifts (examples, 2) int64, rows down and columns to the right, in
         pixels; flips (examples,) bool, mirror left to right.
     """
+    examples = dataset.examples["train"]
     generator = np.random.default_rng((seed, epoch, 1))
     drawn: dict[str, np.ndarray] = {}
     if reach := parameters.shift:

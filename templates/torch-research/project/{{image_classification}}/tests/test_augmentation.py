@@ -2,8 +2,11 @@
 
 import torch
 
+from build_dataset import Dataset
 from model.augmentation import augment, draw, flip, shift
 from model.parameters import DataParameters
+
+DATASET = Dataset.model_construct(examples={"train": 1000})
 
 
 def test_shift_and_flip() -> None:
@@ -21,20 +24,20 @@ def test_shift_and_flip() -> None:
 def test_draws() -> None:
     """They reach as far as asked for, to both sides, and differ between epochs."""
     parameters = DataParameters(shift=2, flip=True)
-    drawn = draw(1000, parameters, seed=0, epoch=0)
+    drawn = draw(DATASET, parameters, seed=0, epoch=0)
     assert drawn["shifts"].shape == (1000, 2)
     assert set(drawn["shifts"].ravel().tolist()) == {-2, -1, 0, 1, 2}
     assert 0.4 < drawn["flips"].mean() < 0.6
-    others = draw(1000, parameters, seed=0, epoch=1)
+    others = draw(DATASET, parameters, seed=0, epoch=1)
     assert (drawn["shifts"] != others["shifts"]).any()
-    assert not draw(1000, DataParameters(shift=0, flip=False), seed=0, epoch=0)
+    assert not draw(DATASET, DataParameters(shift=0, flip=False), seed=0, epoch=0)
 
 
 def test_the_rest_of_a_batch_stays_as_it_is() -> None:
     parameters = DataParameters(shift=1, flip=True)
     inputs = {"images": torch.ones(3, 4, 4, 1, dtype=torch.uint8), "row": torch.arange(3)}
     targets = {"labels": torch.tensor([2, 0, 1])}
-    drawn = {name: torch.from_numpy(a) for name, a in draw(3, parameters, 0, 0).items()}
+    drawn = {name: torch.from_numpy(a[:3]) for name, a in draw(DATASET, parameters, 0, 0).items()}
     augmented, same = augment(inputs, targets, drawn, parameters)
     assert augmented["images"].shape == (3, 4, 4, 1)
     assert augmented["row"] is inputs["row"]

@@ -16,7 +16,7 @@ import re
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import pydantic
@@ -99,11 +99,10 @@ class BaseDataset(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    inputs: ClassVar[tuple[str, ...]]  # The arrays that the network takes,
-    targets: ClassVar[tuple[str, ...]]  # and those that it learns to predict.
-
     task: str
     source: str
+    inputs: tuple[str, ...]  # The arrays that the network takes,
+    targets: tuple[str, ...]  # and those that it learns to predict.
     examples: dict[str, int]  # by split
     arrays: dict[str, Array]  # by name
     arrays_folder: str = pydantic.Field(pattern=rf"^{CONTENTS}$")

@@ -1,4 +1,4 @@
-"""One epoch while it trains: progress bar, clock, position, and when to look at the loss."""
+"""One epoch while it trains: progress bar, clock, position, and when to check the loss."""
 
 import math
 import time
@@ -10,11 +10,11 @@ from machinery.errors import DivergedError
 if TYPE_CHECKING:
     from machinery.run import Run
 
-LOOK_STEPS = 50  # Steps between looks at the loss: on a GPU each look waits for the device.
+LOOK_STEPS = 50  # Steps between looks at the loss, as each look waits for the GPU.
 
 
 class Epoch:
-    """What is left of an epoch, from where the run stands.
+    """The rest of an epoch: all of it, or the steps after those that an earlier process did.
 
     A loop asks for the steps:
 
@@ -24,7 +24,7 @@ class Epoch:
                 epoch.look(loss_sum)
         epoch.end(train_loss, metrics, learning_rate)
 
-    Hooks of a framework count them: `advance(1)` after a step, then the same.
+    Where a framework has the loop, a hook calls `advance(1)` after each step, then the same.
 
     Args:
         run: begun.
@@ -37,7 +37,7 @@ class Epoch:
         self.number = self.progress.step // run.steps_per_epoch  # from 0
         self.first_step = self.progress.step
         self.last_step = (self.number + 1) * run.steps_per_epoch  # the first of the next epoch
-        self.loss_sum = self.progress.loss_sum  # of the steps before the first one here
+        self.loss_sum = self.progress.loss_sum  # of the epoch's steps before first_step
         self._looked = self.first_step
         self._save_is_due = False
         self._bar = tqdm(
@@ -45,14 +45,14 @@ class Epoch:
             desc=f"epoch {self.number + 1}",
             initial=self.first_step % run.steps_per_epoch,
             leave=False,
-            disable=None,  # Drawn in a terminal alone.
+            disable=None,  # Drawn only in a terminal.
         )
         self._began, self._ended = time.monotonic(), 0.0
 
     def steps(self) -> Iterator[int]:
         """Yield the number of each step to go, counted from the start of the training.
 
-        The position moves on before the step is taken: who looks inside of the loop looks after it.
+        The position already counts the step that is yielded, since `look` follows on the step.
         """
         while self.steps_left:
             self.advance(1)
@@ -64,25 +64,25 @@ class Epoch:
         return self.last_step - self.progress.step
 
     def advance(self, steps: int) -> None:
-        """Move the position and the bar on."""
+        """Count steps: move the position and the progress bar."""
         self.progress.step += steps
         self._bar.update(steps)
         if not self.steps_left:
             self._bar.close()
 
     def look_is_due(self) -> bool:
-        """Say whether to look at the loss now: every 50 steps, at the end, and before a save."""
+        """Return whether to call `look` now: every 50 steps, at the end, and when to save."""
         self._save_is_due = self.run.save_is_due()
         step = self.progress.step
-        # A step may be one of several that were taken at once, so the fiftieth may be passed.
+        # Several steps may be counted at once, and so pass the fiftieth.
         passed = step // LOOK_STEPS > self._looked // LOOK_STEPS
         return self._save_is_due or passed or step == self.last_step
 
     def look(self, loss_sum: float) -> None:
-        """See that the loss is still a number; save and stop where it is time.
+        """Check that the loss is still a number; save and stop if it is time.
 
         Args:
-            loss_sum: over the examples of the epoch so far, those of `self.loss_sum` too.
+            loss_sum: over the examples of the epoch so far, including `self.loss_sum`.
 
         Raises:
             DivergedError: it is NaN or infinite; the last good checkpoint is kept.
@@ -105,11 +105,11 @@ class Epoch:
             )
 
     def end(self, train_loss: float, metrics: Mapping[str, float], learning_rate: float) -> None:
-        """Keep the epoch: its metrics, its weights where they are the best so far, a checkpoint.
+        """Save the epoch: its metrics, its weights if they are the best so far, a checkpoint.
 
         Args:
             train_loss: mean over the examples.
-            metrics: of the split val, with "loss" among them.
+            metrics: on the split val, including "loss".
             learning_rate: of the last step.
 
         Raises:

@@ -1,17 +1,17 @@
-"""How a command ends: 0 done, 1 a bug (traceback), and the exit codes of the errors here."""
+"""How a command ends: exit code 0 is done, 1 a bug (with a traceback), others are defined here."""
 
 import contextlib
 import errno
 import sys
 from collections.abc import Generator
 
-# What the system says of a disk that is full, or that may not be written to.
+# The system's numbers for a disk that is full or that may not be written to.
 STORAGE_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
     *(errno.EROFS, errno.EACCES, errno.EPERM),
 )
 
-# What PyTorch, TensorFlow and JAX say where memory is short, on a processor or a GPU.
+# Words, in lower case, of the errors that PyTorch, TensorFlow and JAX raise when memory is short.
 OUT_OF_MEMORY = (
     *("memoryerror", "out of memory", "outofmemory", "oom when allocating"),
     *("resource_exhausted", "resourceexhausted", "can't allocate memory"),
@@ -19,14 +19,14 @@ OUT_OF_MEMORY = (
 
 
 class CommandError(Exception):
-    """An end that the person can act on: printed as one message, without a traceback."""
+    """An error that the person can act on: printed as one message, without a traceback."""
 
     exit_code = 1
-    outcome = "failed"  # What run.json says of the session.
+    outcome = "failed"  # of the session, in run.json
 
 
 class InputError(CommandError):
-    """Bad input. Say the file, the value, what was expected and the next step."""
+    """Bad input. The message names the file, the value, what was expected and the next step."""
 
     exit_code = 2
 
@@ -90,7 +90,7 @@ def print_error(message: str) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error is one of those that frameworks raise where memory is short."""
+    """Return whether an error is one that frameworks raise when memory is short."""
     if isinstance(error, CommandError) or not isinstance(error, Exception):
         return False
     text = f"{type(error).__name__}: {error}".lower()
@@ -98,7 +98,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def out_of_memory(folder: object, batch_size: int) -> ResourceError:
-    """Return the error to raise where memory is short, with the next thing to try."""
+    """Return the error to raise when memory is short, with the next thing to try."""
     return ResourceError(
         f"{folder}: out of memory with data.batch_size {batch_size}. Start a new experiment: "
         f"--experiment experiments/NEW --from {folder} --data.batch_size {max(batch_size // 2, 1)}"

@@ -1,4 +1,4 @@
-"""The metrics of a run, a row an epoch: metrics.jsonl, TensorBoard, and which epoch is the best."""
+"""The metrics of a run, one row per epoch: metrics.jsonl, TensorBoard, the best epoch."""
 
 import json
 import os
@@ -11,23 +11,23 @@ FILE = "metrics.jsonl"
 
 
 class Objective(NamedTuple):
-    """Which column of the metrics says how good an epoch is."""
+    """The column of the metrics that says how good an epoch is, and in which direction."""
 
     metric: str  # such as "val_accuracy"
     maximize: bool
 
     def is_better(self, row: Mapping[str, float], than: Mapping[str, float] | None) -> bool:
-        """Say whether an epoch is the best so far; among equals the lower loss decides."""
+        """Return whether a row is better than another; between equals the lower loss decides."""
         return than is None or self.score(row) > self.score(than)
 
     def score(self, row: Mapping[str, float]) -> tuple[float, float]:
-        """Return what the best epoch has most of."""
+        """Return a key to compare epochs by: that of the best is the greatest."""
         sign = 1 if self.maximize else -1
         return sign * row[self.metric], -row["val_loss"]
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """Read metrics.jsonl: one row an epoch. A last line cut off by a kill is left out."""
+    """Read metrics.jsonl, one row per epoch. A last line that a kill cut off is left out."""
     path = folder / FILE
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
@@ -40,11 +40,11 @@ def describe(row: Mapping[str, float], separator: str) -> str:
 
 
 class MetricsLog:
-    """Where the rows go: metrics.jsonl and TensorBoard's file.
+    """Writes the rows to metrics.jsonl and to TensorBoard's file.
 
     Args:
         folder: of the run.
-        length: the bytes of metrics.jsonl that the checkpoint knows of; what follows is cut off.
+        length: how many bytes of metrics.jsonl belong to the checkpoint; the rest is cut off.
     """
 
     def __init__(self, folder: Path, length: int) -> None:
@@ -53,7 +53,7 @@ class MetricsLog:
             with open(self.path, "r+b") as file:
                 file.truncate(min(length, self.path.stat().st_size))
         # TensorBoard's file is written anew from the metrics, so that it never holds a row twice.
-        # By its records alone: its Writer imports TensorFlow where that is installed.
+        # Its RecordWriter is enough: its Writer imports TensorFlow where that is installed.
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -69,7 +69,7 @@ class MetricsLog:
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
             file.flush()
-            os.fsync(file.fileno())  # Before the checkpoint that counts on this line.
+            os.fsync(file.fileno())  # The checkpoint that follows counts on this line.
             length = file.tell()
         self._write_event(row)
         return length

@@ -1,26 +1,35 @@
 """What is changed at random in the training rows: drawn by `draw`, done by `augment`."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from model.parameters import DataParameters
 
-DRAWN = 64  # Draws a row. Columns that lie so far apart are hidden together.
+if TYPE_CHECKING:
+    from build_dataset import Dataset
+
+MISSING = {"numbers": torch.nan, "categories": 0}  # What the arrays hold for a missing cell.
 
 
-def draw(examples: int, parameters: DataParameters, seed: int, epoch: int) -> dict[str, np.ndarray]:
+def draw(
+    dataset: "Dataset", parameters: DataParameters, seed: int, epoch: int
+) -> dict[str, np.ndarray]:
     """Draw what happens to every training example in an epoch.
 
     Returns:
-        What is switched on of: hidden (examples, 64) bool, which columns to hide as missing,
-        counted through the numbers and then the categories.
+        Where hiding is switched on, the cells of each input to hide: (examples, columns) bool.
     """
     if not parameters.hide:
         return {}
-    generator = np.random.default_rng((seed, epoch, 1))
-    return {"hidden": generator.random((examples, DRAWN), np.float32) < parameters.hide}
+    generator, examples = np.random.default_rng((seed, epoch, 1)), dataset.examples["train"]
+    shapes = {name: (examples, *dataset.arrays[name].batch_shape) for name in dataset.inputs}
+    return {
+        name: generator.random(shape, np.float32) < parameters.hide
+        for name, shape in shapes.items()
+    }
 
 
 def augment(
@@ -38,13 +47,8 @@ def augment(
         parameters: of the data.
     """
     del parameters  # What they say was drawn.
-    if "hidden" not in drawn:
-        return inputs, targets
-    changed, first = dict(inputs), 0
-    for name, missing in (("numbers", torch.nan), ("categories", 0)):
-        if name in inputs:
-            columns = (first + torch.arange(inputs[name].shape[1])) % DRAWN
-            hidden = drawn["hidden"][:, columns].to(inputs[name].device)
-            changed[name] = inputs[name].masked_fill(hidden, missing)
-            first += inputs[name].shape[1]
-    return changed, targets
+    changed = {
+        name: inputs[name].masked_fill(hidden.to(inputs[name].device), MISSING[name])
+        for name, hidden in drawn.items()
+    }
+    return {**inputs, **changed}, targets

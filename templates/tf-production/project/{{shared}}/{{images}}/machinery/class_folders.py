@@ -1,0 +1,78 @@
+"""Images in folders that are named after their classes, in a folder of each split or in none.
+
+    photos/cat/1.png                                # no split: all examples are those of train
+    photos/train/cat/1.png, photos/test/cat/2.png   # train and test
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from machinery.errors import InputError
+from machinery.image_files import find_images
+
+SPLIT_FOLDERS = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+
+
+class ImageFile(NamedTuple):
+    """One image file, the number of its class and the name of its split."""
+
+    path: Path
+    label: int
+    split: str
+
+
+def find_examples(source: Path) -> tuple[list[str], list[ImageFile]]:
+    """Return the names of the classes, and the image files sorted by split and name.
+
+    Raises:
+        InputError: the folders are not those of classes, or of splits with classes in them.
+    """
+    if not source.is_dir():
+        raise InputError(f"{source}: not a folder. Give a folder of class folders.")
+    roots = _find_splits(source)
+    listed = {split: list_classes(root) for split, root in roots.items()}
+    classes = list(listed["train"])
+    if len(classes) < 2:
+        found = ", ".join(classes) or "none"
+        raise InputError(
+            f"{roots['train']}: class folders with images: {found}; expected two or more, as in "
+            f"{roots['train']}/cat/1.png and {roots['train']}/dog/1.png."
+        )
+    for split, found in listed.items():
+        if extra := sorted(set(found) - set(classes)):
+            raise InputError(
+                f"{roots[split]}: class {extra[0]} has no images in {roots['train']}. "
+                "Add some there, or remove the folder."
+            )
+        if not found:
+            raise InputError(f"{roots[split]}: no images. Add some, or remove the folder.")
+    return classes, [
+        ImageFile(path, classes.index(name), split)
+        for split, found in listed.items()
+        for name in found
+        for path in found[name]
+    ]
+
+
+def _find_splits(source: Path) -> dict[str, Path]:
+    """Return the folder of each split; without a folder train, all of `source` is train."""
+    folders = {path.name: path for path in sorted(source.iterdir()) if path.is_dir()}
+    if "train" not in folders:
+        return {"train": source}
+    if unknown := [name for name in folders if name not in SPLIT_FOLDERS]:
+        raise InputError(
+            f"{source}: {', '.join(unknown[:5])} beside train/; expected train/, val/, test/."
+        )
+    return {SPLIT_FOLDERS[name]: path for name, path in folders.items()}
+
+
+def list_classes(root: Path) -> dict[str, list[Path]]:
+    """Return the image files of each class folder; folders without images do not count."""
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    return {folder.name: files for folder in folders if (files := find_images(folder))}
