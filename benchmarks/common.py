@@ -33,14 +33,16 @@ def render(folder: Path, name: str = "torch-research", **answers: str) -> Path:
     return folder
 
 
-def combinations(template: str | None = None, choice: str | None = None) -> list[Any]:
-    """Return the combinations of templates and choices that learn from the digits."""
+def combinations(
+    template: str | None = None, choice: str | None = None, task: str = "image-classification"
+) -> list[Any]:
+    """Return the combinations of templates and choices for a task."""
     sys.path.append(str(root / "tests"))
     trained = importlib.import_module("combinations").trained_combinations
     return [
         each
         for each in trained
-        if each.task == "image-classification"
+        if each.task == task
         and template in (None, each.template)
         and choice in (None, each.choice)
     ]

@@ -6,8 +6,8 @@ Measured as in training.py, in processor time on one thread. All loops train the
 rendered project with its AdamW, schedule, clipping and label smoothing, in its precision but for
 the last one.
 
-- project: train.Trainer.train_epoch of the rendered project with its loader, which moves steps into
-  one graph; once as it comes, with random shifts, and once without.
+- project: train.train_epoch of the rendered project with its loader, which moves steps into one
+  graph; once as it comes, with random shifts, and once without.
 - bare: a training step as a tf.function, called for each batch of images in memory, indexed by a
   random permutation.
 - stock: compile and fit on two arrays, as tutorials do: float32 images that are normalised already,
@@ -27,11 +27,13 @@ import numpy as np
 
 from common import (
     add_measuring_options,
+    begin_run,
     find_cases,
     import_project,
     machine,
     name_of,
     print_speeds,
+    read_images,
     render,
     take_turns,
     timed,
@@ -39,51 +41,58 @@ from common import (
 )
 
 
-def make_trainer(data: Path, dataset: Any, parameters: Any) -> Any:
-    """Return a Trainer of the project in a folder of its own, as train.py makes it."""
-    train = importlib.import_module("train")
-    folder, stop = Path(tempfile.mkdtemp(dir=data)), importlib.import_module("utils").StopRequest()
-    run = importlib.import_module("run_folder").Run(folder, parameters, dataset, data, stop)
-    return train.Trainer(run, "cpu")
+class Setting:
+    """What a loop trains and on what: made anew for each, as train.py does."""
+
+    def __init__(self, data: Path, dataset: Any, parameters: Any) -> None:
+        backend, loader = map(importlib.import_module, ("backend", "model.data_loader"))
+        import keras
+
+        training = parameters.training
+        self.dataset, self.parameters = dataset, parameters
+        self.run = begin_run(Path(tempfile.mkdtemp(dir=data)), parameters, dataset, data)
+        self.split = loader.load_split(data, dataset, "train")
+        backend.prepare(parameters, dataset, "cpu")
+        self.precision = backend.choose_precision("cpu", training.precision)
+        self.model = backend.make_model(parameters, dataset, self.precision)
+        self.schedule = backend.make_schedule(training, self.run.steps_per_epoch)
+        self.optimizer = keras.optimizers.AdamW(
+            self.schedule,
+            weight_decay=training.weight_decay,
+            global_clipnorm=training.clip_norm,
+            epsilon=1e-8,
+            name="optimizer",
+        )
+        self.optimizer.build(self.model.trainable_variables)
 
 
 def project_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], object]:
     """Return a function that trains one more epoch as the project's train.py does."""
-    train = importlib.import_module("train")
-    trainer = make_trainer(data, dataset, parameters)
-    trainer.run.__enter__()
-    trainer.run.begin(trainer.progress)
-    batches = train.training_batches(
-        trainer.train_split,
-        parameters.data,
-        parameters.seed,
-        first_step=0,
-        last_step=trainer.total_steps,
-    )
-    iterator = iter(batches)
-
-    def epoch() -> None:
-        trainer.train_epoch(iterator)
-        trainer.progress.loss_sum = 0.0  # As Trainer.end_epoch does.
-
-    return epoch
+    train, setting = importlib.import_module("train"), Setting(data, dataset, parameters)
+    run, model, optimizer = setting.run, setting.model, setting.optimizer
+    facts = train.backend.facts(model, "cpu", setting.precision)
+    run.begin(train.backend.State(model, optimizer), train.objective(dataset), facts)
+    steps = train.TrainingSteps(model, optimizer, parameters, dataset)
+    batches = train.training_batches(setting.split, parameters, 0, run.total_steps)
+    return lambda: train.train_epoch(train.Epoch(run), batches, steps)
 
 
 def bare_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], None]:
     """Return a function that trains one epoch by a tf.function over batches by plain indexing."""
     import tensorflow as tf
 
-    loss_of = importlib.import_module("model.net").loss
-    trainer = make_trainer(data, dataset, parameters)
-    model, optimizer = trainer.model, trainer.optimizer
-    images, labels = np.array(trainer.train_split.images), trainer.train_split.labels
+    losses_of = importlib.import_module("model.net").losses
+    setting = Setting(data, dataset, parameters)
+    model, optimizer, steps = setting.model, setting.optimizer, setting.run.steps_per_epoch
+    images, labels = read_images(data, dataset)
     generator = np.random.default_rng(0)
 
     @tf.function
     def step(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            logits = model(images, seed=seed)
-            loss = loss_of(logits, labels, parameters.model.label_smoothing)
+            logits = model({"images": images}, seed=seed)
+            losses = losses_of(logits, {"labels": labels}, dataset, parameters.model)
+            loss = tf.reduce_mean(losses)
         variables = model.trainable_variables
         optimizer.apply(tape.gradient(loss, variables), variables)
         return loss
@@ -91,7 +100,7 @@ def bare_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], None]:
     def epoch() -> None:
         loss = 0.0
         order = generator.permutation(len(labels))
-        for number, rows in enumerate(np.array_split(order, trainer.steps_per_epoch)):
+        for number, rows in enumerate(np.array_split(order, steps)):
             batch = tf.convert_to_tensor(images[rows]), tf.convert_to_tensor(labels[rows])
             loss = step(*batch, tf.constant([0, number], tf.int64))
         float(loss)
@@ -122,18 +131,19 @@ def stock_loop(
     """Return a function that trains one epoch by fit on arrays; `policy`: in another precision."""
     import keras
 
-    trainer, training = make_trainer(data, dataset, parameters), parameters.training
-    keras.config.set_dtype_policy(policy or trainer.policy)
+    setting, training = Setting(data, dataset, parameters), parameters.training
+    if policy:  # Otherwise the project's.
+        keras.config.set_dtype_policy(policy)
     model = stock_network(dataset, parameters.model)
     optimizer = keras.optimizers.AdamW(
-        trainer.schedule, weight_decay=training.weight_decay, global_clipnorm=training.clip_norm
+        setting.schedule, weight_decay=training.weight_decay, global_clipnorm=training.clip_norm
     )
     smoothing = parameters.model.label_smoothing
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
     model.compile(optimizer, loss)
-    images = np.array(trainer.train_split.images)
+    images, labels = read_images(data, dataset)
     images = (images - np.float32(dataset.mean)) / np.float32(dataset.std)
-    targets = keras.utils.to_categorical(trainer.train_split.labels)
+    targets = keras.utils.to_categorical(labels, len(dataset.classes))
     return lambda: model.fit(images, targets, batch_size=parameters.data.batch_size, verbose=0)
 
 
@@ -170,7 +180,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         import_project(render(Path(folder, "project"), "tf-production"))
         importlib.import_module("quiet").import_tensorflow()
-        for case in CASES:
+        for case in find_cases(arguments.images):
             results[name_of(case)] = measure(Path(folder), case, arguments.rounds)
     print(f"\n{machine('tensorflow-cpu', 'keras')}; threads: 1")
     pairs = [

@@ -30,12 +30,14 @@ import numpy as np
 
 from common import (
     add_measuring_options,
+    begin_run,
     find_cases,
     import_project,
     in_own_process,
     machine,
     name_of,
     print_speeds,
+    read_images,
     render,
     take_turns,
     timed,
@@ -51,58 +53,80 @@ class Setting:
 
     def __init__(self, data: Path, dataset: Any, parameters: Any) -> None:
         self.data, self.dataset, self.parameters = data, dataset, parameters
-        self.split = importlib.import_module("model.data_loader").load_split(data, dataset, "train")
-        self.images, self.targets = np.array(self.split.images), self.split.targets
+        self.images, self.labels = read_images(data, dataset)
         self.generator = np.random.default_rng(0)
         self.steps = -(-len(self.images) // parameters.data.batch_size)
 
     def compiled(self, **changes: Any) -> tuple[Any, Any]:
-        """Return the project's network as train.py compiles it, and its learning rates."""
-        evaluate, train = map(importlib.import_module, ("evaluate", "train"))
+        """Return the project's network as train.py compiles it, and its learning rates.
+
+        Args:
+            changes: of the parameters of the training.
+        """
+        train = importlib.import_module("train")
+        import keras
+
         training = self.parameters.training.model_copy(update=changes)
         parameters = self.parameters.model_copy(update={"training": training})
-        model = evaluate.make_model(parameters, self.dataset, "cpu")
-        return model, train.compile_model(model, parameters, self.steps)
+        model = train.backend.make_model(parameters, self.dataset, "cpu")
+        schedule = train.backend.make_schedule(training, self.steps)
+        model.compile(
+            keras.optimizers.AdamW(
+                schedule, weight_decay=training.weight_decay, global_clipnorm=training.clip_norm
+            ),
+            train.net.loss(self.dataset, parameters.model),
+            jit_compile=keras.backend.backend() == "jax",
+            steps_per_execution=train.backend.STEPS_PER_EXECUTION,
+        )
+        return model, schedule
 
     def batches(self) -> Any:
-        """Yield the images and targets of an epoch in a random order."""
+        """Yield the images and labels of an epoch in a random order."""
         rows = self.generator.permutation(len(self.images))
         for batch in np.array_split(rows, self.steps):
-            yield self.images[batch], self.targets[batch]
+            yield self.images[batch], self.labels[batch]
+
+
+def loss_function(setting: Setting) -> Callable[[Any, Any], Any]:
+    """Return the mean loss of a batch as a function of labels and outputs."""
+    losses = importlib.import_module("model.net").losses
+    dataset, parameters = setting.dataset, setting.parameters.model
+    import keras
+
+    return lambda labels, outputs: keras.ops.mean(
+        losses(outputs, {"labels": labels}, dataset, parameters)
+    )
 
 
 def project_loop(setting: Setting, **changes: Any) -> Callable[[], None]:
     """Return a function that trains more epochs as train.py does, with changed parameters."""
-    backend, bookkeeping, run_folder, utils = map(
-        importlib.import_module, ("backend", "bookkeeping", "run_folder", "utils")
-    )
+    train = importlib.import_module("train")
+    data, dataset, parameters = setting.data, setting.dataset, setting.parameters
 
-    class TrainingOnly(bookkeeping.Bookkeeper):
+    class TrainingOnly(train.RunCallback):
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            self.bar.close()
+            self.run.progress.loss_sum = 0.0  # As it is where an epoch is kept.
 
-    data, parameters = setting.data, setting.parameters
     model, schedule = setting.compiled(**changes)
-    loader = importlib.import_module("model.data_loader")
-    batches = loader.TrainingBatches(setting.split, parameters.data, parameters.seed)
-    folder, stop = Path(tempfile.mkdtemp(dir=data)), utils.StopRequest()
-    run = run_folder.Run(folder, parameters, setting.dataset, data, stop)
-    keeper = TrainingOnly(run.__enter__(), model, schedule, batches)
-    keeper.begin("cpu")
+    run = begin_run(Path(tempfile.mkdtemp(dir=data)), parameters, dataset, data)
+    facts = train.backend.facts(model, "cpu")
+    run.begin(train.backend.State(model), train.objective(dataset), facts)
+    batches = train.TrainingBatches(train.load_split(data, dataset, "train"), parameters)
+    callback = TrainingOnly(run, batches, schedule, dict)
 
-    def train() -> None:
-        epoch = keeper.progress.step // setting.steps
-        batches.start(keeper.progress.step)
+    def fit() -> None:
+        epoch = run.progress.step // setting.steps
+        batches.start(run.progress.step)
         model.fit(
-            backend.feed(batches),
+            train.backend.feed(batches),
             initial_epoch=epoch,
             epochs=epoch + EPOCHS,
-            callbacks=[keeper],
+            callbacks=[callback],
             shuffle=False,
             verbose=0,
         )
 
-    return train
+    return fit
 
 
 def stock_loop(setting: Setting, **changes: Any) -> Callable[[], None]:
@@ -110,13 +134,15 @@ def stock_loop(setting: Setting, **changes: Any) -> Callable[[], None]:
     import keras
 
     (model, _), dataset = setting.compiled(**changes), setting.dataset
+    # Without the first two layers, the input and the normalisation.
     stock = keras.Sequential([keras.Input(dataset.image_shape), *model.layers[2:]])
-    stock.compile(model.optimizer, model.loss)
+    smoothing = setting.parameters.model.label_smoothing
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+    stock.compile(model.optimizer, loss)
     images = (setting.images - np.float32(dataset.mean)) / np.float32(dataset.std)
+    targets = keras.utils.to_categorical(setting.labels, len(dataset.classes))
     batch_size = setting.parameters.data.batch_size
-    return lambda: stock.fit(
-        images, setting.targets, batch_size=batch_size, epochs=EPOCHS, verbose=0
-    )
+    return lambda: stock.fit(images, targets, batch_size=batch_size, epochs=EPOCHS, verbose=0)
 
 
 def several(epoch: Callable[[], None]) -> Callable[[], None]:
@@ -133,21 +159,21 @@ def bare_tensorflow(setting: Setting) -> Callable[[], None]:
     """Return a function that trains one epoch by a tf.function."""
     import tensorflow as tf
 
-    model, _ = setting.compiled()
+    (model, _), loss_of = setting.compiled(), loss_function(setting)
     model.optimizer.build(model.trainable_variables)
 
     @tf.function
-    def step(images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    def step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = model.loss(targets, model(images, training=True))
+            loss = loss_of(labels, model({"images": images}, training=True))
         variables = model.trainable_variables
         model.optimizer.apply(tape.gradient(loss, variables), variables)
         return loss
 
     def epoch() -> None:
         loss = 0.0
-        for images, targets in setting.batches():
-            loss = step(tf.convert_to_tensor(images), tf.convert_to_tensor(targets))
+        for images, labels in setting.batches():
+            loss = step(tf.convert_to_tensor(images), tf.convert_to_tensor(labels))
         float(loss)
 
     return epoch
@@ -157,28 +183,29 @@ def bare_jax(setting: Setting) -> Callable[[], None]:
     """Return a function that trains one epoch by a jitted step without state."""
     import jax
 
-    model, _ = setting.compiled()
+    (model, _), mean_loss = setting.compiled(), loss_function(setting)
     optimizer = model.optimizer
     optimizer.build(model.trainable_variables)
     owners = (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
     state = tuple([variable.value for variable in owner] for owner in owners)
 
-    def loss_of(trainable: Any, fixed: Any, images: Any, targets: Any) -> Any:
-        logits, fixed = model.stateless_call(trainable, fixed, images, training=True)
-        return model.loss(targets, logits), fixed
+    def loss_of(trainable: Any, fixed: Any, images: Any, labels: Any) -> Any:
+        inputs = {"images": images}
+        outputs, fixed = model.stateless_call(trainable, fixed, inputs, training=True)
+        return mean_loss(labels, outputs), fixed
 
     @jax.jit
-    def step(state: Any, images: Any, targets: Any) -> Any:
+    def step(state: Any, images: Any, labels: Any) -> Any:
         trainable, fixed, moments = state
         gradient_of = jax.value_and_grad(loss_of, has_aux=True)
-        (loss, fixed), gradients = gradient_of(trainable, fixed, images, targets)
+        (loss, fixed), gradients = gradient_of(trainable, fixed, images, labels)
         trainable, moments = optimizer.stateless_apply(moments, gradients, trainable)
         return (trainable, fixed, moments), loss
 
     def epoch() -> None:
         nonlocal state
-        for images, targets in setting.batches():
-            state, _ = step(state, images, targets)
+        for images, labels in setting.batches():
+            state, _ = step(state, images, labels)
         jax.block_until_ready(state)
 
     return epoch
@@ -189,6 +216,7 @@ def bare_torch(setting: Setting, native: bool = False) -> Callable[[], None]:
     import torch
 
     (model, _), training = setting.compiled(), setting.parameters.training
+    loss_of = loss_function(setting)
     variables = model.trainable_variables
     model.optimizer.build(variables)
     optimizer = torch.optim.AdamW(
@@ -196,9 +224,9 @@ def bare_torch(setting: Setting, native: bool = False) -> Callable[[], None]:
     )
 
     def epoch() -> None:
-        for images, targets in setting.batches():
-            logits = model(torch.from_numpy(images), training=True)
-            loss = model.loss(torch.from_numpy(targets), logits)
+        for images, labels in setting.batches():
+            outputs = model({"images": torch.from_numpy(images)}, training=True)
+            loss = loss_of(torch.from_numpy(labels), outputs)
             model.zero_grad()
             loss.backward()
             if native:
@@ -240,13 +268,13 @@ def measure(
     return take_turns({name: timed(loop, EPOCHS * count) for name, loop in loops.items()}, rounds)
 
 
-def measure_backend(backend: str, rounds: int) -> None:
-    """Measure every size on one backend and print two tables."""
+def measure_backend(backend: str, images: str, rounds: int) -> None:
+    """Measure on one backend and print two tables; `images`: see find_cases."""
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         import_project(render(Path(folder, "project"), "keras-quickstart", backend=backend))
-        importlib.import_module("backend").load()  # Without TensorFlow's messages.
-        for case in CASES:
+        importlib.import_module("backend")  # Imports Keras, without TensorFlow's messages.
+        for case in find_cases(images):
             results[name_of(case)] = measure(Path(folder), backend, case, rounds)
     pairs = [
         ("project", "bare"),
@@ -275,7 +303,7 @@ def main() -> None:
     os.environ |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
     os.environ.pop("KERAS_BACKEND", None)
     for backend in [arguments.backend] if arguments.backend else BARE:
-        in_own_process(measure_backend, backend, arguments.rounds)
+        in_own_process(measure_backend, backend, arguments.images, arguments.rounds)
 
 
 if __name__ == "__main__":

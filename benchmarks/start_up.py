@@ -1,6 +1,7 @@
 """CPU seconds until the generated commands answer, and the packages that they import for it.
 
     python benchmarks/start_up.py
+    python benchmarks/start_up.py --task tabular
 
 Each round starts every command below once in a rendered project, one after another, each round
 beginning with another one. Given is the processor time, user and system, of the process: the
@@ -66,10 +67,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=15, help="rounds to time [15]")
+    parser.add_argument("--task", default="image-classification", help="[image-classification]")
     arguments = parser.parse_args()
     seconds: dict[str, list[float]] = {command: [] for command in COMMANDS}
     with tempfile.TemporaryDirectory() as folder:
-        project = render(Path(folder, "project"))
+        project = render(Path(folder, "project"), task=arguments.task)
         refused = project / "experiments" / "refused" / "params.yaml"
         refused.parent.mkdir()
         refused.write_text("training: {learning_rate: fast, epoch: 3}\n")

@@ -97,6 +97,7 @@ def build_breast_cancer(folder: Path, seed: int = 0, overwrite: bool = False) ->
     Source: W. Wolberg, O. Mangasarian, N. Street, W. Street, https://doi.org/10.24432/C5DW2B.
     """
     from sklearn.datasets import load_breast_cancer
+    from sklearn.model_selection import train_test_split
 
     data = load_breast_cancer()
     # There malignant is 0; here it is 1, the positive class.
@@ -105,7 +106,11 @@ def build_breast_cancer(folder: Path, seed: int = 0, overwrite: bool = False) ->
     target = Target("binary", labels, ["benign", "malignant"])
     ids = np.array([f"row-{row}" for row in range(len(labels))])
     source = "scikit-learn's load_breast_cancer()"
-    splits = split_rows(columns, target, ids, {}, source, seed)
+    rest, test = train_test_split(
+        np.arange(len(labels)), test_size=0.2, random_state=seed, stratify=labels
+    )
+    train, val = train_test_split(rest, test_size=0.125, random_state=seed, stratify=labels[rest])
+    splits = {"train": train, "val": val, "test": test}
     return write_rows(folder, columns, target, ["diagnosis"], ids, splits, source, overwrite)
 
 

@@ -3,9 +3,8 @@
     python evaluate.py                                        # baseline, best checkpoint, test
     python evaluate.py --experiment experiments/wide --split val
 
-Writes metrics, pictures and predictions into the experiment's folder, named after the split:
-metrics_test.json, predictions_test.csv. For the last checkpoint the names say so:
-metrics_test_last.json.
+Writes metrics, pictures and predictions into the experiment's folder, named after the split, such
+as metrics_test.json; for the last checkpoint, such as metrics_test_last.json.
 """
 
 import argparse

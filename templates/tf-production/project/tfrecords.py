@@ -1,4 +1,4 @@
-"""TFRecords of a data set: sharded files, and an index to read any of the records alone.
+"""TFRecords of a dataset: sharded files, and an index to read any of the records alone.
 
     data/records/dataset.json                                      as that of the arrays
     data/records/records-1/train-00000-of-00004.tfrecord           a share of the examples, in order

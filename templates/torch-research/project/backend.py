@@ -20,7 +20,7 @@ from parameters import Parameters, TrainingParameters
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is the first there is of cuda, mps and cpu.
+    """Return the device of a name; "auto" is the first that is here of cuda, mps and cpu.
 
     Raises:
         InputError: this machine has no such device.
@@ -51,26 +51,26 @@ def choose_precision(device: torch.device, precision: str) -> torch.dtype:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """Compute matrix products and convolutions in `dtype` inside the block."""
+    """Return a context in which matrix products and convolutions are computed in `dtype`."""
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 def prepare(parameters: Parameters, dataset: Dataset) -> None:
-    """Set what holds for the whole process: threads, and whether a GPU has to repeat its bits.
+    """Set what holds for the whole process: threads, and whether computation is deterministic.
 
-    A small batch gets one CPU thread. Threads wait for each other many times a step. With little
-    to compute in between, that gains little on an idle machine and costs up to twenty times on a
-    busy one.
+    A small batch gets one CPU thread. Several threads wait for each other many times a step. With
+    little to compute in between, they gain little on an idle machine, and on a busy one a step can
+    take twenty times as long.
     """
     if parameters.data.batch_size * dataset.positions < 2**14:
         torch.set_num_threads(1)
     if parameters.training.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # What cuBLAS asks for.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it.
     torch.use_deterministic_algorithms(parameters.training.deterministic)
 
 
 def make_model(parameters: Parameters, dataset: Dataset, device: torch.device) -> torch.nn.Module:
-    """Return the network with its initial weights, in the memory layout that is fast."""
+    """Return the network with its initial weights, in the fastest memory layout."""
     torch.manual_seed(fold_seed(parameters.seed))
     model = net.Net(parameters.model, dataset).to(device)
     torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)
@@ -83,7 +83,7 @@ def make_schedule(training: TrainingParameters, steps_per_epoch: int) -> Callabl
     Linear warm-up, then a cosine to zero (https://arxiv.org/abs/1608.03983, without restarts).
     """
     warmup_steps = training.warmup_epochs * steps_per_epoch
-    # Not 0: a scheduler also asks for the rate after the last step.
+    # Never 0, as a scheduler also asks for the rate after the last step.
     decay_steps = training.epochs * steps_per_epoch - warmup_steps or 1
 
     def learning_rate(step: int) -> float:
@@ -99,10 +99,10 @@ def make_schedule(training: TrainingParameters, steps_per_epoch: int) -> Callabl
 
 
 def seed_step(seed: int, step: int, device: torch.device) -> None:
-    """Let what is random in a step, such as dropout, depend on the seed and the step alone."""
+    """Make what is random in a step, such as dropout, depend only on the seed and the step."""
     folded = fold_seed(seed, step)
     if device.type == "cpu":
-        # torch.manual_seed also tells every kind of GPU there may be: 110 us instead of 1.
+        # torch.manual_seed would also seed every kind of GPU: 110 us instead of 1.
         torch.default_generator.manual_seed(folded)
     else:
         torch.manual_seed(folded)
@@ -110,7 +110,7 @@ def seed_step(seed: int, step: int, device: torch.device) -> None:
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """Return the inputs and the targets on a device."""
-    # From pinned memory only: elsewhere (MPS) the source may be gone before it is copied.
+    # Only pinned memory: elsewhere (MPS) the source may be freed before it is copied.
     pinned = device.type == "cuda"
     inputs, targets = (
         {name: tensor.to(device, non_blocking=pinned) for name, tensor in part.items()}
@@ -120,7 +120,7 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def to_numpy(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    """Return tensors of any device as arrays; NumPy has no bfloat16, so that becomes float32."""
+    """Return tensors of any device as arrays; bfloat16, which NumPy lacks, becomes float32."""
     return {
         name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().cpu().numpy()
         for name, tensor in tensors.items()
@@ -140,7 +140,7 @@ class State:
         self.optimizer_name = describe_optimizer(optimizer)
 
     def load(self, arrays: dict[str, np.ndarray], path: Path) -> None:
-        """Take up the arrays of a checkpoint.
+        """Load the arrays of a checkpoint.
 
         Raises:
             InputError: naming what is missing, unknown or of another shape.
@@ -157,7 +157,7 @@ class State:
             owner, _, key = name.rpartition(".")
             value = torch.tensor(array, device=weights[owner].device)
             if value.dim():
-                # Like the weight: the fused kernel wants one memory layout for all three.
+                # In the weight's memory layout, as the fused optimizer requires.
                 value = torch.empty_like(weights[owner]).copy_(value)
             self.optimizer.state[weights[owner]][key] = value
 
@@ -182,7 +182,7 @@ def load_weights(model: torch.nn.Module, arrays: dict[str, np.ndarray], path: Pa
 
 
 def describe_optimizer(optimizer: torch.optim.Optimizer) -> str:
-    """Return an optimizer in words, with the settings that have to stay as they are in a run."""
+    """Return an optimizer in words, with the settings that a continued run must keep."""
     own = {"params", "lr", "initial_lr", "foreach", "fused", "capturable", "differentiable"}
     groups = [
         ", ".join(f"{name}={group[name]}" for name in sorted(group) if name not in own)

@@ -3,9 +3,8 @@
     python evaluate.py                                        # baseline, best checkpoint, test
     python evaluate.py --experiment experiments/wide --split val
 
-Writes metrics, pictures and predictions into the experiment's folder, named after the split:
-metrics_test.json, predictions_test.csv. For the last checkpoint the names say so:
-metrics_test_last.json.
+Writes metrics, pictures and predictions into the experiment's folder, named after the split, such
+as metrics_test.json; for the last checkpoint, such as metrics_test_last.json.
 """
 
 import argparse
@@ -37,9 +36,9 @@ def evaluate(
     Args:
         model: the network, on the device.
         split: the examples.
-        evaluation: a new one, which gathers the metrics.
+        evaluation: a new one, which sums up the metrics.
         device: where to compute.
-        dtype: in what to compute.
+        dtype: what to compute in.
     """
     model.eval()
     dataset = evaluation.dataset

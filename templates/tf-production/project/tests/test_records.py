@@ -67,7 +67,7 @@ def test_records_are_what_tensorflow_reads(data: Path) -> None:
 
 
 class Texts(BaseDataset):
-    """A data set of sentences."""
+    """A dataset of sentences."""
 
     inputs: tuple[str, ...] = ("words", "points")
     targets: tuple[str, ...] = ("label",)

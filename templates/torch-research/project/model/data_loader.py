@@ -1,7 +1,7 @@
 """How examples reach the network: whole batches by index, in an order that depends on the seed.
 
-Everything random is a function of (seed, epoch, index), so a batch can be had without reading
-the ones before it, by any number of processes.
+Everything random is a function of (seed, epoch, index). So any number of processes can make the
+batches, and a resumed run does not read the ones before.
 """
 
 from collections.abc import Iterator
@@ -41,13 +41,13 @@ class Split(NamedTuple):
 
     @property
     def on_host(self) -> bool:
-        """Whether some of it lies in the memory of the processor."""
+        """Whether some of the arrays lie in the memory of the processor."""
         arrays = [*self.inputs.values(), *self.targets.values()]
         return any(isinstance(a, Ragged) or a.device.type == "cpu" for a in arrays)
 
 
 def take(array: torch.Tensor | Ragged, rows: np.ndarray) -> torch.Tensor:
-    """Return some examples of an array, (len(rows), ...), where the array is."""
+    """Return some examples of an array, (len(rows), ...), on the array's device."""
     if isinstance(array, Ragged):
         return torch.from_numpy(array.take(rows))
     return array.index_select(0, torch.from_numpy(rows).to(array.device, non_blocking=True))
@@ -98,9 +98,10 @@ class TrainingBatches(TorchDataset):
 def training_batches(
     split: Split, parameters: Parameters, first_step: int, last_step: int, device: torch.device
 ) -> Iterator[Batch]:
-    """Return the batches of the steps from `first_step` to `last_step`, over all epochs.
+    """Return the batches of the steps from `first_step` up to, without, `last_step`.
 
-    They are meant for `device`, and there already where the split is.
+    They are on the device of the split; from the processor's memory they are ready to be copied
+    to `device`.
     """
     data, seed = parameters.data, parameters.seed
     sampler = BatchSampler(split.examples, data.batch_size, seed, first_step, last_step)
@@ -110,7 +111,7 @@ def training_batches(
         sampler=sampler,
         num_workers=data.workers if split.on_host else 0,
         pin_memory=split.on_host and device.type == "cuda",
-        generator=torch.Generator(),  # Otherwise it draws from the generator that dropout uses.
+        generator=torch.Generator(),  # Otherwise it would draw from the generator of dropout.
     )
     return iter(loader)
 

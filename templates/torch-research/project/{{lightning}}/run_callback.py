@@ -1,4 +1,4 @@
-"""What keeps the run folder while Lightning trains, and what a checkpoint holds of Lightning."""
+"""The callback that writes the run folder while Lightning trains, and the state it saves."""
 
 import json
 import logging
@@ -20,13 +20,14 @@ from model.report import objective
 
 
 class RunCallback(pl.callbacks.Checkpoint):
-    """Keeps the run folder while Lightning trains: checkpoints, metrics, log, progress bar.
+    """Writes the run folder while Lightning trains: checkpoints, metrics, log, progress bar.
 
-    Lightning calls a Checkpoint after the other callbacks, so what they have just done is saved.
+    It is a Checkpoint, which Lightning calls after the other callbacks, so that it saves their
+    newest state.
 
     Args:
         run: the experiment's folder, locked.
-        learner: what is trained: it has `network`, and `evaluation` after each epoch.
+        learner: the LightningModule; it has `network` and, after an epoch, its `evaluation`.
     """
 
     epoch: Epoch
@@ -36,7 +37,7 @@ class RunCallback(pl.callbacks.Checkpoint):
         self.train_loss = self.learning_rate = 0.0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take up the newest checkpoint, now that there is an optimizer."""
+        """Load the newest checkpoint, now that there is an optimizer."""
         run, network = self.run, self.learner.network
         check_whole_epochs(trainer, run.parameters.training.epochs)
         precisions = {"bf16-mixed": "bfloat16", "32-true": "float32"}
@@ -50,11 +51,13 @@ class RunCallback(pl.callbacks.Checkpoint):
         trainer.should_stop |= run.progress.finished
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.start_epoch()  # Lightning's own hook of that name leaves out an epoch that was cut.
+        # Not in on_train_epoch_start, which Lightning does not call for the rest of an epoch.
+        self.start_epoch()
 
     def start_epoch(self) -> None:
+        """Go to the next epoch, with the loss of the steps that an earlier process did."""
         self.epoch = next(self.epochs)
-        # Summed on the device: to read it at every step would make a GPU wait for Python.
+        # Summed on the device, as reading it at every step would make Python wait for the GPU.
         self.loss_sum = torch.tensor(self.epoch.loss_sum, device=self.learner.device)
 
     def on_train_batch_start(
@@ -70,13 +73,13 @@ class RunCallback(pl.callbacks.Checkpoint):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Count the batch; look at the loss, save and stop where it is time."""
+        """Count the batch; look at the loss, save and stop if it is time."""
         epoch, accumulated = self.epoch, trainer.accumulate_grad_batches
         examples = len(next(iter(batch[1].values())))
-        # Lightning has divided the loss by the batches whose gradients are added up.
+        # Lightning has divided the loss by the number of batches whose gradients are summed.
         self.loss_sum.add_(outputs["loss"], alpha=examples * accumulated)
         epoch.advance(1)
-        # A checkpoint holds no gradients: it is written where the optimizer has just used them.
+        # A checkpoint holds no gradients, so it is written just after the optimizer has used them.
         stepped = (batch_idx + 1) % accumulated == 0 or not epoch.steps_left
         if stepped and epoch.look_is_due():
             loss_sum = self.loss_sum.item()
@@ -86,13 +89,13 @@ class RunCallback(pl.callbacks.Checkpoint):
                 pl_module.log("train_loss", self.train_loss, on_step=False, on_epoch=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the epoch: its row has the metrics, and whatever else was logged as val_..."""
+        """Save the epoch: its row has the metrics and whatever else was logged as val_..."""
         logged = {
             name.removeprefix("val_"): value.item()
             for name, value in trainer.callback_metrics.items()
             if name.startswith("val_")
         }
-        # From the evaluation itself: what is logged has lost digits.
+        # The metrics come from the evaluation, because Lightning's copy of them has lost digits.
         metrics = logged | self.learner.evaluation.metrics()
         self.epoch.end(self.train_loss, metrics, self.learning_rate)
         trainer.should_stop |= self.run.progress.finished
@@ -101,22 +104,22 @@ class RunCallback(pl.callbacks.Checkpoint):
 
 
 class TrainerState(backend.State):
-    """What a checkpoint holds: the network, its optimizer, and where Lightning's Trainer stands.
+    """What a checkpoint holds: the network, its optimizer, and the state of Lightning's Trainer.
 
     Args:
-        trainer: with the optimizer set up.
-        network: what is trained.
+        trainer: with its optimizer set up.
+        network: that the optimizer changes.
     """
 
     def __init__(self, trainer: pl.Trainer, network: torch.nn.Module) -> None:
         super().__init__(network, trainer.optimizers[0])
-        self.trainer: Any = trainer  # Its type does not tell that it has `callbacks`.
+        self.trainer: Any = trainer  # Any, as its type lacks `callbacks`.
         self.schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays for a checkpoint; "trainer" is JSON."""
         trainer = self.trainer
-        groups = self.optimizer.state_dict()["param_groups"]  # A schedule changes them.
+        groups = self.optimizer.state_dict()["param_groups"]  # Schedules change their values.
         state = {
             "loop": trainer.fit_loop.state_dict(),
             "should_stop": trainer.should_stop,
@@ -129,7 +132,7 @@ class TrainerState(backend.State):
         return super().to_arrays() | {"trainer": np.frombuffer(text.encode(), np.uint8)}
 
     def load(self, arrays: dict[str, np.ndarray], path: Path) -> None:
-        """Take up the arrays of a checkpoint.
+        """Load the arrays of a checkpoint.
 
         Raises:
             InputError: naming what is missing, unknown or of another shape.
@@ -155,22 +158,22 @@ class TrainerState(backend.State):
 
 
 def tensor_to_json(tensor: torch.Tensor) -> dict[str, Any]:
-    """Write a tensor in the state of a callback as JSON."""
+    """Return a tensor, such as one in the state of a callback, as what JSON can hold."""
     return {"tensor": tensor.tolist(), "dtype": str(tensor.dtype).removeprefix("torch.")}
 
 
 def tensor_from_json(value: dict[str, Any]) -> Any:
-    """Read it again; what is no tensor stays as it is."""
+    """Return the tensor of tensor_to_json again, and any other value as it is."""
     if value.keys() != {"tensor", "dtype"}:
         return value
     return torch.tensor(value["tensor"], dtype=getattr(torch, value["dtype"]))
 
 
 def check_whole_epochs(trainer: pl.Trainer, epochs: int) -> None:
-    """Refuse settings of the Trainer that would make its epochs other ones than the run folder's.
+    """Refuse settings of the Trainer by which its epochs would differ from the run folder's.
 
     Raises:
-        InputError: naming them.
+        InputError: naming these settings.
     """
     expected = {
         "max_epochs": epochs,
@@ -195,12 +198,12 @@ def check_whole_epochs(trainer: pl.Trainer, epochs: int) -> None:
 
 
 def silence_lightning() -> None:
-    """Silence what Lightning says at each training and nobody has to act on."""
-    # Which devices there are and are used: the first line of the log says it.
+    """Silence messages of Lightning that nobody has to act on."""
+    # The list of devices, which the first line of the log names.
     for package in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(f"{package}.utilities.rank_zero").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", "GPU available but not used")  # --device says so.
-    # Lightning calls a function of PyTorch that has a new name.
+    warnings.filterwarnings("ignore", "GPU available but not used")  # As --device asked for.
+    # Lightning calls a function of PyTorch by its old name.
     warnings.filterwarnings("ignore", category=FutureWarning, module="pytorch_lightning")
-    # It does: RunData begins where the run stands.
+    # It is resumable: RunData begins where the run stands.
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable")

@@ -34,7 +34,7 @@ from run_callback import RunCallback, silence_lightning
 
 
 def train(run: Run) -> None:
-    """Train the experiment of a locked folder to its end, from wherever it stands.
+    """Train the experiment of a locked folder to its end, from its newest checkpoint.
 
     Raises:
         InputError: the data or the checkpoint cannot be used; nothing was written.
@@ -54,18 +54,18 @@ def train(run: Run) -> None:
         accelerator=device.type,
         devices=1,
         precision="bf16-mixed" if dtype == torch.bfloat16 else "32-true",
-        max_epochs=training.epochs,  # Change it in params.yaml: the schedule goes by it, too.
+        max_epochs=training.epochs,  # Change it in params.yaml, as the schedule needs it, too.
         gradient_clip_val=training.clip_norm or None,
         deterministic=training.deterministic,
         callbacks=[RunCallback(run, learner)],  # Yours go here, such as EarlyStopping("val_loss").
-        logger=False,  # The run folder has TensorBoard's file already.
+        logger=False,  # RunCallback writes TensorBoard's file already.
         default_root_dir=run.folder,  # Where a logger or a profiler of yours writes.
-        enable_progress_bar=False,  # The run folder draws one.
+        enable_progress_bar=False,  # RunCallback draws one.
         enable_model_summary=False,
         num_sanity_val_steps=0,
         plugins=LightningEnvironment(),  # Under SLURM it would look for `srun` and its signals.
     )
-    # SIGTERM asks the run to save and stop; Lightning's own handler would end it unsaved.
+    # SIGTERM asks the run to save and stop; Lightning's own handler would end it without saving.
     trainer._signal_connector.register_signal_handlers = lambda: None
     trainer.fit(learner, datamodule=RunData(run, device))
     run.finish()
@@ -82,7 +82,7 @@ class Learner(pl.LightningModule):
 
     def __init__(self, parameters: Parameters, dataset: Dataset, device: torch.device) -> None:
         super().__init__()
-        self.settings = parameters  # A Module's `parameters` are its weights.
+        self.settings = parameters  # `parameters` of a Module are its weights.
         self.dataset = dataset
         self.network = backend.make_model(parameters, dataset, device)
 
@@ -90,7 +90,7 @@ class Learner(pl.LightningModule):
         training = self.settings.training
         optimizer = torch.optim.AdamW(
             self.network.parameters(),
-            lr=1.0,  # LambdaLR multiplies it by what the schedule says.
+            lr=1.0,  # LambdaLR multiplies it by the rate of the schedule.
             weight_decay=training.weight_decay,
             fused=True,
         )
@@ -132,7 +132,7 @@ class RunData(pl.LightningDataModule):
     """The splits train and val, in whole batches.
 
     Args:
-        run: says where the data is, and which batch comes next.
+        run: says where the data is and which batch comes next.
         device: where to compute.
     """
 
@@ -152,7 +152,7 @@ class RunData(pl.LightningDataModule):
     def rest_of_epoch(self) -> Iterator[Batch]:
         """Yield the batches from where the run stands to the end of its epoch."""
         run = self.run
-        if self.batches is None:  # One loader for all epochs: its workers start once.
+        if self.batches is None:  # One loader for all epochs, so that its workers start only once.
             step, last_step = run.progress.step, run.total_steps
             self.batches = training_batches(
                 self.train_split, run.parameters, step, last_step, self.target_device
@@ -167,11 +167,11 @@ class RunData(pl.LightningDataModule):
 
 
 class Batches:
-    """What Lightning needs of a loader: batches to go through again and again, and their number.
+    """A loader for Lightning: batches to iterate over more than once, and their number.
 
     Args:
-        iterate: begins a pass over the batches.
-        length: how many there are in an epoch.
+        iterate: returns a new iterator over the batches.
+        length: how many batches an epoch has.
     """
 
     def __init__(self, iterate: Callable[[], Iterator[Batch]], length: int) -> None:

@@ -30,7 +30,7 @@ from model.report import Evaluation, objective
 
 
 def train(run: Run) -> None:
-    """Train the experiment of a locked folder to its end, from wherever it stands.
+    """Train the experiment of a locked folder to its end, from its newest checkpoint.
 
     Raises:
         InputError: the data or the checkpoint cannot be used; nothing was written.
@@ -74,7 +74,7 @@ def train_epoch(
     run, parameters = epoch.run, epoch.run.parameters
     training = parameters.training
     learning_rate = backend.make_schedule(training, run.steps_per_epoch)
-    # Summed on the device: to read it at every step would make a GPU wait for Python.
+    # Summed on the device, as reading it at every step would make Python wait for the GPU.
     loss_sum = torch.tensor(epoch.loss_sum, device=device)
     model.train()
     for step in epoch.steps():

@@ -1,4 +1,4 @@
-"""What is changed at random in the training images: drawn by `draw`, done by `augment`."""
+"""Random changes of the training images: `draw` draws them, `augment` applies them."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 def draw(
     dataset: "Dataset", parameters: DataParameters, seed: int, epoch: int
 ) -> dict[str, np.ndarray]:
-    """Draw what happens to every training example in an epoch.
+    """Draw the changes of every training example in an epoch.
 
     Returns:
-        What is switched on of: shifts (examples, 2) int64, rows down and columns to the right, in
-        pixels; flips (examples,) bool, mirror left to right.
+        For what is switched on: "shifts" (examples, 2) int64, rows down and columns to the right,
+        in pixels; "flips" (examples,) bool, whether to mirror left to right.
     """
     examples = dataset.examples["train"]
     generator = np.random.default_rng((seed, epoch, 1))
@@ -36,12 +36,12 @@ def augment(
     drawn: Mapping[str, np.ndarray],
     parameters: DataParameters,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return a batch as it was drawn for its examples.
+    """Return a batch with the changes that were drawn for its examples.
 
     Args:
         inputs: "images" (B, H, W, C) uint8.
         targets: "labels" (B,) int64.
-        drawn: the rows of these examples of what `draw` returned.
+        drawn: the arrays that `draw` returned, with only the rows of these examples.
         parameters: of the data.
     """
     images = inputs["images"]
@@ -66,7 +66,7 @@ def flip(images: np.ndarray, flips: np.ndarray) -> np.ndarray:
 
 
 def shift(images: np.ndarray, shifts: np.ndarray, reach: int) -> np.ndarray:
-    """Move each image by its own shift, black coming in at the edge.
+    """Move each image by its own shift, and fill the edge with black.
 
     Args:
         images: (B, H, W, C)

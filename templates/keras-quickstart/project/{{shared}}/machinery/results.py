@@ -1,6 +1,6 @@
 """The results of all experiments below a folder: tables in the terminal, results.md, results.html.
 
-results.command_line(__name__, __doc__, Parameters).run()
+The script has one line: `results.command_line(__name__, __doc__, Parameters).run()`
 """
 
 import argparse
@@ -17,7 +17,7 @@ from machinery.metrics import Objective
 from machinery.parameter_file import Section, nearest
 from machinery.results_table import Table
 
-# How the names of metrics end that are better when lower, where no run says which way is better.
+# Endings of the metrics that are better when lower, for runs that have recorded no objective.
 LOWER_IS_BETTER = ("loss", "error", "rmse", "mae", "mse", "perplexity")
 
 
@@ -38,7 +38,7 @@ class Synthesis(Command):
         self.schema = schema
 
     def run(self) -> None:
-        """Write the tables and the page, print the tables, and end with the exit code that fits."""
+        """Write and print the results; end with the exit code of what happened."""
         if self.arguments is not None:
             with exit_codes():
                 synthesize(self.arguments.experiments, self.arguments.metric, self.schema)
@@ -87,11 +87,11 @@ def synthesize(root: Path, metric: str | None, schema: type[Section]) -> None:
 def split_by_objective(
     experiments: Sequence[Experiment], wanted: str | None = None
 ) -> dict[Objective, list[Experiment]]:
-    """Return what to compare by, and which experiments; the most frequent objective first.
+    """Return the experiments to compare by each objective, the most frequent objective first.
 
     Args:
         experiments: all of them.
-        wanted: the column to compare all by; None: each by the objective that it was trained for.
+        wanted: the column to compare all by; None: the objective that each was trained for.
 
     Raises:
         InputError: no experiment has the column that is wanted.
@@ -106,23 +106,22 @@ def split_by_objective(
             )
         return {_direct(wanted, objectives): list(experiments)}
     groups = {objective: [] for objective, _ in Counter(objectives).most_common()}
-    silent = [e for e in experiments if not e.objective]
     if not groups:
-        groups = {_direct(_guess_metric(silent), []): []}
+        groups = {_direct(_guess_metric(experiments), []): []}
     for experiment in experiments:
-        # One that does not say is compared with those whose metric it has.
+        # One without an objective is compared with those whose metric it has.
         metrics = (o for o in groups if o.metric in experiment.columns)
         groups[experiment.objective or next(metrics, next(iter(groups)))].append(experiment)
     return groups
 
 
 def _direct(metric: str, objectives: Sequence[Objective]) -> Objective:
-    """Return a metric with its direction: that of a run which has it as objective, else by name."""
+    """Return the objective of a run that has this metric, else one made by the metric's name."""
     known = (objective for objective in objectives if objective.metric == metric)
     return next(known, Objective(metric, not metric.endswith(LOWER_IS_BETTER)))
 
 
 def _guess_metric(experiments: Sequence[Experiment]) -> str:
-    """Return the first metric beside the loss."""
+    """Return the first metric on val other than the loss."""
     columns = {name: None for e in experiments for name in e.columns}
     return next((name for name in columns if name != "val_loss"), "val_loss")

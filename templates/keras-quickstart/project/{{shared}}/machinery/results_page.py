@@ -1,6 +1,6 @@
 """The tables of results as people see them: in Markdown, in a terminal, and as one HTML page.
 
-Names of experiments and values of parameters are a person's own: they can break none of the three.
+Names of experiments and values of parameters may hold any character, so each format escapes them.
 """
 
 import html
@@ -107,10 +107,10 @@ def _colour(place: int) -> str:
 
 
 def plot_curves(table: Table) -> str:
-    """Draw the val metrics by epoch, a line an experiment, the best on top.
+    """Draw the metrics on val by epoch, one line per experiment, the best on top.
 
     Returns:
-        SVG; empty where it could not be drawn, which is said.
+        SVG; empty if it could not be drawn, which a warning says.
     """
     metric = table.objective.metric
     found = {n: None for row in table.rows for n in row.values if n.startswith("val_")}

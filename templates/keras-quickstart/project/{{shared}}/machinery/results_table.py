@@ -1,4 +1,4 @@
-"""A table of experiments: which share a row, which is first, and whether by more than chance."""
+"""A table of experiments: which share a row, which is the best, and whether beyond chance."""
 
 import dataclasses
 import hashlib
@@ -15,8 +15,8 @@ from machinery.metrics import Objective
 from machinery.parameter_file import format_values
 
 P_VALUE = 0.05  # below which a difference is more than chance
-NAMES_SHOWN = 3  # experiments of a row
-FILES_SHOWN = 2  # files of code that differ; of more, one digest of all
+NAMES_SHOWN = 3  # experiments of a row that are named
+FILES_SHOWN = 2  # changed files of code that are named; for more, a digest of all is shown
 
 
 @dataclasses.dataclass
@@ -28,12 +28,12 @@ class Row:
 
     @property
     def finished(self) -> bool:
-        """Whether the training of these came to its end."""
+        """Whether the training of these experiments came to its end."""
         return self.experiments[0].status == "finished"
 
     @property
     def repeated(self) -> list[str]:
-        """The names of those that have their seed in common with another."""
+        """The names of the experiments that share their seed with another."""
         counts = Counter(e.seed for e in self.experiments)
         return [e.name for e in self.experiments if counts[e.seed] > 1]
 
@@ -46,7 +46,7 @@ class Table:
     rows: list[Row]
     titles: list[str]
     cells: list[list[str]]  # by row
-    bold: bool  # The first place is clear.
+    bold: bool  # The first row is better than the second beyond chance.
 
     @classmethod
     def of(cls, experiments: Sequence[Experiment], objective: Objective) -> Self:
@@ -81,7 +81,7 @@ def best_epoch(experiment: Experiment, objective: Objective) -> dict[str, float]
 
 
 def group(experiments: Sequence[Experiment], objective: Objective) -> list[Row]:
-    """Put finished experiments that differ only in their seed into one row; sort the best first."""
+    """Put finished experiments that differ only in their seed into one row; the best row first."""
     groups: dict[str, list[Experiment]] = {}
     for experiment in experiments:
         finished = experiment.status == "finished"
@@ -93,7 +93,7 @@ def group(experiments: Sequence[Experiment], objective: Objective) -> list[Row]:
         seeds: dict[str, dict[str, float]] = {}
         for member in members:
             values = best_epoch(member, objective) | member.test
-            if len(values) >= len(seeds.get(member.seed, {})):  # With a test result, if one has.
+            if len(values) >= len(seeds.get(member.seed, {})):  # Prefer one with test metrics.
                 seeds[member.seed] = values
         names = {name: None for values in seeds.values() for name in values}
         values = {name: [v[name] for v in seeds.values() if name in v] for name in names}
@@ -109,7 +109,7 @@ def group(experiments: Sequence[Experiment], objective: Objective) -> list[Row]:
 
 
 def is_clear(rows: Sequence[Row], objective: Objective) -> bool:
-    """Say whether the first row differs from the second by more than chance (Welch's t-test)."""
+    """Return whether the first row differs from the second beyond chance (Welch's t-test)."""
     if len(rows) < 2 or not rows[1].finished:
         return False
     first, second = (row.values.get(objective.metric, []) for row in rows[:2])
@@ -117,7 +117,7 @@ def is_clear(rows: Sequence[Row], objective: Objective) -> bool:
         return False
     from scipy.stats import ttest_ind  # Comes with scikit-learn; takes long to import.
 
-    with warnings.catch_warnings(action="ignore"):  # Seeds of one value, as of a perfect score.
+    with warnings.catch_warnings(action="ignore"):  # All seeds may have one value: a perfect score.
         return bool(ttest_ind(first, second, equal_var=False).pvalue < P_VALUE)
 
 
@@ -145,7 +145,7 @@ def _make_cells(rows: Sequence[Row], objective: Objective) -> tuple[list[str], l
 
 
 def _find_differences(experiments: Sequence[Experiment]) -> dict[str, dict[str, Any]]:
-    """Return for each experiment, by name, those of its settings that are not the same in all."""
+    """Return, by the experiment's name, its settings that are not the same in all experiments."""
     files = _varying([e.code for e in experiments])
     flat = []
     for experiment in experiments:
@@ -163,7 +163,7 @@ def _find_differences(experiments: Sequence[Experiment]) -> dict[str, dict[str, 
 
 
 def _varying(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the names whose values are not the same in all."""
+    """Return the names of the settings whose values are not the same in all."""
     names = {name: None for values in settings for name in values}
     return [
         name for name in names if len({json.dumps(v.get(name), default=str) for v in settings}) > 1
@@ -171,7 +171,7 @@ def _varying(settings: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _format_metric(values: Sequence[float], seeds: int) -> str:
-    """Return the mean, the standard deviation of several, and how many where it is not all."""
+    """Return the mean, the standard deviation, and the number of values where seeds lack some."""
     if not values:
         return ""
     spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""

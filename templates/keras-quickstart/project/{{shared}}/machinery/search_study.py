@@ -1,7 +1,7 @@
 """The study of a search: what Optuna knows of the trials, kept in study.journal.
 
-Several processes open the same study. What one of them does to it, it does while it holds the lock
-of the folder. A trial that is RUNNING, and whose own folder nobody holds locked, was left behind.
+Several processes open the same study, and a process changes it only while it holds the lock of the
+search's folder. If a trial is RUNNING but its own folder is not locked, its process was killed.
 """
 
 import json
@@ -21,8 +21,8 @@ from machinery.parameter_file import change, differences, flatten, format_values
 from machinery.sampling import fold_seed
 from machinery.search_settings import Search, find_misfit, takes_fractions
 
-FAILURES_IN_A_ROW = 5  # So many end the search.
-STARTS = 3  # A trial whose process was killed so many times has failed.
+FAILURES_IN_A_ROW = 5  # After so many failed trials the search ends.
+STARTS = 3  # A trial has failed once its process was killed so many times.
 
 
 class MisfitError(InputError):
@@ -30,10 +30,10 @@ class MisfitError(InputError):
 
 
 class Study:
-    """A study and the folders of its trials, as one process sees them.
+    """A study and the folders of its trials, opened by one process.
 
     Args:
-        search: what it is about.
+        search: where the study lies, and what it varies.
 
     Raises:
         InputError: the study is damaged, missing, or began with other settings or data.
@@ -91,9 +91,9 @@ class Study:
         return self.search.folder / f"trial_{trial.number:04}"
 
     def claim(self) -> optuna.Trial | None:
-        """Return an unfinished trial or a new one; None where all are in work.
+        """Return a trial that was left unfinished or a new one; None if others train all.
 
-        The study is locked, until the folder of the trial is.
+        The caller holds the lock of the study until it holds that of the trial's folder.
         """
         running = self.trials("RUNNING")
         for frozen in list(running):
@@ -106,11 +106,11 @@ class Study:
         return self.optuna.ask() if self.missing() > len(running) else None
 
     def choose_parameters(self, trial: optuna.Trial) -> Any:
-        """Return the parameters of a trial; of one that is continued, the same again.
+        """Return the parameters of a trial; a trial that is continued gets the same again.
 
         Raises:
             MisfitError: they do not go together, or do not fit the data. Each bound in search.yaml
-                does by itself, so other trials may well.
+                fits by itself, so other trials may be trained.
         """
         values = self._suggest(trial)
         if problem := find_misfit(self.search, values):
@@ -141,7 +141,7 @@ class Study:
         Args:
             trial: the trial.
             state: COMPLETE, PRUNED or FAIL.
-            news: what to say of it; without, what its metrics say.
+            news: the message about it; if empty, it is made from its metrics.
         """
         value = None
         if not news:
@@ -156,7 +156,7 @@ class Study:
         print(f"{done} {state.lower()} {news}; {values}", flush=True)
 
     def check_failures(self, error: CommandError) -> None:
-        """Raise an error like the last where nothing but failures is to be expected."""
+        """Raise an error like the last one if FAILURES_IN_A_ROW trials have failed in a row."""
         ended = self.trials("COMPLETE", "PRUNED", "FAIL")
         ended.sort(key=lambda trial: trial.datetime_complete or 0)
         limit = min(FAILURES_IN_A_ROW, self.search.settings.trials)

@@ -1,6 +1,6 @@
 """The data on disk: memory-mappable arrays for each split, described by dataset.json.
 
-    data/dataset.json                     what there is; written last, in one piece
+    data/dataset.json                     the description; written last, in one piece
     data/arrays-1/train_images.npy        an array for each split and name
     data/arrays-1/train_ids.npy           where each example came from
 
@@ -27,23 +27,23 @@ from machinery.files import sync_folder, write_atomically
 
 DEFAULT_FOLDER = Path("data")
 SPLITS = ("train", "val", "test")
-BLOCK = 1024  # Examples that are read or written at a time.
-CONTENTS = r"(arrays|records)-\d+"  # The folder that dataset.json names; records: TFRecords.
+BLOCK = 1024  # Examples that are written at a time.
+CONTENTS = r"(arrays|records)-\d+"  # The folder that dataset.json names; records are TFRecords.
 
 
 class Array(pydantic.BaseModel):
-    """What dataset.json says of one array: the dtype and the shape that ONE example has."""
+    """One array in dataset.json: the dtype and the shape of ONE example."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     dtype: str
-    shape: tuple[int | None, ...]  # None in front: each example has another length.
-    longest: int = 0  # Then: the greatest length, to which a batch is padded.
-    fill: int = 0  # Then: what the padding holds.
+    shape: tuple[int | None, ...]  # None in front: the array is ragged, examples differ in length.
+    longest: int = 0  # of a ragged array: the greatest length, to which a batch is padded
+    fill: int = 0  # of a ragged array: the value of the padding
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        """The shape that each example has in a batch, where ragged ones are padded."""
+        """The shape of each example in a batch, where ragged ones are padded."""
         return tuple(self.longest if size is None else size for size in self.shape)
 
 
@@ -54,7 +54,7 @@ class Ragged:
         values: (sum of the lengths, ...)
         offsets: (N + 1,) int64, where each example begins, and the end of the last.
         longest: the length to which batches are padded.
-        fill: what the padding holds.
+        fill: the value of the padding.
     """
 
     def __init__(self, values: np.ndarray, offsets: np.ndarray, longest: int, fill: int) -> None:
@@ -63,7 +63,7 @@ class Ragged:
 
     @classmethod
     def join(cls, examples: list[np.ndarray], fill: int = 0) -> Self:
-        """Return the examples, each (length, ...), as one."""
+        """Return the examples, each (length, ...), as one ragged array."""
         lengths = np.array([len(example) for example in examples], np.int64)
         offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
         return cls(np.concatenate(examples), offsets, max(int(lengths.max()), 1), fill)
@@ -95,7 +95,7 @@ Examples = np.ndarray | Ragged
 
 
 class BaseDataset(pydantic.BaseModel):
-    """What dataset.json says; a task's build_dataset.py adds what its network has to know."""
+    """What dataset.json holds; a task's build_dataset.py adds what its network has to know."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
@@ -110,17 +110,17 @@ class BaseDataset(pydantic.BaseModel):
 
     @property
     def positions(self) -> int:
-        """Places at which the network computes for an example: pixels, tokens, 1 for a row."""
+        """The places at which the network computes for one example: pixels, tokens, 1 for a row."""
         most = 1
         for name in self.inputs:
             array = self.arrays[name]
             sizes = [size if size is not None else array.longest for size in array.shape]
-            # The last axis holds the channels or the columns at a place, unless it is ragged.
+            # The last axis holds the channels or the columns of a place, unless it is ragged.
             most = max(most, math.prod(sizes if array.shape == (None,) else sizes[:-1]))
         return most
 
     def check(self, name: str, array: np.ndarray) -> str:
-        """Say what is wrong with the content of an array, or return an empty string."""
+        """Return what is wrong with the content of an array, or an empty string."""
         del name, array
         return ""
 
@@ -137,7 +137,11 @@ class BaseDataset(pydantic.BaseModel):
         return {name: self._read(folder, split, name) for name in (*self.inputs, *self.targets)}
 
     def read_ids(self, folder: Path, split: str) -> np.ndarray:
-        """Return where each example of a split came from, (N,) str; raise InputError as above."""
+        """Return where each example of a split came from, (N,) str.
+
+        Raises:
+            InputError: the file is missing or does not fit dataset.json.
+        """
         path = folder / self.arrays_folder / f"{split}_ids.npy"
         return read_array(path, (self.examples[split],), "str", again(folder))
 
@@ -163,7 +167,7 @@ class BaseDataset(pydantic.BaseModel):
 
 
 def read_dataset(folder: Path, schema: type[BaseDataset]) -> Any:
-    """Read dataset.json; raise InputError where it is missing or not what the task wants."""
+    """Read dataset.json; raise InputError if it is missing or does not fit the task's schema."""
     path = folder / "dataset.json"
     try:
         return schema.model_validate_json(path.read_bytes())
@@ -183,15 +187,15 @@ def read_dataset(folder: Path, schema: type[BaseDataset]) -> Any:
 
 
 def open_dataset(folder: Path, schema: type[BaseDataset], prepare: Callable[[Path], object]) -> Any:
-    """Read dataset.json; where the default folder is empty, prepare the default data there."""
+    """Read dataset.json; if the default folder is empty, prepare the default data there first."""
     if folder == DEFAULT_FOLDER and _is_empty(folder):
-        with contextlib.suppress(ExistsError):  # Another run that started now was faster.
+        with contextlib.suppress(ExistsError):  # Another run that starts now was faster.
             prepare(folder)
     return read_dataset(folder, schema)
 
 
 def _is_empty(folder: Path) -> bool:
-    """Say whether nothing but hidden files, a README and unfinished arrays lies in a folder."""
+    """Return whether a folder holds nothing but hidden files, a README and unfinished arrays."""
     if not folder.exists():
         return True
     names = [path.name for path in folder.iterdir()]
@@ -199,12 +203,12 @@ def _is_empty(folder: Path) -> bool:
 
 
 def again(folder: Path) -> str:
-    """Return the advice for a data set that cannot be used."""
+    """Return the advice for a dataset that cannot be used."""
     return f"Prepare the data again: python build_dataset.py --data {folder} --overwrite"
 
 
 def read_array(path: Path, shape: tuple[int | None, ...], dtype: str, advice: str) -> np.ndarray:
-    """Map an array into memory; raise InputError, ending in advice, where it is another one."""
+    """Map an array into memory; raise InputError with advice if it has another shape or dtype."""
     try:
         array = np.load(path, mmap_mode="c")  # Copy on write: PyTorch wants writable memory.
     except (OSError, ValueError, EOFError) as error:
@@ -220,7 +224,7 @@ def read_array(path: Path, shape: tuple[int | None, ...], dtype: str, advice: st
 
 
 class ExistsError(InputError):
-    """There is a data set already, and nobody said that it may go."""
+    """There is a dataset already, and nobody asked to replace it."""
 
 
 def refuse_to_replace(folder: Path) -> None:
@@ -246,11 +250,11 @@ def write_dataset(
     Args:
         folder: where to.
         schema: of dataset.json.
-        arrays: all examples, by name.
+        arrays: of all examples, by name.
         ids: (N,) str, where each came from.
         splits: the row numbers of each split.
         overwrite: replace what is there.
-        fields: what else the schema wants.
+        fields: of the schema, those that the task adds.
 
     Raises:
         ExistsError: there is a data set already.
@@ -280,9 +284,9 @@ def write_dataset(
 
 @contextlib.contextmanager
 def new_contents(folder: Path, kind: str, overwrite: bool) -> Generator[Path]:
-    """Make the next folder for the arrays of a data set, under the lock, and delete older ones.
+    """Lock a dataset, make a new folder for its arrays, and delete the old ones at the end.
 
-    The block fills it, and at its end writes the dataset.json that names it.
+    The block fills the new folder and then writes the dataset.json that names it.
 
     Args:
         folder: of dataset.json.
@@ -319,7 +323,7 @@ def _describe(array: Examples) -> Array:
 
 
 def _write(path: Path, array: Examples, rows: np.ndarray) -> Iterator[bytes | memoryview]:
-    """Write some rows to a .npy file, a ragged array's offsets too; yield the bytes in blocks."""
+    """Write rows of an array as .npy, and the offsets of a ragged one; yield the bytes written."""
     if isinstance(array, Ragged):
         lengths = (array.offsets[1:] - array.offsets[:-1])[rows]
         offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])

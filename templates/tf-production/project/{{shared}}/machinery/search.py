@@ -1,8 +1,9 @@
-"""A search of hyperparameters: its command line, its course and its report.
+"""A search of hyperparameters: the command line, the search itself and its report.
 
-command = search.command_line(__name__, __doc__, Parameters)
-...                                              # imports that take long
-command.run(train, open_dataset, choose_device, objective)
+The script:
+    command = search.command_line(__name__, __doc__, Parameters)
+    ...                                          # imports that take long
+    command.run(train, open_dataset, choose_device, objective)
 """
 
 import argparse
@@ -51,14 +52,15 @@ class Searching(Command):
         choose_device: Callable[[str], object],
         objective: "Callable[[Any], Objective]",
     ) -> None:
-        """Search as search.yaml says, and end with the exit code that fits.
+        """Search as search.yaml says; end with the exit code of what happened.
 
         Args:
-            train: trains a Run to its end. A module defines it: worker processes import it.
-            open_dataset: reads what the folder of the data holds.
-            choose_device: takes the name of a device; what it returns begins with "cpu", as text,
-                where that is a processor. Raises InputError where there is no such device.
-            objective: says of a dataset what to compare by where search.yaml does not.
+            train: trains a Run to its end. It is a function of a module, as worker processes
+                import it.
+            open_dataset: reads dataset.json in the folder of the data.
+            choose_device: returns the device of a name; as text it begins with "cpu" for a
+                processor. Raises InputError if there is no such device.
+            objective: returns the objective of a dataset, for a search.yaml that names none.
         """
         if self.arguments is None:
             return
@@ -80,7 +82,7 @@ class Searching(Command):
             run_search(search, train, self.stop, lambda: self._count_workers(choose_device))
 
     def _count_workers(self, choose_device: Callable[[str], object]) -> int:
-        """Return how many trials to train at a time: on a processor one a core, else one."""
+        """Return how many trials to train at a time: one per core of a processor, or one."""
         from machinery.search_workers import count_cores
 
         assert self.arguments is not None
@@ -99,7 +101,7 @@ def command_line(name: str, description: str | None, schema: type[Section]) -> S
         schema: of params.yaml.
     """
     if name != "__main__":
-        return Searching()  # A worker process imports the script, too.
+        return Searching()  # A worker process imports the script and does not run it.
     with exit_codes():
         parser = ArgumentParser(description)
         folder = Path("experiments/search")
@@ -123,7 +125,7 @@ def run_search(
     stop: StopRequest,
     count_workers: Callable[[], int],
 ) -> None:
-    """Train what is missing of a search, and report the best trials.
+    """Train the trials that are missing, and report the best of all.
 
     Raises:
         StoppedError: on request, with everything saved.

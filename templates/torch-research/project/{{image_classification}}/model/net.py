@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 class Net(nn.Module):
     """Stages of two convolutions, an average over the image, and one linear layer.
 
-    Takes images as they are stored, uint8, and normalises them itself, on the device.
+    Takes images as they are stored, uint8, and normalises them on the device.
 
     Args:
-        parameters: sizes.
-        dataset: shape and normalisation of the images, the classes.
+        parameters: the sizes of the layers.
+        dataset: the shape and the normalisation of the images, and the classes.
     """
 
     mean: torch.Tensor
@@ -35,7 +35,7 @@ class Net(nn.Module):
             for inputs in (channels, width):
                 convolution = nn.Conv2d(inputs, width, kernel_size=3, padding=1, bias=False)
                 stages += [convolution, nn.BatchNorm2d(width), nn.ReLU()]
-            stages.append(nn.MaxPool2d(2, ceil_mode=True))  # An odd image keeps its edge.
+            stages.append(nn.MaxPool2d(2, ceil_mode=True))  # An image of odd size keeps its edge.
             channels = width
         self.stages = nn.Sequential(*stages)
         self.dropout = nn.Dropout(parameters.dropout)
@@ -50,7 +50,8 @@ class Net(nn.Module):
         Returns:
             (B, classes)
         """
-        # Stored channels last: this view is PyTorch's fast channels_last layout, without a copy.
+        # Images are stored with the channels last, so this view has PyTorch's fast channels_last
+        # layout without a copy.
         x = inputs["images"].permute(0, 3, 1, 2)  # (B, C, H, W)
         x = (x - self.mean) / self.std
         x = self.stages(x)  # (B, width * 2**(stages - 1), H / 2**stages, W / 2**stages)
@@ -70,9 +71,9 @@ def losses(
         logits: (B, classes)
         targets: "labels" (B,) int64.
         dataset: what is learned.
-        parameters: in training; `label_smoothing` is the probability taken off the label and
+        parameters: in training: `label_smoothing` is the probability taken off the label and
             spread over all classes (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567,
-            section 7). None in evaluation, which has none.
+            section 7). None in evaluation: no smoothing.
 
     Returns:
         (B,)
@@ -87,6 +88,6 @@ def losses(
 
 
 def predict(logits: torch.Tensor, dataset: "Dataset") -> dict[str, torch.Tensor]:
-    """Return what the network says of each example: "probabilities" (B, classes) float32."""
-    del dataset
+    """Return the predictions for each example: "probabilities" (B, classes) float32."""
+    del dataset  # Its classes are those of the logits.
     return {"probabilities": logits.float().softmax(dim=1)}

@@ -1,4 +1,4 @@
-"""What happens to a training image, looked at pixel by pixel."""
+"""The random changes of training images, checked pixel by pixel."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What to check by hand before a long training, after A. Karpathy's recipe for neural networks
+"""Checks before a long training, after A. Karpathy's recipe for neural networks
 (https://karpathy.github.io/2019/04/25/recipe/).
 """
 

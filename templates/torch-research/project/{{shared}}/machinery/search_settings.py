@@ -1,4 +1,4 @@
-"""search.yaml: where a search starts from, what it varies and what it compares by."""
+"""search.yaml: the experiment that a search starts from, what it varies, what it compares by."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -40,7 +40,7 @@ class Dimension(Section):
 
     @pydantic.model_validator(mode="after")
     def check(self) -> Self:
-        """Refuse what is neither a range nor a list of choices."""
+        """Refuse anything but a range or a list of choices."""
         if self.choices is not None and self.model_fields_set == {"choices"}:
             return self
         if self.choices is not None or self.low is None or self.high is None:
@@ -52,7 +52,7 @@ class Dimension(Section):
         return self
 
     def limits(self) -> list[tuple[str, Any]]:
-        """Return what to try on a schema: each choice, or low and high, with its name."""
+        """Return the values to check, each with its key: every choice, or low and high."""
         if self.choices is not None:
             return [("choices", value) for value in self.choices]
         return [("low", self.low), ("high", self.high)]
@@ -85,7 +85,7 @@ class SearchSettings(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """All that the processes of a search have to know."""
+    """All that the worker processes of a search have to know."""
 
     folder: Path  # of search.yaml, the study and the trials
     data: Path
@@ -121,7 +121,7 @@ def load_settings(path: Path, schema: type[Section]) -> tuple[SearchSettings, An
 
 
 def find_misfit(search: Search, values: Mapping[str, Any]) -> str:
-    """Say why nothing can be trained with some values, or return an empty string."""
+    """Return why some values cannot be trained together, or an empty string."""
     try:
         change(search.base, values).check_data(search.dataset)
     except pydantic.ValidationError as error:
@@ -132,13 +132,13 @@ def find_misfit(search: Search, values: Mapping[str, Any]) -> str:
 
 
 def check_data(search: Search) -> None:
-    """Try every bound and choice on the data, one at a time.
+    """Check every bound and choice against the data, one at a time.
 
-    What fits may depend on the other parameters. So each is tried with those of the base, with all
-    at their lowest, and with all at their highest, as far as these fit.
+    Whether a value fits may depend on the other parameters. So each is tried with the others as in
+    the base, at their lowest, and at their highest, where these fit the data themselves.
 
     Raises:
-        InputError: listing those that fit with none.
+        InputError: listing the values that never fit.
     """
     limits = {name: found.limits() for name, found in search.settings.space.items()}
     lowest = {name: found[0][1] for name, found in limits.items()}
@@ -160,7 +160,7 @@ def _refuse(path: Path, problems: list[str]) -> None:
 
 
 def _find_problems(space: Mapping[str, Dimension], base: Section) -> Iterator[str]:
-    """Try every bound and choice on the schema, one at a time, and say what it refuses."""
+    """Check every bound and choice against the schema; yield a line for each that it refuses."""
     known = [name for name, _ in parameter_fields(type(base))]
     for name, dimension in space.items():
         if name not in known:
@@ -177,6 +177,6 @@ def _find_problems(space: Mapping[str, Dimension], base: Section) -> Iterator[st
 
 
 def takes_fractions(parameters: Section, name: str) -> bool:
-    """Say whether a parameter may take any number, not whole ones alone."""
+    """Return whether a parameter takes any number, not only whole ones."""
     annotation = dict(parameter_fields(type(parameters)))[name].annotation
     return float in (annotation, *get_args(annotation))

@@ -29,16 +29,16 @@ from machinery.stopping import StopRequest
 
 
 class PrunedError(CommandError):
-    """The search cuts the trial short."""
+    """The search ends a trial early, as it is not promising."""
 
-    outcome = "pruned"  # What run.json says of the session.
+    outcome = "pruned"  # of the session, in run.json
 
 
 class WorkerStop(StopRequest):
-    """Asks a worker to save and stop: on its first signal, or because the search was killed."""
+    """Tells a worker to save and stop: on its first signal, or because the search was killed."""
 
     def _on_signal(self, number: int, _frame: object) -> None:
-        if not self.error:  # What ends a process group reaches a worker twice.
+        if not self.error:  # A signal to the process group reaches a worker twice.
             super()._on_signal(number, _frame)
 
     def __bool__(self) -> bool:
@@ -54,7 +54,7 @@ class Worker:
     Args:
         study: opened by this process.
         train: trains a Run to its end.
-        stop: asks to save and stop.
+        stop: says when to save and stop.
     """
 
     def __init__(self, study: Study, train: Callable[[Run], object], stop: StopRequest) -> None:
@@ -62,18 +62,18 @@ class Worker:
         self.train, self.stop = train, stop
 
     def work(self) -> None:
-        """Train trials until none is missing; raise what is more than one trial's failure."""
+        """Train trials until none is missing; raise errors that concern more than one trial."""
         while self.study.missing() and not self.stop:
             try:
                 if not self.train_next():
-                    time.sleep(0.5)  # The last ones are trained elsewhere, but may yet fail there.
+                    time.sleep(0.5)  # Other workers train the last trials, which may still fail.
             except (PrunedError, StoppedError):
-                pass  # All is said and saved.
+                pass  # It is saved, and the person was told.
             except (DivergedError, ResourceError, MisfitError) as error:
                 self.study.check_failures(error)
 
     def train_next(self) -> bool:
-        """Train a trial that was left behind or a new one; return whether there was any."""
+        """Train a trial that was left unfinished or a new one; return whether there was any."""
         with contextlib.ExitStack() as stack:
             with self.study.lock:
                 trial = self.study.claim()
@@ -82,13 +82,13 @@ class Worker:
                 run = stack.enter_context(self._open_run(trial))
                 starts = trial.user_attrs.get("starts", 0)
                 trial.set_user_attr("starts", starts + 1)
-            # Optuna is told while the folder is locked: a trial that runs in an unlocked folder
-            # counts as left behind.
+            # Optuna is told of the end while the folder is locked: a trial that is RUNNING in an
+            # unlocked folder counts as unfinished.
             try:
                 run.on_epoch = self._reporter(trial, run)
                 self.train(run)
             except PrunedError:
-                # What it takes to continue is most of the space; what it takes to evaluate stays.
+                # The files to continue from take most of the space; those to evaluate stay.
                 for name in (checkpoints.LAST, checkpoints.PREVIOUS):
                     (run.folder / name).unlink(missing_ok=True)
                 self.study.end(trial, "PRUNED")
@@ -106,20 +106,20 @@ class Worker:
         """Return the run of a trial, not yet locked.
 
         Raises:
-            MisfitError: its values cannot be trained. The trial is over.
+            MisfitError: its values cannot be trained, and the trial has ended.
         """
         try:
             parameters = self.study.choose_parameters(trial)
         except MisfitError as error:
             trial.set_user_attr("misfit", True)
-            # Optuna learns from what was pruned, not from what failed: the next one shall differ.
+            # Optuna learns from pruned trials but not from failed ones, and the next shall differ.
             self.study.end(trial, "PRUNED", str(error))
             raise
         search, folder = self.search, self.study.folder_of(trial)
         return Run(folder, parameters, search.dataset, search.data, self.stop, search.device)
 
     def _reporter(self, trial: optuna.Trial, run: Run) -> Callable[[dict[str, float]], None]:
-        """Return what tells Optuna of each epoch and raises PrunedError where it is hopeless."""
+        """Return a function that reports each epoch to Optuna and raises PrunedError if told so."""
         metric = self.search.objective.metric
 
         def on_epoch(row: dict[str, float]) -> None:
@@ -140,7 +140,7 @@ class Worker:
 
 
 def work(errors: Any, search: Search, train: Callable[[Run], object]) -> None:
-    """Train trials in a process of its own; hand back the error that ends the search."""
+    """Train trials in this worker process; put an error that ends the search into `errors`."""
     stop = WorkerStop()
     # No progress bars: those of several workers would mix.
     sys.stderr.isatty = lambda: False  # ty: ignore[invalid-assignment]
@@ -153,19 +153,19 @@ def work(errors: Any, search: Search, train: Callable[[Run], object]) -> None:
 def run_workers(
     count: int, stop: StopRequest, search: Search, train: Callable[[Run], object]
 ) -> None:
-    """Let processes work on a search until they are done, or one fails, or on request.
+    """Run worker processes until all trials are done, one process fails, or a stop is asked for.
 
     Args:
-        count: of processes.
-        stop: asks to save and stop.
-        search: what it is about.
-        train: trains a Run to its end; a function that a module defines, so that pickle finds it.
+        count: how many processes.
+        stop: says when to save and stop.
+        search: what to do.
+        train: trains a Run to its end; a function of a module, so that pickle finds it.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    context = multiprocessing.get_context("spawn")  # Forks of a process with CUDA do not work.
+    context = multiprocessing.get_context("spawn")  # CUDA does not work in a forked process.
     errors = context.SimpleQueue()
     workers = [context.Process(target=work, args=(errors, search, train)) for _ in range(count)]
-    # They inherit this: Ctrl-C while they import would end in tracebacks.
+    # The workers inherit that SIGINT is ignored: Ctrl-C in their imports would print tracebacks.
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     for worker in workers:
         worker.start()
@@ -175,7 +175,7 @@ def run_workers(
             break
         wait(alive, timeout=0.2)
     for worker in workers:
-        worker.terminate()  # It saves and ends.
+        worker.terminate()  # SIGTERM: it saves and ends.
     for worker in workers:
         worker.join()
     if not errors.empty():
@@ -186,5 +186,5 @@ def run_workers(
 
 def count_cores() -> int:
     """Return how many processor cores this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)  # What a cluster gave us; Linux alone.
+    allowed = getattr(os, "sched_getaffinity", None)  # The cores of a cluster's job; Linux only.
     return len(allowed(0)) if allowed else os.cpu_count() or 1
