@@ -64,7 +64,7 @@ def train_and_evaluate(data: Path, experiment: Path, seed: int, stop: Any) -> Me
     )
     parameter_file = importlib.import_module("machinery.parameter_file")
     dataset = build_dataset.read_dataset(data)
-    shipped = Path(parameters.__file__).parent / "experiments" / "baseline" / "params.yaml"
+    shipped = Path(str(parameters.__file__)).parent / "experiments" / "baseline" / "params.yaml"
     chosen = parameter_file.load_parameters(parameters.Parameters, shipped, {"seed": str(seed)})
     with machinery.Run(experiment, chosen, dataset, data, stop, "cpu") as run:
         started = time.process_time()

@@ -42,9 +42,7 @@ def combinations(
     return [
         each
         for each in trained
-        if each.task == task
-        and template in (None, each.template)
-        and choice in (None, each.choice)
+        if each.task == task and template in (None, each.template) and choice in (None, each.choice)
     ]
 
 

@@ -14,7 +14,7 @@ what the Trainer prepares once.
   that logs its loss at every step, as tutorials do, in float32; the per-sample DataLoader and the
   network of training.py, in PyTorch's default memory layout.
 - plain: train.train_epoch of the project with `loop: plain`.
-- bare: see training.py.
+- bare: see training.py, which also says what the tabular data is.
 """
 
 import argparse
@@ -37,15 +37,13 @@ import training
 from common import (
     add_measuring_options,
     begin_run,
-    find_cases,
     import_project,
+    in_own_process,
     machine,
-    name_of,
     print_speeds,
     render,
     take_turns,
     timed,
-    write_images,
 )
 
 EPOCHS = 2  # A round: one fit.
@@ -177,13 +175,10 @@ def stock_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], float]
 
 
 def measure(
-    folder: Path, trains: dict[str, Any], case: tuple[int, int, int, int], rounds: int
+    data: Path, dataset: Any, batch: int, trains: dict[str, Any], rounds: int
 ) -> dict[str, list[float]]:
     """Return the examples per second of each loop in each round."""
-    side, channels, batch, count = case
-    data = folder / f"{side}x{side}-{batch}"
-    dataset = write_images(data, side, channels, count)
-    schema = importlib.import_module("parameters").Parameters
+    schema, count = importlib.import_module("parameters").Parameters, dataset.examples["train"]
     values = {"data": {"batch_size": batch}, "training": {"epochs": rounds + 1}}
     parameters = schema.model_validate(values)
     values["training"] = {"epochs": EPOCHS, "warmup_epochs": 0}
@@ -201,35 +196,35 @@ def measure(
     return take_turns(loops, rounds)
 
 
+def measure_task(task: str, images: str, rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Return what `measure` does for each kind of data of a task; `images`: see find_cases."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder, trains = Path(name), {}
+        for loop in ("plain", "lightning"):
+            import_project(render(folder / loop, loop=loop, task=task))
+            sys.modules.pop("train", None)  # Of the modules only this one differs.
+            trains[loop] = importlib.import_module("train")
+        trains["lightning"].silence_lightning()
+        return {
+            kind: measure(data, dataset, batch, trains, rounds)
+            for kind, data, dataset, batch in training.write_data(folder, task, images)
+        }
+
+
 def main() -> None:
-    """Measure every size and print two tables."""
+    """Measure every size and print two tables for each task."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_measuring_options(parser)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    results = {}
-    with tempfile.TemporaryDirectory() as folder:
-        trains = {}
-        for loop in ("plain", "lightning"):
-            project = Path(folder, loop)
-            render(project, loop=loop)
-            import_project(project)
-            sys.modules.pop("train", None)  # Of the modules only this one differs.
-            trains[loop] = importlib.import_module("train")
-        trains["lightning"].silence_lightning()
-        for case in find_cases(arguments.images):
-            results[name_of(case)] = measure(Path(folder), trains, case, arguments.rounds)
     print(f"\n{machine('torch', 'pytorch-lightning')}; threads: 1")
-    pairs = [
-        ("lightning", "quiet"),
-        ("lightning", "stock"),
-        ("lightning", "plain"),
-        ("lightning", "bare"),
-        ("bare again", "bare"),
-    ]
-    print_speeds(results, pairs)
+    pairs = [("lightning", other) for other in ("quiet", "stock", "plain", "bare")]
+    for task in ("image-classification", "tabular"):
+        # A process for each: the modules of their projects have the same names.
+        results = in_own_process(measure_task, task, arguments.images, arguments.rounds)
+        print_speeds(results, [*pairs, ("bare again", "bare")])
 
 
 if __name__ == "__main__":

@@ -20,14 +20,14 @@ images, with the same fused AdamW, clipping and label smoothing:
   the training process, as tutorials do. Images are normalised there and not in the network, which
   is in PyTorch's default memory layout.
 
-The last rows are of the project with tabular data: 12,800 rows of 24 numbers and 6 categories.
+The last tables are of the project with tabular data: 12,800 rows of 24 numbers and 6 categories.
 """
 
 import argparse
 import importlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +169,23 @@ def per_sample_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], N
     )
 
 
+def write_data(folder: Path, task: str, images: str) -> Iterator[tuple[str, Path, Any, int]]:
+    """Write each kind of data of a task; yield its name, folder, description and batch size.
+
+    Args:
+        folder: where to.
+        task: image-classification or tabular.
+        images: see find_cases.
+    """
+    if task == "tabular":
+        yield "table, batch 64", folder / "table", write_table(folder / "table", 12_800), 64
+        return
+    for case in find_cases(images):
+        side, channels, batch, count = case
+        data = folder / f"{side}x{side} {batch}"
+        yield name_of(case), data, write_images(data, side, channels, count), batch
+
+
 def write_table(folder: Path, count: int) -> Any:
     """Write random rows of two classes to train on, and 512 others, as build_dataset.py does."""
     build_dataset = importlib.import_module("build_dataset")
@@ -216,17 +233,10 @@ def measure_task(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         import_project(render(folder / "project", task=task))
-        if task == "tabular":
-            data, batch = folder / "table", 64
-            dataset = write_table(data, 12_800)
-            return {f"table, batch {batch}": measure(data, dataset, batch, rounds, threads)}
-        results = {}
-        for case in find_cases(images):
-            side, channels, batch, count = case
-            data = folder / f"{side}x{side} {batch}"
-            dataset = write_images(data, side, channels, count)
-            results[name_of(case)] = measure(data, dataset, batch, rounds, threads)
-        return results
+        return {
+            name: measure(data, dataset, batch, rounds, threads)
+            for name, data, dataset, batch in write_data(folder, task, images)
+        }
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from test_release import announce, release
 from test_update import append, commit, copier_command, prepend
 
 # The modules of a template's source, copies aside.
-SOURCES = ("shared/project/**/*.py", "templates/*/project/*.py", "templates/*/project/*/*.py")
+SOURCES = ("shared/project/**/*.py", "templates/*/project/**/*.py")
 
 
 def add_a_file(repository: Path) -> None:
@@ -27,7 +28,7 @@ def add_a_file(repository: Path) -> None:
 def rename_a_parameter(repository: Path) -> None:
     """Release 2: clip_norm gets another name, and says what it was."""
     paths = [path for pattern in SOURCES for path in repository.glob(pattern)]
-    paths.append(repository / "shared/project/experiments/baseline/params.yaml")
+    paths += repository.glob("shared/project/*/experiments/baseline/params.yaml")
     for path in paths:
         if "{{shared}}" not in path.parts:
             text = path.read_text(encoding="utf-8")
@@ -50,6 +51,8 @@ RELEASES = {"9.1.0": add_a_file, "9.2.0": rename_a_parameter, "9.3.0": change_th
 
 
 WAYS = ("folder", "url", "cookiecutter")
+MY_LAST_LINE = "command.run(train, open_dataset)  # Here I train."
+pytestmark = pytest.mark.xdist_group("releases")  # They share the projects.
 
 
 def make(way: str, combination: Combination, repository: Path, target: Path) -> None:
@@ -70,13 +73,26 @@ def make(way: str, combination: Combination, repository: Path, target: Path) -> 
     git(target, "init", "--quiet", "--initial-branch", "main")
 
 
-def make_all(combination: Combination, repository: Path, root: Path) -> list[Path]:
-    """Make a project by each way from each release but the last; the last is out at the end."""
-    projects = []
-    for version, change in RELEASES.items():
-        for way in WAYS:
-            projects.append(root / version / way / "leaf")
-            make(way, combination, repository, projects[-1])
+@pytest.fixture(scope="module")
+def projects(
+    tagged_repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[Combination, list[Path]]:
+    """Projects of each release but the last; the last is out at the end.
+
+    The first of a template is made by each way from each release, any other one by one way from
+    one release, ways and releases taking turns.
+    """
+    root = tmp_path_factory.mktemp("releases")
+    repository = shutil.copytree(tagged_repository, root / "trainyard")
+    projects: dict[Combination, list[Path]] = {each: [] for each in trained_combinations}
+    for number, (version, change) in enumerate(RELEASES.items()):
+        for turn, combination in enumerate(trained_combinations):
+            ways = WAYS if is_made_by_each_way(combination) else [WAYS[(turn + number) % 3]]
+            if is_made_by_each_way(combination) or turn % 3 == number:
+                for way in ways:
+                    project = root / str(combination) / version / way / "leaf"
+                    make(way, combination, repository, project)
+                    projects[combination].append(project)
         change(repository)
         subprocess.run([sys.executable, repository / "tools/sync_shared.py"], check=True)
         git(repository, "add", "--all")
@@ -86,15 +102,19 @@ def make_all(combination: Combination, repository: Path, root: Path) -> list[Pat
     return projects
 
 
+def is_made_by_each_way(combination: Combination) -> bool:
+    return combination.in_full and combination.first_of_template
+
+
 def edit(project: Path) -> None:
     """What people do: another network, loader and default, renamed, deleted and new files."""
     prepend(project / "model/net.py", "# A net of my own.")
     append(project / "model/data_loader.py", "# A loader of my own.")
     replace(project / "parameters.py", "epochs: int = Field(15", "epochs: int = Field(20")
-    replace(project / "train.py", r"\bmain\(", "train_here(")
+    replace(project / "train.py", "command.run(train, open_dataset)", MY_LAST_LINE)
     append(project / "README.md", "Mine.")
     (project / "model/losses.py").write_text("MINE = 1\n")
-    (project / "tests/test_synthesize.py").unlink()
+    (project / "tests/test_model.py").unlink()
     (project / "data/README.md").unlink()
 
 
@@ -117,10 +137,10 @@ def check_updated(project: Path) -> None:
     assert files["model/net.py"].startswith("# A net of my own.\n")
     assert files["model/data_loader.py"].endswith("# A loader of my own.\n")
     assert "epochs: int = Field(20" in files["parameters.py"]
-    assert "train_here(arguments, parameters, stop)" in files["train.py"]
+    assert files["train.py"].endswith(f"{MY_LAST_LINE}\n")
     assert files["README.md"].endswith("Mine.\n")
     assert files["model/losses.py"] == "MINE = 1\n"
-    assert not {"tests/test_synthesize.py", "data/README.md"} & files.keys()
+    assert not {"tests/test_model.py", "data/README.md"} & files.keys()
     assert "added_later.py" in files
     assert files["utils.py"].startswith("# Changed by the template.\n")
     assert "gradient_norm" in files["parameters.py"]
@@ -131,10 +151,10 @@ def check_updated(project: Path) -> None:
 
 @pytest.mark.parametrize("combination", trained_combinations, ids=str)
 def test_every_project_comes_along(
-    combination: Combination, scratch_repository: Path, tmp_path: Path
+    combination: Combination, projects: dict[Combination, list[Path]]
 ) -> None:
     """One of them with an experiment that was stopped before and continues after."""
-    first, *others = make_all(combination, scratch_repository, tmp_path / "projects")
+    first, *others = projects[combination]
     edit(first)
     begin_training(first)
     check_updated(first)
@@ -149,8 +169,7 @@ def begin_training(project: Path) -> None:
     experiment = project / "experiments" / "mine"
     experiment.mkdir()
     (experiment / "params.yaml").write_text(
-        "data: {batch_size: 256}\nmodel: {width: 4, stages: 1}\n"
-        "training: {epochs: 2, clip_norm: 0.5}\n"
+        "data: {batch_size: 256}\nmodel: {width: 4}\ntraining: {epochs: 2, clip_norm: 0.5}\n"
     )
     assert run(project, "build_dataset.py").returncode == 0
     stopped = run(project, "train.py", "--experiment", "experiments/mine", "--max-minutes", 0)

@@ -170,13 +170,20 @@ def test_an_update_switches_the_loop(project: Path, scratch_repository: Path) ->
             {"template": "keras-quickstart", "backend": "jax"},
             {"template": "keras-quickstart", "backend": "tensorflow"},
         ),
+        ({"template": "torch-research"}, {"template": "torch-research", "task": "tabular"}),
+        (
+            {"template": "tf-production", "task": "tabular"},
+            {"template": "tf-production", "task": "image-classification"},
+        ),
     ],
     ids=str,
 )
 def test_a_switch_gives_what_a_new_project_would_be(
     before: dict[str, str], after: dict[str, str], tmp_path: Path, scratch_repository: Path
 ) -> None:
-    """But for README.md, which is yours; and model/ holds both frameworks, marked, to choose."""
+    """But for README.md, which is yours; and model/ holds both frameworks or tasks, marked, to
+    choose, as does what else belongs to the task.
+    """
     project = render(scratch_repository, tmp_path / "leaf", **before)
     git(project, "init", "--quiet", "--initial-branch", "main")
     (project / "model/losses.py").write_text("MINE = 1\n")
@@ -188,14 +195,23 @@ def test_a_switch_gives_what_a_new_project_would_be(
     assert result.returncode == 0, result.stderr
     conflicts = git(project, "diff", "--name-only", "--diff-filter=U").split()
     other_framework = before["template"] != after["template"]
-    assert conflicts == (["model/data_loader.py", "model/net.py"] if other_framework else [])
+    other_task = before.get("task", "image-classification") != after.get(
+        "task", before.get("task", "image-classification")
+    )
+    if not other_task:
+        names = ["augmentation", "data_loader", "net"] if other_framework else []
+        assert conflicts == [f"model/{name}.py" for name in names]
+    else:
+        assert "experiments/baseline/params.yaml" in conflicts
     git(project, "checkout", "--theirs", "--", *conflicts or ["model"])
     expected = files_of(render(scratch_repository, tmp_path / "new" / "leaf", **after))
-    yours = {"README.md": None, "data/README.md": None, "experiments/baseline/params.yaml": None}
+    yours: dict[str, None] = {"README.md": None}
     files = files_of(project)
     assert files.pop("model/losses.py") == b"MINE = 1\n"
-    assert files["experiments/baseline/params.yaml"] == b"seed: 3\n"
-    if not other_framework:
+    if not other_task:
+        assert files["experiments/baseline/params.yaml"] == b"seed: 3\n"
+        yours |= {"data/README.md": None, "experiments/baseline/params.yaml": None}
+    if not other_framework and not other_task:
         yours |= {name: None for name in files if name.startswith("model/")}
     assert {**files, **yours} == {**expected, **yours}
 

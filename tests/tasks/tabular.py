@@ -49,7 +49,7 @@ def make_own_data(folder: Path) -> OwnData:
             number = "" if row % 10 == 9 else f"{generator.normal() + 4 * (row % 3):.3f}"
             noise = f"{generator.normal():.3f}"
             writer.writerow([number, noise, places[row // 3 % 3], kinds[row % 3]])
-    parameters = {"model.width": 16, "training.epochs": 15, "data.batch_size": 16}
+    parameters = {"model.width": 16, "training.epochs": 30, "data.batch_size": 16}
     printed = ("300 rows", "multiclass, 3 classes", "2 of numbers", "1 of categories")
     return OwnData(source, printed, parameters, bar=0.75, options=("--target", "kind"))
 
@@ -59,7 +59,7 @@ task = Task(
     overlays=("classes",),
     tiny={
         "seed": 1,
-        **{"data.batch_size": 100, "data.hide": 0.1},
+        **{"data.batch_size": 80, "data.hide": 0.1},
         **{"model.width": 8, "model.layers": 1, "model.embedding": 2},
         "training.epochs": 2,
     },

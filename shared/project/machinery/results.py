@@ -21,7 +21,7 @@ from machinery.results_table import Table
 LOWER_IS_BETTER = ("loss", "error", "rmse", "mae", "mse", "perplexity")
 
 
-class Synthesis(Command):
+class SynthesizeCommand(Command):
     """The command line of synthesize_results.py.
 
     Args:
@@ -44,7 +44,7 @@ class Synthesis(Command):
                 synthesize(self.arguments.experiments, self.arguments.metric, self.schema)
 
 
-def command_line(name: str, description: str | None, schema: type[Section]) -> Synthesis:
+def command_line(name: str, description: str | None, schema: type[Section]) -> SynthesizeCommand:
     """Read the command line of synthesize_results.py; end the process where it is wrong.
 
     Args:
@@ -53,13 +53,13 @@ def command_line(name: str, description: str | None, schema: type[Section]) -> S
         schema: of params.yaml.
     """
     if name != "__main__":
-        return Synthesis()
+        return SynthesizeCommand()
     parser = ArgumentParser(description)
     folder = Path("experiments")
     parser.add_argument("experiments", type=Path, nargs="?", default=folder, help="[experiments]")
     objective = "a column of metrics.jsonl to compare by [the objective of the task]"
     parser.add_argument("--metric", help=objective)
-    return Synthesis(parser.parse_args(), schema)
+    return SynthesizeCommand(parser.parse_args(), schema)
 
 
 def synthesize(root: Path, metric: str | None, schema: type[Section]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import keras_backend
 from machinery.errors import InputError, exit_codes
 
-with exit_codes():  # A backend that is not installed is a message, whichever command imports this.
+with exit_codes():  # A missing backend ends in a message, whichever command imports this.
     keras_backend.load()
 
 import keras
@@ -27,13 +27,13 @@ from model import net
 from model.data_loader import TrainingBatches
 from parameters import Parameters, TrainingParameters
 
-# How many steps fit takes at a time; the callbacks are called in between. A loop of TensorFlow's
-# or JAX's own takes less time than one in Python. On PyTorch, Keras takes no number but 1.
+# How many steps `fit` takes at a time, before it calls the callbacks. A loop in TensorFlow or JAX
+# takes less time than one in Python. On PyTorch, Keras accepts only 1.
 STEPS_PER_EXECUTION = 1 if keras_backend.name == "torch" else 10
 
 
 def find_devices() -> list[str]:
-    """Return the devices that the backend finds here, the best first: of cuda, mps and cpu."""
+    """Return which of cuda, mps and cpu the backend finds here, in this order."""
     if keras_backend.name == "torch":
         import torch
 
@@ -44,7 +44,7 @@ def find_devices() -> list[str]:
 
 
 def choose_device(name: str) -> str:
-    """Return the device of that name; "auto" is the first there is of cuda, mps and cpu.
+    """Return the device of a name; "auto" is the first that is here of cuda, mps and cpu.
 
     Raises:
         InputError: this machine has no such device.
@@ -57,21 +57,21 @@ def choose_device(name: str) -> str:
 
 
 def scope(device: str) -> contextlib.AbstractContextManager[Any]:
-    """Compute on a device inside the block."""
+    """Return a context in which Keras computes on a device."""
     return keras.device({"cuda": "gpu:0", "cpu": "cpu:0"}.get(device, device))
 
 
 def choose_precision(device: str, precision: str) -> str:
-    """Return what to compute in; "auto" is bfloat16 where the device is fast in it."""
+    """Return the dtype to compute in; "auto" is bfloat16 where the device is fast in it."""
     if precision == "auto":
         return "bfloat16" if prefers_bfloat16(device) else "float32"
     return precision
 
 
 def prefers_bfloat16(device: str) -> bool:
-    """Say whether a device is fast in bfloat16: NVIDIA's are from compute capability 8 on."""
+    """Return whether a device is fast in bfloat16: GPUs of NVIDIA are from capability 8 on."""
     if device == "cpu":
-        processor = Path("/proc/cpuinfo")  # Linux alone. On JAX (0.10) there was no gain.
+        processor = Path("/proc/cpuinfo")  # Only Linux has it. JAX (0.10) gained nothing.
         readable = keras_backend.name != "jax" and processor.exists()
         flags = processor.read_text() if readable else ""
         return "avx512_bf16" in flags or "amx_bf16" in flags
@@ -93,7 +93,7 @@ def prefers_bfloat16(device: str) -> bool:
 
 
 def prepare(parameters: Parameters) -> None:
-    """Set whether a GPU has to repeat its bits. Call it first: JAX asks when it finds devices."""
+    """Make GPUs deterministic if asked for. Call it first: JAX reads it when it finds devices."""
     if not parameters.training.deterministic:
         return
     if keras_backend.name == "tensorflow":
@@ -107,14 +107,14 @@ def prepare(parameters: Parameters) -> None:
     else:
         import torch
 
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # What cuBLAS asks for.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it.
         torch.use_deterministic_algorithms(True)
 
 
 def make_model(parameters: Parameters, dataset: Dataset, device: str) -> keras.Model:
-    """Return the network with its initial weights; call it inside of scope(device)."""
+    """Return the network with its initial weights; call it in scope(device)."""
     precision = choose_precision(device, parameters.training.precision)
-    keras.utils.clear_session()  # Otherwise a second network's variables get other names.
+    keras.utils.clear_session()  # Otherwise a second network gets other names of variables.
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     seed = fold_seed(parameters.seed) % 2**31  # Every backend takes 31 bits.
     keras.utils.set_random_seed(seed)  # Of the initial weights.
@@ -138,10 +138,9 @@ def make_schedule(
 
 
 def feed(batches: TrainingBatches) -> Any:
-    """Return what `fit` reads the batches from at the least cost.
+    """Return the batches in the form that `fit` reads fastest.
 
-    On TensorFlow `fit` would use Dataset.from_generator, which takes longer for each batch than
-    Dataset.map.
+    On TensorFlow `fit` would use Dataset.from_generator, which is slower than Dataset.map.
     """
     if keras_backend.name != "tensorflow":
         return batches
@@ -174,13 +173,13 @@ def to_numpy(tensors: Any) -> Any:
 
 
 def mean_loss(model: keras.Model) -> keras.metrics.Mean:
-    """Return the mean that `fit` keeps of the loss in an epoch: `total` and `count`."""
+    """Return Keras's mean of the loss over an epoch, which has `total` and `count`."""
     synchronize(model)
     return next(metric for metric in model.metrics if metric.name == "loss")
 
 
 def synchronize(model: keras.Model) -> None:
-    """Bring the variables of a network up to date: on JAX, `fit` keeps their values elsewhere."""
+    """Bring the variables of a network up to date, as `fit` on JAX keeps their values elsewhere."""
     if keras_backend.name == "jax":
         model.jax_state_sync()
 
@@ -188,8 +187,8 @@ def synchronize(model: keras.Model) -> None:
 class State:
     """What a checkpoint holds: every variable of the network and of its optimizer.
 
-    Those of the network count the random numbers that dropout has drawn. Those of the optimizer
-    count the steps, on which the learning rate depends. (A .weights.h5 file holds neither.)
+    The network's variables include the state of dropout's random numbers, and the optimizer's the
+    number of steps, on which the learning rate depends. (A .weights.h5 file holds neither.)
 
     Args:
         model: the network, compiled.
@@ -201,7 +200,7 @@ class State:
         model.optimizer.build(model.trainable_variables)
 
     def load(self, arrays: dict[str, np.ndarray], path: Path) -> None:
-        """Take up the arrays of a checkpoint.
+        """Load the arrays of a checkpoint.
 
         Raises:
             InputError: naming what is missing, unknown or of another shape.
@@ -233,14 +232,18 @@ def load_weights(model: keras.Model, arrays: dict[str, np.ndarray], path: Path) 
 
 
 def assign(variables: Sequence[keras.Variable], arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Put arrays of a checkpoint into variables, by their paths; raise InputError as above."""
+    """Put the arrays of a checkpoint into variables, by their paths.
+
+    Raises:
+        InputError: naming what is missing, unknown or of another shape.
+    """
     check_fit(arrays, {variable.path: variable.shape for variable in variables}, path)
     for variable in variables:
         variable.assign(arrays[variable.path])
 
 
 def describe_optimizer(optimizer: keras.optimizers.Optimizer) -> str:
-    """Return an optimizer in words, with the settings that have to stay as they are in a run."""
+    """Return an optimizer in words, with the settings that a continued run must keep."""
     config = optimizer.get_config()
     own = sorted(config.keys() - {"name", "learning_rate"})
     settings = ", ".join(f"{name}={config[name]}" for name in own if config[name])

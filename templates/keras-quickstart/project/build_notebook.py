@@ -2,8 +2,8 @@
 
     python build_notebook.py                        # writes notebook.ipynb
 
-Upload it there, choose a GPU, on Kaggle switch the internet on, and run all cells. Each file of the
-project is a cell that writes it, so a change in a cell counts once that cell has run.
+Upload it there, choose a GPU, on Kaggle switch the internet on, and run all cells. For each file of
+the project there is a cell that writes it, so after a change in a cell, run that cell again.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from machinery.errors import exit_codes
 from machinery.files import write_atomically
 
 ROOT = Path(__file__).parent
-# What a learner wants to see.
+# The files that are shown; the cells of the others are folded away.
 READ = ("model/net.py", "model/augmentation.py", "model/data_loader.py", "evaluate.py", "train.py")
 
 
@@ -37,7 +37,7 @@ def make_cell(kind: str, source: str, hidden: bool = False) -> dict[str, Any]:
 
 
 def file_cells(names: list[str], hidden: bool) -> list[dict[str, Any]]:
-    """Return a cell for each file that writes it."""
+    """Return for each file a cell that writes it."""
     return [
         make_cell("code", f"%%writefile {name}\n{(ROOT / name).read_text('utf-8')}", hidden)
         for name in names
@@ -45,7 +45,7 @@ def file_cells(names: list[str], hidden: bool) -> list[dict[str, Any]]:
 
 
 def project_files() -> list[str]:
-    """Return the names of the files that the commands in the notebook read."""
+    """Return the names of the files that the commands in the notebook need."""
     patterns = ["keras.json", "*.py", "model/**/*.py", "machinery/*.py"]
     patterns += ["experiments/baseline/params.yaml", "experiments/search/search.yaml"]
     files = [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
@@ -63,12 +63,12 @@ def requirements() -> str:
 
 
 def is_backend(requirement: str) -> bool:
-    """Say whether a line of requirements.txt asks for TensorFlow, JAX or PyTorch."""
+    """Return whether a line of requirements.txt names TensorFlow, JAX or PyTorch."""
     return requirement.startswith(tuple(f"{name}{sign}" for name in NAMES for sign in "->"))
 
 
 def make_notebook() -> dict[str, Any]:
-    """Return the notebook, as JSON holds it."""
+    """Return the notebook as its JSON."""
     files = project_files()
     machinery = [name for name in files if name.startswith("machinery/")]
     others = [name for name in files if name not in (*machinery, *READ)]

@@ -14,7 +14,7 @@ from parameters import Parameters
 
 command = command_line.evaluation(__name__, __doc__, Parameters)  # Answers --help and bad input.
 
-import backend  # Before Keras: it chooses what computes under it.
+import backend  # Before Keras, as it chooses Keras's backend.
 
 # isort: split
 import keras
@@ -31,11 +31,11 @@ def evaluate(model: keras.Model, split: Split, evaluation: Evaluation) -> dict[s
     Args:
         model: the network.
         split: the examples.
-        evaluation: a new one, which gathers the metrics.
+        evaluation: a new one, which sums up the metrics.
     """
     dataset = evaluation.dataset
     for inputs, targets in evaluation_batches(split):
-        # Not predict, which on TensorFlow takes as many batches at a time as fit takes steps.
+        # Not predict, which on TensorFlow takes STEPS_PER_EXECUTION batches at a time.
         outputs = backend.to_tensors(model.predict_on_batch(inputs))
         losses = net.losses(outputs, backend.to_tensors(targets), dataset)
         predictions = net.predict(outputs, dataset)

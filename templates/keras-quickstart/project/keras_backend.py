@@ -1,7 +1,7 @@
 """The library that computes under Keras: TensorFlow, JAX or PyTorch.
 
-keras.json names it. KERAS_BACKEND=jax python train.py takes another one for one command, once that
-one is installed. Keras asks for it only when it is first imported, so `load` has to come before.
+keras.json names it. KERAS_BACKEND=jax python train.py takes another one for one command, if it is
+installed. Keras reads the name only when it is first imported, so `load` has to come before.
 """
 
 import importlib
@@ -23,8 +23,8 @@ if not name:
     except (OSError, ValueError, KeyError, TypeError):
         name = "nothing that can be read"
     os.environ["KERAS_BACKEND"], _source = str(name), "keras.json"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Warnings and errors, not how it was built.
-if "OMP_NUM_THREADS" in os.environ:  # TensorFlow and JAX have names of their own for it.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Only warnings and errors.
+if "OMP_NUM_THREADS" in os.environ:  # TensorFlow and JAX have other names for it.
     for _variable in ("TF_NUM_INTRAOP_THREADS", "NPROC"):
         os.environ.setdefault(_variable, os.environ["OMP_NUM_THREADS"])
 
@@ -45,7 +45,7 @@ def load() -> None:
         )
     with hidden_standard_error():
         keras = importlib.import_module("keras")
-        if importlib.util.find_spec("tensorflow"):  # Keras imports it later, on any backend.
+        if importlib.util.find_spec("tensorflow"):  # Keras would import it later, on any backend.
             importlib.import_module("tensorflow")
     if keras.backend.backend() != name:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The callback that keeps the run's folder while Keras trains: checkpoints, metrics, log."""
+"""The callback that writes the run folder while Keras trains: checkpoints, metrics, log."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,19 +11,20 @@ from model.data_loader import TrainingBatches
 
 
 class RunCallback(keras.callbacks.Callback):
-    """Keeps the run's folder while Keras trains. Name it before other callbacks.
+    """Writes the run folder while Keras trains.
 
-    Those find the metrics of val in the logs of an epoch then: val_loss and the others.
+    Put it before other callbacks: then they find val_loss and the other metrics on val in the logs
+    of an epoch.
 
     Args:
         run: begun.
         batches: what `fit` trains on.
         schedule: the learning rate by step.
-        evaluate: returns the metrics of val.
+        evaluate: returns the metrics on val.
 
     Raises:
-        StoppedError: out of `fit`, on request, with everything saved.
-        DivergedError: likewise; the loss is NaN or infinite, the last good checkpoint is kept.
+        StoppedError: through `fit`, on request, with everything saved.
+        DivergedError: through `fit`: the loss is NaN or infinite; the last good checkpoint is kept.
     """
 
     def __init__(
@@ -38,10 +39,10 @@ class RunCallback(keras.callbacks.Callback):
         self.batches, self.schedule, self.evaluate = batches, schedule, evaluate
 
     def epochs_to_fit(self) -> Iterator[range]:
-        """Yield the epochs of each call of `fit`: once, or twice after a stop within an epoch.
+        """Yield the epochs of each call of `fit`: one call, or two after a stop within an epoch.
 
-        The rest of that epoch has a call of its own. It is shorter, and `fit` asks for the number
-        of batches at its beginning alone.
+        The rest of that epoch has a call of its own, as it has fewer batches, and `fit` asks for
+        their number only once.
         """
         epoch, done = divmod(self.run.progress.step, self.run.steps_per_epoch)
         if done:
@@ -53,15 +54,15 @@ class RunCallback(keras.callbacks.Callback):
             yield range(epoch, self.run.parameters.training.epochs)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Go to where the run stands; for a cut epoch, bring back the loss of its first steps."""
+        """Go to the position of the run, and to the loss of the steps that were done before."""
         self.epoch = next(self.epochs)
         self.batches.start(self.epoch.first_step)
-        loss = backend.mean_loss(self.model)  # Which `fit` has just set to zero.
+        loss = backend.mean_loss(self.model)  # `fit` has just set it to zero.
         loss.total.assign(self.epoch.loss_sum)
         loss.count.assign(self.run.examples - sum(map(len, self.batches.rows)))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Count the steps of an execution; look at the loss, save and stop where it is time."""
+        """Count the steps that were taken; look at the loss, save and stop if it is time."""
         step = min(self.epoch.first_step + batch + 1, self.epoch.last_step)
         self.epoch.advance(step - self.run.progress.step)
         if self.epoch.look_is_due():
@@ -69,9 +70,10 @@ class RunCallback(keras.callbacks.Callback):
             self.epoch.look(float(keras.ops.convert_to_numpy(loss.total)))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Evaluate, keep the metrics and the weights of the epoch, and see whether to go on."""
+        """Evaluate, save the metrics and the weights, and stop after the last epoch."""
         metrics = self.evaluate()
-        logs.update({f"val_{name}": value for name, value in metrics.items()})  # For others, too.
+        # The callbacks that come after this one read these logs.
+        logs.update({f"val_{name}": value for name, value in metrics.items()})
         learning_rate = float(self.schedule(self.epoch.last_step - 1))
         self.epoch.end(logs["loss"], metrics, learning_rate)
         if self.run.progress.finished:

@@ -15,7 +15,7 @@ from parameters import Parameters
 
 command = command_line.training(__name__, __doc__, Parameters)  # Answers --help and bad input.
 
-import backend  # Before Keras: it chooses what computes under it.
+import backend  # Before Keras, as it chooses Keras's backend.
 
 # isort: split
 import keras
@@ -30,7 +30,7 @@ from run_callback import RunCallback
 
 
 def train(run: Run) -> None:
-    """Train the experiment of a locked folder to its end, from wherever it stands.
+    """Train the experiment of a locked folder to its end, from a checkpoint if there is one.
 
     Raises:
         InputError: the data or the checkpoint cannot be used; nothing was written.
@@ -54,7 +54,7 @@ def train(run: Run) -> None:
         model.compile(
             optimizer,
             net.loss(dataset, parameters.model),
-            # Without it, Keras on JAX computes one operation at a time.
+            # Without it, Keras on JAX would compute one operation at a time.
             jit_compile=training.compile or keras.backend.backend() == "jax",
             steps_per_execution=backend.STEPS_PER_EXECUTION,
         )
@@ -68,7 +68,7 @@ def train(run: Run) -> None:
                 initial_epoch=epochs.start,
                 epochs=epochs.stop,
                 callbacks=[callback],
-                shuffle=False,  # The batches have an order of their own.
+                shuffle=False,  # The batches are shuffled already.
                 verbose=0,
             )
     run.finish()

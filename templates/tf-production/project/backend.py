@@ -25,7 +25,7 @@ from parameters import Parameters, TrainingParameters
 
 
 def choose_device(name: str) -> str:
-    """Return TensorFlow's name, "cpu" or "gpu", of a device; "auto" is a GPU where there is one.
+    """Return TensorFlow's name, "cpu" or "gpu", of a device; "auto" is a GPU if there is one.
 
     Raises:
         InputError: this machine has no such device.
@@ -50,31 +50,32 @@ def choose_precision(device: str, precision: str) -> str:
         details = tf.config.experimental.get_device_details(gpu)
         native = details.get("compute_capability", (0, 0)) >= (8, 0)
     else:
-        processor = Path("/proc/cpuinfo")  # Linux alone.
+        processor = Path("/proc/cpuinfo")  # Only Linux has it.
         flags = processor.read_text() if processor.exists() else ""
         native = "avx512_bf16" in flags or "amx_bf16" in flags
     return "bfloat16" if native else "float32"
 
 
 def prepare(parameters: Parameters, dataset: Dataset, device: str) -> None:
-    """Set what holds for the whole process: device, threads, whether a GPU repeats its bits.
+    """Set what holds for the whole process: device, threads, and whether it is deterministic.
 
-    A small batch gets one CPU thread, unless OMP_NUM_THREADS says otherwise. Threads wait for each
-    other many times a step. With little to compute in between, that gains little on an idle
-    machine and costs much on a busy one.
+    A small batch gets one CPU thread, unless OMP_NUM_THREADS is set. Several threads wait for each
+    other many times a step. With little to compute in between, they gain little on an idle machine
+    and cost much on a busy one.
     """
-    if device == "cpu":  # Otherwise TensorFlow takes the GPU, with all of its memory.
+    if device == "cpu":  # Otherwise TensorFlow would take the GPU and all of its memory.
         tf.config.set_visible_devices([], "GPU")
     small = parameters.data.batch_size * dataset.positions < 2**14
-    threads = os.environ.get("OMP_NUM_THREADS", "1" if small else "0")  # 0: one a core.
-    with contextlib.suppress(RuntimeError, ValueError):  # TensorFlow has begun with another number.
+    threads = os.environ.get("OMP_NUM_THREADS", "1" if small else "0")  # 0: one per core.
+    # TensorFlow may have started its threads already, and OMP_NUM_THREADS may be no number.
+    with contextlib.suppress(RuntimeError, ValueError):
         tf.config.threading.set_intra_op_parallelism_threads(int(threads))
     if parameters.training.deterministic:
         tf.config.experimental.enable_op_determinism()
 
 
 def make_model(parameters: Parameters, dataset: Dataset, precision: str) -> net.Net:
-    """Return the network with its initial weights, which are float32 in either precision."""
+    """Return the network with its initial weights, which are float32 in any precision."""
     keras.utils.set_random_seed(fold_seed(parameters.seed) % 2**32)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     model = net.Net(parameters.model, dataset)
@@ -97,7 +98,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         super().__init__()
         self.highest = training.learning_rate
         self.warmup_steps = training.warmup_epochs * steps_per_epoch
-        # The cosine is computed in the warm-up too, where its length may be none.
+        # Never 0, as the cosine is computed in a training that only warms up, too.
         self.decay_steps = max(training.epochs * steps_per_epoch - self.warmup_steps, 1)
 
     def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
@@ -108,7 +109,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return self.highest * tf.where(step < self.warmup_steps, rise, fall)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what Keras asks of a schedule when an optimizer is to describe itself."""
+        """Return the settings; Keras asks for them when an optimizer describes itself."""
         names = ("highest", "warmup_steps", "decay_steps")
         return {name: getattr(self, name) for name in names}
 
@@ -131,7 +132,7 @@ class State:
         self.optimizer_name = describe_optimizer(optimizer)
 
     def load(self, arrays: dict[str, np.ndarray], path: Path) -> None:
-        """Take up the arrays of a checkpoint.
+        """Load the arrays of a checkpoint.
 
         Raises:
             InputError: naming what is missing, unknown or of another shape.
@@ -165,7 +166,7 @@ def _assign(variables: list[Any], arrays: dict[str, np.ndarray], path: Path) -> 
 
 
 def describe_optimizer(optimizer: keras.Optimizer) -> str:
-    """Return an optimizer in words, with the settings that have to stay as they are in a run."""
+    """Return an optimizer in words, with the settings that a continued run must keep."""
     config = optimizer.get_config()
     own = ", ".join(
         f"{name}={config[name]}"

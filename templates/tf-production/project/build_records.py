@@ -1,11 +1,10 @@
-"""Write a prepared dataset as sharded TFRecords, for pipelines and storage that want those.
+"""Write a prepared dataset as sharded TFRecords, for pipelines and storage that need those.
 
     python build_records.py                                 # data -> data/records, 4 shards a split
     python train.py --data data/records                     # the same batches, so the same weights
 
 Written: train-00000-of-00004.tfrecord and so on, for every split. Each record is a tf.train.Example
-with a bytes feature for each array, such as images and labels, and one for the id. tfrecords.py
-says more.
+with a bytes feature for each array, such as images and labels, and one for the id (tfrecords.py).
 """
 
 import argparse
@@ -18,7 +17,7 @@ from machinery.errors import InputError, exit_codes
 
 
 def parse_command_line() -> argparse.Namespace:
-    """Read the command line; raise InputError where --records is no place for records."""
+    """Read the command line; raise InputError if --records cannot hold the records."""
     parser = ArgumentParser(__doc__)
     parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="the arrays [data]")
     parser.add_argument("--records", type=Path, help="where to write [records, in --data]")
@@ -45,7 +44,7 @@ def main() -> None:
     """Write the records that the command line asks for."""
     arguments = parse_command_line()
     dataset = open_dataset(arguments.data)
-    # TensorFlow is imported here: --help and bad input are answered before.
+    # TensorFlow is imported only here, so that --help and bad input are answered at once.
     from quiet import import_tensorflow
 
     import_tensorflow()

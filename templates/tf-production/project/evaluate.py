@@ -32,7 +32,7 @@ EvaluationStep = Callable[..., tuple[dict[str, tf.Tensor], tf.Tensor]]
 
 
 def make_evaluation_step(model: net.Net, split: AnySplit, dataset: Dataset) -> EvaluationStep:
-    """Return the network as one graph, for batches of the arrays that a split has."""
+    """Return the evaluation of a batch as one graph, for batches of the arrays of a split."""
 
     def evaluation_step(inputs, targets):
         outputs = model(inputs)
@@ -47,9 +47,9 @@ def evaluate(
     """Return the loss and the metrics over all examples of a split.
 
     Args:
-        evaluation_step: of make_evaluation_step.
+        evaluation_step: what make_evaluation_step returned.
         split: the examples.
-        evaluation: a new one, which gathers the metrics.
+        evaluation: a new one, which sums up the metrics.
     """
     for inputs, targets in evaluation_batches(split):
         predictions, losses = evaluation_step(inputs, targets)

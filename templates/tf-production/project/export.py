@@ -6,9 +6,9 @@
 The graph takes the inputs as they are stored, prepares them, computes in float32, and returns what
 people read. Its signatures are those of model/serving.py; SERVING.md shows how to call them.
 
-A version appears whole or not at all, and only once a fresh process with bare TensorFlow has
-loaded it and given the same predictions. In assets.extra/export.json it says where it came from.
-The number of a version is never given again, also when the version is deleted.
+A version appears only when a new process with nothing but TensorFlow has loaded it and given the
+same predictions. Its assets.extra/export.json says where it came from. The number of a version is
+never given again, not even when the version is deleted.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from parameters import Parameters
 
 
 def add_options(parser: command_line.ArgumentParser) -> None:
-    """Add what export.py alone can be asked for."""
+    """Add the option of export.py."""
     parser.add_argument("--exports", type=Path, default=Path("exports"), help="folder [exports]")
 
 
@@ -43,7 +43,7 @@ import tensorflow as tf
 from filelock import FileLock
 
 import backend
-from build_dataset import read_dataset
+from build_dataset import Dataset, read_dataset
 from evaluate import make_evaluation_step
 from machinery.files import sync_folder, write_atomically
 from machinery.metrics import read_metrics
@@ -52,11 +52,13 @@ from machinery.records import git_state, versions
 from model.data_loader import load_split
 from model.serving import Served
 
-TOLERANCE = 1e-5  # of 1, or of a greater number: the sums of the two may be taken in another order
-EXAMPLES = 256  # of test, at most, to compare them on
+# The greatest difference of two predictions, as a share of those above 1. The two processes may
+# add up numbers in another order.
+TOLERANCE = 1e-5
+EXAMPLES = 256  # Of test at most so many are compared.
 LAST_VERSION = ".last-version"  # The file in --exports that holds the highest number given.
 
-# What the fresh process runs: no module of this project, as a user elsewhere has none.
+# The new process runs this, without a module of this project, which users elsewhere do not have.
 LOAD_AND_PREDICT = """
 import pathlib, sys
 import numpy as np
@@ -76,27 +78,20 @@ def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
         InputError: the checkpoint is damaged, or does not belong to the data or the network.
     """
     dataset = read_dataset(arguments.data)
-    backend.prepare(parameters, dataset, "cpu")  # A GPU rounds otherwise, and has no room for two.
+    # A GPU rounds differently, and its memory has no room for two processes.
+    backend.prepare(parameters, dataset, "cpu")
     arrays, path, step = command_line.read_trained(arguments, dataset.fingerprint)
     split = load_split(arguments.data, dataset, "test")
     inputs, targets = split.take(np.arange(min(split.examples, EXAMPLES)))
-    # Whatever it was trained in: every processor computes in float32, and to nearly the same bits.
+    # In any precision that it was trained in, it is exported in float32: every processor computes
+    # in it, and to nearly the same bits.
     model = backend.make_model(parameters, dataset, "float32")
     backend.load_weights(model, arrays, path)
     predictions, _ = make_evaluation_step(model, split, dataset)(inputs, targets)
     served = Served(model, dataset)
-    facts = {
-        "experiment": str(arguments.experiment),
-        "checkpoint": arguments.checkpoint,
-        "step": step,
-        "metrics": {row["step"]: row for row in read_metrics(arguments.experiment)}.get(step),
-        "parameters": flatten(parameters),
-        "dataset": dataset.model_dump(),
-        "git_commit": git_state()[0],
-        "versions": {"tensorflow": tf.__version__, **versions("keras")},
-    }
+    facts = collect_facts(arguments, parameters, dataset, step)
     arguments.exports.mkdir(parents=True, exist_ok=True)
-    with FileLock(arguments.exports / ".lock"):  # Exports at once: one after the other.
+    with FileLock(arguments.exports / ".lock"):  # Several exports write one after the other.
         for killed in arguments.exports.glob(".unfinished-*"):
             shutil.rmtree(killed)
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=arguments.exports) as temporary:
@@ -115,10 +110,27 @@ def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
     return folder
 
 
+def collect_facts(
+    arguments: argparse.Namespace, parameters: Parameters, dataset: Dataset, step: int
+) -> dict[str, Any]:
+    """Return what export.json says of a version: where it came from."""
+    rows = {row["step"]: row for row in read_metrics(arguments.experiment)}
+    return {
+        "experiment": str(arguments.experiment),
+        "checkpoint": arguments.checkpoint,
+        "step": step,
+        "metrics": rows.get(step),
+        "parameters": flatten(parameters),
+        "dataset": dataset.model_dump(),
+        "git_commit": git_state()[0],
+        "versions": {"tensorflow": tf.__version__, **versions("keras")},
+    }
+
+
 def write_saved_model(
     folder: Path, served: Served, inputs: Mapping[str, np.ndarray], facts: Mapping[str, Any]
 ) -> dict[str, tf.Tensor]:
-    """Write the SavedModel and, beside it, where it came from; return its outputs for `inputs`."""
+    """Write the SavedModel with the facts about it; return its outputs for `inputs`."""
     signatures = served.signatures()
     tf.saved_model.save(served, str(folder), signatures=signatures)
     (folder / "assets.extra").mkdir()
@@ -128,7 +140,7 @@ def write_saved_model(
 
 
 def predict_elsewhere(folder: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return what serving_default of a SavedModel gives in a process of its own, by name.
+    """Return the outputs of serving_default of a SavedModel in a new process, by name.
 
     Args:
         folder: the SavedModel.
@@ -152,11 +164,11 @@ def predict_elsewhere(folder: Path, inputs: Mapping[str, np.ndarray]) -> dict[st
 def compare(
     found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], path: Path
 ) -> float:
-    """Return by how much predictions differ; raise RuntimeError where that is too much.
+    """Return the greatest difference of predictions; raise RuntimeError if it is too great.
 
     Args:
-        found: of the export, by name, each (N, ...).
-        expected: likewise.
+        found: the predictions of the export, by name, each (N, ...).
+        expected: those of the network, by name, each (N, ...).
         path: the checkpoint, to name in the message.
     """
     assert found.keys() == expected.keys()
@@ -164,17 +176,17 @@ def compare(
     for name, array in expected.items():
         if np.issubdtype(array.dtype, np.floating):
             difference = np.abs(found[name] - array) / np.maximum(np.abs(array), 1)
-        else:  # Numbers of classes, or their names.
+        else:  # Whole numbers or text.
             difference = found[name] != (array.astype(bytes) if array.dtype == object else array)
         difference = float(difference.max(initial=0))
-        if not difference <= TOLERANCE:  # NaN is not, either.
+        if not difference <= TOLERANCE:  # True for NaN, too.
             raise RuntimeError(f"the export of {path} predicts other {name}, by {difference:.2g}")
         most = max(most, difference)
     return most
 
 
 def next_version(exports: Path) -> int:
-    """Return a number that no version in a folder had so far, and remember that it is taken."""
+    """Return a number that no version in a folder has had, and record that it is taken."""
     path = exports / LAST_VERSION
     numbers = [int(path.read_text())] if path.exists() else []
     numbers += [int(folder.name) for folder in exports.iterdir() if folder.name.isdecimal()]

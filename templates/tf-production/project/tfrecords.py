@@ -1,16 +1,16 @@
 """TFRecords of a dataset: sharded files, and an index to read any of the records alone.
 
-    data/records/dataset.json                                      as that of the arrays
+    data/records/dataset.json                                      the description, as of the arrays
     data/records/records-1/train-00000-of-00004.tfrecord           a share of the examples, in order
     data/records/records-1/train_index.npy                         where each record lies
     data/records/records-1/train_ids.npy                           where each example came from
 
-A record is a tf.train.Example. It has a bytes feature for each array of dataset.json, named so,
-with the values of the example as they lie in memory, and one more, id.
+A record is a tf.train.Example. For each array of dataset.json it has a bytes feature of the same
+name, with the values of the example as they lie in memory. The feature id has the example's id.
 
 A TFRecord file can only be read from its start. With the index any record can be read alone, so
-the order of training stays a function of (seed, epoch, index), and a run that is resumed skips
-what came before without reading it.
+the order of training stays a function of (seed, epoch, index), and a resumed run does not read the
+batches before.
 """
 
 import mmap
@@ -86,12 +86,12 @@ def decode(contents: list[bytes], array: Array) -> np.ndarray:
     shape = (-1, *array.batch_shape[1:])
     examples = [np.frombuffer(content, array.dtype).reshape(shape) for content in contents]
     ragged = Ragged.join(examples, array.fill)
-    ragged.longest = array.longest  # Of all examples, not of these.
+    ragged.longest = array.longest  # The longest of all examples, not of these.
     return ragged.take(np.arange(len(examples)))
 
 
 def holds_records(dataset: Dataset) -> bool:
-    """Say whether a dataset.json describes records."""
+    """Return whether a dataset.json describes records."""
     return dataset.arrays_folder.startswith("records-")
 
 
@@ -114,8 +114,8 @@ def write_records(
     Args:
         data: the folder of the arrays.
         dataset: what its dataset.json holds.
-        folder: where to.
-        shards: files for each split.
+        folder: where the records go.
+        shards: how many files for each split.
         overwrite: replace the records that are there.
 
     Raises:

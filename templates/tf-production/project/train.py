@@ -35,11 +35,12 @@ from model import net
 from model.data_loader import Batch, load_split, training_batches
 from model.report import Evaluation, objective
 
-SECONDS_PER_CALL = 0.1  # Steps go into one call of the graph until it takes so long. 0: one each.
+# A call of the graph takes more and more steps, until it takes so long. 0: one step per call.
+SECONDS_PER_CALL = 0.1
 
 
 def train(run: Run) -> None:
-    """Train the experiment of a locked folder to its end, from wherever it stands.
+    """Train the experiment of a locked folder to its end, from a checkpoint if there is one.
 
     Raises:
         InputError: the data or the checkpoint cannot be used; nothing was written.
@@ -83,7 +84,7 @@ def train_epoch(epoch: Epoch, batches: Iterator[Batch], steps: "TrainingSteps") 
     loss_sum = epoch.loss_sum
     while epoch.steps_left:
         count, began = min(steps.per_call, epoch.steps_left), time.monotonic()
-        # Tensors, since a Python number would be compiled in.
+        # As tensors: for each new Python number TensorFlow would compile the graph again.
         loss_sum = float(steps.take(batches, tf.constant(count), tf.constant(loss_sum)))
         whole = count == steps.per_call  # Not the rest of an epoch.
         if whole and time.monotonic() - began < SECONDS_PER_CALL:
@@ -95,7 +96,7 @@ def train_epoch(epoch: Epoch, batches: Iterator[Batch], steps: "TrainingSteps") 
 
 
 class TrainingSteps:
-    """Optimizer steps as one graph, which takes several in a call: to call it costs time.
+    """Optimizer steps as one graph. A call takes several of them, as each call costs time.
 
     Args:
         model: the network.
@@ -120,7 +121,7 @@ class TrainingSteps:
             self.step = tf.function(self.step, jit_compile=True)
 
     def take(self, batches: Iterator[Batch], count: tf.Tensor, loss_sum: tf.Tensor) -> tf.Tensor:
-        """Take so many steps; return loss_sum plus the losses of their examples."""
+        """Take `count` steps; return loss_sum plus the losses of their examples."""
         for _ in tf.range(count):
             inputs, targets = next(batches)
             loss_sum += self.step(inputs, targets)

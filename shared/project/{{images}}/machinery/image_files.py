@@ -24,7 +24,7 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def is_image(path: Path) -> bool:
-    """Say whether a path is a regular file whose name ends like an image's."""
+    """Return whether a path is a regular file with the extension of an image."""
     return path.suffix.lower() in EXTENSIONS and path.is_file()
 
 

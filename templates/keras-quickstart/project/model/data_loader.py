@@ -1,7 +1,7 @@
 """How examples reach the network: whole batches by index, in an order that depends on the seed.
 
-Everything random is a function of (seed, epoch, index), so a batch can be had without reading
-the ones before it, by any number of threads.
+Everything random is a function of (seed, epoch, index). So any number of threads can make the
+batches, and a resumed run does not read the ones before.
 """
 
 import math
@@ -31,7 +31,7 @@ class Split(NamedTuple):
     dataset: Dataset
 
     def take(self, rows: np.ndarray) -> Batch:
-        """Return some examples as one batch; those of different lengths are padded."""
+        """Return some examples as one batch of arrays (len(rows), ...), ragged ones padded."""
         inputs, targets = (
             {name: array.take(rows, axis=0) for name, array in part.items()}
             for part in (self.inputs, self.targets)
@@ -53,10 +53,10 @@ def load_split(folder: Path, dataset: Dataset, split: str) -> Split:
 
 
 class TrainingBatches(keras.utils.PyDataset):
-    """The augmented batches of an epoch, or of what is left of it after a step: see `start`."""
+    """The augmented batches of an epoch, or of its rest from a step on: see `start`."""
 
     def __init__(self, split: Split, parameters: Parameters) -> None:
-        # Not workers=: with Keras's own threads (3.15), a first fit on JAX or PyTorch ends in
+        # Not workers=: with Keras's own threads (3.15), the first `fit` on JAX or PyTorch ends in
         # other weights.
         super().__init__()
         self.split, self.parameters = split, parameters
@@ -66,14 +66,14 @@ class TrainingBatches(keras.utils.PyDataset):
         self.start(0)
 
     def start(self, step: int) -> None:
-        """Go to a step of the training: the batches are those to the end of its epoch."""
+        """Go to a step of the training: the batches are now those from it to its epoch's end."""
         data, seed, examples = self.parameters.data, self.parameters.seed, self.split.examples
         epoch = step // self.steps_per_epoch
         last_step = (epoch + 1) * self.steps_per_epoch
         sampler = BatchSampler(examples, data.batch_size, seed, step, last_step)
-        self.rows = [rows for _, rows in sampler]  # Of each batch.
+        self.rows = [rows for _, rows in sampler]  # The row numbers of each batch.
         self.drawn = augmentation.draw(self.split.dataset, data, seed, epoch)
-        self.ahead: dict[int, Future[Batch]] = {}  # What the threads prepare, by index.
+        self.ahead: dict[int, Future[Batch]] = {}  # The batches that threads prepare, by index.
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -87,7 +87,7 @@ class TrainingBatches(keras.utils.PyDataset):
         return self.ahead.pop(index).result()
 
     def load(self, index: int) -> Batch:
-        """Return a batch; any thread may."""
+        """Return a batch. Any thread may call this."""
         rows = self.rows[index]
         inputs, targets = self.split.take(rows)
         if not self.drawn:

@@ -1,4 +1,4 @@
-"""Why Keras does not start is said in one line."""
+"""If Keras cannot start, one line says why."""
 
 import importlib.util
 import os

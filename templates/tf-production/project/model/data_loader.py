@@ -1,7 +1,7 @@
 """How examples reach the network: whole batches by index, in an order that depends on the seed.
 
-Everything random is a function of (seed, epoch, index), so a batch can be had without reading
-the ones before it: from the arrays of build_dataset.py, or from the records of build_records.py.
+Everything random is a function of (seed, epoch, index). So a resumed run does not read the batches
+before, whether from the arrays of build_dataset.py or from the records of build_records.py.
 """
 
 import functools
@@ -58,12 +58,12 @@ def load_split(folder: Path, dataset: Dataset, split: str) -> AnySplit:
 
 
 def signature(split: AnySplit) -> Any:
-    """Return dtypes and shapes of the batches of a split, each of any number of examples."""
+    """Return the dtypes and shapes of the batches of a split, for any number of examples."""
     return batch_signature(split.take(np.arange(1)))
 
 
 def batch_signature(batch: Any) -> Any:
-    """Return the like for a batch, in whatever it nests its arrays."""
+    """Return the dtypes and shapes of a batch, in the same structure, such as a dictionary."""
     return tf.nest.map_structure(
         lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), batch
     )
@@ -72,14 +72,14 @@ def batch_signature(batch: Any) -> Any:
 def training_batches(
     split: AnySplit, parameters: Parameters, first_step: int, last_step: int
 ) -> Iterator[Batch]:
-    """Return the batches of the steps from `first_step` to `last_step`, over all epochs.
+    """Return the batches of the steps from `first_step` up to, without, `last_step`.
 
-    Only indices are drawn for the steps before; data.workers are threads here.
+    data.workers is the number of threads that load them.
     """
     data, seed = parameters.data, parameters.seed
     sampler = BatchSampler(split.examples, data.batch_size, seed, first_step, last_step)
 
-    @functools.lru_cache(2)  # Two, as threads work on either side of an epoch's end.
+    @functools.lru_cache(2)  # Two, as threads may load the end of one epoch and the next one.
     def draw(epoch: int) -> dict[str, np.ndarray]:
         return augmentation.draw(split.dataset, data, seed, epoch)
 
@@ -91,10 +91,10 @@ def training_batches(
     specs = tf.nest.flatten(fetched)
     dtypes = [spec.dtype for spec in specs]
 
-    @tf.autograph.experimental.do_not_convert  # Converting takes time, and there is no loop in it.
+    @tf.autograph.experimental.do_not_convert  # It has no loop, and converting takes time.
     def load(epoch: tf.Tensor, rows: tf.Tensor) -> Batch:
         flat = tf.numpy_function(lambda *args: tf.nest.flatten(fetch(*args)), (epoch, rows), dtypes)
-        # What NumPy returns has no shape that TensorFlow knows.
+        # TensorFlow does not know the shapes of what NumPy returns.
         shaped = [tf.ensure_shape(x, spec.shape) for x, spec in zip(flat, specs, strict=True)]
         return augmentation.augment(*tf.nest.pack_sequence_as(fetched, shaped), data)
 

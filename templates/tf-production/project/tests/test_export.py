@@ -1,4 +1,4 @@
-"""export.py: what it writes, what it refuses, and how versions count."""
+"""export.py: what it writes, what it refuses, and how it numbers versions."""
 
 import json
 from argparse import Namespace
@@ -75,7 +75,7 @@ def test_an_export_gives_the_same_elsewhere(
 
 @pytest.fixture
 def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let exports do without the process that compares, which takes seconds."""
+    """Skip the new process and the comparison in exports, which take seconds."""
     monkeypatch.setattr(export, "predict_elsewhere", lambda *_: {})
     monkeypatch.setattr(export, "compare", lambda *_: 0.0)
 

@@ -1,7 +1,7 @@
 """The schema of params.yaml: every parameter with its type, range, meaning and default.
 
-A new parameter is a line here or in model/parameters.py, and the code that reads it. One that gets
-another name says what it was, for the files that exist: see `old_names` in the machinery.
+A new parameter is one line here or in model/parameters.py, and the code that uses it. If you rename
+one, `old_names` in machinery/parameter_file.py says how older files stay readable.
 """
 
 from typing import Literal
@@ -32,7 +32,7 @@ class TrainingParameters(Section):
 
 
 class Parameters(Section):
-    """What params.yaml holds."""
+    """All of params.yaml."""
 
     seed: int = Field(0, ge=0, description="of initial weights, order, augmentation and dropout")
     data: DataParameters = DataParameters()

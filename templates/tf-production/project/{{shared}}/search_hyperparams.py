@@ -1,18 +1,18 @@
-"""Search hyperparameters: many experiments side by side, the hopeless ones cut short.
+"""Search hyperparameters: many experiments in parallel, hopeless ones ended early.
 
     python search_hyperparams.py                      # what experiments/search/search.yaml asks for
     python search_hyperparams.py --workers 4 --max-minutes 60
 
-search.yaml says where to start from, what to vary and how many trials to make in total, and what to
-maximize or minimize where that is not the objective of model/report.py. Every trial is an ordinary
-experiment, such as experiments/search/trial_0003. A search that was stopped or killed continues
-when the same command is given again, its unfinished trials too; with more `trials` in search.yaml,
-a finished one goes on.
+search.yaml says which experiment to start from, what to vary and how many trials to make in total,
+and what to maximize or minimize if that is not the objective of model/report.py. Every trial is an
+ordinary experiment, such as experiments/search/trial_0003. A search that was stopped or killed
+continues when the same command is given again, and so do its unfinished trials. A finished search
+continues with more `trials` in search.yaml.
 
-Worker processes of one thread each (OMP_NUM_THREADS says otherwise) share a study of Optuna
-(study.journal) and take trials from it until none is missing. The values of a trial are a function
-of the seed, its number, and the trials known by then: with one worker the whole search is
-reproducible, with several it is as far as they finish in the same order.
+Worker processes take trials from a study of Optuna (study.journal) until none is missing. Each has
+one thread, unless OMP_NUM_THREADS is set. The values of a trial are a function of the seed, its
+number, and the trials that have ended by then. So with one worker the whole search is reproducible;
+with several it is, as long as they finish in the same order.
 """
 
 from machinery import search

@@ -1,4 +1,4 @@
-"""What your own code may want from the machinery, and room for helpers of your own."""
+"""What your code may need of the machinery, and room for helpers of your own."""
 
 from machinery.errors import InputError, ResourceError
 from machinery.sampling import fold_seed

@@ -34,7 +34,7 @@ from run_callback import RunCallback, silence_lightning
 
 
 def train(run: Run) -> None:
-    """Train the experiment of a locked folder to its end, from its newest checkpoint.
+    """Train the experiment of a locked folder to its end, from a checkpoint if there is one.
 
     Raises:
         InputError: the data or the checkpoint cannot be used; nothing was written.

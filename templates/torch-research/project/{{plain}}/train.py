@@ -30,7 +30,7 @@ from model.report import Evaluation, objective
 
 
 def train(run: Run) -> None:
-    """Train the experiment of a locked folder to its end, from its newest checkpoint.
+    """Train the experiment of a locked folder to its end, from a checkpoint if there is one.
 
     Raises:
         InputError: the data or the checkpoint cannot be used; nothing was written.

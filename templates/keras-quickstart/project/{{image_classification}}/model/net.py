@@ -13,20 +13,20 @@ Tensors = dict[str, Any]  # Tensors of the backend, by name.
 
 
 def build_model(parameters: "ModelParameters", dataset: "Dataset", seed: int) -> keras.Model:
-    """Stages of two convolutions, an average over the image, and one linear layer.
+    """Return the network: stages of two convolutions, an average over the image, a linear layer.
 
     Args:
-        parameters: sizes.
-        dataset: shape and normalisation of the images, the classes.
+        parameters: the sizes of the layers.
+        dataset: the shape and the normalisation of the images, and the classes.
         seed: of the dropout.
 
     Returns:
-        From {"images": (B, height, width, channels)} as they are stored, uint8, to
-        {"labels": (B, classes)}, logits. An output is named after the target that it predicts.
+        A network that takes {"images": (B, height, width, channels)}, uint8 as they are stored, and
+        returns the logits {"labels": (B, classes)}. An output has the name of its target.
     """
     layers = keras.layers
     images = keras.Input(dataset.image_shape, dtype="uint8", name="images")
-    # Normalised and averaged in float32, of which bfloat16 would keep three digits.
+    # Normalised and averaged in float32, as bfloat16 keeps only three digits.
     variance = np.square(dataset.std)
     x = layers.Normalization(mean=dataset.mean, variance=variance, dtype="float32")(images)
     for stage in range(parameters.stages):
@@ -35,7 +35,7 @@ def build_model(parameters: "ModelParameters", dataset: "Dataset", seed: int) ->
             x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
             x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
             x = layers.ReLU()(x)
-        x = layers.MaxPooling2D(2, padding="same")(x)  # "same": an odd image keeps its edge.
+        x = layers.MaxPooling2D(2, padding="same")(x)  # An image of odd size keeps its edge.
     x = layers.GlobalAveragePooling2D(dtype="float32")(x)  # (B, width * 2**(stages - 1))
     x = layers.Dropout(parameters.dropout, seed=seed, dtype="float32")(x)
     logits = layers.Dense(len(dataset.classes), dtype="float32", name="labels")(x)
@@ -48,7 +48,7 @@ class CrossEntropy(keras.losses.Loss):
     Args:
         label_smoothing: probability taken off the label and spread over all classes
             (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7).
-        options: of every loss in Keras, such as `reduction`.
+        options: those of every loss in Keras, such as `reduction`.
     """
 
     def __init__(self, label_smoothing: float, **options: Any) -> None:
@@ -57,7 +57,7 @@ class CrossEntropy(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each example, (B,); calling the object applies the reduction."""
-        # Keras's loss for class numbers, SparseCategoricalCrossentropy, has no smoothing.
+        # Keras's loss for class numbers, SparseCategoricalCrossentropy, has no label smoothing.
         labels = keras.ops.cast(y_true, "int32")
         return keras.losses.categorical_crossentropy(
             keras.ops.one_hot(labels, y_pred.shape[-1]),
@@ -70,12 +70,12 @@ class CrossEntropy(keras.losses.Loss):
 def loss(
     dataset: "Dataset", parameters: "ModelParameters | None" = None, **options: Any
 ) -> dict[str, keras.losses.Loss]:
-    """Return the loss of each output, as `compile` takes it: the mean over a batch.
+    """Return the loss of each output as `compile` takes it: the mean over a batch.
 
     Args:
         dataset: what is learned.
-        parameters: in training. None in evaluation, which smooths no labels.
-        options: of every loss in Keras, such as `reduction`.
+        parameters: in training. None in evaluation: no smoothing.
+        options: those of every loss in Keras, such as `reduction`.
     """
     del dataset  # Its classes are those of the logits.
     smoothing = parameters.label_smoothing if parameters else 0.0
@@ -94,13 +94,13 @@ def losses(
         outputs: of the network, "labels" (B, classes).
         targets: "labels" (B,) int64.
         dataset: what is learned.
-        parameters: in training. None in evaluation, which smooths no labels.
+        parameters: in training. None in evaluation: no smoothing.
     """
-    each = loss(dataset, parameters, reduction=None)["labels"]
-    return each(targets["labels"], outputs["labels"])
+    cross_entropy = loss(dataset, parameters, reduction=None)["labels"]
+    return cross_entropy(targets["labels"], outputs["labels"])
 
 
 def predict(outputs: Tensors, dataset: "Dataset") -> Tensors:
-    """Return what the network says of each example: "probabilities" (B, classes) float32."""
-    del dataset
+    """Return the predictions for each example: "probabilities" (B, classes) float32."""
+    del dataset  # Its classes are those of the logits.
     return {"probabilities": keras.ops.softmax(outputs["labels"])}

@@ -1,4 +1,4 @@
-"""What happens to a training image is what was drawn for it."""
+"""The random changes of training images: each image gets those that were drawn for it."""
 
 import numpy as np
 

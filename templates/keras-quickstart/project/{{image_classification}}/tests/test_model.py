@@ -1,4 +1,4 @@
-"""What to check by hand before a long training, after A. Karpathy's recipe for neural networks
+"""Checks before a long training, after A. Karpathy's recipe for neural networks
 (https://karpathy.github.io/2019/04/25/recipe/).
 """
 
@@ -73,7 +73,7 @@ def test_loss_at_the_start() -> None:
 
 @pytest.mark.parametrize("parameters", [None, ModelParameters(label_smoothing=0.3)])
 def test_fit_minimises_the_mean_of_the_losses(parameters: ModelParameters | None) -> None:
-    """`compile` and `losses` have one definition."""
+    """The loss of `compile` and the function `losses` agree."""
     inputs, targets = make_batch()
     model, dataset = make_model(), make_dataset()
     outputs, tensors = model(inputs), backend.to_tensors(targets)

@@ -131,7 +131,7 @@ def read_newest(folder: Path) -> "tuple[dict[str, np.ndarray], Header, Path, str
 
 
 def read_trained(path: Path, fingerprint: str) -> "tuple[dict[str, np.ndarray], Progress]":
-    """Read a checkpoint to evaluate it.
+    """Read a checkpoint that was trained on the data of a fingerprint.
 
     Raises:
         InputError: it is damaged, or was trained on data of another fingerprint.

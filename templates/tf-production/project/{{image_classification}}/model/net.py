@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 class Net(keras.Model):
     """Stages of two convolutions, an average over the image, and one linear layer.
 
-    Takes images as they are stored, uint8, and normalises them itself, in the graph. Every layer
-    has a name of its own, since a checkpoint knows the weights by their names.
+    Takes images as they are stored, uint8, and normalises them in the graph. Every layer has a name
+    of its own, since a checkpoint knows the weights by these names.
 
     Args:
-        parameters: sizes.
-        dataset: normalisation of the images, the classes.
+        parameters: the sizes of the layers.
+        dataset: the normalisation of the images, and the classes.
     """
 
     def __init__(self, parameters: "ModelParameters", dataset: "Dataset") -> None:
@@ -52,7 +52,7 @@ class Net(keras.Model):
 
         Args:
             inputs: "images" (B, height, width, channels) uint8.
-            seed: (2,) int64, of dropout, in training; None in evaluation.
+            seed: (2,) int64, of dropout in training; None in evaluation.
 
         Returns:
             (B, classes) float32
@@ -64,7 +64,7 @@ class Net(keras.Model):
             zip(self.convolutions, self.norms, strict=True)
         ):
             x = tf.nn.relu(norm(convolution(x), training=training))
-            if number % 2:  # The second of a stage. An odd image keeps its edge: "SAME".
+            if number % 2:  # The second of a stage. "SAME": an image of odd size keeps its edge.
                 x = tf.nn.max_pool2d(x, ksize=2, strides=2, padding="SAME")
         x = tf.reduce_mean(x, axis=(1, 2))  # (B, width * 2**(stages - 1))
         if training:
@@ -84,9 +84,9 @@ def losses(
         logits: (B, classes) float32
         targets: "labels" (B,) int64.
         dataset: what is learned.
-        parameters: in training; `label_smoothing` is the probability taken off the label and
+        parameters: in training: `label_smoothing` is the probability taken off the label and
             spread over all classes (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567,
-            section 7). None in evaluation, which has none.
+            section 7). None in evaluation: no smoothing.
 
     Returns:
         (B,)
@@ -98,6 +98,6 @@ def losses(
 
 
 def predict(logits: tf.Tensor, dataset: "Dataset") -> dict[str, tf.Tensor]:
-    """Return what the network says of each example: "probabilities" (B, classes) float32."""
-    del dataset
+    """Return the predictions for each example: "probabilities" (B, classes) float32."""
+    del dataset  # Its classes are those of the logits.
     return {"probabilities": tf.nn.softmax(logits)}

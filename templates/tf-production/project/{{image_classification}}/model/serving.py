@@ -33,11 +33,11 @@ LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey: ITU-R BT.601, as
 
 
 class Served(tf.Module):
-    """The network with what a caller needs around it: decoding, probabilities, names.
+    """The network and what callers need around it: decoding, probabilities, names of classes.
 
     Args:
         model: the network, with its weights.
-        dataset: the shape of the images, the classes.
+        dataset: the shape of the images, and the classes.
     """
 
     def __init__(self, model: net.Net, dataset: "Dataset") -> None:
@@ -47,8 +47,8 @@ class Served(tf.Module):
     def signatures(self) -> dict[str, Any]:
         """Return the functions that callers find, by name.
 
-        serving_default takes the inputs under the names that they have in dataset.json, and gives
-        what net.predict does, and more. export.py compares it. The others are this task's own.
+        serving_default takes the inputs under their names in dataset.json and gives what
+        net.predict does, and more; export.py compares its predictions. The task adds the others.
         """
         shape = self.dataset.image_shape
         images = tf.TensorSpec((None, *shape), tf.uint8, name="images")
@@ -66,15 +66,15 @@ class Served(tf.Module):
         return {**predictions, "classes": names}
 
     def classify_encoded(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Do so for the content of image files (N,)."""
+        """Return the same for the content of image files (N,)."""
         image = tf.TensorSpec(self.dataset.image_shape, tf.uint8)
         return self.classify(tf.map_fn(self.decode, image_bytes, fn_output_signature=image))
 
     def decode(self, content: tf.Tensor) -> tf.Tensor:
         """Return the image (H, W, C) uint8 of a file, cropped and scaled as build_dataset.py does.
 
-        An image of this size already comes out as it is; others differ from that of Pillow, which
-        build_dataset.py uses, by some grey levels, and are not turned upright.
+        An image that has this size already stays as it is. Others differ by some grey levels from
+        those of Pillow, which build_dataset.py uses, and are not turned upright.
         """
         height, width, channels = self.dataset.image_shape
         image = tf.cast(tf.io.decode_image(content, expand_animations=False), tf.float32)

@@ -1,4 +1,4 @@
-"""What is drawn for an image is done to it, and to no other."""
+"""The random changes of training images: each image gets those that were drawn for it."""
 
 import numpy as np
 import tensorflow as tf

@@ -1,4 +1,4 @@
-"""What to check by hand before a long training, after A. Karpathy's recipe for neural networks
+"""Checks before a long training, after A. Karpathy's recipe for neural networks
 (https://karpathy.github.io/2019/04/25/recipe/).
 """
 
@@ -78,7 +78,7 @@ def test_loss_at_the_start() -> None:
 
 
 def test_label_smoothing() -> None:
-    """The best that can be said is no certainty: it costs the entropy of the smoothed label."""
+    """The lowest loss is the entropy of the smoothed label, where the network is not certain."""
     shares = np.array([0.9 + 0.1 / 3, 0.1 / 3, 0.1 / 3])
     logits = tf.constant(np.log(shares)[None], tf.float32)
     smoothed = ModelParameters(label_smoothing=0.1)

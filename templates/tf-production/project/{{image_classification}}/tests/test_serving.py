@@ -1,4 +1,4 @@
-"""What callers of an exported model get: for arrays, and for files of all kinds."""
+"""What an exported model returns for arrays, and for image files of all kinds."""
 
 import io
 

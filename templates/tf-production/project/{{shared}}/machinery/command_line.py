@@ -47,7 +47,7 @@ class Command:
         self.stop = StopRequest(minutes) if hasattr(arguments, "max_minutes") else None
 
 
-class Training(Command):
+class TrainCommand(Command):
     """The command line of train.py."""
 
     def run(self, train: Callable[[Any], object], open_dataset: Callable[[Path], Any]) -> None:
@@ -80,7 +80,7 @@ class Training(Command):
                 train(run)
 
 
-class Evaluation(Command):
+class EvaluateCommand(Command):
     """The command line of evaluate.py, or of another script that reads a trained experiment."""
 
     def run(self, main: Callable[[argparse.Namespace, Any], object]) -> None:
@@ -90,7 +90,7 @@ class Evaluation(Command):
                 main(self.arguments, self.parameters)
 
 
-def training(name: str, description: str | None, schema: type[Section]) -> Training:
+def training(name: str, description: str | None, schema: type[Section]) -> TrainCommand:
     """Read the command line of train.py; end the process if it is wrong or nothing is left to do.
 
     Args:
@@ -99,9 +99,9 @@ def training(name: str, description: str | None, schema: type[Section]) -> Train
         schema: of params.yaml.
     """
     if name != "__main__":
-        return Training()
+        return TrainCommand()
     with exit_codes():
-        return Training(*parse_training(description, schema))
+        return TrainCommand(*parse_training(description, schema))
 
 
 def evaluation(
@@ -109,7 +109,7 @@ def evaluation(
     description: str | None,
     schema: type[Section],
     add_options: Callable[["ArgumentParser"], None] | None = None,
-) -> Evaluation:
+) -> EvaluateCommand:
     """Read the command line of a script that reads a trained experiment, such as evaluate.py.
 
     A wrong one ends the process.
@@ -121,14 +121,14 @@ def evaluation(
         add_options: adds the script's own options; without it, those of evaluate.py.
     """
     if name != "__main__":
-        return Evaluation()
+        return EvaluateCommand()
     with exit_codes():
         parser = ArgumentParser(description)
         parser.add_experiment()
         parser.add_argument("--checkpoint", choices=["best", "last"], default="best", help="[best]")
         (add_options or add_evaluation_options)(parser)
         arguments = parser.parse_args()
-        return Evaluation(arguments, trained_parameters(arguments, schema))
+        return EvaluateCommand(arguments, trained_parameters(arguments, schema))
 
 
 def parse_training(

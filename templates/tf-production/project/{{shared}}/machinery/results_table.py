@@ -59,11 +59,13 @@ class Table:
     def notes(self) -> list[str]:
         """Sentences that say how to read the table."""
         way = "higher" if self.objective.maximize else "lower"
-        news = "Bold: differs from the next" if self.bold else "Nothing is bold: no first place"
+        news = "Nothing is bold: the first does not differ"
+        if self.bold:
+            news = "The first is bold: it differs"
         notes = [
             f"Compared by {self.objective.metric.replace('_', ' ')}, {way} is better. Metrics of "
             "the epoch that was best on val; mean ± standard deviation over seeds.",
-            f"{news} beyond chance (Welch's t-test, p < {P_VALUE}).",
+            f"{news} from the next beyond chance (Welch's t-test, p < {P_VALUE}).",
         ]
         for row in self.rows:
             if row.repeated:

@@ -3,11 +3,11 @@
     python build_dataset.py                      # 1,797 digits of 8 x 8 pixels, no download
     python build_dataset.py --source photos      # photos/cat/1.png, photos/dog/2.jpg, ...
 
-A source folder has one folder of images per class, or train/, val/ and test/ with those in them;
-what is missing of val and test is split off train, 10 % each, keeping the shares of the classes.
+A source folder has one folder of images per class, or train/, val/ and test/ with such folders in
+them. If val/ or test/ is missing, 10 % of train becomes it, with the same share of each class.
 
 Written to data/: arrays of images (N, height, width, channels) uint8 and of labels (N,) int64 for
-each split, and dataset.json, which is written last: it says that all is there.
+each split and, last, dataset.json: once it is there, all is there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from machinery.splits import StratumError, digests, find_leaks, split_off
 
 
 class Dataset(arrays.BaseDataset):
-    """What dataset.json says of images and their classes."""
+    """What dataset.json holds for this task."""
 
     task: Literal["image-classification"]
     inputs: tuple[str, ...] = ("images",)  # (N, height, width, channels) uint8
@@ -42,7 +42,7 @@ class Dataset(arrays.BaseDataset):
         return height, width, channels
 
     def check(self, name: str, array: np.ndarray) -> str:
-        """Say so where a label is no class."""
+        """Return what is wrong with the labels, or an empty string."""
         if name != "labels" or (array.min() >= 0 and array.max() < len(self.classes)):
             return ""
         return (
@@ -52,12 +52,12 @@ class Dataset(arrays.BaseDataset):
 
 
 def read_dataset(folder: Path) -> Dataset:
-    """Read dataset.json; raise InputError where it is missing or not ours."""
+    """Read dataset.json; raise InputError if it is missing or not of this task."""
     return arrays.read_dataset(folder, Dataset)
 
 
 def open_dataset(folder: Path) -> Dataset:
-    """Read dataset.json; where the default folder is empty, prepare the digits there."""
+    """Read dataset.json; if the default folder is empty, prepare the digits there first."""
     return arrays.open_dataset(folder, Dataset, prepare_default)
 
 
@@ -103,8 +103,9 @@ def build_images(
     Args:
         folder: where the dataset goes.
         source: the folder of images.
-        size: height and width to store, in pixels; None: the common size, or 64.
-        seed: chooses what is split off train.
+        size: height and width to store, in pixels; None: that of the images if all are equal and
+            not too large, else 64.
+        seed: of the random split.
         skip_bad: leave out what cannot be read, and say so.
         overwrite: replace the dataset that is there.
 
@@ -149,9 +150,9 @@ def split_classes(
     Args:
         contents: (N,) digests; images that are equal in every pixel go to one split.
         labels: (N,) int
-        given: the row numbers of each split that there is.
+        given: the row numbers of each split that the source has.
         classes: their names.
-        seed: chooses.
+        seed: of the random split.
 
     Raises:
         InputError: a class has too few images.
@@ -178,13 +179,13 @@ def write_images(
     """Write the dataset and say so.
 
     Args:
-        folder: where to.
+        folder: where the dataset goes.
         images: (N, height, width, channels) uint8
         labels: (N,) int64
-        ids: (N,) str, where each came from.
-        splits: the row numbers of each.
+        ids: (N,) str, where each image came from.
+        splits: the row numbers of each split.
         classes: their names.
-        source: where they came from, in words.
+        source: where the images came from, in words.
         overwrite: replace the dataset that is there.
     """
     mean, std = channel_statistics(images, splits["train"])

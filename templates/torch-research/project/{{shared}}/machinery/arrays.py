@@ -4,8 +4,8 @@
     data/arrays-1/train_images.npy        an array for each split and name
     data/arrays-1/train_ids.npy           where each example came from
 
-A new data set is written into the next folder of arrays, and dataset.json then names that one. So
-a kill at any moment leaves the old data set or the new one.
+A new dataset is written into the next folder of arrays, and dataset.json then names that one. So
+a kill at any moment leaves the old dataset or the new one.
 """
 
 import contextlib
@@ -228,7 +228,7 @@ class ExistsError(InputError):
 
 
 def refuse_to_replace(folder: Path) -> None:
-    """Raise ExistsError where a folder holds a data set."""
+    """Raise ExistsError where a folder holds a dataset."""
     path = folder / "dataset.json"
     if path.exists():
         raise ExistsError(
@@ -257,7 +257,7 @@ def write_dataset(
         fields: of the schema, those that the task adds.
 
     Raises:
-        ExistsError: there is a data set already.
+        ExistsError: there is a dataset already.
     """
     with new_contents(folder, "arrays", overwrite) as target:
         described = {name: _describe(array) for name, array in arrays.items()}
@@ -294,7 +294,7 @@ def new_contents(folder: Path, kind: str, overwrite: bool) -> Generator[Path]:
         overwrite: replace what is there.
 
     Raises:
-        ExistsError: there is a data set already.
+        ExistsError: there is a dataset already.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):  # Several commands may build at once: one after the other.

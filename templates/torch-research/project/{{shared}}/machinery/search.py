@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # NumPy and Optuna take longer to import than --help takes to
 BEST_SHOWN = 5
 
 
-class Searching(Command):
+class SearchCommand(Command):
     """The command line of search_hyperparams.py.
 
     Args:
@@ -92,7 +92,7 @@ class Searching(Command):
         return count_cores() if device.startswith("cpu") else 1
 
 
-def command_line(name: str, description: str | None, schema: type[Section]) -> Searching:
+def command_line(name: str, description: str | None, schema: type[Section]) -> SearchCommand:
     """Read the command line of search_hyperparams.py; end the process where it is wrong.
 
     Args:
@@ -101,14 +101,14 @@ def command_line(name: str, description: str | None, schema: type[Section]) -> S
         schema: of params.yaml.
     """
     if name != "__main__":
-        return Searching()  # A worker process imports the script and does not run it.
+        return SearchCommand()  # A worker process imports the script and does not run it.
     with exit_codes():
         parser = ArgumentParser(description)
         folder = Path("experiments/search")
         parser.add_argument("--search", type=Path, default=folder, help=f"folder [{folder}]")
         parser.add_argument("--data", type=Path, help="dataset folder [that of `from`; else data]")
         parser.add_device()
-        parser.add_argument("--workers", type=int, help="[one a processor core; on a GPU one]")
+        parser.add_argument("--workers", type=int, help="[one per processor core; one on a GPU]")
         parser.add_max_minutes()
         arguments = parser.parse_args()
         if arguments.workers is not None and arguments.workers < 1:
@@ -116,7 +116,7 @@ def command_line(name: str, description: str | None, schema: type[Section]) -> S
         file = arguments.search / search_settings.FILE
         settings, base = search_settings.load_settings(file, schema)
         arguments.data = arguments.data or records.data_of(Path(settings.source))
-        return Searching(arguments, base, settings)
+        return SearchCommand(arguments, base, settings)
 
 
 def run_search(
@@ -140,7 +140,7 @@ def run_search(
         run_workers(min(count_workers(), missing), stop, search, train)
     else:
         total = search.settings.trials
-        print(f"All {total} trials are done; more `trials` in {search.file} go on.")
+        print(f"All {total} trials are done. For more, raise `trials` in {search.file}.")
     if done := missing - study.missing():
         seconds = time.monotonic() - started
         print(f"{done} trials in {seconds:.0f} s: {60 * done / seconds:.0f} a minute.")
@@ -168,4 +168,4 @@ def report(study: "Study") -> None:
     words = ["python", "evaluate.py", "--experiment", str(study.folder_of(complete[0]))]
     if search.data != Path("data"):
         words += ["--data", str(search.data)]
-    print(f"The best of many was also lucky; see it on test: {shlex.join(words)}")
+    print(f"The best of many trials is also lucky; see it on test: {shlex.join(words)}")

@@ -75,7 +75,7 @@ class Study:
         if "facts" not in study.user_attrs:
             study.set_user_attr("facts", facts)
         if changed := differences(study.user_attrs["facts"], facts):
-            raise InputError(f"{path} began with something else: {changed}. {anew}")
+            raise InputError(f"{path} was begun with something else: {changed}. {anew}")
         return study
 
     def trials(self, *states: str) -> list[FrozenTrial]:

@@ -1,4 +1,4 @@
-"""The commands of the README, as they are typed, on a small experiment."""
+"""The commands of the README, run as a person types them, on a small experiment."""
 
 import json
 import os

@@ -9,7 +9,7 @@ from machinery.parameter_file import Section
 
 
 class DataParameters(Section):
-    """How the images are fed: see model/data_loader.py and model/augmentation.py."""
+    """How the network gets the images: see model/data_loader.py and model/augmentation.py."""
 
     batch_size: int = Field(64, ge=1, description="examples per optimizer step")
     shift: int = Field(1, ge=0, description="random shift of a training image, at most, in pixels")

@@ -130,8 +130,8 @@ def test_digits(tmp_path: Path) -> None:
     assert build_digits(tmp_path / "other", seed=1).fingerprint != dataset.fingerprint
 
 
-def test_what_is_no_regular_file_is_left_alone(source: Path, tmp_path: Path) -> None:
-    """A named pipe would be waited for, without end."""
+def test_only_regular_files_are_read(source: Path, tmp_path: Path) -> None:
+    """To read a named pipe would never end."""
     (source / "cat" / "folder.png").mkdir()
     if hasattr(os, "mkfifo"):
         os.mkfifo(source / "cat" / "pipe.png")

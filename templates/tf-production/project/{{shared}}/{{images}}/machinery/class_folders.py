@@ -1,7 +1,7 @@
-"""Images in folders that are named after their classes, in a folder of each split or in none.
+"""Images in folders that are named after their classes.
 
-    photos/cat/1.png                                # no split: all examples are those of train
-    photos/train/cat/1.png, photos/test/cat/2.png   # train and test
+A source has one such folder per class, as in photos/cat/1.png, or a folder for each split with
+those in it, as in photos/train/cat/1.png.
 """
 
 from pathlib import Path

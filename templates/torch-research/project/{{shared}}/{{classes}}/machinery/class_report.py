@@ -1,4 +1,4 @@
-"""What a report on classes has: metrics, the confusion matrix, and the list of predictions."""
+"""Reports on classes: metrics, the confusion matrix, the list of predictions."""
 
 import csv
 from collections.abc import Sequence
@@ -100,7 +100,7 @@ def write_predicted_classes(
     probabilities: np.ndarray,
     classes: Sequence[str],
 ) -> None:
-    """Write a CSV with a line an example, the most certain mistakes first.
+    """Write a CSV with one line per example, the most certain mistakes first.
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""What to look at: the metrics, which epoch is the best, the confusion matrix, every prediction."""
+"""What people see of a network: metrics, the best epoch, the confusion matrix, every prediction."""
 
 import json
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def objective(dataset: "Dataset") -> Objective:
-    """Return what the best epoch has most of."""
-    del dataset  # For every dataset of this task the same.
+    """Return the metric that says which epoch is the best."""
+    del dataset  # It is the same for every dataset of this task.
     return Objective("val_accuracy", maximize=True)
 
 
 class Evaluation:
-    """The metrics of a split, gathered batch by batch.
+    """The metrics of a split, summed up batch by batch.
 
     Args:
         dataset: names the classes.
@@ -45,7 +45,7 @@ class Evaluation:
         targets: Mapping[str, np.ndarray],
         losses: np.ndarray,
     ) -> None:
-        """Take a batch.
+        """Add a batch.
 
         Args:
             predictions: of net.predict: "probabilities" (B, classes).
@@ -74,8 +74,8 @@ class Evaluation:
         """Write metrics, confusion matrix and predictions, and print the metrics.
 
         Args:
-            folder: the experiment's.
-            name: of what was evaluated, for the names of the files, such as "test".
+            folder: of the experiment.
+            name: of the split, with the checkpoint if it is not the best; part of the file names.
             ids: (N,) str
 
         Returns:

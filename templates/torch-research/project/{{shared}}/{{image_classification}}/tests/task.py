@@ -1,4 +1,4 @@
-"""What tests/test_pipeline.py has to know of the task."""
+"""What the tests that know no task have to know of this one."""
 
 # Options of an experiment that trains in a second.
 SMALL = (

@@ -14,8 +14,8 @@ from machinery.errors import InputError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
-LARGEST_SIDE = 256  # Images of one size up to this are stored as they are;
-DEFAULT_SIDE = 64  # others as squares of this side, unless another is asked for.
+LARGEST_SIDE = 256  # Images that all have one size, up to this side, are stored as they are,
+DEFAULT_SIDE = 64  # others as squares of this side, unless another size is asked for.
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -24,14 +24,14 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def is_image(path: Path) -> bool:
-    """Say whether a path is a regular file whose name ends like an image's."""
+    """Return whether a path is a regular file with the extension of an image."""
     return path.suffix.lower() in EXTENSIONS and path.is_file()
 
 
 class Images(NamedTuple):
-    """What read_images found."""
+    """Images that were read."""
 
-    pixels: np.ndarray  # (N, height, width, channels) uint8; what could not be read is black
+    pixels: np.ndarray  # (N, height, width, channels) uint8; those that could not be read are black
     bad: dict[Path, str]  # why a file could not be read
     description: str  # such as "from 30 x 40 to 64 x 64 pixels"
 
@@ -42,13 +42,12 @@ def read_images(paths: Sequence[Path], size: int | None, beside: Path) -> Genera
 
     Args:
         paths: the files.
-        size: height and width to store, in pixels; None: the common size, or 64.
-        beside: where a temporary file may lie. The images together may be more than fits into
-            memory.
+        size: height and width to store, in pixels; None: see LARGEST_SIDE and DEFAULT_SIDE.
+        beside: a folder for a temporary file, as the images together may not fit into memory.
     """
     folder = next(path for path in (beside, *beside.parents) if path.exists())
     with ThreadPoolExecutor() as threads, tempfile.TemporaryFile(dir=folder) as file:
-        # Threads do, because Pillow decodes outside Python's global lock.
+        # Threads are enough, because Pillow decodes outside Python's global lock.
         scans = [found for found in threads.map(_scan, paths) if found]
         sizes, grey = {entry[:2] for entry in scans}, all(entry[2] for entry in scans)
         height, width = _choose_shape(sizes, size)
@@ -60,18 +59,18 @@ def read_images(paths: Sequence[Path], size: int | None, beside: Path) -> Genera
 
 
 def _scan(path: Path) -> tuple[int, int, bool] | None:
-    """Return width, height and whether it is grey from an image's header; None where it fails."""
+    """Return width, height and whether an image is grey, from its header; None if that fails."""
     try:
         with Image.open(path) as image:
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
             width, height = image.size[::-1] if turned else image.size
             return width, height, image.mode in GREY_MODES
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None  # Decoding says why.
+        return None  # read_image says why.
 
 
 def _choose_shape(sizes: set[tuple[int, int]], size: int | None) -> tuple[int, int]:
-    """Return height and width to store: what was asked for, the common size, or 64 x 64."""
+    """Return the height and the width to store."""
     if size:
         return size, size
     if len(sizes) == 1:
@@ -82,7 +81,7 @@ def _choose_shape(sizes: set[tuple[int, int]], size: int | None) -> tuple[int, i
 
 
 def _describe(sizes: set[tuple[int, int]]) -> str:
-    """Say which sizes, width x height, were found."""
+    """Return the range of sizes in words, such as "from 30 x 40 to 64 x 64 pixels"."""
     shown = [f"{width} x {height}" for width, height in sorted(sizes)] or ["no"]
     return f"{shown[0]} pixels" if len(shown) == 1 else f"from {shown[0]} to {shown[-1]} pixels"
 
@@ -118,10 +117,10 @@ def read_image(path: Path, pixels: np.ndarray) -> str:
 
 
 def refuse_bad(source: Path, images: Images, skip: bool) -> None:
-    """Name the files that could not be read.
+    """Print which files are left out because they could not be read.
 
     Raises:
-        InputError: there are some, and they are not to be left out.
+        InputError: there are such files, and they are not to be left out.
     """
     if images.bad and not skip:
         shown = "\n  ".join(f"{path}: {why}" for path, why in list(images.bad.items())[:5])
