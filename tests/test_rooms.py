@@ -215,6 +215,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "tests/projects.py": {r"image_classification": "one of the tasks"},
     "tests/test_answers.py": {r"letters_digits": "what names are made of"},
     "tests/test_notebook.py": {r"image/png": "the type of a picture"},
+    "tests/test_update.py": {r"image-classification": "one of the tasks"},
     "tests/test_cookiecutter.py": {r"image-classification": "one of the tasks"},
     "tests/test_release.py": {r"image_classification": "the folder of a task"},
 }
