@@ -92,8 +92,17 @@ def prefers_bfloat16(device: str) -> bool:
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def prepare(parameters: Parameters) -> None:
-    """Make GPUs deterministic if asked for. Call it first: JAX reads it when it finds devices."""
+def prepare(parameters: Parameters, dataset: Dataset) -> None:
+    """Set what holds for the whole process: threads of PyTorch, and whether GPUs repeat their bits.
+
+    Call it first: JAX reads its flags when it finds devices. A small batch gets one CPU thread on
+    PyTorch, whose threads otherwise spend more time waiting for each other than computing.
+    """
+    small = parameters.data.batch_size * dataset.positions < 2**14
+    if keras_backend.name == "torch" and small:
+        import torch
+
+        torch.set_num_threads(1)
     if not parameters.training.deterministic:
         return
     if keras_backend.name == "tensorflow":

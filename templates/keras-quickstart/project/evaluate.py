@@ -46,9 +46,9 @@ def evaluate(model: keras.Model, split: Split, evaluation: Evaluation) -> dict[s
 def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     """Evaluate the experiment that the command line names."""
     folder, split_name = arguments.experiment, arguments.split
-    backend.prepare(parameters)
-    device = backend.choose_device(arguments.device)
     dataset = read_dataset(arguments.data)
+    backend.prepare(parameters, dataset)
+    device = backend.choose_device(arguments.device)
     arrays, path, step = command_line.read_trained(arguments, dataset.fingerprint)
     split = load_split(arguments.data, dataset, split_name)
     evaluation = Evaluation(dataset, keep=True)

@@ -40,7 +40,7 @@ def train(run: Run) -> None:
     parameters: Parameters = run.parameters
     dataset: Dataset = run.dataset
     training = parameters.training
-    backend.prepare(parameters)
+    backend.prepare(parameters, dataset)
     device = backend.choose_device(run.device)
     batches = TrainingBatches(load_split(run.data, dataset, "train"), parameters)
     val_split = load_split(run.data, dataset, "val")
