@@ -1,5 +1,6 @@
 """Rendered projects to train in: shared by the tests that run a project's commands."""
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -13,9 +14,12 @@ import yaml
 from safetensors.numpy import load_file
 
 from combinations import tasks
-from tasks import Task, image_classification, tabular
+from tasks import Task
 
-TASKS = {each.name: each for each in (image_classification.task, tabular.task)}
+# Each module in tests/tasks/ holds a task.
+_modules = sorted(Path(__file__).parent.glob("tasks/[a-z]*.py"))
+_tasks: list[Task] = [importlib.import_module(f"tasks.{path.stem}").task for path in _modules]
+TASKS = {each.name: each for each in _tasks}
 
 
 class Pace(NamedTuple):

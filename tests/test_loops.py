@@ -1,5 +1,6 @@
 """The training loops of torch-research differ in how they are written, and in nothing else."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -106,3 +107,47 @@ def test_lightning_refuses_what_the_plain_loop_began(loops: list[Loop]) -> None:
     for words in ("train.py", "Trainer", "--from"):
         assert words in result.output
     assert snapshot(lightning.project) == before
+
+
+# Python for `setup` of the fork server: the Trainer of train.py with other arguments.
+CHANGED_TRAINER = """
+import pytorch_lightning as pl
+
+class StopAtStep(pl.Callback):
+    def on_train_batch_end(self, trainer, *others):
+        trainer.should_stop |= trainer.global_step == 7
+
+class Trainer(pl.Trainer):
+    def __init__(self, callbacks, **options):
+        super().__init__({arguments}, **options)
+
+pl.Trainer = Trainer
+"""
+
+
+def test_lightning_refuses_settings_that_break_up_the_epochs(loops: list[Loop]) -> None:
+    """The message names each; nothing is changed."""
+    project, server = loops[1]
+    folder = experiment(project, "settings")
+    before = snapshot(project)
+    arguments = "callbacks=callbacks, min_epochs=2, max_time={'hours': 1}"
+    setup = CHANGED_TRAINER.format(arguments=arguments)
+    result = server.run("train", "--experiment", folder, setup=setup)
+    assert result.code == 2, result.output
+    for words in ("min_epochs=2", "max_time", "--max-minutes"):
+        assert words in result.output
+    assert snapshot(project) == before
+
+
+def test_lightning_keeps_no_row_of_an_unfinished_epoch(loops: list[Loop]) -> None:
+    """Where a callback stops the training within the second of two epochs of five steps."""
+    project, server = loops[1]
+    folder = experiment(project, "stopped")
+    setup = CHANGED_TRAINER.format(arguments="callbacks=[*callbacks, StopAtStep()]")
+    result = server.run("train", "--experiment", folder, setup=setup)
+    assert result.code == 2, result.output
+    for words in ("train.py: epoch 2", "3 steps", "should_stop"):
+        assert words in result.output
+    assert len((project / folder / "metrics.jsonl").read_text().splitlines()) == 1
+    record = json.loads((project / folder / "run.json").read_text())
+    assert record["sessions"][-1]["outcome"] == "failed"

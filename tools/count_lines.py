@@ -3,8 +3,8 @@
     python tools/count_lines.py
 
 Prints for each template and its loop or backend, with images: the lines that a person reads and
-owns (what lies at the top and in model/), and those of machinery/. Blank lines and tests are not
-counted.
+owns (what lies at the top and in model/), and those of machinery/, with what the task adds there:
+the readers of its files. Blank lines and tests are not counted.
 """
 
 import sys

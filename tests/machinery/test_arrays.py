@@ -255,7 +255,8 @@ def test_the_default_data_are_prepared_in_an_empty_folder_alone(
         open_dataset(Path("elsewhere"))
     assert not Path("elsewhere").exists()
     folder = arrays.DEFAULT_FOLDER
-    (folder / "arrays-7").mkdir(parents=True)  # Left by a build that was killed.
+    (folder / "arrays-7").mkdir(parents=True)
+    (folder / "arrays-7" / arrays.MARKER).touch()  # Left by a build that was killed.
     for name in ("README.md", ".lock", ".gitignore"):
         (folder / name).touch()
     dataset = open_dataset(folder)

@@ -119,3 +119,22 @@ def test_of_two_builders_one_wins(tmp_path: Path, start: Callable[..., Any], pro
     openers = [start("-c", f"{path}; {code}", cwd=tmp_path / "fresh") for _ in range(2)]
     for opener in openers:
         assert opener.wait(timeout=60) == 0, opener.stderr.read()
+
+
+def test_folders_that_only_look_like_ours_stay(tmp_path: Path) -> None:
+    """Raw data may lie below data/, in folders of any name."""
+    data = tmp_path / "data"
+    for name in ("arrays-1", "records-2023"):
+        (data / name).mkdir(parents=True)
+        (data / name / "raw.npy").touch()
+    write_words(data, 0)
+    write_words(data, 5)
+    (data / read_folder(data) / "notes.txt").touch()
+    write_words(data, 0)
+    names = {path.relative_to(data).as_posix() for path in data.rglob("*") if path.is_file()}
+    assert {"arrays-1/raw.npy", "records-2023/raw.npy", "arrays-3/notes.txt"} <= names
+    assert len([*data.glob(f"*/{arrays.MARKER}")]) == 1
+
+
+def read_folder(data: Path) -> str:
+    return arrays.read_dataset(data, Words).arrays_folder

@@ -1,10 +1,14 @@
 """Metrics: which epoch is the best, metrics.jsonl, TensorBoard."""
 
+import math
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from tensorboard.compat.proto.event_pb2 import Event
 
+from machinery.errors import DivergedError, InputError
 from machinery.metrics import MetricsLog, Objective, describe, read_metrics
 from machinery.pictures import draw, draw_learning_curves
 
@@ -22,6 +26,14 @@ def test_the_best_epoch() -> None:
     assert accuracy.is_better(row(2, 0.9, 0.5), row(1, 1.0, 0.5))  # Of equals, the lower loss.
     assert loss.is_better(row(2, 0.9, 0.1), row(1, 1.0, 0.5))
     assert not loss.is_better(row(2, 1.1, 0.9), row(1, 1.0, 0.5))
+
+
+def test_the_best_of_rows() -> None:
+    rows = [row(1, 1.0, math.nan), row(2, math.nan, 0.5), row(3, 2.0, 0.5), row(4, 1.0, 0.5)]
+    accuracy = Objective("val_accuracy", True)
+    assert accuracy.best([*rows, row(5, 1.0, 0.5), {"epoch": 6}]) == rows[3]
+    assert accuracy.best([rows[0], row(2, 1.0, math.inf), {}]) is None
+    assert Objective("val_loss", False).best(rows) == rows[0]
 
 
 def read_events(folder: Path) -> list[tuple[int, dict[str, float]]]:
@@ -58,8 +70,35 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     assert read_metrics(tmp_path) == []
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n{"epoch": 2')
     assert read_metrics(tmp_path) == [{"epoch": 1}]
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        MetricsLog(tmp_path, 0).append({"epoch": 1, "step": 1, "val_loss": float("nan")})
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "step": 1}\n{"epoch": 2')
+    log = MetricsLog(tmp_path, 1000)  # The next row begins a line of its own.
+    gap: Any = np.float32(0.5)
+    log.append({"epoch": 2, "step": 2, "val_gap": gap})
+    log.close()
+    assert read_metrics(tmp_path)[1:] == [{"epoch": 2, "step": 2, "val_gap": 0.5}]
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_a_row_with_a_value_that_is_no_number_is_refused(tmp_path: Path, value: float) -> None:
+    log = MetricsLog(tmp_path, 0)
+    with pytest.raises(DivergedError, match=r"metrics\.jsonl: val_loss became (nan|-inf)"):
+        log.append({"epoch": 1, "step": 1, "val_loss": value})
+    log.close()
+    assert read_metrics(tmp_path) == []
+
+
+@pytest.mark.parametrize("damage", ["", '{"epoch": 2', "\0\0", "[1]", '{"epoch": null}', '"a"'])
+def test_a_damaged_line_is_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"epoch": 1, "step": 1}}\n{damage}\n{{"epoch": 3, "step": 3}}\n')
+    content = path.read_bytes()
+    for read in (read_metrics, lambda folder: MetricsLog(folder, len(content))):
+        with pytest.raises(InputError, match=r"metrics\.jsonl:2: damaged.*copy.*--overwrite"):
+            read(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
+    assert path.read_bytes() == content
+    MetricsLog(tmp_path, 24).close()  # What is not the checkpoint's may be damaged.
+    assert read_metrics(tmp_path) == [{"epoch": 1, "step": 1}]
 
 
 def test_metrics_in_words() -> None:

@@ -31,7 +31,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of some code."""
     folder = tmp_path / "code"
     (folder / "model").mkdir(parents=True)
-    for name in ("train.py", "model/net.py", "evaluate.py"):
+    for name in ("train.py", "model/net.py", "predict.py"):
         (folder / name).write_text(CODE)
     monkeypatch.setattr(records, "PROJECT", folder)
     monkeypatch.chdir(folder)
@@ -78,14 +78,17 @@ def test_the_commit_and_the_changes_are_kept(code: Path, tmp_path: Path) -> None
     (code / "notes.md").write_text("not code")
     session = records.Record(run, {}).session
     assert session["git_commit"] == commit
-    assert session["git_dirty"]
-    changes = (run / "changes.diff").read_bytes()
+    changes = (run / session["git_changes"]).read_bytes()
     assert b"+x = 1" in changes
     assert b"+y = 1" in changes
     assert b"not code" not in changes
     (code / "train.py").write_text("x = 2\n")
     message = records.changed_code(run)
-    assert f"git checkout {commit[:12]} -- train.py, then git apply {run}/changes.diff" in message
+    diff = run / session["git_changes"]
+    assert f"git checkout {commit[:12]} -- train.py, then git apply {diff}. Commit" in message
+    records.Record(run, {})  # A later session keeps the diff of this one.
+    assert diff.read_bytes() == changes
+    assert len(records.diffs(run)) == 2
 
 
 def test_sessions_are_added_and_updated(tmp_path: Path) -> None:
@@ -132,7 +135,7 @@ def test_only_what_an_evaluation_noted_is_deleted(tmp_path: Path) -> None:
     file.write_text(json.dumps({"files": names + wrong}))
     records.delete_evaluations(run)
     assert sorted(path.name for path in run.iterdir()) == [
-        *("folder", "metrics_mine.json", "notes.txt")
+        *(".evaluations.lock", "folder", "metrics_mine.json", "notes.txt")
     ]
     assert (tmp_path / "outside").exists()
     records.delete_evaluations(run)

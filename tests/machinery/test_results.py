@@ -1,6 +1,7 @@
 """Results of experiments: rows, noise, and folders that are not as they should be."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def lines_of(table: str) -> list[str]:
 
 
 def test_the_command(tmp_path: Path, run: Callable[..., str]) -> None:
-    assert "--metric" in run("synthesize_results.py", "--help")
+    assert "--minimize" in run("synthesize_results.py", "--help")
     message = run("synthesize_results.py", tmp_path, expected=2)
     assert "Train one: python train.py" in message
     assert "expected a folder" in run("synthesize_results.py", tmp_path / "nowhere", expected=2)
@@ -64,6 +65,10 @@ def test_the_command(tmp_path: Path, run: Callable[..., str]) -> None:
     assert "did you mean val_accuracy?" in message
     assert not (tmp_path / "results.md").exists()
     assert "| 1     | 1/3" in run("synthesize_results.py", tmp_path)
+    (tmp_path / "a" / "metrics.jsonl").write_text('{"epoch": 1, "val_rmse": 0.5}\n')
+    words = ("synthesize_results.py", tmp_path, "--metric", "val_rmse")
+    assert "Compared by val rmse, higher is better." in run(*words)
+    assert "Compared by val rmse, lower is better." in run(*words, "--minimize")
     results.command_line("__mp_main__", None, Parameters).run()  # Imported and not run.
 
 
@@ -178,6 +183,28 @@ def test_the_same_results_are_the_same_files(tmp_path: Path) -> None:
     assert files == [(tmp_path / name).read_bytes() for name in ("results.md", "results.html")]
 
 
+@pytest.mark.parametrize("name", ["results.md", "results.html"])
+@pytest.mark.parametrize("content", ["# Results\n\nOf my thesis.\n", "<!doctype html>\n", "", None])
+def test_a_file_of_the_person_is_not_replaced(
+    tmp_path: Path, name: str, content: str | None, run: Callable[..., str]
+) -> None:
+    write_run(tmp_path / "a", [0.9])
+    path = tmp_path / name
+    path.mkdir() if content is None else path.write_text(content)
+    with pytest.raises(InputError, match=rf"{name}: not written by this command.*Rename"):
+        synthesize(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a", name]
+    assert content is None or path.read_text() == content
+    if content:
+        assert "Rename" in run("synthesize_results.py", tmp_path, expected=2)
+
+
+def test_files_of_several_tables_are_replaced(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", [0.9])
+    write_run(tmp_path / "b", [0.9], metric="gap")
+    assert synthesize(tmp_path) == synthesize(tmp_path)
+
+
 def test_curves_that_cannot_be_drawn_are_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,15 +233,26 @@ def test_an_experiment_without_metrics_alone_can_be_shown(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("metric", "lower"), [("val_accuracy", False), ("val_rmse", True), ("val_gap", True)]
+    ("metric", "minimize", "lower"),
+    [
+        ("val_accuracy", False, False),
+        ("val_hinge_loss", False, True),
+        ("val_rmse", False, False),
+        ("val_rmse", True, True),
+        ("val_gap", False, True),
+        ("val_score", True, False),
+    ],
 )
-def test_the_direction_is_that_of_the_runs_else_by_name(metric: str, lower: bool) -> None:
-    rows = [{"epoch": i, metric: value} for i, value in enumerate((0.5, 0.9, 0.1))]
+def test_the_direction_is_that_of_the_runs_else_the_one_given(
+    metric: str, minimize: bool, lower: bool
+) -> None:
+    rows = [{"epoch": i, metric: value} for i, value in enumerate((0.5, 0.9, math.nan, 0.1))]
     experiment = Experiment("a", rows=rows)
-    if metric == "val_gap":  # Nobody would guess it.
-        experiment.objective = Objective(metric, maximize=False)
+    if metric in ("val_gap", "val_score"):
+        experiment.objective = Objective(metric, maximize=metric == "val_score")
     for wanted in (None, metric):
-        ((objective, members),) = results.split_by_objective([experiment], wanted).items()
+        found = results.split_by_objective([experiment], wanted, minimize)
+        ((objective, members),) = found.items()
         assert members == [experiment]
         assert objective == Objective(metric, maximize=not lower)
         assert best_epoch(experiment, objective) == {metric: 0.1 if lower else 0.9}
@@ -226,8 +264,9 @@ def test_the_metric_that_is_asked_for_compares_all(tmp_path: Path) -> None:
     assert [line.split()[1] for line in lines_of(synthesize(tmp_path))] == ["a", "b"]
     write_run(tmp_path / "0 as good but of greater loss", [0.9], width=2)
     assert [line.split()[1] for line in lines_of(synthesize(tmp_path))] == ["a", "0", "b"]
+    write_run(tmp_path / "empty", [], width=3)
     table = synthesize(tmp_path, "val_loss")
-    assert [line.split()[1] for line in lines_of(table)] == ["b", "a", "0"]
+    assert [line.split()[1] for line in lines_of(table)] == ["b", "a", "0", "empty"]
     assert "Compared by val loss, lower is better." in table
 
 

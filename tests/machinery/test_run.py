@@ -16,7 +16,7 @@ from helpers import NoStop
 from machinery import checkpoints, records
 from machinery.epoch import LOOK_STEPS, Epoch
 from machinery.errors import DivergedError, InputError, StoppedError
-from machinery.metrics import read_metrics
+from machinery.metrics import Objective, read_metrics
 from machinery.run import Run
 from parameters import Parameters
 from train import train
@@ -51,8 +51,7 @@ def test_a_run_leaves_what_it_promises(tmp_path: Path, train_run: TrainRun) -> N
     folder = tmp_path / "run"
     train_run(folder)
     names = {path.name for path in folder.iterdir()} - {".lock"}
-    wanted = {*Run.outputs, "params.yaml", "tensorboard"} - {"changes.diff"}
-    assert names - {"changes.diff"} == wanted
+    assert names == {*Run.outputs, "params.yaml", "tensorboard"}
     rows = read_metrics(folder)
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert rows[-1]["step"] == 16
@@ -242,6 +241,7 @@ class FakeRun:
         self.progress = checkpoints.Progress(step=done, loss_sum=2.0 if done else 0.0)
         self.steps_per_epoch, self.examples = steps, 4 * steps
         self.folder, self.due, self.calls = Path("run"), False, []
+        self.objective = Objective("val_loss", maximize=False)
         self.parameters = argparse.Namespace(data=argparse.Namespace(batch_size=4))
 
     def save_is_due(self) -> bool:
@@ -257,6 +257,25 @@ class FakeRun:
 
 def new_epoch(run: FakeRun) -> Epoch:
     return Epoch(run)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+
+
+def test_an_unfinished_epoch_and_a_metric_that_is_no_number_are_not_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run = FakeRun(steps=2)
+    epoch = new_epoch(run)
+    epoch.advance(1)
+    with pytest.raises(InputError, match="1 steps before its last"):
+        epoch.end(0.5, {"loss": 0.25}, 0.1)
+    epoch.advance(1)
+    epoch.look(1.0)
+    with pytest.raises(InputError, match="objective is 'val_f1'"):
+        run.objective = Objective("val_f1", maximize=True)
+        epoch.end(0.5, {"loss": 0.25, "f1": float("nan")}, 0.1)
+    run.objective = Objective("val_loss", maximize=False)
+    epoch.end(0.5, {"loss": 0.25, "f1": float("nan")}, 0.1)
+    assert "val_f1 became nan" in caplog.text
+    assert run.calls[-1].keys() == {"epoch", "step", "train_loss", "val_loss", "learning_rate"}
 
 
 def test_an_epoch_goes_through_its_steps_from_where_the_run_stands() -> None:

@@ -6,7 +6,9 @@ import dataclasses
 import gc
 import json
 import math
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,10 @@ from helpers import (
 )
 from machinery import checkpoints, search, search_settings, search_workers
 from machinery.errors import DivergedError, InputError, StoppedError
+from machinery.experiments import find_experiments
 from machinery.metrics import read_metrics
+from machinery.parameter_file import format_parameters
+from machinery.results_table import group
 from machinery.run import Run
 from machinery.search_study import STARTS, MisfitError, Study
 from machinery.search_workers import WorkerStop
@@ -244,6 +249,71 @@ def test_a_stop_ends_the_work_and_the_same_trial_goes_on(
     assert states(study) == ["COMPLETE"]
     assert study.optuna.trials[0].params == values
     assert [row["epoch"] for row in read_metrics(folder / "trial_0000")] == [*range(1, EPOCHS + 1)]
+
+
+def test_a_trial_that_cannot_be_continued_says_how_the_search_can(
+    folder: Path, data: Path, dataset: Dataset
+) -> None:
+    study = new_study(folder, dataset, data)
+    worker = new_worker(study)
+
+    def train_and_stop(run: Run) -> None:
+        report = run.on_epoch
+        assert report
+
+        def stop(row: dict[str, float], report: Callable[..., None] = report) -> None:
+            report(row)
+            worker.stop.error = StoppedError("the test")
+
+        run.on_epoch = stop
+        train(run)
+
+    worker.train = train_and_stop
+    worker.work()
+    trial, values = folder / "trial_0000", study.optuna.trials[0].params
+    (trial / checkpoints.LAST).write_text("damaged")
+    for _ in range(STARTS + 1):
+        with pytest.raises(InputError, match=r"last\.safetensors") as error:
+            new_worker(study).work()
+        assert f"delete the folder {trial}, and run the same command again" in str(error.value)
+    shutil.rmtree(trial)
+    assert new_worker(study).train_next()
+    assert states(study) == ["COMPLETE"]
+    assert study.optuna.trials[0].params == values
+    assert len(read_metrics(trial)) == EPOCHS
+
+
+def test_a_trial_whose_metrics_are_gone_says_so(folder: Path, dataset: Dataset) -> None:
+    study = new_study(folder, dataset)
+    with pytest.raises(InputError, match=r"trial_0000.metrics\.jsonl: holds no val_accuracy"):
+        new_worker(study, lambda run: None).work()
+
+
+def test_the_search_and_the_table_name_the_same_best(
+    folder: Path, dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of equal accuracy, the lower loss decides, also between the epochs of a trial."""
+    losses = ([1.0, 0.9], [0.5, 1.5], [0.3, 0.2], [0.1, 0.1])
+
+    def train(run: Run) -> None:
+        number = int(run.folder.name[-1])
+        rows = [
+            {"epoch": i, "val_loss": loss, "val_accuracy": 0.5 if number < 3 else 0.4}
+            for i, loss in enumerate(losses[number], start=1)
+        ]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (run.folder / "metrics.jsonl").write_text(lines)
+        (run.folder / "params.yaml").write_text(format_parameters(run.parameters))
+        (run.folder / "run.json").write_text('{"sessions": [{"outcome": "finished"}]}')
+
+    study = new_study(folder, dataset)
+    new_worker(study, train).work()
+    search.report(study)
+    shown = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line[:2] == "  "]
+    rows = group(find_experiments(folder, Parameters), study.search.objective)
+    names = [row.experiments[0].name for row in rows]
+    assert names == [f"trial_{number:04}" for number in (2, 1, 0, 3)]
+    assert [Path(path).name for path in shown] == names
 
 
 def test_a_worker_stops_with_its_search(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,70 @@ def test_killed_workers_end_the_search(folder: Path, data: Path, start: Callable
     assert "out of memory?" in errors
 
 
+# Prunes the first trial, and kills the process between the two things that this takes.
+KILL_WHILE_PRUNING = """
+
+import os
+import pathlib
+import signal
+
+from machinery import search_study, search_workers
+
+done = []
+
+
+def die_second(function, concerns):
+    def call(self, *words, **options):
+        if concerns(self, *words):
+            if done:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done.append(function)
+        return function(self, *words, **options)
+
+    return call
+
+
+train_whole = train
+
+
+def train(run):
+    def prune(row):
+        report(row)
+        if row["epoch"] == 3:
+            raise search_workers.PrunedError
+
+    report, run.on_epoch = run.on_epoch, prune
+    train_whole(run)
+
+
+def is_previous(path, *_):
+    return path.name == "previous.safetensors"
+
+
+search_study.Study.end = die_second(search_study.Study.end, lambda *words: "PRUNED" in words)
+pathlib.Path.unlink = die_second(pathlib.Path.unlink, is_previous)
+"""
+
+
+@signals
+def test_a_kill_while_a_trial_is_pruned(
+    folder: Path, data: Path, project: Path, dataset: Dataset, run: Callable[..., str]
+) -> None:
+    code = folder.parent / "code"
+    shutil.copytree(project, code)
+    text = (code / "train.py").read_text()
+    start, call, end = text.rpartition("\ncommand.run(")
+    (code / "train.py").write_text(start + KILL_WHILE_PRUNING + call + end)
+    message = run(*words(folder, data, "--workers", "1"), expected=4, cwd=code)
+    assert "The workers were killed" in message
+    assert len(read_metrics(folder / "trial_0000")) == 3
+    run(*words(folder, data, "--workers", "1"))
+    trials = new_study(folder, dataset, data).optuna.trials
+    assert trials[0].state.name == "PRUNED"
+    assert len(trials) == 4
+    assert (folder / "trial_0000" / "best.safetensors").exists()
+
+
 def test_bad_input_ends_the_search_at_its_first_trial(
     folder: Path, data: Path, run: Callable[..., str]
 ) -> None:

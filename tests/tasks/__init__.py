@@ -40,6 +40,7 @@ class Task:
 
     name: str
     overlays: tuple[str, ...]  # beside its own, those that it shares with other tasks
+    words: str  # a pattern of its words, in any case: nothing outside its overlays may use them
 
     # Parameters by dotted name: two epochs of five steps on the default data, with everything that
     # is random switched on. The tests change those of `training`, `seed` and `data.batch_size`.

@@ -91,6 +91,8 @@ def make_own_data(folder: Path) -> OwnData:
 task = Task(
     name="image-classification",
     overlays=("images", "classes"),
+    words=r"image|pixel|label|\bclass(es)?\b|digit|channel|softmax|logits|cross.entropy|confusion"
+    r"|accuracy|\bcrop",
     tiny={
         "seed": 1,
         **{"data.batch_size": 256, "data.shift": 1, "data.flip": True},

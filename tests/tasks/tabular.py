@@ -57,6 +57,9 @@ def make_own_data(folder: Path) -> OwnData:
 task = Task(
     name="tabular",
     overlays=("classes",),
+    words=r"tabular|csv|categor(y(?!=)|ies|ical)|columns? of (a|the) table"
+    r"|missing (cell|number|value)|regression|binary|multiclass|multilabel"
+    r"|rmse|(?<![a-z0-9])(mae|auc|f1|r2)(?![a-z0-9])|breast",
     tiny={
         "seed": 1,
         **{"data.batch_size": 80, "data.hide": 0.1},

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pydantic
 
@@ -48,6 +48,23 @@ class Header(pydantic.BaseModel):
     parameters: dict[str, Any]  # flat
     fingerprint: str  # of the data
     optimizer: str  # in words: another optimizer cannot continue with this state
+
+
+class State(Protocol):
+    """What a checkpoint holds of a network and its optimizer: see State in backend.py."""
+
+    optimizer_name: str  # The optimizer and the settings that a continued run must keep, in words.
+
+    def load(self, arrays: "dict[str, np.ndarray]", path: Path) -> None:
+        """Load the arrays of a checkpoint.
+
+        Raises:
+            InputError: they do not fit; nothing was changed.
+        """
+
+    def to_arrays(self) -> "Mapping[str, np.ndarray]":
+        """Return the arrays; the names of the network's begin with "model."."""
+        ...
 
 
 def write_checkpoint(

@@ -24,6 +24,7 @@ from machinery.parameter_file import (
     differences,
     flatten,
     load_parameters,
+    name_beside,
     nearest,
     parameter_fields,
 )
@@ -143,7 +144,7 @@ def parse_training(
     parser = ArgumentParser(description)
     parser.add_experiment()
     parser.add_device()
-    parser.add_argument("--from", type=Path, dest="source", help="start a new experiment from this")
+    parser.add_argument("--from", type=Path, dest="source", help="new experiment: its parameters")
     parser.add_argument("--overwrite", action="store_true", help="train a finished run anew")
     parser.add_max_minutes()
     parser.add_parameters(schema)
@@ -170,7 +171,8 @@ def say_finished(folder: Path, parameters: Section) -> None:
     )
     if changed := differences({name: trained.get(name, now[name]) for name in now}, now):
         raise InputError(f"{folder} is finished, with other parameters: {changed}. {way_on}")
-    print(f"{folder} is finished; nothing to do. {way_on}")
+    changed = records.changed_code(folder)
+    print(f"{folder} is finished; nothing to do. {way_on}{changed and f' {changed}.'}")
     raise SystemExit(0)
 
 
@@ -297,6 +299,11 @@ def resolve_parameters(schema: type[Section], arguments: argparse.Namespace) -> 
                 f"--{next(iter(overrides))}: {path} is the record of {arguments.experiment} and "
                 "stays as it is. Name a new experiment: "
                 f"--experiment experiments/NEW --from {arguments.experiment} with your options."
+            )
+        if not path.exists():
+            raise InputError(
+                f"{path}: not found.{name_beside(path.parent)} To start a new experiment, say from "
+                f"which one: --experiment {arguments.experiment} --from experiments/baseline"
             )
         return load_parameters(schema, path)
     if arguments.experiment.exists() and not arguments.experiment.is_dir():

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -22,7 +23,10 @@ FILE = "run.json"
 EVALUATIONS_FILE = "evaluations.json"  # Which files evaluate.py wrote into a run folder.
 PROJECT = Path(__file__).parent.parent
 # The files that decide how a run trains.
-CODE = ("train.py", "run_callback.py", "*backend.py", "utils.py", "model/**/*.py")
+CODE = (
+    *("train.py", "run_callback.py", "evaluate.py", "*backend.py", "utils.py", "tfrecords.py"),
+    "model/**/*.py",
+)
 
 
 class Record:
@@ -36,8 +40,9 @@ class Record:
     def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
         self.folder, self._earlier = folder, read_sessions(folder)
         commit, changes = git_state()
-        if changes:
-            write_atomically(folder / "changes.diff", changes)
+        diff = f"changes-{hashlib.sha256(changes).hexdigest()[:8]}.diff" if changes else None
+        if diff:  # Named by its content: what an earlier session trained with stays.
+            write_atomically(folder / diff, changes)
         self.session: dict[str, Any] = {
             "started": now(),
             "ended": None,
@@ -46,7 +51,7 @@ class Record:
             "process": os.getpid(),
             "host": platform.node(),
             "git_commit": commit,
-            "git_dirty": bool(changes),
+            "git_changes": diff,
             "code": code_digests(),
             "python": platform.python_version(),
             "system": platform.platform(),
@@ -128,6 +133,12 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:8]
 
 
+def diffs(folder: Path) -> list[str]:
+    """Return the names of the diffs that the sessions of a run wrote."""
+    names = {session.get("git_changes") for session in read_sessions(folder)}
+    return [name for name in names if name and re.fullmatch(r"changes-[0-9a-f]{8}\.diff", name)]
+
+
 def changed_code(folder: Path) -> str:
     """Return a warning that names the code changed since the last session, or an empty string."""
     sessions = [session for session in read_sessions(folder) if session.get("code")]
@@ -141,7 +152,9 @@ def changed_code(folder: Path) -> str:
     if commit := sessions[-1].get("git_commit"):
         missing = [name for name in names if name in then]
         message += f". To bring it back: git checkout {commit[:12]} -- {' '.join(missing)}"
-        message += f", then git apply {folder}/changes.diff" * bool(sessions[-1].get("git_dirty"))
+        if diff := sessions[-1].get("git_changes"):
+            message += f", then git apply {folder / diff}"
+        message += ". Commit what you have now first: it would be replaced"
     return message
 
 
@@ -169,9 +182,11 @@ def git_state() -> tuple[str | None, bytes]:
 
 
 def note_evaluation(folder: Path, files: Iterable[str]) -> None:
-    """Record the names of the files that an evaluation wrote."""
-    names = sorted({*_evaluation_files(folder), *files})
-    write_atomically(folder / EVALUATIONS_FILE, json.dumps({"files": names}, indent=2).encode())
+    """Remember the names of files that an evaluation is about to write."""
+    with FileLock(folder / ".evaluations.lock"):  # Two splits may be evaluated at once.
+        names = sorted({*_evaluation_files(folder), *files})
+        content = json.dumps({"files": names}, indent=2)
+        write_atomically(folder / EVALUATIONS_FILE, content.encode())
 
 
 def delete_evaluations(folder: Path) -> None:

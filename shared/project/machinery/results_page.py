@@ -8,6 +8,7 @@ import io
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from machinery.results_table import Row, Table
@@ -30,6 +31,21 @@ PAGE = """<!doctype html>
 <h1>TITLE</h1>
 SECTIONS</html>
 """
+
+
+# How the files begin: one that begins otherwise is not ours.
+BEGINNINGS = {
+    ".md": r"# Results\n\n(## .*\n\n)?\| experiment \| what differs \|",
+    ".html": re.escape(PAGE.partition("TITLE")[0]) + "Results of ",
+}
+
+
+def may_be_replaced(path: Path) -> bool:
+    """Return whether results.md or results.html does not exist yet, or was written here."""
+    if not path.exists():
+        return True
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return re.match(BEGINNINGS[path.suffix], text) is not None
 
 
 def to_markdown(tables: Sequence[Table]) -> str:

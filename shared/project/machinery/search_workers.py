@@ -7,20 +7,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import wait
 from typing import Any
 
 import optuna
 
 from machinery import checkpoints
-from machinery.errors import (
-    CommandError,
-    DivergedError,
-    InputError,
-    ResourceError,
-    StoppedError,
-)
+from machinery.checkpoints import State
+from machinery.errors import CommandError, DivergedError, InputError, ResourceError, StoppedError
+from machinery.metrics import Objective
 from machinery.parameter_file import nearest
 from machinery.run import Run
 from machinery.search_settings import Search
@@ -46,6 +43,21 @@ class WorkerStop(StopRequest):
         if not self.error and search and not search.is_alive():
             self.error = StoppedError("the end of the search")
         return super().__bool__()
+
+
+class TrialRun(Run):
+    """The run of a trial: where it cannot be continued, the message says how the search can."""
+
+    def begin(self, state: State, objective: Objective, facts: Mapping[str, Any]) -> None:
+        """Load the newest checkpoint where there is one, as that of any run."""
+        try:
+            super().begin(state, objective, facts)
+        except InputError as error:
+            raise InputError(
+                f"{error}\nThis is a trial of a search, which has no --overwrite: to train it anew "
+                f"with the same values, delete the folder {self.folder}, and run the same command "
+                "again."
+            ) from None
 
 
 class Worker:
@@ -88,10 +100,11 @@ class Worker:
                 run.on_epoch = self._reporter(trial, run)
                 self.train(run)
             except PrunedError:
+                # First the study: a trial that it took for unfinished would need its checkpoints.
+                self.study.end(trial, "PRUNED")
                 # The files to continue from take most of the space; those to evaluate stay.
                 for name in (checkpoints.LAST, checkpoints.PREVIOUS):
                     (run.folder / name).unlink(missing_ok=True)
-                self.study.end(trial, "PRUNED")
                 raise
             except (DivergedError, ResourceError) as error:
                 self.study.end(trial, "FAIL", str(error))
@@ -116,23 +129,24 @@ class Worker:
             self.study.end(trial, "PRUNED", str(error))
             raise
         search, folder = self.search, self.study.folder_of(trial)
-        return Run(folder, parameters, search.dataset, search.data, self.stop, search.device)
+        return TrialRun(folder, parameters, search.dataset, search.data, self.stop, search.device)
 
     def _reporter(self, trial: optuna.Trial, run: Run) -> Callable[[dict[str, float]], None]:
         """Return a function that reports each epoch to Optuna and raises PrunedError if told so."""
         metric = self.search.objective.metric
 
         def on_epoch(row: dict[str, float]) -> None:
-            if metric not in row:
+            if metric not in row and row["epoch"] == 1:
                 columns = [name for name in row if name.startswith("val_")]
                 raise InputError(
                     f"{self.search.file}: got {metric!r}, expected one of "
                     f"{', '.join(columns)}{nearest(metric, columns)}. Correct it, and "
                     f"delete study.journal and trial_* in {self.search.folder}."
                 )
-            if not math.isfinite(row[metric]):
-                raise DivergedError(f"{run.folder}: {metric} became {row[metric]}.")
-            trial.report(row[metric], int(row["epoch"]))
+            if not math.isfinite(row.get(metric, math.nan)):
+                raise DivergedError(f"{run.folder}: {metric} is no number any more.")
+            with warnings.catch_warnings(action="ignore"):  # A trial that is trained anew repeats.
+                trial.report(row[metric], int(row["epoch"]))
             if trial.should_prune():
                 raise PrunedError
 

@@ -6,8 +6,10 @@
 The first line of the file names the columns; commas, semicolons or tabs part the cells. A column is
 of numbers where all its cells are, else of categories; an empty cell (also NA, NaN, null, ?) is
 missing. The target decides what is learned: a number (regression), one of two classes (binary) or
-of more (multiclass), or several columns of 0 and 1 (multilabel). Val and test are split off, 10 %
-each, keeping the shares of the classes; rows that are equal stay together.
+of more (multiclass), or several columns of 0 and 1 (multilabel). About 10 %
+each are split off for val and test (of the breast cancer data 10 % and 20 %), keeping the shares of
+the classes. Rows that are equal stay in one split, unless most rows equal another: then each is
+split by itself, and a warning says how many are in train, too.
 
 Written to data/: arrays of numbers (N, columns) float32, categories (N, columns) int64 and target
 for each split, and dataset.json, which is written last: it says that all is there.

@@ -214,11 +214,12 @@ class State:
         Raises:
             InputError: naming what is missing, unknown or of another shape.
         """
-        state, found = self.model.optimizer.variables, select(arrays, "optimizer.")
-        # Before the network is changed.
-        check_fit(found, {each.path: each.shape for each in state}, path)
-        load_weights(self.model, arrays, path)
-        assign(state, found, path)
+        owners = {"model.": self.model.variables, "optimizer.": self.model.optimizer.variables}
+        for owner, variables in owners.items():  # All of them, before one is changed.
+            shapes = {variable.path: variable.shape for variable in variables}
+            check_fit(select(arrays, owner), shapes, path)
+        for owner, variables in owners.items():
+            assign(variables, select(arrays, owner), path)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays for a checkpoint."""

@@ -14,7 +14,8 @@ class RunCallback(keras.callbacks.Callback):
     """Writes the run folder while Keras trains.
 
     Put it before other callbacks: then they find val_loss and the other metrics on val in the logs
-    of an epoch.
+    of an epoch. Checkpoints do not hold the state of other callbacks: in a run that continues,
+    EarlyStopping, for one, counts its epochs anew.
 
     Args:
         run: begun.
@@ -48,6 +49,8 @@ class RunCallback(keras.callbacks.Callback):
         if done:
             self.batches.start(self.run.progress.step)
             yield range(epoch, epoch + 1)
+            if self.model.stop_training:  # The next `fit` would forget it.
+                return
             epoch += 1
         if not self.run.progress.finished:
             self.batches.start(epoch * self.run.steps_per_epoch)

@@ -145,6 +145,7 @@ class State:
         Raises:
             InputError: naming what is missing, unknown or of another shape.
         """
+        check_weights(self.model, arrays, path)  # All is checked before anything is changed.
         weights, found = dict(self.model.named_parameters()), select(arrays, "optimizer.")
         expected = {
             name: weights[owner].shape if array.ndim else ()
@@ -176,9 +177,15 @@ def load_weights(model: torch.nn.Module, arrays: dict[str, np.ndarray], path: Pa
     Raises:
         InputError: naming what is missing, unknown or of another shape.
     """
+    check_weights(model, arrays, path)
     found = select(arrays, "model.")
-    check_fit(found, {name: tensor.shape for name, tensor in model.state_dict().items()}, path)
     model.load_state_dict({name: torch.tensor(array) for name, array in found.items()})
+
+
+def check_weights(model: torch.nn.Module, arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Raise InputError, as load_weights does, where a checkpoint does not fit a network."""
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    check_fit(select(arrays, "model."), shapes, path)
 
 
 def describe_optimizer(optimizer: torch.optim.Optimizer) -> str:

@@ -70,25 +70,24 @@ class Evaluation:
             "accuracy": self.right / self.examples,
         }
 
-    def write(self, folder: Path, name: str, ids: np.ndarray) -> list[str]:
+    def files(self, name: str) -> list[str]:
+        """Return the names of the files that `write` writes."""
+        return [f"metrics_{name}.json", f"confusion_matrix_{name}.png", f"predictions_{name}.csv"]
+
+    def write(self, folder: Path, name: str, ids: np.ndarray) -> None:
         """Write metrics, confusion matrix and predictions, and print the metrics.
 
         Args:
             folder: of the experiment.
             name: of the split, with the checkpoint if it is not the best; part of the file names.
             ids: (N,) str
-
-        Returns:
-            The names of the files.
         """
         labels, probabilities = map(np.concatenate, (self._labels, self._probabilities))
-        files = [f"metrics_{name}.json", f"confusion_matrix_{name}.png", f"predictions_{name}.csv"]
-        content = json.dumps(self.metrics(), indent=2)
-        write_atomically(folder / files[0], content.encode())
+        metrics, picture, predictions = (folder / file for file in self.files(name))
+        write_atomically(metrics, json.dumps(self.metrics(), indent=2).encode())
         classes = self.dataset.classes
         matrix = confusion_matrix(labels, probabilities.argmax(axis=1), len(classes))
-        draw_confusion_matrix(matrix, classes, f"{folder}, {name}", folder / files[1])
-        write_predicted_classes(folder / files[2], ids, labels, probabilities, classes)
+        draw_confusion_matrix(matrix, classes, f"{folder}, {name}", picture)
+        write_predicted_classes(predictions, ids, labels, probabilities, classes)
         for metric, value in self.metrics().items():
             print(f"  {metric:10} {value:.4f}")
-        return files

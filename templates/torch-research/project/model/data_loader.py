@@ -56,12 +56,15 @@ def take(array: torch.Tensor | Ragged, rows: np.ndarray) -> torch.Tensor:
 def load_split(folder: Path, dataset: Dataset, split: str, device: torch.device) -> Split:
     """Map a split from disk into memory, or put it on the GPU where it fills at most a quarter.
 
+    Ragged arrays are padded by the processor, so a split that has one stays in its memory, whole.
+
     Raises:
         InputError: the arrays are missing or are not what dataset.json says.
     """
     arrays = dataset.read_split(folder, split)
     room = torch.cuda.mem_get_info(device)[0] / 4 if device.type == "cuda" else 0
-    fits = sum(array.nbytes for array in arrays.values()) < room
+    ragged = any(isinstance(array, Ragged) for array in arrays.values())
+    fits = not ragged and sum(array.nbytes for array in arrays.values()) < room
 
     def place(array: Examples) -> torch.Tensor | Ragged:
         if isinstance(array, Ragged):

@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from build_dataset import prepare_default, read_dataset
+from build_dataset import Dataset, prepare_default, read_dataset
+from machinery.arrays import Ragged
 from model.data_loader import Batch, Split, evaluation_batches, load_split, training_batches
 from parameters import Parameters
 
@@ -88,3 +90,29 @@ def test_augmentation_of_an_example_does_not_depend_on_its_batch(split: Split) -
 
 def test_evaluation_has_every_example_in_order(split: Split) -> None:
     assert rows_of(evaluation_batches(split)) == list(range(EXAMPLES))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_examples_of_different_lengths_are_padded(split: Split, workers: int) -> None:
+    tokens = Ragged.join([np.arange(row) for row in range(EXAMPLES)], fill=-1)
+    batches = collect(split._replace(inputs={**split.inputs, "tokens": tokens}), workers=workers)
+    for inputs, _ in batches:
+        for row, padded in zip(inputs["row"].tolist(), inputs["tokens"].tolist(), strict=True):
+            assert padded == [*range(row), *[-1] * (tokens.longest - row)]
+
+
+def test_a_ragged_array_keeps_its_whole_split_off_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers and pinned memory cannot take a batch of which a part is on the GPU."""
+    arrays = {
+        "tokens": Ragged.join([np.arange(length) for length in (3, 1, 2)]),
+        "length": np.array([3, 1, 2]),
+    }
+    monkeypatch.setattr(Dataset, "read_split", lambda *_: arrays)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**40, 2**40))
+    dataset = Dataset.model_construct(
+        inputs=("tokens",), targets=("length",), examples={"train": 3}
+    )
+    split = load_split(Path(), dataset, "train", torch.device("cuda"))
+    inputs, targets = split.take(np.array([2, 0]))
+    assert inputs["tokens"].tolist() == [[0, 1, 0], [0, 1, 2]]
+    assert targets["length"].device == CPU

@@ -46,7 +46,9 @@ class RunCallback(pl.callbacks.Checkpoint):
             "framework": "lightning",
             "versions": versions("torch", "pytorch-lightning", "numpy"),
         }
-        run.begin(TrainerState(trainer, network), objective(run.dataset), facts)
+        state = TrainerState(trainer, network)
+        state.trainer_to_json()  # Refuses what no checkpoint can hold, before anything is written.
+        run.begin(state, objective(run.dataset), facts)
         self.epochs = run.epochs()
         trainer.should_stop |= run.progress.finished
 
@@ -89,7 +91,18 @@ class RunCallback(pl.callbacks.Checkpoint):
                 pl_module.log("train_loss", self.train_loss, on_step=False, on_epoch=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the epoch: its row has the metrics and whatever else was logged as val_..."""
+        """Save the epoch: its row has the metrics and whatever else was logged as val_...
+
+        Raises:
+            InputError: a callback ended the epoch before its last step; nothing is saved.
+        """
+        if left := self.epoch.steps_left:
+            raise InputError(
+                f"train.py: epoch {self.epoch.number + 1} ended {left:,} steps before its last "
+                "one, and the run folder keeps whole epochs. A callback or the Learner may set "
+                "trainer.should_stop only on_validation_end or on_train_epoch_end, and may not "
+                "skip the rest of an epoch. The checkpoints of the steps before are kept."
+            )
         logged = {
             name.removeprefix("val_"): value.item()
             for name, value in trainer.callback_metrics.items()
@@ -117,19 +130,31 @@ class TrainerState(backend.State):
         self.schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Return the arrays for a checkpoint; "trainer" is JSON."""
+        """Return the arrays for a checkpoint; "trainer" is JSON.
+
+        Raises:
+            InputError: see trainer_to_json.
+        """
+        text = self.trainer_to_json()
+        return super().to_arrays() | {"trainer": np.frombuffer(text.encode(), np.uint8)}
+
+    def trainer_to_json(self) -> str:
+        """Return the state of the Trainer, its schedulers and its callbacks.
+
+        Raises:
+            InputError: the state of a scheduler or a callback has what JSON cannot hold.
+        """
         trainer = self.trainer
         groups = self.optimizer.state_dict()["param_groups"]  # Schedules change their values.
         state = {
             "loop": trainer.fit_loop.state_dict(),
             "should_stop": trainer.should_stop,
             "groups": [{k: v for k, v in group.items() if k != "params"} for group in groups],
-            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
-            "callbacks": {each.state_key: each.state_dict() for each in trainer.callbacks},
+            "schedulers": [state_of(scheduler) for scheduler in self.schedulers],
+            "callbacks": {each.state_key: state_of(each) for each in trainer.callbacks},
             "precision": trainer.precision_plugin.state_dict(),
         }
-        text = json.dumps(state, default=tensor_to_json)
-        return super().to_arrays() | {"trainer": np.frombuffer(text.encode(), np.uint8)}
+        return json.dumps(state, default=tensor_to_json)
 
     def load(self, arrays: dict[str, np.ndarray], path: Path) -> None:
         """Load the arrays of a checkpoint.
@@ -157,8 +182,29 @@ class TrainerState(backend.State):
             self.trainer.precision_plugin.load_state_dict(state["precision"])
 
 
-def tensor_to_json(tensor: torch.Tensor) -> dict[str, Any]:
-    """Return a tensor, such as one in the state of a callback, as what JSON can hold."""
+def state_of(part: Any) -> dict[str, Any]:
+    """Return the state of a scheduler or a callback as what JSON can hold.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        return json.loads(json.dumps(part.state_dict(), default=tensor_to_json))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"train.py: no checkpoint can hold the state of {type(part).__name__}: {error}. Its "
+            "state_dict() may have numbers, strings, lists, dictionaries and tensors."
+        ) from error
+
+
+def tensor_to_json(tensor: Any) -> dict[str, Any]:
+    """Return a tensor, such as one in the state of a callback, as what JSON can hold.
+
+    Raises:
+        TypeError: it is no tensor.
+    """
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"got {tensor!r}, a {type(tensor).__name__}")
     return {"tensor": tensor.tolist(), "dtype": str(tensor.dtype).removeprefix("torch.")}
 
 
@@ -169,8 +215,12 @@ def tensor_from_json(value: dict[str, Any]) -> Any:
     return torch.tensor(value["tensor"], dtype=getattr(torch, value["dtype"]))
 
 
-def check_whole_epochs(trainer: pl.Trainer, epochs: int) -> None:
+def check_whole_epochs(trainer: Any, epochs: int) -> None:
     """Refuse settings of the Trainer by which its epochs would differ from the run folder's.
+
+    Args:
+        trainer: a pl.Trainer, whose type lacks `callbacks`.
+        epochs: how many the run has.
 
     Raises:
         InputError: naming these settings.
@@ -178,6 +228,8 @@ def check_whole_epochs(trainer: pl.Trainer, epochs: int) -> None:
     expected = {
         "max_epochs": epochs,
         "max_steps": -1,
+        "min_epochs": 0,  # Lightning would go on after EarlyStopping ended the run.
+        "min_steps": None,
         "limit_train_batches": 1.0,
         "limit_val_batches": 1.0,
         "overfit_batches": 0.0,
@@ -189,6 +241,9 @@ def check_whole_epochs(trainer: pl.Trainer, epochs: int) -> None:
         for name, value in expected.items()
         if repr(getattr(trainer, name)) != repr(value)  # limit_train_batches=1 is one batch.
     ]
+    timers = [each for each in trainer.callbacks if isinstance(each, pl.callbacks.Timer)]
+    if any(timer.time_remaining() is not None for timer in timers):
+        wrong.append("a time limit (max_time), expected --max-minutes on the command line")
     if wrong:
         raise InputError(
             f"train.py: the Trainer has {'; '.join(wrong)}. The run folder keeps whole epochs, as "

@@ -41,6 +41,9 @@ def draw(path: Path, plot: "Callable[[Figure], None]", width: float, height: flo
 def draw_learning_curves(folder: Path, best_epoch: float | None) -> None:
     """Draw learning_curves.png from metrics.jsonl: loss and the other metrics by epoch."""
     rows = read_metrics(folder)
+    if not rows:
+        logger.warning(f"{folder} has no metrics to draw.")
+        return
     epochs = [row["epoch"] for row in rows]
     others = [name for name in rows[0] if name.startswith("val_") and name != "val_loss"]
     panels = [["train_loss", "val_loss"], *([name] for name in others)]

@@ -13,10 +13,9 @@ import hashlib
 import math
 import os
 import re
-import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any
 
 import numpy as np
 import pydantic
@@ -24,11 +23,20 @@ from filelock import FileLock
 
 from machinery.errors import InputError
 from machinery.files import sync_folder, write_atomically
+from machinery.ragged import Ragged
 
 DEFAULT_FOLDER = Path("data")
 SPLITS = ("train", "val", "test")
 BLOCK = 1024  # Examples that are written at a time.
 CONTENTS = r"(arrays|records)-\d+"  # The folder that dataset.json names; records are TFRecords.
+MARKER = ".made-by-build"  # The file in such a folder without which it is not ours to delete.
+
+
+def _check_dtype(name: str) -> str:
+    try:
+        return str(np.dtype(name))
+    except TypeError:
+        raise ValueError(f"{name!r} is no dtype of NumPy") from None
 
 
 class Array(pydantic.BaseModel):
@@ -36,7 +44,7 @@ class Array(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    dtype: str
+    dtype: Annotated[str, pydantic.AfterValidator(_check_dtype)]
     shape: tuple[int | None, ...]  # None in front: the array is ragged, examples differ in length.
     longest: int = 0  # of a ragged array: the greatest length, to which a batch is padded
     fill: int = 0  # of a ragged array: the value of the padding
@@ -45,50 +53,6 @@ class Array(pydantic.BaseModel):
     def batch_shape(self) -> tuple[int, ...]:
         """The shape of each example in a batch, where ragged ones are padded."""
         return tuple(self.longest if size is None else size for size in self.shape)
-
-
-class Ragged:
-    """Examples of different lengths: all their values in one array, and where each begins.
-
-    Args:
-        values: (sum of the lengths, ...)
-        offsets: (N + 1,) int64, where each example begins, and the end of the last.
-        longest: the length to which batches are padded.
-        fill: the value of the padding.
-    """
-
-    def __init__(self, values: np.ndarray, offsets: np.ndarray, longest: int, fill: int) -> None:
-        self.values, self.offsets = values, offsets
-        self.longest, self.fill = longest, fill
-
-    @classmethod
-    def join(cls, examples: list[np.ndarray], fill: int = 0) -> Self:
-        """Return the examples, each (length, ...), as one ragged array."""
-        lengths = np.array([len(example) for example in examples], np.int64)
-        offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
-        return cls(np.concatenate(examples), offsets, max(int(lengths.max()), 1), fill)
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, row: int) -> np.ndarray:
-        return self.values[self.offsets[row] : self.offsets[row + 1]]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all values."""
-        return self.values.nbytes
-
-    def take(self, rows: np.ndarray, axis: int = 0) -> np.ndarray:
-        """Return some examples, padded: (len(rows), longest, ...)."""
-        assert axis == 0
-        starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
-        steps = np.arange(self.longest)
-        inside = steps < lengths[:, None]  # (B, longest)
-        shape = (len(rows), self.longest, *self.values.shape[1:])
-        padded = np.full(shape, self.fill, self.values.dtype)
-        padded[inside] = self.values[(starts[:, None] + steps)[inside]]
-        return padded
 
 
 Examples = np.ndarray | Ragged
@@ -143,23 +107,25 @@ class BaseDataset(pydantic.BaseModel):
             InputError: the file is missing or does not fit dataset.json.
         """
         path = folder / self.arrays_folder / f"{split}_ids.npy"
-        return read_array(path, (self.examples[split],), "str", again(folder))
+        return read_array(path, (self.examples[split],), "str", again(folder, self.source))
 
     def _read(self, folder: Path, split: str, name: str) -> Examples:
         array, count = self.arrays[name], self.examples[split]
         path = folder / self.arrays_folder / f"{split}_{name}.npy"
         if array.shape[:1] == (None,):
             offsets_path = path.with_name(f"{split}_{name}_offsets.npy")
-            offsets = read_array(offsets_path, (count + 1,), "int64", again(folder))
+            offsets = read_array(offsets_path, (count + 1,), "int64", again(folder, self.source))
             if offsets[0] or (offsets[1:] < offsets[:-1]).any():
                 raise InputError(
                     f"{offsets_path}: expected 0 and then no decrease. {again(folder)}"
                 )
             shape = (int(offsets[-1]), *array.shape[1:])
-            values = read_array(path, shape, array.dtype, again(folder))
+            values = read_array(path, shape, array.dtype, again(folder, self.source))
             examples: Examples = Ragged(values, offsets, array.longest, array.fill)
         else:
-            values = read_array(path, (count, *array.shape), array.dtype, again(folder))
+            values = read_array(
+                path, (count, *array.shape), array.dtype, again(folder, self.source)
+            )
             examples = values
         if problem := self.check(name, values):
             raise InputError(f"{path}: {problem}. {again(folder)}")
@@ -198,13 +164,19 @@ def _is_empty(folder: Path) -> bool:
     """Return whether a folder holds nothing but hidden files, a README and unfinished arrays."""
     if not folder.exists():
         return True
-    names = [path.name for path in folder.iterdir()]
-    return all(re.fullmatch(r"\..*|README\.md|arrays-\d+", name) for name in names)
+    return all(
+        re.fullmatch(r"\..*|README\.md", path.name) or _is_contents(path)
+        for path in folder.iterdir()
+    )
 
 
-def again(folder: Path) -> str:
-    """Return the advice for a dataset that cannot be used."""
-    return f"Prepare the data again: python build_dataset.py --data {folder} --overwrite"
+def again(folder: Path, source: str = "") -> str:
+    """Return the advice for a dataset that cannot be used and was made from a source."""
+    made = f" (it was made from {source})" if source else ""
+    return (
+        "Prepare the data again, with the options that made it: python build_dataset.py --data "
+        f"{folder} --overwrite{made}"
+    )
 
 
 def read_array(path: Path, shape: tuple[int | None, ...], dtype: str, advice: str) -> np.ndarray:
@@ -301,16 +273,38 @@ def new_contents(folder: Path, kind: str, overwrite: bool) -> Generator[Path]:
         if not overwrite:
             refuse_to_replace(folder)
         numbers = [int(path.name.rpartition("-")[2]) for path in _contents(folder)]
-        target = folder / f"{kind}-{max(numbers, default=0) + 1}"
-        target.mkdir()
+        number = max(numbers, default=0) + 1
+        while (target := folder / f"{kind}-{number}").exists():  # Yours, or a kill left it empty.
+            number += 1
+        unmarked = folder / f".{kind}-new"  # Its name tells that it is ours until the marker does.
+        unmarked.mkdir(exist_ok=True)
+        (unmarked / MARKER).touch()
+        os.replace(unmarked, target)
         yield target
         for path in _contents(folder):
-            if path != target:  # Windows cannot remove what a run has mapped; the next build does.
-                shutil.rmtree(path, ignore_errors=True)
+            if path != target:
+                _delete(path)
+        for path in folder.glob(f"{kind}-*"):  # What a kill left empty.
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def _contents(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if re.fullmatch(CONTENTS, path.name)]
+    """Return the folders of arrays that a build made here."""
+    return [path.parent for path in folder.glob(f"*/{MARKER}") if _is_contents(path.parent)]
+
+
+def _delete(contents: Path) -> None:
+    """Delete a folder of arrays; what else lies there stays. The marker goes last."""
+    # Windows cannot delete what a run has mapped; the next build does.
+    with contextlib.suppress(OSError):
+        for path in (*contents.glob("*.npy"), *contents.glob("*.tfrecord"), contents / MARKER):
+            path.unlink()
+        contents.rmdir()
+
+
+def _is_contents(path: Path) -> bool:
+    return bool(re.fullmatch(CONTENTS, path.name)) and (path / MARKER).is_file()
 
 
 def _describe(array: Examples) -> Array:

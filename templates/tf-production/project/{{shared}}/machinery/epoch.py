@@ -1,14 +1,17 @@
 """One epoch while it trains: progress bar, clock, position, and when to check the loss."""
 
+import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from machinery.errors import DivergedError
+from machinery.errors import DivergedError, InputError
 
 if TYPE_CHECKING:
     from machinery.run import Run
+
+logger = logging.getLogger("run")
 
 LOOK_STEPS = 50  # Steps between looks at the loss, as each look waits for the GPU.
 
@@ -100,9 +103,31 @@ class Epoch:
         if not math.isfinite(loss):
             raise DivergedError(
                 f"{self.run.folder}: the loss became {loss} before step {self.progress.step:,}; "
-                "the checkpoints are older and whole. Start a new experiment with --from and a "
-                "lower training.learning_rate or training.clip_norm."
+                "no checkpoint holds it. Start a new experiment with --from and a lower "
+                "training.learning_rate, or a training.clip_norm that clips more."
             )
+
+    def _check_metrics(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Return the metrics that are numbers; warn of the others.
+
+        Raises:
+            InputError: the objective is not among them.
+        """
+        for name in metrics:
+            if not math.isfinite(metrics[name]):
+                logger.warning(
+                    f"val_{name} became {metrics[name]} and is left out of this epoch: "
+                    "Evaluation.metrics in model/report.py should leave out what is not defined."
+                )
+        numbers = {name: float(metrics[name]) for name in metrics if math.isfinite(metrics[name])}
+        objective = self.run.objective.metric
+        if objective not in {f"val_{name}" for name in numbers}:
+            raise InputError(
+                f"model/report.py: the objective is {objective!r}, expected one of the metrics of "
+                f"val: {', '.join(f'val_{name}' for name in numbers)}. Change `objective`, or "
+                "`Evaluation.metrics`, and run the same command again."
+            )
+        return numbers
 
     def end(self, train_loss: float, metrics: Mapping[str, float], learning_rate: float) -> None:
         """Save the epoch: its metrics, its weights if they are the best so far, a checkpoint.
@@ -116,7 +141,14 @@ class Epoch:
             DivergedError: the loss on val is NaN or infinite.
             StoppedError: on request, with everything saved.
         """
+        if self.steps_left:
+            raise InputError(
+                f"train.py: epoch {self.number + 1} ended {self.steps_left:,} steps before its last "
+                "one, so it is not kept. Stop only at the end of an epoch, as in a callback's "
+                "on_epoch_end. The checkpoints of the steps before stay."
+            )
         self._check_loss(metrics["loss"])
+        metrics = self._check_metrics(metrics)
         row = {"epoch": self.number + 1, "step": self.progress.step, "train_loss": train_loss}
         row |= {f"val_{name}": value for name, value in metrics.items()}
         row |= {"learning_rate": learning_rate}

@@ -89,7 +89,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             raise InputError(f"{path}: larger than 1 MB, expected a file of parameters.")
         document = _yaml().load(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise InputError(f"{path}: not found.{_beside(path.parent)}") from None
+        raise InputError(f"{path}: not found.{name_beside(path.parent)}") from None
     except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
         raise InputError(f"{path}: {error.strerror}; expected a file to read.") from None
     except UnicodeDecodeError as error:
@@ -106,7 +106,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return document
 
 
-def _beside(folder: Path) -> str:
+def name_beside(folder: Path) -> str:
     """Return a sentence that names the experiments beside a folder that was not found."""
     names = sorted(str(path.parent) for path in folder.parent.glob("*/params.yaml"))[:5]
     return f" Found: {', '.join(names)}." if names else ""

@@ -17,9 +17,6 @@ from machinery.metrics import Objective
 from machinery.parameter_file import Section, nearest
 from machinery.results_table import Table
 
-# Endings of the metrics that are better when lower, for runs that have recorded no objective.
-LOWER_IS_BETTER = ("loss", "error", "rmse", "mae", "mse", "perplexity")
-
 
 class SynthesizeCommand(Command):
     """The command line of synthesize_results.py.
@@ -41,7 +38,8 @@ class SynthesizeCommand(Command):
         """Write and print the results; end with the exit code of what happened."""
         if self.arguments is not None:
             with exit_codes():
-                synthesize(self.arguments.experiments, self.arguments.metric, self.schema)
+                words = self.arguments
+                synthesize(words.experiments, words.metric, self.schema, words.minimize)
 
 
 def command_line(name: str, description: str | None, schema: type[Section]) -> SynthesizeCommand:
@@ -59,23 +57,35 @@ def command_line(name: str, description: str | None, schema: type[Section]) -> S
     parser.add_argument("experiments", type=Path, nargs="?", default=folder, help="[experiments]")
     objective = "a column of metrics.jsonl to compare by [the objective of the task]"
     parser.add_argument("--metric", help=objective)
+    direction = "lower is better, where no run says so itself [higher, but for a loss]"
+    parser.add_argument("--minimize", action="store_true", help=direction)
     return SynthesizeCommand(parser.parse_args(), schema)
 
 
-def synthesize(root: Path, metric: str | None, schema: type[Section]) -> None:
+def synthesize(
+    root: Path, metric: str | None, schema: type[Section], minimize: bool = False
+) -> None:
     """Write results.md and results.html below a folder, and print the tables.
 
     Args:
         root: the folder.
         metric: the column to compare by; None: the objective that each run was trained for.
         schema: of params.yaml.
+        minimize: a metric that is the objective of no run is better when lower.
 
     Raises:
-        InputError: there is no experiment, or none has the metric.
+        InputError: there is no experiment, none has the metric, or a file of the person would be
+            overwritten.
     """
     if not root.is_dir():
         raise InputError(f"{root}: expected a folder of experiments.")
-    groups = split_by_objective(find_experiments(root, schema), metric)
+    for name in ("results.md", "results.html"):
+        if not results_page.may_be_replaced(root / name):
+            raise InputError(
+                f"{root / name}: not written by this command, which would replace it. Rename or "
+                "move it. Nothing was written."
+            )
+    groups = split_by_objective(find_experiments(root, schema), metric, minimize)
     tables = [Table.of(members, objective) for objective, members in groups.items()]
     heading = f"Results of {root.resolve().name}"
     write_atomically(root / "results.md", results_page.to_markdown(tables).encode())
@@ -85,13 +95,14 @@ def synthesize(root: Path, metric: str | None, schema: type[Section]) -> None:
 
 
 def split_by_objective(
-    experiments: Sequence[Experiment], wanted: str | None = None
+    experiments: Sequence[Experiment], wanted: str | None = None, minimize: bool = False
 ) -> dict[Objective, list[Experiment]]:
     """Return the experiments to compare by each objective, the most frequent objective first.
 
     Args:
         experiments: all of them.
         wanted: the column to compare all by; None: the objective that each was trained for.
+        minimize: a metric that is the objective of none is better when lower.
 
     Raises:
         InputError: no experiment has the column that is wanted.
@@ -104,10 +115,10 @@ def split_by_objective(
             raise InputError(
                 f"--metric: got {wanted!r}, expected one of {', '.join(columns)}{near}."
             )
-        return {_direct(wanted, objectives): list(experiments)}
+        return {_direct(wanted, objectives, minimize): list(experiments)}
     groups = {objective: [] for objective, _ in Counter(objectives).most_common()}
     if not groups:
-        groups = {_direct(_guess_metric(experiments), []): []}
+        groups = {_direct(_guess_metric(experiments), [], minimize): []}
     for experiment in experiments:
         # One without an objective is compared with those whose metric it has.
         metrics = (o for o in groups if o.metric in experiment.columns)
@@ -115,10 +126,10 @@ def split_by_objective(
     return groups
 
 
-def _direct(metric: str, objectives: Sequence[Objective]) -> Objective:
-    """Return the objective of a run that has this metric, else one made by the metric's name."""
+def _direct(metric: str, objectives: Sequence[Objective], minimize: bool) -> Objective:
+    """Return the objective of a run that has this metric, else one with the direction given."""
     known = (objective for objective in objectives if objective.metric == metric)
-    return next(known, Objective(metric, not metric.endswith(LOWER_IS_BETTER)))
+    return next(known, Objective(metric, maximize=not (minimize or metric.endswith("loss"))))
 
 
 def _guess_metric(experiments: Sequence[Experiment]) -> str:

@@ -6,12 +6,12 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from machinery import checkpoints, records
-from machinery.checkpoints import Header, Progress
+from machinery.checkpoints import Header, Progress, State
 from machinery.epoch import Epoch
 from machinery.errors import InputError, is_out_of_memory, out_of_memory
 from machinery.files import write_atomically
@@ -31,23 +31,6 @@ if TYPE_CHECKING:  # NumPy takes longer to import than --help takes to answer.
 
 logger = logging.getLogger("run")
 logger.setLevel(logging.INFO)  # train.log gets every line, even if the terminal shows none.
-
-
-class State(Protocol):
-    """What a checkpoint holds of a network and its optimizer: see State in backend.py."""
-
-    optimizer_name: str  # The optimizer and the settings that a continued run must keep, in words.
-
-    def load(self, arrays: "dict[str, np.ndarray]", path: Path) -> None:
-        """Load the arrays of a checkpoint.
-
-        Raises:
-            InputError: they do not fit; nothing was changed.
-        """
-
-    def to_arrays(self) -> "Mapping[str, np.ndarray]":
-        """Return the arrays; the names of the network's begin with "model."."""
-        ...
 
 
 class Run:
@@ -74,10 +57,10 @@ class Run:
         InputError: another process holds the lock, or the run in the folder cannot be continued.
     """
 
-    # What `overwrite` deletes: every file that a run writes.
+    # What `overwrite` deletes; the record first, so that a kill leaves no run called finished.
     outputs = (
-        *(checkpoints.LAST, checkpoints.PREVIOUS, checkpoints.BEST, "metrics.jsonl", "run.json"),
-        *("dataset.json", "train.log", "changes.diff", "learning_curves.png"),
+        *("run.json", checkpoints.LAST, checkpoints.PREVIOUS, checkpoints.BEST, "metrics.jsonl"),
+        *("dataset.json", "train.log", "learning_curves.png"),
     )
 
     def __init__(
@@ -180,7 +163,7 @@ class Run:
 
     def _load_checkpoint(self) -> list[str]:
         """Load the newest checkpoint; return the warnings about it."""
-        # A run that was begun with --overwrite and stopped continues, like any other.
+        # A run begun with --overwrite and stopped continues, like any other.
         sessions = records.read_sessions(self.folder)
         overwrote = bool(sessions and sessions[-1].get("overwrite"))
         self._continues_overwriting = overwrote and not records.is_finished(self.folder)
@@ -192,6 +175,7 @@ class Run:
             if found:
                 arrays, header, path, notice = found
                 self._check_same_run(path, header)
+                read_metrics(self.folder, header.progress.metrics_bytes)  # Refuses a damaged file.
                 self.state.load(arrays, path)
                 self.progress = header.progress
                 return [notice]
@@ -201,9 +185,9 @@ class Run:
                     "metrics of several epochs. Bring the checkpoint back, or train anew with "
                     "--overwrite."
                 )
-        except InputError:
+        except InputError as error:
             if not self.overwrite:
-                raise
+                raise InputError(f"{error}\n{records.changed_code(self.folder)}".strip()) from None
             self._anew = True
         return []
 
@@ -238,7 +222,7 @@ class Run:
         new = new or load_parameters(schema, path) != self.parameters
         records.delete_evaluations(self.folder)
         if self._anew:
-            for name in self.outputs:
+            for name in (*self.outputs, *records.diffs(self.folder)):
                 (self.folder / name).unlink(missing_ok=True)
         if new:
             write_atomically(path, format_parameters(self.parameters).encode())

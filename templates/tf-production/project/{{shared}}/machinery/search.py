@@ -11,7 +11,7 @@ import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from machinery import records, search_settings
 from machinery.command_line import ArgumentParser, Command
@@ -156,8 +156,7 @@ def run_search(
 def report(study: "Study") -> None:
     """Print the best trials and what to do next."""
     search = study.search
-    sign = -1 if search.objective.maximize else 1
-    complete = sorted(study.trials("COMPLETE"), key=lambda t: sign * cast(float, t.value))
+    complete = study.best_first()
     pruned, failed = len(study.trials("PRUNED")), len(study.trials("FAIL"))
     print(f"\n{len(complete)} trials complete, {pruned} pruned, {failed} failed. The best:")
     for trial in complete[:BEST_SHOWN]:

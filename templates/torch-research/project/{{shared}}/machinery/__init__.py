@@ -9,6 +9,7 @@ code hands in what it needs of them. Each file has one subject:
     command_line     the options of the commands
     stopping         requests to save and stop: signals and the time limit
     arrays           the data on disk
+    ragged           examples that differ in length, in one array
     splits           which examples are in train, val and test
     sampling         which examples are in which batch, as a function of the seed
     run              one experiment while it trains

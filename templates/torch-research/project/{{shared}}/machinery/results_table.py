@@ -76,10 +76,8 @@ class Table:
 
 def best_epoch(experiment: Experiment, objective: Objective) -> dict[str, float]:
     """Return the metrics of the epoch that was best on val, or nothing."""
-    metric, sign = objective.metric, -1 if objective.maximize else 1
-    rows = [row for row in experiment.rows if math.isfinite(row.get(metric, math.nan))]
-    best = min(rows, key=lambda row: (sign * row[metric], row.get("val_loss", 0)), default={})
-    return {name: value for name, value in best.items() if name.startswith("val_")}
+    best = objective.best(experiment.rows) or {}
+    return {name: v for name, v in best.items() if name.startswith("val_") and math.isfinite(v)}
 
 
 def group(experiments: Sequence[Experiment], objective: Objective) -> list[Row]:
@@ -100,14 +98,13 @@ def group(experiments: Sequence[Experiment], objective: Objective) -> list[Row]:
         names = {name: None for values in seeds.values() for name in values}
         values = {name: [v[name] for v in seeds.values() if name in v] for name in names}
         rows.append(Row(members, values))
-    sign = -1 if objective.maximize else 1
 
-    def order(row: Row) -> tuple[bool, float, float]:
-        values, losses = row.values.get(objective.metric), row.values.get("val_loss")
-        mean = sign * statistics.fmean(values) if values else math.inf
-        return not row.finished, mean, statistics.fmean(losses) if losses else math.inf
+    def order(row: Row) -> tuple[bool, bool, tuple[float, ...]]:
+        means = {name: statistics.fmean(values) for name, values in row.values.items()}
+        known = objective.metric in means
+        return row.finished, known, objective.score(means) if known else ()
 
-    return sorted(rows, key=order)
+    return sorted(rows, key=order, reverse=True)  # Equal rows stay in the order of their names.
 
 
 def is_clear(rows: Sequence[Row], objective: Objective) -> bool:

@@ -135,6 +135,16 @@ class Study:
                 values[name] = trial.suggest_int(name, low, high, step=step, log=log)
         return values
 
+    def best_first(self) -> list[FrozenTrial]:
+        """Return the complete trials in the order of the tables of results."""
+        objective = self.search.objective
+
+        def score(trial: FrozenTrial) -> tuple[float, float]:
+            # A trial that ended under an older version has its value alone.
+            return objective.score(trial.user_attrs.get("best", {objective.metric: trial.value}))
+
+        return sorted(self.trials("COMPLETE"), key=score, reverse=True)
+
     def end(self, trial: optuna.Trial, state: str, news: str = "") -> None:
         """Tell Optuna and the person how a trial ended.
 
@@ -145,11 +155,17 @@ class Study:
         """
         value = None
         if not news:
-            metric, maximize = self.search.objective
-            rows = read_metrics(self.folder_of(trial))
-            best = (max if maximize else min)(row[metric] for row in rows)
-            news = f"at epoch {rows[-1]['epoch']}, {metric} {best:.4f}"
-            value = best if state == "COMPLETE" else None
+            metric, folder = self.search.objective.metric, self.folder_of(trial)
+            rows = read_metrics(folder)
+            best = self.search.objective.best(rows)
+            if not best:
+                raise InputError(
+                    f"{folder}/metrics.jsonl: holds no {metric}. Bring back a copy, or delete the "
+                    "folder and run the same command again, which trains the trial anew."
+                )
+            trial.set_user_attr("best", best)
+            news = f"at epoch {rows[-1]['epoch']}, {metric} {best[metric]:.4f}"
+            value = best[metric] if state == "COMPLETE" else None
         values, total = format_values(trial.params), self.search.settings.trials
         self.optuna.tell(trial, value, TrialState[state])
         done = f"[{total - self.missing()}/{total}] trial_{trial.number:04}"

@@ -96,38 +96,37 @@ class Evaluation:
         }[self.dataset.kind]
         return {"loss": float(losses.mean(dtype=np.float64)), **measure(targets, predictions)}
 
-    def write(self, folder: Path, name: str, ids: np.ndarray) -> list[str]:
+    def files(self, name: str) -> list[str]:
+        """Return the names of the files that `write` writes."""
+        pictures = {"regression": "predicted", "multilabel": "f1"}
+        picture = pictures.get(self.dataset.kind, "confusion_matrix")
+        return [f"metrics_{name}.json", f"{picture}_{name}.png", f"predictions_{name}.csv"]
+
+    def write(self, folder: Path, name: str, ids: np.ndarray) -> None:
         """Write metrics, a picture and the predictions, and print the metrics.
 
         Args:
             folder: the experiment's.
             name: of what was evaluated, for the names of the files, such as "test".
             ids: (N,) str
-
-        Returns:
-            The names of the files.
         """
         targets, predictions, losses = self.gathered()
         kind, classes = self.dataset.kind, self.dataset.classes
         title = f"{folder}, {name}"
-        metrics, path = f"metrics_{name}.json", folder / f"predictions_{name}.csv"
-        write_atomically(folder / metrics, json.dumps(self.metrics(), indent=2).encode())
+        metrics, picture, path = (folder / file for file in self.files(name))
+        write_atomically(metrics, json.dumps(self.metrics(), indent=2).encode())
         if kind == "regression":
-            picture = f"predicted_{name}.png"
-            draw_numbers(targets, predictions, self.dataset, title, folder / picture)
+            draw_numbers(targets, predictions, self.dataset, title, picture)
             write_numbers(path, ids, targets, predictions)
         elif kind == "multilabel":
-            picture = f"f1_{name}.png"
-            draw_f1(label_f1_scores(targets, predictions), classes, title, folder / picture)
+            draw_f1(label_f1_scores(targets, predictions), classes, title, picture)
             write_labels(path, ids, targets, predictions, losses, classes)
         else:
-            picture = f"confusion_matrix_{name}.png"
             matrix = confusion_matrix(targets, predictions.argmax(axis=1), len(classes))
-            draw_confusion_matrix(matrix, classes, title, folder / picture)
+            draw_confusion_matrix(matrix, classes, title, picture)
             write_predicted_classes(path, ids, targets, predictions, classes)
         for metric, value in self.metrics().items():
             print(f"  {metric:10} {value:.4f}")
-        return [metrics, picture, path.name]
 
 
 def measure_numbers(targets: np.ndarray, values: np.ndarray) -> dict[str, float]:

@@ -18,7 +18,10 @@ def split_rows(
     source: str,
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """Return the row numbers of train, val and test; equal rows are in one split.
+    """Return the row numbers of train, val and test, and warn of rows that are in train, too.
+
+    Equal rows are in one split. But where most rows equal another, as in a survey of a few
+    questions, each row is split by itself.
 
     Args:
         columns: of all rows.
@@ -33,8 +36,9 @@ def split_rows(
     """
     rows = len(target.values)
     codes = [np.unique(cells, return_inverse=True)[1] for cells in columns.categories.values()]
-    groups = digests(columns.numbers, np.array(codes, np.int64).reshape(-1, rows).T, target.values)
-    if len(np.unique(groups)) < rows / 2:
+    content = digests(columns.numbers, np.array(codes, np.int64).reshape(-1, rows).T, target.values)
+    groups = content
+    if len(np.unique(content)) < rows / 2:
         print("Most rows equal another: they count as observations of their own in the split.")
         groups = np.arange(rows)
     given = dict(given) or {"train": np.arange(rows)}
@@ -53,7 +57,7 @@ def split_rows(
         except StratumError:
             raise InputError(f"{source}: {rows} rows are too few to split.") from None
     check_classes(target, splits, source)
-    for split, leaked in find_leaks(groups, splits):
+    for split, leaked in find_leaks(content, splits):
         print(f"warning: {len(leaked)} rows of {split} are in train too, such as {ids[leaked[0]]}.")
     return splits
 

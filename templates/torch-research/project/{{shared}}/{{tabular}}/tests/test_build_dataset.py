@@ -160,6 +160,18 @@ def test_equal_rows_stay_together(tmp_path: Path) -> None:
     assert sum(map(len, seen)) == len(set.union(*seen)) == 50
 
 
+def test_where_most_rows_are_equal_each_is_split_by_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(i % 4, i % 2) for i in range(100)]
+    dataset = build(tmp_path, save(tmp_path / "t.csv", ("a", "y"), rows), "y")
+    printed = capsys.readouterr().out
+    assert "Most rows equal another" in printed
+    for split in ("val", "test"):
+        count = dataset.examples[split]
+        assert f"warning: {count} rows of {split} are in train too, such as row-" in printed
+
+
 def test_shares_are_kept(tmp_path: Path) -> None:
     rows = [(i, i % 10 == 0, i**2) for i in range(500)]
     path = save(tmp_path / "t.csv", ("a", "rare", "y"), rows)
