@@ -44,5 +44,5 @@ def test_the_notebook_trains(
     for name, picture in zip(["learning_curves.png", *names], pictures, strict=True):
         assert picture == (baseline / name).read_bytes()
     table = notebook.cells[-1].outputs[0].data["text/markdown"]
-    assert "small" in table
+    assert "short" in table
     assert "baseline" in table

@@ -16,7 +16,8 @@ import pytest
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parent.parent / "shared" / "project"
 TINY = HERE / "tiny_project"
-sys.path[:0] = [str(HERE), str(TINY), str(SHARED)]
+sys.path[:0] = [str(TINY), str(SHARED)]
+sys.path.append(str(HERE))  # Last, since the harness has a conftest.py of its own.
 
 from build_dataset import Dataset, build
 from helpers import NoStop, write_base, write_settings

@@ -269,8 +269,8 @@ def test_an_unfinished_epoch_and_a_metric_that_is_no_number_are_not_kept(
         epoch.end(0.5, {"loss": 0.25}, 0.1)
     epoch.advance(1)
     epoch.look(1.0)
+    run.objective = Objective("val_f1", maximize=True)
     with pytest.raises(InputError, match="objective is 'val_f1'"):
-        run.objective = Objective("val_f1", maximize=True)
         epoch.end(0.5, {"loss": 0.25, "f1": float("nan")}, 0.1)
     run.objective = Objective("val_loss", maximize=False)
     epoch.end(0.5, {"loss": 0.25, "f1": float("nan")}, 0.1)

@@ -141,13 +141,13 @@ class Epoch:
             DivergedError: the loss on val is NaN or infinite.
             StoppedError: on request, with everything saved.
         """
-        if self.steps_left:
+        self._check_loss(metrics["loss"])
+        if left := self.steps_left:
             raise InputError(
-                f"train.py: epoch {self.number + 1} ended {self.steps_left:,} steps before its last "
-                "one, so it is not kept. Stop only at the end of an epoch, as in a callback's "
+                f"train.py: epoch {self.number + 1} ended {left:,} steps before its last one, so "
+                "it is not kept. Stop only at the end of an epoch, as in a callback's "
                 "on_epoch_end. The checkpoints of the steps before stay."
             )
-        self._check_loss(metrics["loss"])
         metrics = self._check_metrics(metrics)
         row = {"epoch": self.number + 1, "step": self.progress.step, "train_loss": train_loss}
         row |= {f"val_{name}": value for name, value in metrics.items()}

@@ -284,9 +284,10 @@ def new_contents(folder: Path, kind: str, overwrite: bool) -> Generator[Path]:
         for path in _contents(folder):
             if path != target:
                 _delete(path)
-        for path in folder.glob(f"{kind}-*"):  # What a kill left empty.
-            with contextlib.suppress(OSError):
-                path.rmdir()
+        for path in folder.iterdir():
+            if re.fullmatch(CONTENTS, path.name):
+                with contextlib.suppress(OSError):  # Only what a kill left empty can be removed.
+                    path.rmdir()
 
 
 def _contents(folder: Path) -> list[Path]:
