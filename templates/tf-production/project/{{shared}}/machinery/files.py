@@ -14,10 +14,14 @@ def write_atomically(path: Path, content: bytes, keep: Path | None = None) -> No
     """
     # The name is fixed, so the next write replaces what a killed one left.
     temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:  # That of a full disk does not tell which file it was.
+        error.filename = error.filename or str(path)
+        raise
     if keep and path.exists():
         os.replace(path, keep)
     os.replace(temporary, path)
