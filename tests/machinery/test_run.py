@@ -269,12 +269,12 @@ def test_an_unfinished_epoch_and_a_metric_that_is_no_number_are_not_kept(
         epoch.end(0.5, {"loss": 0.25}, 0.1)
     epoch.advance(1)
     epoch.look(1.0)
-    run.objective = Objective("val_f1", maximize=True)
-    with pytest.raises(InputError, match="objective is 'val_f1'"):
-        epoch.end(0.5, {"loss": 0.25, "f1": float("nan")}, 0.1)
+    run.objective = Objective("val_gain", maximize=True)
+    with pytest.raises(InputError, match="objective is 'val_gain'"):
+        epoch.end(0.5, {"loss": 0.25, "gain": float("nan")}, 0.1)
     run.objective = Objective("val_loss", maximize=False)
-    epoch.end(0.5, {"loss": 0.25, "f1": float("nan")}, 0.1)
-    assert "val_f1 became nan" in caplog.text
+    epoch.end(0.5, {"loss": 0.25, "gain": float("nan")}, 0.1)
+    assert "val_gain became nan" in caplog.text
     assert run.calls[-1].keys() == {"epoch", "step", "train_loss", "val_loss", "learning_rate"}
 
 
