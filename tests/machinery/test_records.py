@@ -85,7 +85,7 @@ def test_the_commit_and_the_changes_are_kept(code: Path, tmp_path: Path) -> None
     (code / "train.py").write_text("x = 2\n")
     message = records.changed_code(run)
     diff = run / session["git_changes"]
-    assert f"git checkout {commit[:12]} -- train.py, then git apply {diff}. Commit" in message
+    assert f"git checkout {commit[:12]} -- train.py, then git apply {diff}" in message
     records.Record(run, {})  # A later session keeps the diff of this one.
     assert diff.read_bytes() == changes
     assert len(records.diffs(run)) == 2

@@ -151,10 +151,10 @@ def changed_code(folder: Path) -> str:
     message = f"{folder}: not the code that it was trained with: {', '.join(names)}"
     if commit := sessions[-1].get("git_commit"):
         missing = [name for name in names if name in then]
-        message += f". To bring it back: git checkout {commit[:12]} -- {' '.join(missing)}"
+        message += ". Commit what you have now, then bring it back: "
+        message += f"git checkout {commit[:12]} -- {' '.join(missing)}"
         if diff := sessions[-1].get("git_changes"):
             message += f", then git apply {folder / diff}"
-        message += ". Commit what you have now first: it would be replaced"
     return message
 
 
