@@ -171,8 +171,9 @@ def say_finished(folder: Path, parameters: Section) -> None:
     )
     if changed := differences({name: trained.get(name, now[name]) for name in now}, now):
         raise InputError(f"{folder} is finished, with other parameters: {changed}. {way_on}")
-    changed = records.changed_code(folder)
-    print(f"{folder} is finished; nothing to do. {way_on}{changed and f' {changed}.'}")
+    print(f"{folder} is finished; nothing to do. {way_on}")
+    if changed := records.changed_code(folder):
+        print(changed)
     raise SystemExit(0)
 
 
