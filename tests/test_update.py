@@ -262,6 +262,7 @@ def test_a_file_that_git_ignores_is_safe_only_where_the_readme_says(
         (project / name).write_text("mine\n")
     commit(project)
     added = scratch_repository / "shared/project/experiments/added_later.md"
+    added.parent.mkdir()
     added.write_text("New in the template.\n")
     publish_next_version(scratch_repository)
     assert copier_command(project, "update", "--defaults").returncode == 0
