@@ -133,7 +133,8 @@ def test_projects_of_earlier_releases_come_to_the_new_one(scratch_repository: Pa
     git(scratch_repository, "reset", "--quiet", "--hard", "v9.1.0")
 
     settings = scratch_repository / "shared" / "settings.yml"
-    settings.write_text(settings.read_text().replace("    /data\n", "    /data\n    /utils.py\n"))
+    kept = settings.read_text().replace("    /README.md\n", "    /README.md\n    /utils.py\n")
+    settings.write_text(kept)
     with open(scratch_repository / "shared" / "project" / "utils.py", "a") as file:
         file.write("# changed again\n")
     subprocess.run([sys.executable, scratch_repository / "tools/sync_shared.py"], check=True)

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,10 @@ def test_a_kill_leaves_the_old_data_set_or_the_new(
         folder = tmp_path / "killed"
         shutil.copytree(tmp_path / "old", folder)
         killer.folder, killer.left = str(folder), len(seen)
-        try:
+        with suppress(Killed):
             write_words(folder, 5)
             killed = False
-        except Killed:
-            pass
-        finally:
-            killer.left = -1
+        killer.left = -1
         seen.append(read_words(folder))
         assert seen[-1] in (old, new)
         write_words(folder, 5)

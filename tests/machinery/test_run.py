@@ -187,9 +187,8 @@ def test_one_process_per_folder_and_nothing_stays_of_one_that_was_refused(
     with (
         FileLock(tmp_path / "run" / ".lock"),
         pytest.raises(InputError, match=r"is in use by process .*\. Wait, or stop it"),
-        new_run(tmp_path / "run"),
     ):
-        pass
+        new_run(tmp_path / "run").__enter__()
     with pytest.raises(InputError, match="bad device"), new_run(tmp_path / "a" / "b"):
         raise InputError("bad device")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
