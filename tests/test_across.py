@@ -76,6 +76,17 @@ def test_every_record_has_the_same_keys(experiments: Path, task: str) -> None:
 
 
 @pytest.mark.parametrize("task", tasks)
+def test_every_template_notes_the_same_learning_rates(experiments: Path, task: str) -> None:
+    """Of the last step of each epoch."""
+    rates = [
+        [json.loads(row)["learning_rate"] for row in (folder / "metrics.jsonl").open()]
+        for folder in of_task(experiments, task)
+    ]
+    for others in rates[1:]:
+        assert others == pytest.approx(rates[0])
+
+
+@pytest.mark.parametrize("task", tasks)
 def test_every_template_reads_the_same_data_and_trains_as_many_weights(
     experiments: Path, task: str
 ) -> None:

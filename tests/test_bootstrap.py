@@ -69,7 +69,7 @@ def test_a_wrong_command_is_refused_without_a_traceback() -> None:
         [sys.executable, str(script), "dmeo"], capture_output=True, encoding="utf-8", check=False
     )
     assert result.returncode == 2
-    assert result.stderr == "error: got dmeo, expected demo or test.\n"
+    assert result.stderr == "error: got dmeo, expected demo, test or prove.\n"
 
 
 def test_pip_installs_where_uv_cannot_be_had(

@@ -125,6 +125,31 @@ pl.Trainer = Trainer
 """
 
 
+COUNTER = """
+class Counter(pl.Callback):
+    batches = 0
+    def on_train_batch_end(self, *others):
+        self.batches += 1
+    def state_dict(self):
+        return {"batches": self.batches}
+    def load_state_dict(self, state):
+        self.batches = state["batches"]
+    def on_fit_end(self, *others):
+        print("counted", self.batches)
+"""
+
+
+def test_lightning_keeps_the_state_of_callbacks(loops: list[Loop]) -> None:
+    """A run that was stopped has counted its ten batches once each at its end."""
+    project, server = loops[1]
+    folder = experiment(project, "counted")
+    setup = CHANGED_TRAINER.format(arguments="callbacks=[*callbacks, Counter()]") + COUNTER
+    assert server.run("train", "--experiment", folder, setup=setup, stop_at=7).code == 75
+    resumed = server.run("train", "--experiment", folder, setup=setup)
+    assert resumed.code == 0, resumed.output
+    assert "counted 10" in resumed.output
+
+
 def test_lightning_refuses_settings_that_break_up_the_epochs(loops: list[Loop]) -> None:
     """The message names each; nothing is changed."""
     project, server = loops[1]

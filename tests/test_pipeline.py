@@ -1,6 +1,7 @@
 """What a person does with a project, command by command, as its README says."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -91,6 +92,20 @@ def test_search_and_table(project: Path, server: ForkServer) -> None:
 
 
 @pytest.mark.once_a_template
+def test_an_evaluation_notes_its_files_before_it_writes_them(
+    project: Path, server: ForkServer
+) -> None:
+    """A kill in between leaves no file that more training would take for the person's."""
+    folder = experiment(project, "noted")
+    assert server.run("train", "--experiment", folder).code == 0
+    setup = "from model.report import Evaluation; Evaluation.write = lambda *_: exit(9)"
+    assert server.run("evaluate", "--experiment", folder, setup=setup).code == 9
+    noted = json.loads((project / folder / "evaluations.json").read_text())["files"]
+    files = [name.format(name="test") for name in task(project).evaluation_files]
+    assert sorted(noted) == sorted(["metrics_test.json", *files])
+
+
+@pytest.mark.once_a_template
 def test_own_data(project: Path, server: ForkServer, tmp_path: Path) -> None:
     """Data of one's own, by the lines of the README; with a $ in names, which pictures draw."""
     found = task(project)
@@ -151,6 +166,26 @@ def test_training_options(project: Path, server: ForkServer, option: tuple[str, 
     parameters = tiny(project, {f"training.{option[0]}": option[1]})
     result = server.run("train", "--experiment", experiment(project, "option", parameters))
     assert result.code == 0, result.output
+
+
+RATES = """
+import backend
+from parameters import TrainingParameters
+training = TrainingParameters(epochs=4, warmup_epochs=2, learning_rate=1.0)
+learning_rate = backend.make_schedule(training, 10)
+print("rates", *(float(learning_rate(step)) for step in range(40)))
+"""
+
+
+@pytest.mark.in_full
+@pytest.mark.once_a_template
+def test_the_schedule(project: Path, server: ForkServer) -> None:
+    """A linear rise in two epochs of ten steps, then half a cosine in two more."""
+    printed = server.run("build_dataset", "--help", setup=RATES).output
+    (line,) = [line for line in printed.splitlines() if line.startswith("rates")]
+    rise = [(step + 1) / 21 for step in range(20)]
+    fall = [(1 + math.cos(math.pi * step / 20)) / 2 for step in range(20)]
+    assert [float(word) for word in line.split()[1:]] == pytest.approx(rise + fall, abs=1e-6)
 
 
 @pytest.mark.in_full

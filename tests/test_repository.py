@@ -81,7 +81,7 @@ def test_the_readme_gives_the_commands() -> None:
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
 def test_make_calls_the_bootstrap_script() -> None:
-    for target in ("demo", "test"):
+    for target in ("demo", "test", "prove"):
         command = subprocess.run(
             ["make", "--dry-run", "--no-print-directory", target],
             cwd=root,

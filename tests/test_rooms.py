@@ -14,7 +14,7 @@ import pytest
 
 from combinations import Combination, find_combination, trained_combinations
 from conftest import root, tracked_files
-from projects import TASKS
+from projects import TASKS, run
 
 Rendered = Callable[[Combination], Path]
 every_trained = pytest.mark.parametrize("combination", trained_combinations, ids=str)
@@ -123,6 +123,24 @@ def test_every_project_has_the_same_verbs(combination: Combination, rendered: Re
     verbs = {"train", "evaluate", "build_dataset", "search_hyperparams", "synthesize_results"}
     files = {path.stem for path in rendered(combination).glob("*.py")}
     assert files >= {*verbs, "backend", "parameters", "utils"}
+
+
+@every_trained
+def test_the_record_of_a_run_knows_every_file_that_trains(
+    combination: Combination, rendered: Rendered
+) -> None:
+    """Otherwise runs of different code would count as seeds of one experiment."""
+    project, found, ahead = rendered(combination), set(), ["train"]
+    while ahead:
+        path = project / f"{ahead.pop()}.py"
+        if path.exists() and path not in found:
+            found.add(path)
+            ahead += imported_modules(path)
+    names = {path.name for path in found} | {f"model/{p.name}" for p in project.glob("model/*.py")}
+    # What came of the first two is in the record; the third hides messages.
+    names -= {"parameters.py", "build_dataset.py", "quiet.py"}
+    code = "from machinery import records; print(*records.code_digests())"
+    assert names <= {*run(project, "-c", code).stdout.split()}
 
 
 # --- what is read at once

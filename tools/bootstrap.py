@@ -2,6 +2,7 @@
 
     python3 tools/bootstrap.py demo                  # render, train and evaluate in demo/
     python3 tools/bootstrap.py test [pytest's own]   # run the whole test suite
+    python3 tools/bootstrap.py prove                 # plant defects, see which test notices each
 
 Needs Python 3.11 or newer and nothing else; on Windows: `py tools\\bootstrap.py demo`. Everything
 is installed into .venv/ beside this repository's README, never into your own Python. Delete .venv/
@@ -184,14 +185,17 @@ def main(arguments: list) -> int:
     if arguments in (["-h"], ["--help"]):
         print(__doc__)
         return 0
-    if arguments != ["demo"] and arguments[:1] != ["test"]:
-        raise Refused(f"got {' '.join(arguments) or 'nothing'}, expected demo or test.")
+    if arguments != ["demo"] and arguments[:1] not in (["test"], ["prove"]):
+        raise Refused(f"got {' '.join(arguments) or 'nothing'}, expected demo, test or prove.")
     environment = Environment(root / ".venv")
     folder = root / "requirements"
     inputs = [*folder.glob("*.txt"), *root.glob("templates/*/project/**/*.txt")]
-    environment.prepare(folder / f"{arguments[0]}.txt", sorted(inputs))
+    name = "demo.txt" if arguments[0] == "demo" else "test.txt"
+    environment.prepare(folder / name, sorted(inputs))
     if arguments[0] == "demo":
         return demo(environment.python, root / "demo")
+    if arguments[0] == "prove":
+        return run([environment.python, root / "tools" / "prove.py", *arguments[1:]])
     # As many processes as there are cores, eight at most: each holds a framework in memory.
     processes = str(min(os.cpu_count() or 1, 8))
     options = ["-n", processes, "--dist", "loadgroup", *arguments[1:]]

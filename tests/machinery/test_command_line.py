@@ -21,7 +21,7 @@ from machinery.errors import (
     out_of_memory,
 )
 from machinery.run import Run
-from machinery.stopping import StopRequest
+from machinery.stopping import StopRequest, process_start
 from parameters import Parameters
 
 
@@ -203,6 +203,7 @@ def test_a_bug_stays_a_bug() -> None:
 def test_a_time_limit_asks_to_stop() -> None:
     assert StopRequest(0)
     stop = StopRequest(1000)
+    assert stop.deadline == process_start + 60 * 1000
     assert not stop
     stop._on_signal(signal.SIGTERM, None)
     assert stop

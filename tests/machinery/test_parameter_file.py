@@ -45,6 +45,14 @@ def test_every_parameter_error_is_said_at_once(tmp_path: Path) -> None:
         load_parameters(Parameters, path, advice="Ask somebody.")
 
 
+@pytest.mark.parametrize(
+    "text", ["seed: true", "seed: '1'", "seed: 1.0", "data: {mirror: 1}", "model: {kind: 1}"]
+)
+def test_no_value_is_taken_for_one_of_another_type(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match=r"got .*, expected a valid"):
+        load_parameters(Parameters, write(tmp_path / "params.yaml", text))
+
+
 def test_of_many_errors_twenty_are_shown(tmp_path: Path) -> None:
     path = write(tmp_path / "params.yaml", "\n".join(f"x{i}: 1" for i in range(30)))
     with pytest.raises(InputError) as error:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from filelock import FileLock
 
 from build_dataset import Dataset, build
-from helpers import NoStop
+from helpers import NoStop, watch_disk
 from machinery import checkpoints, records
 from machinery.epoch import LOOK_STEPS, Epoch
 from machinery.errors import DivergedError, InputError, StoppedError
@@ -194,6 +195,21 @@ def test_one_process_per_folder_and_nothing_stays_of_one_that_was_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+def test_a_folder_is_locked_until_its_record_says_how_the_run_ended(
+    tmp_path: Path, train_run: TrainRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is called running in a folder that is free counts as killed."""
+    update, seen = records.Record.update, []
+
+    def see_and_update(record: records.Record, **facts: Any) -> None:
+        seen.append((facts.get("outcome"), records.is_running(tmp_path / "run")))
+        update(record, **facts)
+
+    monkeypatch.setattr(records.Record, "update", see_and_update)
+    train_run(tmp_path / "run", {"training": {"epochs": 1}})
+    assert seen == [(None, True), ("finished", True)]
+
+
 def test_a_run_that_diverges_keeps_what_it_had(tmp_path: Path, train_run: TrainRun) -> None:
     values = {"training": {"learning_rate": 1e308, "momentum": 0.99}}
     with pytest.raises(DivergedError, match=r"the loss became .*lower training\.learning_rate"):
@@ -202,6 +218,64 @@ def test_a_run_that_diverges_keeps_what_it_had(tmp_path: Path, train_run: TrainR
     assert session["outcome"] == "diverged"
     assert read_metrics(tmp_path / "run") == []
     assert not [*(tmp_path / "run").glob("*.safetensors")]
+
+
+def test_an_epoch_is_kept_in_the_order_that_a_crash_asks_for(
+    tmp_path: Path, train_run: TrainRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint comes last: what it counts on, the metrics and the best weights, is there."""
+    folder = tmp_path / "run"
+    happened = watch_disk(monkeypatch, folder)
+    train_run(folder, {"training": {"epochs": 1}})
+    size = (folder / "metrics.jsonl").stat().st_size
+    kept = [
+        f"metrics.jsonl of {size} bytes is on the disk",
+        f".{checkpoints.BEST}.tmp becomes {checkpoints.BEST}",
+        f".{checkpoints.LAST}.tmp becomes {checkpoints.LAST}",
+    ]
+    assert [each for each in happened if each in kept] == kept
+
+
+def test_the_training_loss_is_the_mean_over_the_examples_of_an_epoch(
+    tmp_path: Path, train_run: TrainRun
+) -> None:
+    """Weights that stay zero say nothing, so that the loss stays log 2."""
+    train_run(tmp_path / "run", {"training": {"learning_rate": 1e-300}})
+    losses = [row["train_loss"] for row in read_metrics(tmp_path / "run")]
+    assert losses == pytest.approx([math.log(2)] * 4)
+
+
+def test_a_checkpoint_is_due_after_some_minutes_and_on_request(
+    tmp_path: Path, data: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parameters = Parameters.model_validate({"training": {"checkpoint_minutes": 3.0}})
+    run = Run(tmp_path / "run", parameters, dataset, data, NoStop())
+    run.saved = 1000.0
+    for seconds, due in ((179, False), (181, True)):
+        monkeypatch.setattr("time.monotonic", lambda seconds=seconds: 1000.0 + seconds)
+        assert run.save_is_due() == due
+    run.saved, run.stop.error = 2000.0, StoppedError("the test")
+    assert run.save_is_due()
+
+
+def test_what_is_overwritten_is_gone_from_the_start_the_record_first(
+    tmp_path: Path, train_run: TrainRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill just then leaves no run that is called finished, and nothing to continue from."""
+
+    class Kill(NoStop):
+        def __bool__(self) -> bool:
+            raise KeyboardInterrupt
+
+    folder = tmp_path / "run"
+    train_run(folder)
+    happened = watch_disk(monkeypatch, folder)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(folder, overwrite=True, stop=Kill())
+    deleted = [each for each in happened if "deleted" in each]
+    assert deleted[0] == "run.json is deleted"
+    assert not [*folder.glob("*.safetensors")]
+    assert read_metrics(folder) == []
 
 
 def test_patience_ends_a_run(tmp_path: Path, train_run: TrainRun) -> None:

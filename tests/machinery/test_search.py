@@ -26,7 +26,7 @@ from helpers import (
     write_base,
     write_settings,
 )
-from machinery import checkpoints, search, search_settings, search_workers
+from machinery import checkpoints, records, search, search_settings, search_workers
 from machinery.errors import DivergedError, InputError, StoppedError
 from machinery.experiments import find_experiments
 from machinery.metrics import read_metrics
@@ -200,6 +200,28 @@ def test_a_trial_that_was_killed_too_often_has_failed(
         left = study.claim()
     assert left
     assert left.number == 2
+
+
+def test_a_trial_is_locked_from_its_claim_to_its_end(
+    folder: Path, data: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise another worker takes it for one whose process was killed."""
+    write_base(folder, epochs=1)
+    study = new_study(folder, dataset, data)
+    enter, end, seen = Run.__enter__, Study.end, []
+
+    def enter_and_see(run: Run) -> Run:
+        seen.append(("claimed", study.lock.is_locked))
+        return enter(run)
+
+    def see_and_end(study: Study, trial: Any, *news: Any) -> None:
+        seen.append(("ended", records.is_running(study.folder_of(trial))))
+        end(study, trial, *news)
+
+    monkeypatch.setattr(Run, "__enter__", enter_and_see)
+    monkeypatch.setattr(Study, "end", see_and_end)
+    assert new_worker(study).train_next()
+    assert seen == [("claimed", True), ("ended", True)]
 
 
 def test_no_trial_is_begun_too_many(folder: Path, dataset: Dataset) -> None:

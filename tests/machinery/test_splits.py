@@ -53,10 +53,12 @@ def test_a_stratum_too_small_is_named() -> None:
     assert error.value.stratum == 7
 
 
-def test_leaks_are_found() -> None:
-    splits = {"train": np.array([0, 1]), "val": np.array([2]), "test": np.array([3, 4])}
+@pytest.mark.parametrize("leak", ["val", "test"])
+def test_leaks_are_found(leak: str) -> None:
+    clean = {"val": "test", "test": "val"}[leak]
+    splits = {"train": np.array([0, 1]), clean: np.array([2]), leak: np.array([3, 4])}
     ((split, rows),) = find_leaks(np.array([1, 2, 3, 2, 4]), splits)
-    assert split == "test"
+    assert split == leak
     assert rows.tolist() == [3]
 
 
@@ -68,6 +70,8 @@ def test_batches_are_a_function_of_the_position() -> None:
         rows = np.concatenate([rows for e, rows in whole if e == epoch])
         assert sorted(rows.tolist()) == [*range(10)]
     assert not np.array_equal(whole[0][1], whole[3][1])
+    _, other_seed = next(iter(BatchSampler(10, 4, seed=4, first_step=0, last_step=6)))
+    assert not np.array_equal(whole[0][1], other_seed)
     for first in range(6):
         sampler = BatchSampler(10, 4, seed=3, first_step=first, last_step=6)
         assert len(sampler) == 6 - first

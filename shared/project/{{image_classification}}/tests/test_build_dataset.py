@@ -110,6 +110,18 @@ def test_sizes_modes_and_turns(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     assert 100 < deep.mean() < 155
 
 
+def test_what_is_transparent_becomes_white(tmp_path: Path) -> None:
+    for number in range(8):
+        pixels = noise(number, 6, 5, 4)
+        pixels[..., 3] = [255, 255, 255, 0, 0]  # Columns.
+        save(tmp_path / "photos" / ("cat" if number % 2 else "dog") / f"{number}.png", pixels)
+    build_images(tmp_path / "data", tmp_path / "photos")
+    for image, name in zip(*load(tmp_path / "data", "train")[::2], strict=True):
+        colours = np.asarray(Image.open(tmp_path / "photos" / name))[..., :3]
+        assert np.array_equal(image[:, :3], colours[:, :3])
+        assert (image[:, 3:] == 255).all()
+
+
 def test_skip_bad(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (source / "cat" / "broken.png").write_bytes(b"broken")
     with pytest.raises(InputError, match="broken"):

@@ -6,6 +6,7 @@ import pytest
 import backend
 from build_dataset import Dataset, prepare_default, read_dataset
 from machinery.arrays import Ragged
+from model import augmentation
 from model.data_loader import Batch, Split, TrainingBatches, evaluation_batches, load_split
 from parameters import Parameters
 
@@ -92,6 +93,15 @@ def test_what_an_example_becomes_does_not_depend_on_its_batch(split: Split) -> N
         by_row.append({n: np.concatenate([inputs[n] for inputs, _ in batches]) for n in names})
         by_row[-1] = {name: array[order] for name, array in by_row[-1].items()}
     assert all(np.array_equal(by_row[0][name], by_row[1][name]) for name in by_row[0])
+
+
+def test_every_epoch_draws_its_own_augmentation(
+    split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = set()
+    monkeypatch.setattr(augmentation, "draw", lambda *given: drawn.add(given[2:]) or {})
+    collect(make_batches(split, seed=7))
+    assert drawn == {(7, epoch) for epoch in range(EPOCHS)}
 
 
 def test_fit_reads_the_same_batches(split: Split) -> None:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from build_dataset import prepare_default, read_dataset
 from machinery.arrays import Ragged
 from machinery.parameter_file import change
+from model import augmentation
 from model.data_loader import Split, evaluation_batches, load_split, training_batches
 from parameters import Parameters
 
@@ -91,6 +92,15 @@ def test_augmentation_of_an_example_does_not_depend_on_its_batch(split: Split) -
         order = np.argsort(rows(epoch))
         by_row.append({k: np.concatenate([batch[k] for batch in epoch])[order] for k in epoch[0]})
     assert_same(by_row[:1], by_row[1:])
+
+
+def test_every_epoch_draws_its_own_augmentation(
+    split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = set()
+    monkeypatch.setattr(augmentation, "draw", lambda *given: drawn.add(given[2:]) or {})
+    collect(split, seed=7)
+    assert drawn == {(7, 0), (7, 1), (7, 2)}
 
 
 def test_evaluation_keeps_the_order(split: Split) -> None:

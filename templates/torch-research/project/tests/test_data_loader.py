@@ -9,6 +9,7 @@ import torch
 
 from build_dataset import Dataset, prepare_default, read_dataset
 from machinery.arrays import Ragged
+from model import augmentation
 from model.data_loader import Batch, Split, evaluation_batches, load_split, training_batches
 from parameters import Parameters
 
@@ -86,6 +87,15 @@ def test_augmentation_of_an_example_does_not_depend_on_its_batch(split: Split) -
         }
     for name, array in by_row[1].items():
         assert torch.equal(array, by_row[EXAMPLES][name])
+
+
+def test_every_epoch_draws_its_own_augmentation(
+    split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    monkeypatch.setattr(augmentation, "draw", lambda *given: drawn.append(given[2:]) or {})
+    collect(split, seed=7)
+    assert drawn == [(7, 0), (7, 1), (7, 2)]
 
 
 def test_evaluation_has_every_example_in_order(split: Split) -> None:

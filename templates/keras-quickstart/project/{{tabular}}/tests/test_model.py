@@ -129,9 +129,11 @@ def test_a_missing_number_is_seen_and_a_far_one_is_bent() -> None:
     dataset = make_dataset(numbers=1, categories=0)
     model = make_model(dataset)
     model.get_layer("target").kernel.assign(np.random.default_rng(0).normal(size=(16, 3)))
-    numbers = np.array([[10], [np.nan], [1e6], [1e30]], np.float32)
-    mean, missing, far, farther = predict(model, {"numbers": numbers}, dataset)["probabilities"]
+    numbers = np.array([[10], [np.nan], [0], [1e6], [1e30]], np.float32)
+    found = predict(model, {"numbers": numbers}, dataset)["probabilities"]
+    mean, missing, zero, far, farther = found
     assert np.abs(mean - missing).max() > 1e-4
+    assert np.abs(zero - missing).max() > 1e-4
     assert far == pytest.approx(farther, abs=1e-4)
 
 

@@ -150,9 +150,10 @@ def test_a_missing_number_is_seen_and_a_far_one_is_bent() -> None:
     dataset = make_dataset(numbers=1, categories=0)
     model = make_net(dataset)
     model.last.kernel.assign(np.random.default_rng(0).normal(size=(16, 3)))
-    numbers = np.array([[10], [np.nan], [1e6], [1e30]], np.float32)
-    mean, missing, far, farther = model({"numbers": numbers}).numpy()
+    numbers = np.array([[10], [np.nan], [0], [1e6], [1e30]], np.float32)
+    mean, missing, zero, far, farther = model({"numbers": numbers}).numpy()
     assert np.abs(mean - missing).max() > 1e-4
+    assert np.abs(zero - missing).max() > 1e-4
     assert far == pytest.approx(farther, abs=1e-4)
 
 

@@ -125,9 +125,10 @@ def test_a_missing_number_is_seen_and_a_far_one_is_bent() -> None:
     torch.manual_seed(0)
     model = net.Net(ModelParameters(), dataset).eval()
     torch.nn.init.normal_(model.last.weight)
-    numbers = torch.tensor([[10.0], [torch.nan], [1e6], [1e30]])
-    mean, missing, far, farther = model({"numbers": numbers})
+    numbers = torch.tensor([[10.0], [torch.nan], [0.0], [1e6], [1e30]])
+    mean, missing, zero, far, farther = model({"numbers": numbers})
     assert not torch.allclose(mean, missing)
+    assert not torch.allclose(zero, missing)
     assert far.isfinite().all()
     assert torch.allclose(far, farther, atol=1e-4)
 

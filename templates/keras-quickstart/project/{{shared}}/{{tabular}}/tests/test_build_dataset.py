@@ -16,7 +16,15 @@ from build_dataset import (
     prepare_default,
     read_dataset,
 )
-from model.report import measure_classes, measure_labels, measure_numbers
+from machinery.class_report import confusion_matrix, write_predicted_classes
+from machinery.targets import KINDS
+from model.report import (
+    Evaluation,
+    measure_classes,
+    measure_labels,
+    measure_numbers,
+    objective,
+)
 
 
 def save(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]], **style: Any) -> Path:
@@ -139,6 +147,14 @@ def test_a_table_of_categories_alone(tmp_path: Path) -> None:
     dataset = build(tmp_path, save(tmp_path / "t.csv", ("a", "y"), rows), "y")
     assert dataset.inputs == ("categories",)
     assert dataset.positions == 1
+
+
+def test_classes_that_are_numbers_stand_in_their_order(tmp_path: Path) -> None:
+    rows = [(i, ("10", "2", "2.0", "1")[i % 4]) for i in range(80)]
+    dataset = build(tmp_path, save(tmp_path / "t.csv", ("a", "y"), rows), "y")
+    assert dataset.classes == ["1", "2", "10"]
+    numbers, target = (load(tmp_path, dataset, name) for name in ("numbers", "target"))
+    assert target.tolist() == [(2, 1, 1, 0)[int(number) % 4] for number in numbers[:, 0]]
 
 
 def test_splits_that_a_column_gives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -291,6 +307,44 @@ def test_metrics_are_those_of_scikit_learn(decimals: int) -> None:
     assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(true, values))
     assert found["mae"] == pytest.approx(metrics.mean_absolute_error(true, values))
     assert found["r2"] == pytest.approx(metrics.r2_score(true, values))
+
+
+def test_the_rows_of_a_confusion_matrix_are_the_labels() -> None:
+    labels, predicted = np.array([0, 0, 0, 1, 2]), np.array([0, 2, 2, 1, 0])
+    assert confusion_matrix(labels, predicted, 3).tolist() == [[1, 0, 2], [0, 1, 0], [1, 0, 0]]
+
+
+def test_predictions_begin_with_the_most_certain_mistakes(tmp_path: Path) -> None:
+    shares = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]])
+    ids, labels = np.array(["a", "b", "c", "d"]), np.array([0, 1, 0, 1])
+    write_predicted_classes(tmp_path / "p.csv", ids, labels, shares, ["no", "yes"])
+    _, *rows = csv.reader((tmp_path / "p.csv").read_text(encoding="utf-8").splitlines())
+    assert rows == [
+        ["c", "no", "yes", "0.8000"],
+        ["b", "yes", "no", "0.6000"],
+        ["a", "no", "no", "0.9000"],
+        ["d", "yes", "yes", "0.7000"],
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_objective_of_every_kind_prefers_what_is_right(kind: Any) -> None:
+    dataset = Dataset.model_construct(kind=kind)
+    right = np.eye(3)[[0, 1, 2, 1]]
+    if kind == "regression":
+        targets, predictions = np.arange(4.0), {"values": np.arange(4.0)}
+    elif kind == "multilabel":
+        targets, predictions = right, {"probabilities": right}
+    else:
+        right = right if kind == "multiclass" else np.eye(2)[[0, 1, 0, 1]]
+        targets, predictions = right.argmax(axis=1), {"probabilities": right}
+    rows = []
+    for order in ([0, 1, 2, 3], [1, 0, 3, 2]):  # As it is, and with examples exchanged.
+        evaluation = Evaluation(dataset)
+        found = {name: array[order] for name, array in predictions.items()}
+        evaluation.add(found, {"target": targets}, np.ones(4))
+        rows.append({f"val_{name}": value for name, value in evaluation.metrics().items()})
+    assert objective(dataset).is_better(*rows)
 
 
 def test_a_metric_that_is_not_defined_is_left_out() -> None:
