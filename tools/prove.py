@@ -235,6 +235,8 @@ def table(defects: Sequence[Defect], outcomes: Mapping[str, Outcome]) -> str:
         if state != FAILED:
             word = "SURVIVED" if state == PASSED else BROKEN
             what = ": ".join(filter(None, [word, what or defect.explanation]))
+        elif defect.project:
+            what = f"{what} of {defect.project}"
         lines.append(f"| {defect.name} | {defect.file} | {what} |")
     return "\n".join(lines)
 
@@ -283,6 +285,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=cores, help=f"defects at a time [{cores}]")
     parser.add_argument("--all-tests", action="store_true", help="survivors meet the whole suite")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # As on Ctrl-C: nothing is left behind.
     words = [word.lower() for word in options.words] or [""]
     defects = [each for each in read_defects() if any(word in each.name.lower() for word in words)]
     if not defects or options.workers < 1:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from optuna.trial import TrialState
 
 from build_dataset import Dataset
 from helpers import (
@@ -222,6 +223,15 @@ def test_a_trial_is_locked_from_its_claim_to_its_end(
     monkeypatch.setattr(Study, "end", see_and_end)
     assert new_worker(study).train_next()
     assert seen == [("claimed", True), ("ended", True)]
+
+
+def test_a_trial_that_failed_is_still_missing(folder: Path, dataset: Dataset) -> None:
+    study = new_study(folder, dataset)
+    for state, missing in (("FAIL", 4), ("COMPLETE", 3), ("PRUNED", 2)):
+        trial = study.optuna.ask()
+        value = 0.5 if state == "COMPLETE" else None
+        study.optuna.tell(trial, value, TrialState[state])
+        assert study.missing() == missing
 
 
 def test_no_trial_is_begun_too_many(folder: Path, dataset: Dataset) -> None:
