@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from combinations import Combination, find_combination, tasks
 from conftest import files_of
 from fork_server import ForkServer
-from projects import experiment, run, snapshot, tiny
+from projects import assert_same_results, experiment, run, snapshot, tiny
 
 Rendered = Callable[[Combination], Path]
 LOOPS = ("plain", "lightning")
@@ -60,12 +60,15 @@ def loops(rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield [Loop(folders[0], plain), Loop(folders[1], lightning)]
 
 
-@pytest.mark.parametrize("clip_norm", [0, 0.5])
-def test_they_learn_the_same(loops: list[Loop], clip_norm: float) -> None:
+@pytest.mark.parametrize(("clip_norm", "accumulate"), [(0, 1), (0.5, 3)])
+def test_they_learn_the_same(loops: list[Loop], clip_norm: float, accumulate: int) -> None:
     """In float32, as far as that rounds in the same way; equal bits are not asked for."""
     results = []
     for project, server in loops:
-        changes = {"training.precision": "float32", "training.clip_norm": clip_norm}
+        changes = {
+            **{"training.precision": "float32", "training.clip_norm": clip_norm},
+            "training.accumulate": accumulate,
+        }
         folder = experiment(project, "same", tiny(project, changes))
         result = server.run("train", "--experiment", folder)
         assert result.code == 0, result.output
@@ -160,6 +163,40 @@ def test_lightning_refuses_settings_that_break_up_the_epochs(loops: list[Loop]) 
     result = server.run("train", "--experiment", folder, setup=setup)
     assert result.code == 2, result.output
     for words in ("min_epochs=2", "max_time", "--max-minutes"):
+        assert words in result.output
+    assert snapshot(project) == before
+
+
+# Python for `setup` of the fork server: the Trainer of train.py with another argument.
+ACCUMULATING_TRAINER = """
+import pytorch_lightning as pl
+real = pl.Trainer
+pl.Trainer = lambda **options: real(**{**options, "accumulate_grad_batches": 4})
+"""
+
+
+def test_lightning_resumes_where_its_own_flag_accumulates_whole_batches(loops: list[Loop]) -> None:
+    """Two batches in two parts each make a step; the last of five has a step of its own."""
+    project, server = loops[1]
+    parameters = tiny(project, {"training.accumulate": 2})
+    whole, folder = (experiment(project, name, parameters) for name in ("whole", "cut"))
+    assert server.run("train", "--experiment", whole, setup=ACCUMULATING_TRAINER).code == 0
+    command = ("train", "--experiment", folder)
+    while (code := server.run(*command, stop_at=1, setup=ACCUMULATING_TRAINER).code) == 75:
+        pass
+    assert code == 0
+    assert_same_results(project / folder, project / whole)
+    sessions = json.loads((project / folder / "run.json").read_text())["sessions"]
+    assert [session["from_step"] for session in sessions] == [0, 2, 4, 5, 7, 9]
+
+
+def test_lightning_refuses_steps_that_end_within_a_batch(loops: list[Loop]) -> None:
+    project, server = loops[1]
+    folder = experiment(project, "uneven", tiny(project, {"training.accumulate": 3}))
+    before = snapshot(project)
+    result = server.run("train", "--experiment", folder, setup=ACCUMULATING_TRAINER)
+    assert result.code == 2, result.output
+    for words in ("accumulate_grad_batches=4, expected 3", "training.accumulate"):
         assert words in result.output
     assert snapshot(project) == before
 

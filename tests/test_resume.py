@@ -48,6 +48,19 @@ def test_resume_at_every_step(project: Path, server: ForkServer, reference: Path
     assert looks >= pace(project).stops  # Each step, or execution of steps, was stopped.
 
 
+def test_resume_between_steps_of_several_parts(project: Path, server: ForkServer) -> None:
+    """The parts of a step are not separated, and dropout goes on in each."""
+    parts = tiny(project, {"training.accumulate": 3})
+    whole = experiment(project, "whole-parts", parts)
+    assert server.run("train", "--experiment", whole).code == 0
+    folder = experiment(project, "stopped-parts", parts)
+    for _ in range(2):
+        stopped = server.run("train", "--experiment", folder, stop_at=pace(project).stops // 3)
+        assert stopped.code == 75, stopped.output
+    assert server.run("train", "--experiment", folder).code == 0
+    assert_same_results(project / folder, project / whole)
+
+
 @pytest.mark.in_full
 def test_stop_at_every_look(project: Path, server: ForkServer, reference: Path) -> None:
     """Stopped again and again, a step or an execution at a time."""
@@ -374,7 +387,7 @@ def test_out_of_memory(project: Path, server: ForkServer) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))"
     result = server.run("train", "--experiment", folder, setup=limit)
     assert result.code == 4, result.output
-    assert f"--data.batch_size {large['data.batch_size'] // 2}" in result.output
+    assert "--training.accumulate 2 (the same batches" in result.output
 
 
 @pytest.mark.in_full

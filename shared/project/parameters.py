@@ -4,10 +4,12 @@ A new parameter is one line here or in model/parameters.py, and the code that us
 one, `old_names` in machinery/parameter_file.py says how older files stay readable.
 """
 
-from typing import Literal
+import math
+from typing import Any, Literal
 
 from pydantic import Field
 
+from machinery.errors import InputError
 from machinery.parameter_file import Section
 from model.parameters import DataParameters, ModelParameters
 
@@ -22,6 +24,9 @@ class TrainingParameters(Section):
     )
     weight_decay: float = Field(1e-2, ge=0, description="decoupled weight decay of AdamW")
     clip_norm: float = Field(1.0, ge=0, description="clip gradients to this norm; 0: off")
+    accumulate: int = Field(
+        1, ge=1, description="parts that a batch is computed in, to save memory; gradients add up"
+    )
     patience: int = Field(0, ge=0, description="stop after so many epochs without gain; 0: never")
     checkpoint_minutes: float = Field(10.0, gt=0, description="longest time between checkpoints")
     precision: Literal["auto", "bfloat16", "float32"] = Field(
@@ -38,3 +43,14 @@ class Parameters(Section):
     data: DataParameters = DataParameters()
     model: ModelParameters = ModelParameters()
     training: TrainingParameters = TrainingParameters()
+
+    def check_data(self, dataset: Any) -> None:
+        """Refuse more parts of a batch than the smallest one has examples."""
+        super().check_data(dataset)
+        examples = dataset.examples["train"]
+        smallest = examples // math.ceil(examples / self.data.batch_size)
+        if (parts := self.training.accumulate) > smallest:
+            raise InputError(
+                f"training.accumulate: got {parts}, expected at most {smallest}, as each part of a "
+                "batch needs an example. Change it in a new experiment."
+            )

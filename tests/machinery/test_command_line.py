@@ -183,7 +183,10 @@ def test_an_evaluation_wants_a_checkpoint(
         (CancelledError("Ctrl-C"), 130, "Ctrl-C"),
         (KeyboardInterrupt(), 130, ""),
         (OSError(28, "No space left on device", "file"), 4, "error: file: cannot be used: No"),
-        (out_of_memory("run", 64), 4, "--from run --data.batch_size 32"),
+        (out_of_memory("run", 63, 2), 4, "with 32 examples at a time. Start"),
+        (out_of_memory("run", 63, 2), 4, "--from run --training.accumulate 4 "),
+        (out_of_memory("run", 5, 4), 4, "--from run --training.accumulate 5 "),
+        (out_of_memory("run", 5, 5), 4, "--from run, with a smaller network"),
     ],
 )
 def test_exit_codes(

@@ -26,6 +26,17 @@ class Misfit:
 
 
 @dataclasses.dataclass(frozen=True)
+class Effect:
+    """What a parameter changes, beside a run where it is switched off."""
+
+    value: Any  # of the parameter
+    # Fails unless arrays have become those that the value asks for. Of the data: the inputs of the
+    # training examples, before and after. Of the loss: the gradients of the weights of a first
+    # step, without and with it, and the targets.
+    check: Callable[..., None]
+
+
+@dataclasses.dataclass(frozen=True)
 class BadSource:
     """A source that build_dataset.py refuses."""
 
@@ -46,6 +57,13 @@ class Task:
     # is random switched on. The tests change those of `training`, `seed` and `data.batch_size`.
     tiny: Mapping[str, Any]
     without_dropout: Mapping[str, Any]  # What to change so that each backend draws the same.
+    plain: Mapping[str, Any]  # What to change so that a step is of the data and the loss alone.
+    normalises_over_batch: bool  # So the parts of a batch have other gradients than the whole.
+    changes_data: Mapping[str, Effect]  # by parameter
+    changes_loss: Mapping[str, Effect]  # by parameter
+    sizes: tuple[str, ...]  # parameters on which the number of weights depends
+    # The trained weights of a network, given its parameters by dotted name and a dataset.json.
+    count_weights: Callable[[Mapping[str, Any], Mapping[str, Any]], int]
     other_network: Mapping[str, Any]  # Parameters of `model` that give it other shapes.
     out_of_memory: Mapping[str, Any]  # A network that needs more than 4 GB.
 
@@ -62,6 +80,7 @@ class Task:
     bad_sources: Mapping[str, BadSource]
     bad_build_options: tuple[str, ...]
     make_own_data: Callable[[Path], OwnData]  # in an empty folder, with a $ in a name of it
+    own_data_shows_more: bool  # Some parameter changes nothing on the default data.
 
     def reaches(self, value: float, bar: float) -> bool:
         """Say whether a value of the metric is at least as good as another."""

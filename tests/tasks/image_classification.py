@@ -2,13 +2,14 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from tasks import BadSource, Misfit, OwnData, Task
+from tasks import BadSource, Effect, Misfit, OwnData, Task
 
 
 def _image(path: Path, value: int = 0) -> None:
@@ -88,6 +89,59 @@ def make_own_data(folder: Path) -> OwnData:
     return OwnData(source, ("120 colour images of 3 classes",), parameters, bar=0.9)
 
 
+# ---------------------------------------------------------------------------------------------
+# What the parameters do.
+
+SHIFT, SMOOTHING = 2, 0.3
+Arrays = Mapping[str, np.ndarray]
+
+
+def check_shift(before: Arrays, after: Arrays) -> None:
+    """Each image moved by some pixels, up to SHIFT in each direction, and its edge is black."""
+    images, found = before["images"], after["images"]
+    count, height, width, _ = images.shape
+    padded = np.pad(images, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)))
+    fits = np.zeros(count, bool)
+    for top in range(2 * SHIFT + 1):
+        for left in range(2 * SHIFT + 1):
+            moved = padded[:, top : top + height, left : left + width]
+            same = (moved == found).all((1, 2, 3))
+            assert same.any(), "no image moved so"
+            fits |= same
+    assert fits.all()
+
+
+def check_flip(before: Arrays, after: Arrays) -> None:
+    """Half of the images are mirrored left to right."""
+    images, found = before["images"], after["images"]
+    mirrored = (images[:, :, ::-1] == found).all((1, 2, 3))
+    assert (mirrored | (images == found).all((1, 2, 3))).all()
+    assert 0.4 < mirrored.mean() < 0.6
+
+
+def check_label_smoothing(plain: Arrays, smoothed: Arrays, targets: Arrays) -> None:
+    """The gradient of a class's bias is the mean of its probability less its share of the label."""
+    frequencies = np.bincount(targets["labels"]) / len(targets["labels"])
+    (name,) = [name for name, array in plain.items() if array.shape == frequencies.shape]
+    moved = SMOOTHING * (frequencies - 1 / len(frequencies))
+    assert np.abs(moved).max() > 1e-4  # Rounding cannot hide it.
+    np.testing.assert_allclose(smoothed[name], plain[name] + moved, rtol=0, atol=1e-5)
+
+
+def count_weights(parameters: Mapping[str, Any], dataset: Mapping[str, Any]) -> int:
+    """Each stage: two convolutions of 3 x 3, and a scale and an offset of each channel after them.
+
+    Then a linear layer.
+    """
+    *_, channels = dataset["arrays"]["images"]["shape"]
+    count = 0
+    for stage in range(parameters["model.stages"]):
+        width = parameters["model.width"] * 2**stage
+        count += 9 * channels * width + 9 * width * width + 4 * width
+        channels = width
+    return count + (channels + 1) * len(dataset["classes"])
+
+
 task = Task(
     name="image-classification",
     overlays=("images", "classes"),
@@ -100,6 +154,15 @@ task = Task(
         "training.epochs": 2,
     },
     without_dropout={"model.dropout": 0.0},
+    plain={
+        **{"data.shift": 0, "data.flip": False},
+        **{"model.dropout": 0.0, "model.label_smoothing": 0.0},
+    },
+    normalises_over_batch=True,
+    changes_data={"data.shift": Effect(SHIFT, check_shift), "data.flip": Effect(True, check_flip)},
+    changes_loss={"model.label_smoothing": Effect(SMOOTHING, check_label_smoothing)},
+    sizes=("model.width", "model.stages"),
+    count_weights=count_weights,
     other_network={"width": 8},
     out_of_memory={"data.batch_size": 1000, "model.width": 30000},
     metric="accuracy",
@@ -113,10 +176,15 @@ task = Task(
     misfits={
         "more stages than the images can be halved": Misfit(
             {"model.stages": 8}, ("model.stages: got 8", "at most 4", "8 pixels")
-        )
+        ),
+        "more parts than a batch has examples": Misfit(
+            {"data.batch_size": 8, "training.accumulate": 9},
+            ("training.accumulate: got 9", "at most 7"),
+        ),
     },
     damage={"label out of range": (_label_out_of_range, ("10", "0 to 9"))},
     bad_sources=bad_sources,
     bad_build_options=("--image-size=0", "--image-size=x"),
     make_own_data=make_own_data,
+    own_data_shows_more=False,
 )

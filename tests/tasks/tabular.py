@@ -2,12 +2,13 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tasks import BadSource, OwnData, Task
+from tasks import BadSource, Effect, Misfit, OwnData, Task
 
 TARGET = ("--target", "y")
 NUMBERS = "a,y\n" + "".join(f"{row},{row % 2}\n" for row in range(40))
@@ -54,6 +55,37 @@ def make_own_data(folder: Path) -> OwnData:
     return OwnData(source, printed, parameters, bar=0.75, options=("--target", "kind"))
 
 
+# ---------------------------------------------------------------------------------------------
+# What the parameters do.
+
+HIDDEN = 0.3
+Arrays = Mapping[str, np.ndarray]
+
+
+def check_hide(before: Arrays, after: Arrays) -> None:
+    """Of each kind of column so many cells are missing that were there, and the rest stays."""
+    there = {"numbers": ~np.isnan(before["numbers"]), "categories": before["categories"] > 0}
+    missing = {"numbers": np.isnan(after["numbers"]), "categories": after["categories"] == 0}
+    for name in there:
+        assert missing[name][~there[name]].all()
+        assert abs(missing[name][there[name]].mean() - HIDDEN) < 0.1
+        kept = ~missing[name]
+        assert np.array_equal(before[name][kept], after[name][kept])
+
+
+def count_weights(parameters: Mapping[str, Any], dataset: Mapping[str, Any]) -> int:
+    """An embedding of each level and of what is not known, a linear layer, residual layers with a
+    norm and two linear layers each, a norm, and a linear layer.
+    """
+    width, embedding = parameters["model.width"], parameters["model.embedding"]
+    levels = [len(names) for names in dataset["category_columns"].values()]
+    features = 2 * len(dataset["number_columns"]) + embedding * len(levels)
+    layer = 2 * width + (width + 1) * 2 * width + (2 * width + 1) * width
+    count = embedding * (1 + sum(levels)) + (features + 1) * width
+    count += parameters["model.layers"] * layer + 2 * width
+    return count + (width + 1) * len(dataset["classes"])
+
+
 task = Task(
     name="tabular",
     overlays=("classes",),
@@ -67,6 +99,12 @@ task = Task(
         "training.epochs": 2,
     },
     without_dropout={"model.dropout": 0.0},
+    plain={"data.hide": 0.0, "model.dropout": 0.0},
+    normalises_over_batch=False,
+    changes_data={"data.hide": Effect(HIDDEN, check_hide)},
+    changes_loss={},
+    sizes=("model.width", "model.layers", "model.embedding"),
+    count_weights=count_weights,
     other_network={"width": 16},
     out_of_memory={"data.batch_size": 1000, "model.width": 30000},
     metric="accuracy",
@@ -77,9 +115,15 @@ task = Task(
     prepared="preparing scikit-learn's breast cancer data",
     space="  training.learning_rate: {low: 0.001, high: 0.01, log: true}\n"
     "  model.width: {choices: [8, 16]}\n",
-    misfits={},
+    misfits={
+        "more parts than a batch has examples": Misfit(
+            {"data.batch_size": 8, "training.accumulate": 9},
+            ("training.accumulate: got 9", "at most 7"),
+        )
+    },
     damage={"target out of range": (_target_out_of_range, ("2", "0 to 1"))},
     bad_sources=bad_sources,
     bad_build_options=("--kind=x", "--target=y"),
     make_own_data=make_own_data,
+    own_data_shows_more=True,
 )

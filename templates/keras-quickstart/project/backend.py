@@ -146,6 +146,36 @@ def make_schedule(
     )
 
 
+class ByPart(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule of steps for an optimizer that asks for its rate by the number of a part.
+
+    Args:
+        schedule: the learning rate as a function of the optimizer steps done.
+        parts: in a step; the optimizer's gradient_accumulation_steps.
+    """
+
+    def __init__(
+        self, schedule: keras.optimizers.schedules.LearningRateSchedule, parts: int
+    ) -> None:
+        super().__init__()
+        self.schedule, self.parts = schedule, parts
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate after a number of parts."""
+        return self.schedule(keras.ops.floor_divide(step, self.parts))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the settings; Keras asks for them when an optimizer describes itself."""
+        return {"schedule": self.schedule, "parts": self.parts}
+
+
+def by_part(
+    schedule: keras.optimizers.schedules.LearningRateSchedule, parts: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Return a schedule of steps as an optimizer takes it that accumulates so many parts."""
+    return ByPart(schedule, parts) if parts > 1 else schedule
+
+
 def feed(batches: TrainingBatches) -> Any:
     """Return the batches in the form that `fit` reads fastest.
 

@@ -66,7 +66,11 @@ class RunCallback(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Count the steps that were taken; look at the loss, save and stop if it is time."""
-        step = min(self.epoch.first_step + batch + 1, self.epoch.last_step)
+        # An execution of several batches counts them all, even where the epoch ends before.
+        batches, parts = min(batch + 1, len(self.batches)), self.batches.parts
+        if batches % parts:
+            return  # Only whole steps are counted.
+        step = self.epoch.first_step + batches // parts
         self.epoch.advance(step - self.run.progress.step)
         if self.epoch.look_is_due():
             loss = backend.mean_loss(self.model)

@@ -49,7 +49,10 @@ def train(run: Run) -> None:
         model = backend.make_model(parameters, dataset, device)
         schedule = backend.make_schedule(training, run.steps_per_epoch)
         optimizer = keras.optimizers.AdamW(
-            schedule, weight_decay=training.weight_decay, global_clipnorm=training.clip_norm or None
+            backend.by_part(schedule, training.accumulate),
+            weight_decay=training.weight_decay,
+            global_clipnorm=training.clip_norm or None,
+            gradient_accumulation_steps=training.accumulate if training.accumulate > 1 else None,
         )
         model.compile(
             optimizer,

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from machinery.errors import InputError
 from machinery.records import versions
 from machinery.sampling import fold_seed
 from model import net
+from model.data_loader import Batch
 from parameters import Parameters, TrainingParameters
 
 
@@ -117,6 +119,27 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 def make_schedule(training: TrainingParameters, steps_per_epoch: int) -> WarmupCosine:
     """Return the learning rate as a function of the optimizer steps done."""
     return WarmupCosine(training, steps_per_epoch)
+
+
+def split_batch(batch: Batch, parts: int) -> Iterator[tuple[Batch, tf.Tensor]]:
+    """Yield the parts of a batch, and with each how many examples the whole batch has.
+
+    The parts are nearly equal: no two differ by more than one example.
+    """
+    inputs, targets = batch
+    examples = tf.shape(next(iter(targets.values())))[0]
+    for part in range(parts):
+        rows = slice(part * examples // parts, (part + 1) * examples // parts)
+        part_inputs = {name: tensor[rows] for name, tensor in inputs.items()}
+        yield (part_inputs, {name: tensor[rows] for name, tensor in targets.items()}), examples
+
+
+def add_gradients(these: Sequence[Any], those: Sequence[Any]) -> list[Any]:
+    """Return the sums of two lists of gradients, None where a variable has none."""
+    return [
+        None if one is None else tf.convert_to_tensor(one) + tf.convert_to_tensor(other)
+        for one, other in zip(these, those, strict=True)
+    ]
 
 
 class State:

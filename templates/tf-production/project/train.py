@@ -12,6 +12,7 @@ learning_curves.png, train.log, run.json and tensorboard/.
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from machinery import command_line
 from parameters import Parameters
@@ -127,17 +128,42 @@ class TrainingSteps:
             loss_sum += self.step(inputs, targets)
         return loss_sum
 
-    @tf.autograph.experimental.do_not_convert  # It has no loop, and converting takes seconds.
+    @tf.autograph.experimental.do_not_convert  # Its loop is unrolled; converting takes seconds.
     def step(self, inputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor]) -> tf.Tensor:
         """Take one optimizer step; return the sum of the losses of its examples."""
-        step = tf.cast(self.optimizer.iterations, tf.int64)
+        parts = self.parameters.training.accumulate
+        first = parts * tf.cast(self.optimizer.iterations, tf.int64)
+        gradients, loss_sum = [], 0.0
+        for part, (batch, examples) in enumerate(backend.split_batch((inputs, targets), parts)):
+            # A part waits for the gradients of the one before, so that memory holds one at a time.
+            with tf.control_dependencies([each for each in gradients if each is not None]):
+                found, part_sum = self.differentiate(*batch, first + part, examples)
+            gradients = backend.add_gradients(gradients, found) if part else found
+            loss_sum += part_sum
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+        return loss_sum
+
+    def differentiate(
+        self,
+        inputs: dict[str, tf.Tensor],
+        targets: dict[str, tf.Tensor],
+        number: tf.Tensor,
+        examples: tf.Tensor,
+    ) -> tuple[list[Any], tf.Tensor]:
+        """Return the gradients of a part of a batch, and the sum of the losses of its examples.
+
+        Args:
+            inputs: of the part.
+            targets: of the part.
+            number: of the part, counted from the start of the training: it seeds dropout.
+            examples: in the whole batch, over which the gradients are the mean.
+        """
         with tf.GradientTape() as tape:
-            outputs = self.model(inputs, seed=tf.stack([self.seed, step]))  # For dropout.
+            outputs = self.model(inputs, seed=tf.stack([self.seed, number]))
             losses = net.losses(outputs, targets, self.dataset, self.parameters.model)  # (B,)
-            loss = tf.reduce_mean(losses)
-        variables = self.model.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
-        return tf.reduce_sum(losses)
+            loss_sum = tf.reduce_sum(losses)
+            loss = loss_sum / tf.cast(examples, loss_sum.dtype)
+        return tape.gradient(loss, self.model.trainable_variables), loss_sum
 
 
 command.run(train, open_dataset)

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +98,29 @@ def make_schedule(training: TrainingParameters, steps_per_epoch: int) -> Callabl
     return learning_rate
 
 
+def split_batch(
+    batch: Batch, parts: int
+) -> Iterator[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], int]]:
+    """Yield the parts of a batch: inputs, targets, and how many examples the whole batch has.
+
+    The parts are views of the batch and nearly equal: no two differ by more than one example.
+    """
+    inputs, targets = batch
+    examples = len(next(iter(targets.values())))
+    for part in range(parts):
+        rows = slice(part * examples // parts, (part + 1) * examples // parts)
+        yield (
+            {name: tensor[rows] for name, tensor in inputs.items()},
+            {name: tensor[rows] for name, tensor in targets.items()},
+            examples,
+        )
+
+
 def seed_step(seed: int, step: int, device: torch.device) -> None:
-    """Make what is random in a step, such as dropout, depend only on the seed and the step."""
+    """Make what is random in a step, such as dropout, depend only on the seed and the step.
+
+    Where a step has several parts, its number is that of the part, counted from the start.
+    """
     folded = fold_seed(seed, step)
     if device.type == "cpu":
         # torch.manual_seed would also seed every kind of GPU: 110 us instead of 1.

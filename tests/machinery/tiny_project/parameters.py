@@ -35,6 +35,7 @@ class TrainingParameters(Section):
     epochs: int = Field(4, ge=1, description="passes over the examples")
     learning_rate: float = Field(0.5, gt=0, description="of each step")
     momentum: float = Field(0.5, ge=0, lt=1, description="of the steps before")
+    accumulate: int = Field(1, ge=1, description="parts of a batch, for advice; not used here")
     warmup_epochs: float = Field(1.0, ge=0, description="of lower rate")
     patience: int = Field(0, ge=0, description="stop after so many epochs without gain; 0: never")
     checkpoint_minutes: float = Field(10.0, gt=0, description="longest time between checkpoints")

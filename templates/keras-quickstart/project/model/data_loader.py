@@ -20,6 +20,7 @@ from model import augmentation
 from parameters import Parameters
 
 Batch = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # inputs and targets, by name
+AnyBatch = Batch | tuple[*Batch, np.ndarray]  # and in `fit`, weights of the examples
 
 
 class Split(NamedTuple):
@@ -53,7 +54,12 @@ def load_split(folder: Path, dataset: Dataset, split: str) -> Split:
 
 
 class TrainingBatches(keras.utils.PyDataset):
-    """The augmented batches of an epoch, or of its rest from a step on: see `start`."""
+    """The augmented batches of an epoch, or of its rest from a step on: see `start`.
+
+    With training.accumulate, Keras gets the parts of a batch one after the other, and takes the
+    mean over them. They come with weights of the examples, which make this the mean over the batch:
+    1, and nearly so where parts differ by an example.
+    """
 
     def __init__(self, split: Split, parameters: Parameters) -> None:
         # Not workers=: with Keras's own threads (3.15), the first `fit` on JAX or PyTorch ends in
@@ -61,6 +67,7 @@ class TrainingBatches(keras.utils.PyDataset):
         super().__init__()
         self.split, self.parameters = split, parameters
         self.steps_per_epoch = math.ceil(split.examples / parameters.data.batch_size)
+        self.parts = parameters.training.accumulate
         workers = parameters.data.workers
         self.threads = ThreadPoolExecutor(workers) if workers else None
         self.start(0)
@@ -71,14 +78,19 @@ class TrainingBatches(keras.utils.PyDataset):
         epoch = step // self.steps_per_epoch
         last_step = (epoch + 1) * self.steps_per_epoch
         sampler = BatchSampler(examples, data.batch_size, seed, step, last_step)
-        self.rows = [rows for _, rows in sampler]  # The row numbers of each batch.
+        self.rows: list[np.ndarray] = []  # The row numbers of each batch, or of each part of one.
+        self.weights: list[float] = []  # of the examples of each
+        for _, rows in sampler:
+            for part in np.array_split(rows, self.parts):
+                self.rows.append(part)
+                self.weights.append(self.parts * len(part) / len(rows))
         self.drawn = augmentation.draw(self.split.dataset, data, seed, epoch)
-        self.ahead: dict[int, Future[Batch]] = {}  # The batches that threads prepare, by index.
+        self.ahead: dict[int, Future[AnyBatch]] = {}  # The batches that threads prepare, by index.
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> AnyBatch:
         if not self.threads:
             return self.load(index)
         for number in range(index, min(index + 2 * self.parameters.data.workers, len(self))):
@@ -86,14 +98,16 @@ class TrainingBatches(keras.utils.PyDataset):
                 self.ahead[number] = self.threads.submit(self.load, number)
         return self.ahead.pop(index).result()
 
-    def load(self, index: int) -> Batch:
+    def load(self, index: int) -> AnyBatch:
         """Return a batch. Any thread may call this."""
         rows = self.rows[index]
         inputs, targets = self.split.take(rows)
-        if not self.drawn:
+        if self.drawn:
+            drawn = {name: array[rows] for name, array in self.drawn.items()}
+            inputs, targets = augmentation.augment(inputs, targets, drawn, self.parameters.data)
+        if self.parts == 1:
             return inputs, targets
-        drawn = {name: array[rows] for name, array in self.drawn.items()}
-        return augmentation.augment(inputs, targets, drawn, self.parameters.data)
+        return inputs, targets, np.full(len(rows), self.weights[index], np.float32)
 
 
 def evaluation_batches(split: Split) -> Iterator[Batch]:

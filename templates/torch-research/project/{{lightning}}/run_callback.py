@@ -40,6 +40,7 @@ class RunCallback(pl.callbacks.Checkpoint):
         """Load the newest checkpoint, now that there is an optimizer."""
         run, network = self.run, self.learner.network
         check_whole_epochs(trainer, run.parameters.training.epochs)
+        check_accumulation(trainer, run.parameters.training.accumulate)
         precisions = {"bf16-mixed": "bfloat16", "32-true": "float32"}
         precision = precisions.get(trainer.precision, trainer.precision)
         facts = backend.facts(network, self.learner.device, precision) | {
@@ -76,11 +77,11 @@ class RunCallback(pl.callbacks.Checkpoint):
         batch_idx: int,
     ) -> None:
         """Count the batch; look at the loss, save and stop if it is time."""
-        epoch, accumulated = self.epoch, trainer.accumulate_grad_batches
-        examples = len(next(iter(batch[1].values())))
+        epoch, accumulated, (_, _, weights) = self.epoch, trainer.accumulate_grad_batches, batch
         # Lightning has divided the loss by the number of batches whose gradients are summed.
-        self.loss_sum.add_(outputs["loss"], alpha=examples * accumulated)
-        epoch.advance(1)
+        self.loss_sum.add_(outputs["loss"] / weights[0], alpha=len(weights) * accumulated)
+        if (batch_idx + 1) % self.run.parameters.training.accumulate == 0:
+            epoch.advance(1)  # Lightning's batches may be parts of ours.
         # A checkpoint holds no gradients, so it is written just after the optimizer has used them.
         stepped = (batch_idx + 1) % accumulated == 0 or not epoch.steps_left
         if stepped and epoch.look_is_due():
@@ -249,6 +250,24 @@ def check_whole_epochs(trainer: Any, epochs: int) -> None:
             f"train.py: the Trainer has {'; '.join(wrong)}. The run folder keeps whole epochs, as "
             "many as training.epochs says. For a short run, start a new experiment: --experiment "
             "experiments/NEW --from experiments/baseline --training.epochs 1"
+        )
+
+
+def check_accumulation(trainer: pl.Trainer, accumulate: int) -> None:
+    """Refuse a Trainer whose steps would end within a batch.
+
+    Args:
+        trainer: its accumulate_grad_batches counts parts of batches.
+        accumulate: in how many parts RunData gives a batch.
+
+    Raises:
+        InputError: naming both numbers.
+    """
+    if trainer.accumulate_grad_batches % accumulate:
+        raise InputError(
+            f"train.py: the Trainer has accumulate_grad_batches={trainer.accumulate_grad_batches}, "
+            f"expected {accumulate}, the training.accumulate of params.yaml, or a multiple of it: "
+            "each batch of data.batch_size examples comes in so many parts."
         )
 
 

@@ -32,6 +32,8 @@ from model.data_loader import Batch, evaluation_batches, load_split, training_ba
 from model.report import Evaluation
 from run_callback import RunCallback, silence_lightning
 
+WeightedBatch = tuple[*Batch, torch.Tensor]  # inputs, targets, and weights of the examples (B,)
+
 
 def train(run: Run) -> None:
     """Train the experiment of a locked folder to its end, from a checkpoint if there is one.
@@ -56,6 +58,7 @@ def train(run: Run) -> None:
         precision="bf16-mixed" if dtype == torch.bfloat16 else "32-true",
         max_epochs=training.epochs,  # Change it in params.yaml, as the schedule needs it, too.
         gradient_clip_val=training.clip_norm or None,
+        accumulate_grad_batches=training.accumulate,  # A batch comes in so many parts.
         deterministic=training.deterministic,
         callbacks=[RunCallback(run, learner)],  # Yours go here, such as EarlyStopping("val_loss").
         logger=False,  # RunCallback writes TensorBoard's file already.
@@ -101,16 +104,17 @@ class Learner(pl.LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: WeightedBatch, batch_idx: int) -> None:
         """Seed dropout by the number of the batch, so that a resumed run draws the same."""
         step = self.trainer.current_epoch * int(self.trainer.num_training_batches) + batch_idx
         backend.seed_step(self.settings.seed, step, self.device)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+    def training_step(self, batch: WeightedBatch, batch_idx: int) -> torch.Tensor:
         """Return the mean loss of a batch."""
-        inputs, targets = batch
+        inputs, targets, weights = batch
         outputs = self.network(inputs)
-        return net.losses(outputs, targets, self.dataset, self.settings.model).mean()
+        losses = net.losses(outputs, targets, self.dataset, self.settings.model)  # (B,)
+        return (losses * weights).mean()
 
     def on_validation_epoch_start(self) -> None:
         self.evaluation = Evaluation(self.dataset)
@@ -129,7 +133,11 @@ class Learner(pl.LightningModule):
 
 
 class RunData(pl.LightningDataModule):
-    """The splits train and val, in whole batches.
+    """The splits train and val, in whole batches, or in parts where gradients accumulate.
+
+    A batch of training is what one optimizer step takes. With training.accumulate, Lightning gets
+    its parts one after the other, and takes the mean over them. The weights of the examples make
+    this the mean over the batch: they are 1, and nearly so where parts differ by an example.
 
     Args:
         run: says where the data is and which batch comes next.
@@ -147,18 +155,22 @@ class RunData(pl.LightningDataModule):
         self.val_split = load_split(folder, dataset, "val", device)
 
     def train_dataloader(self) -> "Batches":
-        return Batches(self.rest_of_epoch, self.run.steps_per_epoch)
+        parts = self.run.parameters.training.accumulate
+        return Batches(self.rest_of_epoch, self.run.steps_per_epoch * parts)
 
-    def rest_of_epoch(self) -> Iterator[Batch]:
-        """Yield the batches from where the run stands to the end of its epoch."""
-        run = self.run
+    def rest_of_epoch(self) -> Iterator[WeightedBatch]:
+        """Yield the batches from where the run stands to the end of its epoch, or their parts."""
+        run, parts = self.run, self.run.parameters.training.accumulate
         if self.batches is None:  # One loader for all epochs, so that its workers start only once.
             step, last_step = run.progress.step, run.total_steps
             self.batches = training_batches(
                 self.train_split, run.parameters, step, last_step, self.target_device
             )
         for _ in range(run.steps_per_epoch - run.progress.step % run.steps_per_epoch):
-            yield next(self.batches)
+            for inputs, targets, examples in backend.split_batch(next(self.batches), parts):
+                count = len(next(iter(targets.values())))
+                weight = parts * count / examples
+                yield inputs, targets, torch.full((count,), weight, device=self.target_device)
 
     def val_dataloader(self) -> "Batches":
         split = self.val_split
@@ -174,10 +186,10 @@ class Batches:
         length: how many batches an epoch has.
     """
 
-    def __init__(self, iterate: Callable[[], Iterator[Batch]], length: int) -> None:
+    def __init__(self, iterate: Callable[[], Iterator[Any]], length: int) -> None:
         self.iterate, self.length = iterate, length
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         return self.iterate()
 
     def __len__(self) -> int:

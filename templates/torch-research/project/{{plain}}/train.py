@@ -72,27 +72,28 @@ def train_epoch(
 ) -> tuple[float, float]:
     """Train to the end of the epoch; return its mean loss and its last learning rate."""
     run, parameters = epoch.run, epoch.run.parameters
-    training = parameters.training
+    training, parts = parameters.training, parameters.training.accumulate
     learning_rate = backend.make_schedule(training, run.steps_per_epoch)
     # Summed on the device, as reading it at every step would make Python wait for the GPU.
     loss_sum = torch.tensor(epoch.loss_sum, device=device)
     model.train()
     for step in epoch.steps():
-        inputs, targets = backend.to_device(next(batches), device)
-        backend.seed_step(parameters.seed, step, device)  # For dropout.
+        batch = backend.to_device(next(batches), device)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step)
 
-        with backend.autocast(device, dtype):
-            outputs = model(inputs)
-        losses = net.losses(outputs, targets, run.dataset, parameters.model)  # (B,)
         optimizer.zero_grad()
-        losses.mean().backward()
+        for part, (inputs, targets, examples) in enumerate(backend.split_batch(batch, parts)):
+            backend.seed_step(parameters.seed, step * parts + part, device)  # For dropout.
+            with backend.autocast(device, dtype):
+                outputs = model(inputs)
+            losses = net.losses(outputs, targets, run.dataset, parameters.model)  # (B,)
+            (losses.sum() / examples).backward()  # Adds to the gradients.
+            loss_sum += losses.detach().sum()
         if training.clip_norm:
             torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
         optimizer.step()
 
-        loss_sum += losses.detach().sum()
         if epoch.look_is_due():
             epoch.look(loss_sum.item())
     return loss_sum.item() / run.examples, learning_rate(epoch.last_step - 1)

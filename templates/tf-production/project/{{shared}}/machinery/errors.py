@@ -97,9 +97,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     return any(words in text for words in OUT_OF_MEMORY)
 
 
-def out_of_memory(folder: object, batch_size: int) -> ResourceError:
-    """Return the error to raise when memory is short, with the next thing to try."""
+def out_of_memory(folder: object, batch_size: int, parts: int) -> ResourceError:
+    """Return the error to raise when memory is short, with the next thing to try.
+
+    Args:
+        folder: of the experiment.
+        batch_size: examples of the smallest batch.
+        parts: in which a batch is computed.
+    """
+    problem = f"{folder}: out of memory with {-(-batch_size // parts)} examples at a time."
+    start = f"Start a new experiment: --experiment experiments/NEW --from {folder}"
+    if parts == batch_size:
+        return ResourceError(f"{problem} {start}, with a smaller network.")
     return ResourceError(
-        f"{folder}: out of memory with data.batch_size {batch_size}. Start a new experiment: "
-        f"--experiment experiments/NEW --from {folder} --data.batch_size {max(batch_size // 2, 1)}"
+        f"{problem} {start} --training.accumulate {min(2 * parts, batch_size)} (the same batches, "
+        "each in more parts; where a network normalises over a batch, it is then over a part)"
     )

@@ -103,7 +103,8 @@ class Run:
             self._leave(error)
             return
         # A message that says what to try next, instead of the framework's traceback.
-        advice = out_of_memory(self.folder, self.parameters.data.batch_size)
+        smallest, parts = self.examples // self.steps_per_epoch, self.parameters.training.accumulate
+        advice = out_of_memory(self.folder, smallest, parts)
         self._leave(advice)
         raise advice from None
 

@@ -1,0 +1,568 @@
+"""Each parameter changes the training as its meaning says, in every loop and with every task.
+
+CHECKS and the tasks have a test for every field of the schema. A few short runs serve them all, of
+one or two steps over all training examples. Most have a learning rate of almost zero, so that the
+weights stay as they began. What a step did is read from the checkpoints: they hold the moments of
+AdamW, and these tell the gradients.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from fork_server import ForkServer
+from projects import answers, arrays_folder, experiment, task, template, tiny
+
+STILL = 1e-30  # A learning rate by which no weight changes.
+BETAS, EPSILON = (0.9, 0.999), 1e-7  # of AdamW; Keras's epsilon is the larger one.
+SEED, OTHER_SEED = 1, 2
+RATE, DECAY = 0.05, 0.3
+Arrays = Mapping[str, np.ndarray]
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint holds of the weights that are trained, by their names."""
+
+    step: int
+    weights: dict[str, np.ndarray]
+    first: dict[str, np.ndarray]  # moments of the gradients
+    second: dict[str, np.ndarray]
+
+    @property
+    def first_gradients(self) -> dict[str, np.ndarray]:
+        """The gradients of the first step, if that was the last one."""
+        return {name: moment / (1 - BETAS[0]) for name, moment in self.first.items()}
+
+    def gradients_after(self, before: "Checkpoint") -> dict[str, np.ndarray]:
+        """Return the gradients of the one step since another checkpoint."""
+        return {
+            name: (moment - BETAS[0] * before.first[name]) / (1 - BETAS[0])
+            for name, moment in self.first.items()
+        }
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read what PyTorch or Keras has of weights and moments, under the same names."""
+    with safe_open(path, "numpy") as file:
+        arrays = {name: file.get_tensor(name).astype(np.float64) for name in file.keys()}  # noqa: SIM118
+        step = json.loads(file.metadata()["state"])["progress"]["step"]
+    weights = {n.removeprefix("model."): a for n, a in arrays.items() if n.startswith("model.")}
+    first, second = {}, {}
+    for name in weights:
+        for moments, ends in (
+            (first, (f"optimizer.{name}.exp_avg", f"/{name.replace('/', '_')}_momentum")),
+            (second, (f"optimizer.{name}.exp_avg_sq", f"/{name.replace('/', '_')}_velocity")),
+        ):
+            found = [array for key, array in arrays.items() if key.endswith(ends)]
+            moments |= {name: found[0]} if found else {}
+    trained = {name: weights[name] for name in first}
+    assert trained
+    return Checkpoint(step, trained, first, second)
+
+
+def norm(gradients: Arrays) -> float:
+    return float(np.sqrt(sum((gradient**2).sum() for gradient in gradients.values())))
+
+
+def distance(these: Arrays, those: Arrays) -> float:
+    """Return how far two sets of arrays are apart, as a share of the norm of one."""
+    return norm({name: these[name] - those[name] for name in these}) / norm(these)
+
+
+# ---------------------------------------------------------------------------------------------
+# Code for `setup` of the fork server.
+
+# Batches are not shuffled: each holds the rows of these numbers.
+ROWS = """
+import numpy, machinery.sampling as s
+shuffled = s.BatchSampler.__iter__
+s.BatchSampler.__iter__ = lambda self: ((epoch, numpy.array({rows})) for epoch, _ in shuffled(self))
+"""
+
+# Every seed begins with the same weights.
+SAME_WEIGHTS = {
+    "torch-research": """
+import torch
+torch.manual_seed = lambda seed: torch.default_generator.manual_seed(0)
+""",
+    "keras-quickstart": """
+import train, keras
+set_seed = keras.utils.set_random_seed
+keras.utils.set_random_seed = lambda seed: set_seed(0)
+""",
+}
+SAME_WEIGHTS["tf-production"] = SAME_WEIGHTS["keras-quickstart"]
+
+# No epoch is better than the first.
+SAME_METRICS = """
+import model.report as r
+metrics, first = r.Evaluation.metrics, {}
+def same(self):
+    first.update(first or metrics(self))
+    return dict(first)
+r.Evaluation.metrics = same
+"""
+
+# Writes down which rows are loaded, and whether two loaders are at work at the same time.
+LOADERS = """
+import json, multiprocessing, threading, model.data_loader as d
+context = multiprocessing.get_context("fork")
+together, met = context.Barrier(2), context.Event()
+take = d.Split.take
+def write(line):
+    with open({path!r}, "a") as file:
+        file.write(json.dumps(line) + chr(10))
+def noted(self, rows):
+    if self.examples == {examples} and len(rows) > 1:
+        write(rows.tolist())
+        if not met.is_set():
+            try:
+                together.wait(20)
+                met.set()
+                write("together")
+            except threading.BrokenBarrierError:
+                pass
+    return take(self, rows)
+d.Split.take = noted
+"""
+
+# Prints whether the framework is asked to compile the network, without doing so, and whether it
+# computes deterministically.
+COMPILES = {
+    "torch-research": """
+import torch
+torch.nn.Module.compile = lambda *others, **named: print("compiled: True")
+deterministic = torch.are_deterministic_algorithms_enabled
+""",
+    "tf-production": """
+import tensorflow as tf
+from tensorflow.python.framework import config
+function = tf.function
+def plain(*others, jit_compile=None, **named):
+    if jit_compile:
+        print("compiled: True")
+    return function(*others, **named)
+tf.function = plain
+deterministic = config.is_op_determinism_enabled
+""",
+    "keras-quickstart": """
+import os, backend, keras
+compile = keras.Model.compile
+def plain(*others, jit_compile, **named):
+    print(f"compiled: {jit_compile}")
+    compile(*others, jit_compile=jit_compile and keras.backend.backend() == "jax", **named)
+keras.Model.compile = plain
+def deterministic():
+    if keras.backend.backend() == "torch":
+        import torch
+        return torch.are_deterministic_algorithms_enabled()
+    if keras.backend.backend() == "tensorflow":
+        from tensorflow.python.framework import config
+        return config.is_op_determinism_enabled()
+    return "--xla_gpu_deterministic_ops=true" in os.environ.get("XLA_FLAGS", "").split()
+""",
+}
+REPORT = """
+import machinery.run as r
+finish = r.Run.finish
+def report(self):
+    print(f"deterministic: {deterministic()}")
+    finish(self)
+r.Run.finish = report
+"""
+
+# Defines first_batch(data, dataset, parameters): inputs and targets.
+FIRST_BATCH = {
+    "torch-research": """
+import torch
+from model.data_loader import load_split, training_batches
+cpu = torch.device("cpu")
+def first_batch(*where, parameters):
+    return next(training_batches(load_split(*where, "train", cpu), parameters, 0, 1, cpu))
+""",
+    "tf-production": """
+from model.data_loader import load_split, training_batches
+def first_batch(*where, parameters):
+    return next(training_batches(load_split(*where, "train"), parameters, 0, 1))
+""",
+    "keras-quickstart": """
+from model.data_loader import TrainingBatches, load_split
+def first_batch(*where, parameters):
+    return TrainingBatches(load_split(*where, "train"), parameters)[0]
+""",
+}
+
+# Writes the first batch of some parameters, by name, and the names of all.
+SAVE_BATCHES = """
+import json, sys
+from pathlib import Path
+from build_dataset import read_dataset
+from machinery.parameter_file import change, parameter_fields
+from parameters import Parameters
+data, base = Path({data!r}), change(Parameters(), {base!r})
+for name, values in {variants!r}.items():
+    inputs, _ = first_batch(data, read_dataset(data), parameters=change(base, values))
+    numpy.savez(Path({target!r}) / name, **{{key: inputs[key] for key in inputs}})
+names = [name for name, _ in parameter_fields(Parameters)]
+(Path({target!r}) / "names.json").write_text(json.dumps(names))
+sys.exit(0)
+"""
+
+
+# ---------------------------------------------------------------------------------------------
+# The runs.
+
+
+@dataclasses.dataclass
+class Trained:
+    """A finished run."""
+
+    folder: Path
+    output: str
+
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        """The metrics of each epoch."""
+        return [json.loads(line) for line in (self.folder / "metrics.jsonl").open()]
+
+    @functools.cached_property
+    def last(self) -> Checkpoint:
+        """The state at the end."""
+        return read_checkpoint(self.folder / "last.safetensors")
+
+    @functools.cached_property
+    def previous(self) -> Checkpoint:
+        """The state that was saved before: in a run of two steps, after the first one."""
+        return read_checkpoint(self.folder / "previous.safetensors")
+
+
+class Runs:
+    """The runs with one project: each is trained when a test first asks for it.
+
+    Args:
+        project: to train in.
+        server: of the project.
+        folder: for what is written beside the runs.
+    """
+
+    def __init__(self, project: Path, server: ForkServer, folder: Path) -> None:
+        self.project, self.server, self.folder = project, server, folder
+        self.task, self.template = task(project), template(project)
+        self.data = project / "data"
+        if self.task.own_data_shows_more:
+            (folder / "own").mkdir()
+            own = self.task.make_own_data(folder / "own")
+            self.data = folder / "data"
+            options = ("--source", own.source, "--data", self.data, *own.options)
+            built = server.run("build_dataset", *options)
+            assert built.code == 0, built.output
+        self.dataset = json.loads((self.data / "dataset.json").read_text())
+        self.examples: int = self.dataset["examples"]["train"]
+        # One step an epoch, without anything random, and weights that stay.
+        self.still = {
+            **{**self.task.tiny, "seed": SEED, "data.batch_size": self.examples},
+            **{"training.epochs": 2, "training.learning_rate": STILL, "training.warmup_epochs": 0},
+            **{"training.weight_decay": 0, "training.clip_norm": 0},
+            **{"training.precision": "float32", **self.task.plain},
+        }
+        self.in_order = ROWS.format(rows=f"range({self.examples})")
+
+    def train(self, name: str, changes: Mapping[str, Any], setup: str) -> Trained:
+        """Train what differs from `still` by some parameters."""
+        parameters = tiny(self.project, {**self.still, **changes})
+        folder = experiment(self.project, f"parameters-{name}", parameters)
+        words = ("--experiment", folder, "--data", self.data)
+        result = self.server.run("train", *words, setup=setup)
+        assert result.code == 0, result.output
+        return Trained(self.project / folder, result.output)
+
+    @functools.cached_property
+    def plain(self) -> Trained:
+        """Two steps with the same weights."""
+        return self.train("plain", {}, self.in_order + COMPILES[self.template] + REPORT)
+
+    @functools.cached_property
+    def optimized(self) -> Trained:
+        """Two steps that change the weights. Gradients are clipped to half of the first one's."""
+        changes = {
+            **{"training.learning_rate": RATE, "training.warmup_epochs": 1},
+            **{"training.weight_decay": DECAY, "training.clip_norm": self.clip_norm},
+        }
+        return self.train("optimized", changes, self.in_order)
+
+    @property
+    def clip_norm(self) -> float:
+        """Half the norm of the first step's gradients."""
+        return norm(self.plain.previous.first_gradients) / 2
+
+    def train_dropping(self, name: str, changes: Mapping[str, Any], halves: int = 1) -> Trained:
+        """Train with dropout on the first half of the examples, as often as said in one batch."""
+        half = f"[*range({self.examples // 2})]"
+        setup = SAME_METRICS + SAME_WEIGHTS[self.template] + ROWS.format(rows=f"{half} * {halves}")
+        return self.train(name, {"model.dropout": 0.5, **changes}, setup)
+
+    @functools.cached_property
+    def dropping(self) -> Trained:
+        """Steps that differ in dropout alone, until the patience is over."""
+        return self.train_dropping("dropping", {"training.epochs": 9, "training.patience": 1})
+
+    @functools.cached_property
+    def dropping_with_another_seed(self) -> Trained:
+        """The first of these steps with dropout of another seed."""
+        return self.train_dropping("seed", {"training.epochs": 1, "seed": OTHER_SEED})
+
+    @functools.cached_property
+    def dropping_in_parts(self) -> Trained:
+        """The first two of these steps as the two parts of one."""
+        changes = {"training.epochs": 1, "training.accumulate": 2}
+        return self.train_dropping("parts", changes, halves=2)
+
+    @functools.cached_property
+    def in_thirds(self) -> Trained:
+        """The first step of `plain` in three parts, of which one is smaller or larger."""
+        rows = ROWS.format(rows=f"range({self.examples})")
+        return self.train("thirds", {"training.epochs": 1, "training.accumulate": 3}, rows)
+
+    @functools.cached_property
+    def busy(self) -> Trained:
+        """Four steps, saved at every look and loaded by two workers, with another seed."""
+        changes = {
+            **{"training.epochs": 1, "training.checkpoint_minutes": 1e-9, "seed": OTHER_SEED},
+            **{"data.batch_size": -(-self.examples // 4), "data.workers": 2},
+        }
+        path = str(self.folder / "loaded.jsonl")
+        return self.train("busy", changes, LOADERS.format(path=path, examples=self.examples))
+
+    @functools.cached_property
+    def special(self) -> Trained:
+        """The first step of `plain` in bfloat16, compiled, deterministic."""
+        changes = {
+            **{"training.epochs": 1, "training.precision": "bfloat16"},
+            **{"training.compile": True, "training.deterministic": True},
+        }
+        return self.train("special", changes, self.in_order + COMPILES[self.template] + REPORT)
+
+    @functools.cached_property
+    def batches(self) -> dict[str, dict[str, np.ndarray]]:
+        """The inputs of all training examples in order: plain, and by what changes them."""
+        target = self.folder / "batches"
+        target.mkdir()
+        variants: dict[str, Mapping[str, Any]] = {"plain": {}}
+        for name, effect in self.task.changes_data.items():
+            variants[name] = {name: effect.value}
+            variants[f"{name} again"] = {name: effect.value}
+            variants[f"{name} with another seed"] = {name: effect.value, "seed": OTHER_SEED}
+        setup = SAVE_BATCHES.format(
+            data=str(self.data), base=self.still, variants=variants, target=str(target)
+        )
+        result = self.server.run("train", setup=self.in_order + FIRST_BATCH[self.template] + setup)
+        assert result.code == 0, result.output
+        return {name: dict(np.load(target / f"{name}.npz")) for name in variants}
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """The parameters of the schema."""
+        assert self.batches
+        return json.loads((self.folder / "batches" / "names.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def runs(project: Path, server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(project, server, tmp_path_factory.mktemp("parameters"))
+
+
+# ---------------------------------------------------------------------------------------------
+# What each parameter means.
+
+
+def check_seed(runs: Runs) -> None:
+    """It decides the first weights, the order, dropout and what happens to an example."""
+    assert distance(runs.plain.last.weights, runs.busy.last.weights) > 0.1
+    check_workers(runs)
+    dropping, other = runs.dropping.previous, runs.dropping_with_another_seed.last
+    assert distance(dropping.weights, other.weights) < 1e-6
+    assert distance(dropping.first, other.first) > 1e-3
+    for name in runs.task.changes_data:
+        found, again, other = (
+            runs.batches[key] for key in (name, f"{name} again", f"{name} with another seed")
+        )
+        assert all(np.array_equal(found[key], again[key], equal_nan=True) for key in found)
+        assert any(not np.array_equal(found[key], other[key], equal_nan=True) for key in found)
+
+
+def check_batch_size(runs: Runs) -> None:
+    """So many examples make a step."""
+    assert runs.plain.last.step == 2
+    assert runs.busy.last.step == 4
+    assert runs.busy.rows[0]["step"] == 4
+    check_workers(runs)
+
+
+def check_workers(runs: Runs) -> None:
+    """So many load at the same time; together they load every batch of the epoch's order."""
+    assert runs.busy
+    lines = (runs.folder / "loaded.jsonl").read_text().splitlines()
+    loaded = [json.loads(line) for line in lines]
+    assert "together" in loaded
+    order = np.random.default_rng((OTHER_SEED, 0, 0)).permutation(runs.examples)
+    expected = {tuple(rows) for rows in np.array_split(order, 4)}
+    assert {tuple(rows) for rows in loaded if rows != "together"} == expected
+
+
+def check_sizes(runs: Runs) -> None:
+    """The network has as many weights as these parameters ask for."""
+    expected = runs.task.count_weights(runs.still, runs.dataset)
+    assert sum(weights.size for weights in runs.plain.last.weights.values()) == expected
+
+
+def check_dropout(runs: Runs) -> None:
+    """Without it two steps are the same; with it each step drops other features, in each part."""
+    first, last = runs.plain.previous, runs.plain.last
+    without = first.first_gradients
+    assert distance(without, last.gradients_after(first)) < 1e-3
+    first, last = runs.dropping.previous, runs.dropping.last
+    assert (first.step, last.step) == (1, 2)
+    dropped, dropped_otherwise = first.first_gradients, last.gradients_after(first)
+    assert distance(first.weights, last.weights) < 1e-6
+    assert distance(dropped, dropped_otherwise) > 1e-3
+
+
+def check_epochs(runs: Runs) -> None:
+    """So many are trained, and the schedule ends with them."""
+    for trained, epochs in ((runs.plain, 2), (runs.busy, 1)):
+        assert [row["epoch"] for row in trained.rows] == [*range(1, epochs + 1)]
+
+
+def check_rates(runs: Runs) -> None:
+    """One epoch of warm-up and the top of the cosine after it, as recorded and as the weights show.
+
+    So they show the weight decay, too.
+    """
+    rates = [RATE / 2, RATE]
+    assert [row["learning_rate"] for row in runs.optimized.rows] == pytest.approx(rates, rel=1e-5)
+    # The learning rate of `plain` left these as they were at the start.
+    before = runs.plain.last
+    states = (runs.optimized.previous, runs.optimized.last)
+    for step, (rate, after) in enumerate(zip(rates, states, strict=True), 1):
+        for name, weights in before.weights.items():
+            first, second = after.first[name], after.second[name]
+            root = np.sqrt(second / (1 - BETAS[1] ** step))
+            change = rate * first / (1 - BETAS[0] ** step) / (root + EPSILON)
+            expected = weights * (1 - rate * DECAY) - change
+            clear = (root > 1e3 * EPSILON) | (root == 0)  # Here epsilon matters little.
+            found = after.weights[name]
+            np.testing.assert_allclose(found[clear], expected[clear], rtol=1e-3, atol=1e-3 * rate)
+        before = after
+
+
+def check_clip_norm(runs: Runs) -> None:
+    """The gradients keep their direction and get this norm."""
+    gradients, clipped = (
+        trained.previous.first_gradients for trained in (runs.plain, runs.optimized)
+    )
+    assert norm(clipped) == pytest.approx(runs.clip_norm, rel=1e-3)
+    assert distance(gradients, {name: 2 * array for name, array in clipped.items()}) < 1e-3
+
+
+def check_accumulate(runs: Runs) -> None:
+    """The parts of a batch have the mean of their gradients, weighted by their examples.
+
+    A part gets the dropout that a step with it would have.
+    """
+    assert runs.dropping_in_parts.last.step == 1
+    first, last = runs.dropping.previous, runs.dropping.last
+    gradients = first.first_gradients, last.gradients_after(first)
+    mean = {name: (gradients[0][name] + gradients[1][name]) / 2 for name in gradients[0]}
+    assert distance(mean, runs.dropping_in_parts.last.first_gradients) < 1e-3
+    whole, thirds = runs.plain.previous.first_gradients, runs.in_thirds.last.first_gradients
+    if runs.task.normalises_over_batch:
+        assert distance(whole, thirds) > 1e-3
+    else:
+        assert distance(whole, thirds) < 1e-5
+
+
+def check_patience(runs: Runs) -> None:
+    """No epoch is better than the first, so the second is the last."""
+    assert [row["epoch"] for row in runs.dropping.rows] == [1, 2]
+
+
+def check_checkpoint_minutes(runs: Runs) -> None:
+    """After so long the state is saved within an epoch."""
+    assert 0 < runs.busy.previous.step < 4
+    assert not (runs.dropping_in_parts.folder / "previous.safetensors").exists()
+
+
+def check_precision(runs: Runs) -> None:
+    """The first gradients are those of float32, rounded."""
+    gradients, rounded = (
+        trained.first_gradients for trained in (runs.plain.previous, runs.special.last)
+    )
+    assert 1e-4 < distance(gradients, rounded) < 0.1
+
+
+def check_compile(runs: Runs) -> None:
+    """The framework is asked for it, and otherwise not, but JAX always."""
+    assert "compiled: True" in runs.special.output
+    always = answers(runs.project).get("backend") == "jax"
+    assert ("compiled: True" in runs.plain.output) == always
+
+
+def check_deterministic(runs: Runs) -> None:
+    """The framework is asked for it, and otherwise not."""
+    assert "deterministic: True" in runs.special.output
+    assert "deterministic: False" in runs.plain.output
+
+
+CHECKS: dict[str, Callable[[Runs], None]] = {
+    "seed": check_seed,
+    "data.batch_size": check_batch_size,
+    "data.workers": check_workers,
+    "model.dropout": check_dropout,
+    "training.epochs": check_epochs,
+    "training.learning_rate": check_rates,
+    "training.warmup_epochs": check_rates,
+    "training.weight_decay": check_rates,
+    "training.clip_norm": check_clip_norm,
+    "training.accumulate": check_accumulate,
+    "training.patience": check_patience,
+    "training.checkpoint_minutes": check_checkpoint_minutes,
+    "training.precision": check_precision,
+    "training.compile": check_compile,
+    "training.deterministic": check_deterministic,
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_parameter_does_what_it_says(runs: Runs, name: str) -> None:
+    CHECKS[name](runs)
+
+
+def test_sizes_of_the_network(runs: Runs) -> None:
+    assert runs.task.sizes
+    check_sizes(runs)
+
+
+def test_what_happens_to_the_data(runs: Runs) -> None:
+    for name, effect in runs.task.changes_data.items():
+        effect.check(runs.batches["plain"], runs.batches[name])
+
+
+def test_what_happens_to_the_loss(runs: Runs) -> None:
+    folder = arrays_folder(runs.data)
+    targets = {name: np.load(folder / f"train_{name}.npy") for name in runs.dataset["targets"]}
+    for name, effect in runs.task.changes_loss.items():
+        trained = runs.train(name, {name: effect.value, "training.epochs": 1}, runs.in_order)
+        plain, changed = (each.first_gradients for each in (runs.plain.previous, trained.last))
+        effect.check(plain, changed, targets)
+
+
+def test_every_parameter_has_a_test(runs: Runs) -> None:
+    own = {*runs.task.sizes, *runs.task.changes_data, *runs.task.changes_loss}
+    assert {*runs.names} == {*CHECKS, *own}
