@@ -2,13 +2,10 @@
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from build_dataset import Dataset
 from machinery import search_settings
@@ -72,37 +69,6 @@ def states(study: Study) -> list[str]:
 
 def last_session(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "run.json").read_text())["sessions"][-1]
-
-
-def watch_disk(patch: pytest.MonkeyPatch, folder: Path) -> list[str]:
-    """Return a list that fills with what happens to the files of a folder, in its order.
-
-    That is "NAME of N bytes is on the disk" (a folder has none), "NAME becomes NAME", "NAME is
-    deleted".
-    """
-    happened: list[str] = []
-    fsync, replace, unlink = os.fsync, os.replace, os.unlink
-
-    def record_fsync(descriptor: int) -> None:
-        fsync(descriptor)
-        there = os.fstat(descriptor)
-        for path in (folder, *folder.rglob("*")):
-            if path.exists() and os.path.samestat(path.stat(), there):
-                size = f" of {there.st_size} bytes" if path.is_file() else ""
-                happened.append(f"{path.name}{size} is on the disk")
-
-    def record_replace(source: Path, target: Path) -> None:
-        replace(source, target)
-        happened.append(f"{Path(source).name} becomes {Path(target).name}")
-
-    def record_unlink(path: Path, **options: Any) -> None:
-        unlink(path, **options)
-        happened.append(f"{Path(path).name} is deleted")
-
-    patch.setattr(os, "fsync", record_fsync)
-    patch.setattr(os, "replace", record_replace)
-    patch.setattr(os, "unlink", record_unlink)
-    return happened
 
 
 def wait_for(path: Path) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from build_dataset import Dataset
-from helpers import watch_disk
 from machinery import arrays
 from machinery.arrays import BaseDataset, Ragged
 
@@ -100,20 +99,6 @@ def test_a_kill_leaves_the_old_data_set_or_the_new(
     assert len(seen) > 50
     assert seen[0] == old
     assert seen[-2] == seen[-1] == new  # A kill while the old arrays are deleted, and none.
-
-
-def test_the_arrays_are_on_the_disk_before_the_description_that_names_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    happened = watch_disk(monkeypatch, tmp_path)
-    write_words(tmp_path, 0)
-    before = happened[: happened.index(".dataset.json.tmp becomes dataset.json")]
-    written = [*tmp_path.glob("arrays-*/*.npy")]
-    assert len(written) == 9  # Values, offsets and ids of three splits.
-    files = {f"{path.name} of {path.stat().st_size} bytes is on the disk" for path in written}
-    assert files <= {*before}
-    if os.name == "posix":  # Windows cannot open a folder.
-        assert f"{written[0].parent.name} is on the disk" in before
 
 
 def test_of_two_builders_one_wins(tmp_path: Path, start: Callable[..., Any], project: Path) -> None:

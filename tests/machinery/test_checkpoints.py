@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import watch_disk
 from machinery import checkpoints
 from machinery.checkpoints import DamagedError, Header, Progress
 from machinery.errors import DivergedError, InputError
@@ -113,22 +112,6 @@ def test_what_does_not_fit_is_named() -> None:
     assert "c is missing; a is (2,), expected (3,)" in str(error.value)
     with pytest.raises(InputError, match="a is unknown"):
         checkpoints.check_fit(arrays, {}, Path("x"))
-
-
-def test_a_file_is_on_the_disk_before_it_gets_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Otherwise a power cut could leave an empty file under the name of a whole one."""
-    write_atomically(tmp_path / "file", b"old")
-    happened = watch_disk(monkeypatch, tmp_path)
-    write_atomically(tmp_path / "file", b"newer", tmp_path / "kept")
-    assert happened[:3] == [
-        ".file.tmp of 5 bytes is on the disk",
-        "file becomes kept",
-        ".file.tmp becomes file",
-    ]
-    if os.name == "posix":  # Windows cannot open a folder.
-        assert happened[3:] == [f"{tmp_path.name} is on the disk"]
 
 
 def test_a_file_is_old_or_new_whatever_fails(
