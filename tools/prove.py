@@ -34,7 +34,7 @@ from typing import NamedTuple
 
 root = Path(__file__).resolve().parent.parent
 list_of_defects = root / "tools" / "defects.toml"
-MINUTES = 10  # Selected tests that take longer hang.
+MINUTES = 30  # Selected tests that take longer hang.
 
 # Tests that fail whatever is changed: they compare files with copies, records and rules of style.
 NOT_COUNTED = (
