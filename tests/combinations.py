@@ -51,6 +51,14 @@ class Combination(NamedTuple):
         return self.trained and self.task == tasks[0]
 
     @property
+    def of_a_loop(self) -> bool:
+        """Whether it has a training loop that no quicker one has with its task.
+
+        Keras has one loop for all backends. On PyTorch it starts the fastest.
+        """
+        return self.in_full or (self.trained and self.choice not in ("tensorflow", "jax"))
+
+    @property
     def first_of_template(self) -> bool:
         """Whether it is the first of its template with its task."""
         return (self.template, self.choice) == next(way for way in ways if way[0] == self.template)
@@ -104,6 +112,7 @@ files       the tree is what the overlays hold, names work on every system, no t
 lint, types ruff check, ruff format and ty in the rendered project
 contracts   trained, evaluated and tabulated beside all the others; stopped at a few steps and
             continued to the same bits; killed once; a damaged checkpoint; every parameter error;
+            what each parameter does, for Keras on one backend;
             a damaged data folder; bad sources; data of one's own; once a template a search
 in full     and stopped at every step, crashed at every file operation, killed many times, another
             network, optimizer, data and code, a full disk, no memory, signals, a diverged loss

@@ -126,12 +126,15 @@ def split_batch(batch: Batch, parts: int) -> Iterator[tuple[Batch, tf.Tensor]]:
 
     The parts are nearly equal: no two differ by more than one example.
     """
-    inputs, targets = batch
-    examples = tf.shape(next(iter(targets.values())))[0]
+    examples = tf.shape(next(iter(batch[1].values())))[0]
+    sizes = (examples + parts - 1 - tf.range(parts)) // parts  # The first ones may have one more.
+    inputs, targets = (
+        {name: tf.split(tensor, sizes, num=parts) for name, tensor in tensors.items()}
+        for tensors in batch
+    )
     for part in range(parts):
-        rows = slice(part * examples // parts, (part + 1) * examples // parts)
-        part_inputs = {name: tensor[rows] for name, tensor in inputs.items()}
-        yield (part_inputs, {name: tensor[rows] for name, tensor in targets.items()}), examples
+        part_inputs = {name: tensors[part] for name, tensors in inputs.items()}
+        yield (part_inputs, {name: tensors[part] for name, tensors in targets.items()}), examples
 
 
 def add_gradients(these: Sequence[Any], those: Sequence[Any]) -> list[Any]:

@@ -103,15 +103,16 @@ def split_batch(
 ) -> Iterator[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], int]]:
     """Yield the parts of a batch: inputs, targets, and how many examples the whole batch has.
 
-    The parts are views of the batch and nearly equal: no two differ by more than one example.
+    The parts are views of the batch. They are nearly equal: no two differ by more than one example.
     """
-    inputs, targets = batch
-    examples = len(next(iter(targets.values())))
+    inputs, targets = (
+        {name: tensor.tensor_split(parts) for name, tensor in tensors.items()} for tensors in batch
+    )
+    examples = len(next(iter(batch[1].values())))
     for part in range(parts):
-        rows = slice(part * examples // parts, (part + 1) * examples // parts)
         yield (
-            {name: tensor[rows] for name, tensor in inputs.items()},
-            {name: tensor[rows] for name, tensor in targets.items()},
+            {name: tensors[part] for name, tensors in inputs.items()},
+            {name: tensors[part] for name, tensors in targets.items()},
             examples,
         )
 

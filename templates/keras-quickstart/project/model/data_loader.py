@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -20,7 +20,6 @@ from model import augmentation
 from parameters import Parameters
 
 Batch = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # inputs and targets, by name
-AnyBatch = Batch | tuple[*Batch, np.ndarray]  # and in `fit`, weights of the examples
 
 
 class Split(NamedTuple):
@@ -57,8 +56,8 @@ class TrainingBatches(keras.utils.PyDataset):
     """The augmented batches of an epoch, or of its rest from a step on: see `start`.
 
     With training.accumulate, Keras gets the parts of a batch one after the other, and takes the
-    mean over them. They come with weights of the examples, which make this the mean over the batch:
-    1, and nearly so where parts differ by an example.
+    mean over them. Weights of the examples make this the mean over the batch: they are 1, or nearly
+    so where parts differ by an example. The loss that Keras reports has these weights, too.
     """
 
     def __init__(self, split: Split, parameters: Parameters) -> None:
@@ -85,12 +84,12 @@ class TrainingBatches(keras.utils.PyDataset):
                 self.rows.append(part)
                 self.weights.append(self.parts * len(part) / len(rows))
         self.drawn = augmentation.draw(self.split.dataset, data, seed, epoch)
-        self.ahead: dict[int, Future[AnyBatch]] = {}  # The batches that threads prepare, by index.
+        self.ahead: dict[int, Future[Any]] = {}  # The batches that threads prepare, by index.
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> AnyBatch:
+    def __getitem__(self, index: int) -> Any:
         if not self.threads:
             return self.load(index)
         for number in range(index, min(index + 2 * self.parameters.data.workers, len(self))):
@@ -98,8 +97,8 @@ class TrainingBatches(keras.utils.PyDataset):
                 self.ahead[number] = self.threads.submit(self.load, number)
         return self.ahead.pop(index).result()
 
-    def load(self, index: int) -> AnyBatch:
-        """Return a batch. Any thread may call this."""
+    def load(self, index: int) -> Any:
+        """Return inputs and targets; of a part, the weights, too. Any thread may call this."""
         rows = self.rows[index]
         inputs, targets = self.split.take(rows)
         if self.drawn:

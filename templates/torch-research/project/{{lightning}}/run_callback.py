@@ -18,6 +18,8 @@ from machinery.run import Run
 from model.data_loader import Batch
 from model.report import objective
 
+WeightedBatch = tuple[*Batch, torch.Tensor]  # inputs, targets, and weights of the examples (B,)
+
 
 class RunCallback(pl.callbacks.Checkpoint):
     """Writes the run folder while Lightning trains: checkpoints, metrics, log, progress bar.
@@ -64,7 +66,11 @@ class RunCallback(pl.callbacks.Checkpoint):
         self.loss_sum = torch.tensor(self.epoch.loss_sum, device=self.learner.device)
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: WeightedBatch,
+        batch_idx: int,
     ) -> None:
         self.learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
 
@@ -73,7 +79,7 @@ class RunCallback(pl.callbacks.Checkpoint):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: Batch,
+        batch: WeightedBatch,
         batch_idx: int,
     ) -> None:
         """Count the batch; look at the loss, save and stop if it is time."""

@@ -30,9 +30,7 @@ from machinery.sampling import evaluation_batch_size
 from model import net
 from model.data_loader import Batch, evaluation_batches, load_split, training_batches
 from model.report import Evaluation
-from run_callback import RunCallback, silence_lightning
-
-WeightedBatch = tuple[*Batch, torch.Tensor]  # inputs, targets, and weights of the examples (B,)
+from run_callback import RunCallback, WeightedBatch, silence_lightning
 
 
 def train(run: Run) -> None:
