@@ -294,11 +294,20 @@ class Runs:
     @functools.cached_property
     def optimized(self) -> Trained:
         """Two steps that change the weights. Gradients are clipped to half of the first one's."""
+        return self.optimize("optimized", parts=1)
+
+    @functools.cached_property
+    def optimized_in_parts(self) -> Trained:
+        """The same two steps, each in seven parts."""
+        return self.optimize("optimized-in-parts", parts=7)
+
+    def optimize(self, name: str, parts: int) -> Trained:
         changes = {
             **{"training.learning_rate": RATE, "training.warmup_epochs": 1},
             **{"training.weight_decay": DECAY, "training.clip_norm": self.clip_norm},
+            "training.accumulate": parts,
         }
-        return self.train("optimized", changes, self.in_order)
+        return self.train(name, changes, self.in_order)
 
     @property
     def clip_norm(self) -> float:
@@ -490,6 +499,9 @@ def check_accumulate(runs: Runs) -> None:
     if not runs.task.normalises_over_batch:
         whole, in_parts = runs.plain.previous.first_gradients, runs.in_parts.last.first_gradients
         assert distance(whole, in_parts) < 1e-5
+        # The same rate and decay for a step, however many its parts.
+        whole, in_parts = runs.optimized.last.weights, runs.optimized_in_parts.last.weights
+        assert distance(whole, in_parts) < 0.01
 
 
 def check_patience(runs: Runs) -> None:
