@@ -63,7 +63,7 @@ def loops(rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.mark.parametrize(("clip_norm", "accumulate"), [(0, 1), (0.5, 3)])
 def test_they_learn_the_same(loops: list[Loop], clip_norm: float, accumulate: int) -> None:
     """In float32, as far as that rounds in the same way; equal bits are not asked for."""
-    results = []
+    results, losses = [], []
     for project, server in loops:
         changes = {
             **{"training.precision": "float32", "training.clip_norm": clip_norm},
@@ -73,6 +73,9 @@ def test_they_learn_the_same(loops: list[Loop], clip_norm: float, accumulate: in
         result = server.run("train", "--experiment", folder)
         assert result.code == 0, result.output
         results.append(load_file(project / folder / "last.safetensors"))
+        rows = [json.loads(line) for line in (project / folder / "metrics.jsonl").open()]
+        losses.append([row[name] for row in rows for name in ("train_loss", "val_loss")])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
     assert results[1].keys() - results[0].keys() == {"trainer"}
     for name, array in results[0].items():
         np.testing.assert_allclose(array, results[1][name], rtol=1e-4, atol=1e-5, err_msg=name)
