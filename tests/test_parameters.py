@@ -181,6 +181,31 @@ def report(self):
 r.Run.finish = report
 """
 
+# Prints when each part of a batch is computed, there and back. Only a graph has to be told when.
+PART_ORDER = {
+    "tf-production": """
+import train, tensorflow as tf, model.net as n
+losses, count = n.losses, 0
+def noted(array, line):
+    def note(values):
+        print(line, flush=True)
+        return values
+    return tf.ensure_shape(tf.numpy_function(note, [array], array.dtype, stateful=False), [None])
+def traced(outputs, targets, dataset, parameters=None):
+    global count
+    found = losses(outputs, targets, dataset, parameters)
+    if not parameters:
+        return found
+    number, count = count, count + 1
+    @tf.custom_gradient
+    def in_order(x):
+        back = lambda gradient: noted(gradient, f"back through part {number}")
+        return noted(x, f"to part {number}"), back
+    return in_order(found)
+n.losses = traced
+""",
+}
+
 # Defines first_batch(data, dataset, parameters): inputs and targets.
 FIRST_BATCH = {
     "torch-research": """
@@ -309,6 +334,7 @@ class Runs:
         """Train with dropout on eight examples, which a batch holds so many times."""
         rows = ROWS.format(rows=f"[*range(8)] * {times}")
         setup = SAME_METRICS + SAME_WEIGHTS[self.template] + rows
+        setup += PART_ORDER.get(self.template, "")
         return self.train(name, {"model.dropout": 0.5, **changes}, setup)
 
     @functools.cached_property
@@ -480,8 +506,13 @@ def check_clip_norm(runs: Runs) -> None:
 def check_accumulate(runs: Runs) -> None:
     """The parts of a batch have the mean of their gradients, weighted by their examples.
 
-    A part gets the dropout that a step with it would have.
+    A part gets the dropout that a step with it would have. It waits for the one before: otherwise
+    the memory would hold both.
     """
+    if runs.template in PART_ORDER:
+        lines = runs.dropping_in_parts.output.splitlines()
+        order = [f"{way} part {number}" for number in (0, 1) for way in ("to", "back through")]
+        assert [line for line in lines if " part " in line] == order
     assert runs.dropping_in_parts.last.step == 1
     first, last = runs.dropping.previous, runs.dropping.last
     gradients = first.first_gradients, last.gradients_after(first)
