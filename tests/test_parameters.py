@@ -181,6 +181,31 @@ def report(self):
 r.Run.finish = report
 """
 
+# Prints when each part of a batch is computed, there and back. Only a graph has to be told when.
+PART_ORDER = {
+    "tf-production": """
+import train, tensorflow as tf, model.net as n
+losses, count = n.losses, 0
+def noted(array, line):
+    def note(values):
+        print(line, flush=True)
+        return values
+    return tf.ensure_shape(tf.numpy_function(note, [array], array.dtype, stateful=False), [None])
+def traced(outputs, targets, dataset, parameters=None):
+    global count
+    found = losses(outputs, targets, dataset, parameters)
+    if not parameters:
+        return found
+    number, count = count, count + 1
+    @tf.custom_gradient
+    def in_order(x):
+        back = lambda gradient: noted(gradient, f"back through part {number}")
+        return noted(x, f"to part {number}"), back
+    return in_order(found)
+n.losses = traced
+""",
+}
+
 # Defines first_batch(data, dataset, parameters): inputs and targets.
 FIRST_BATCH = {
     "torch-research": """
@@ -294,20 +319,21 @@ class Runs:
     @functools.cached_property
     def optimized(self) -> Trained:
         """Two steps that change the weights. Gradients are clipped to half of the first one's."""
-        return self.optimize("optimized", parts=1)
+        return self.train_optimizing("optimized", {})
 
     @functools.cached_property
     def optimized_in_parts(self) -> Trained:
-        """The same two steps, each in seven parts."""
-        return self.optimize("optimized-in-parts", parts=7)
+        """The same two steps in parts, which are not all of one size."""
+        assert self.examples % 7
+        return self.train_optimizing("optimized-in-parts", {"training.accumulate": 7})
 
-    def optimize(self, name: str, parts: int) -> Trained:
-        changes = {
+    def train_optimizing(self, name: str, changes: Mapping[str, Any]) -> Trained:
+        """Train all that AdamW and the schedule have parameters for."""
+        optimizing = {
             **{"training.learning_rate": RATE, "training.warmup_epochs": 1},
             **{"training.weight_decay": DECAY, "training.clip_norm": self.clip_norm},
-            "training.accumulate": parts,
         }
-        return self.train(name, changes, self.in_order)
+        return self.train(name, {**optimizing, **changes}, self.in_order)
 
     @property
     def clip_norm(self) -> float:
@@ -318,6 +344,7 @@ class Runs:
         """Train with dropout on eight examples, which a batch holds so many times."""
         rows = ROWS.format(rows=f"[*range(8)] * {times}")
         setup = SAME_METRICS + SAME_WEIGHTS[self.template] + rows
+        setup += PART_ORDER.get(self.template, "")
         return self.train(name, {"model.dropout": 0.5, **changes}, setup)
 
     @functools.cached_property
@@ -335,13 +362,6 @@ class Runs:
         """The first two of these steps as the two parts of one."""
         changes = {"training.epochs": 1, "training.accumulate": 2}
         return self.train_dropping("parts", changes, times=2)
-
-    @functools.cached_property
-    def in_parts(self) -> Trained:
-        """The first step of `plain` in parts that are not all of one size."""
-        assert self.examples % 7
-        changes = {"training.epochs": 1, "training.accumulate": 7}
-        return self.train("in-parts", changes, self.in_order)
 
     @functools.cached_property
     def busy(self) -> Trained:
@@ -454,15 +474,20 @@ def check_epochs(runs: Runs) -> None:
 
 
 def check_rates(runs: Runs) -> None:
-    """One epoch of warm-up and the top of the cosine after it, as recorded and as the weights show.
+    """One epoch of warm-up, and the top of the cosine after it; each step decays the weights."""
+    assert_optimized(runs.optimized, runs.plain.last)
 
-    So they show the weight decay, too.
+
+def assert_optimized(trained: Trained, before: Checkpoint) -> None:
+    """Fail unless the rates are as recorded, and the weights changed by them and their decay.
+
+    Args:
+        trained: by AdamW with RATE and DECAY.
+        before: the weights at the start, as a learning rate of almost zero left them.
     """
     rates = [RATE / 2, RATE]
-    assert [row["learning_rate"] for row in runs.optimized.rows] == pytest.approx(rates, rel=1e-5)
-    # The learning rate of `plain` left these as they were at the start.
-    before = runs.plain.last
-    states, seen = (runs.optimized.previous, runs.optimized.last), set()
+    assert [row["learning_rate"] for row in trained.rows] == pytest.approx(rates, rel=1e-5)
+    states, seen = (trained.previous, trained.last), set()
     for step, (rate, after) in enumerate(zip(rates, states, strict=True), 1):
         for name, weights in before.weights.items():
             first, second = after.first[name], after.second[name]
@@ -489,19 +514,23 @@ def check_clip_norm(runs: Runs) -> None:
 def check_accumulate(runs: Runs) -> None:
     """The parts of a batch have the mean of their gradients, weighted by their examples.
 
-    A part gets the dropout that a step with it would have.
+    The rest of a step happens once. A part gets the dropout that a step with it would have. It
+    waits for the one before: otherwise the memory would hold both.
     """
+    if runs.template in PART_ORDER:
+        lines = runs.dropping_in_parts.output.splitlines()
+        order = [f"{way} part {number}" for number in (0, 1) for way in ("to", "back through")]
+        assert [line for line in lines if " part " in line] == order
     assert runs.dropping_in_parts.last.step == 1
     first, last = runs.dropping.previous, runs.dropping.last
     gradients = first.first_gradients, last.gradients_after(first)
     mean = {name: (gradients[0][name] + gradients[1][name]) / 2 for name in gradients[0]}
     assert distance(mean, runs.dropping_in_parts.last.first_gradients) < 1e-3
+    assert_optimized(runs.optimized_in_parts, runs.plain.last)
     if not runs.task.normalises_over_batch:
-        whole, in_parts = runs.plain.previous.first_gradients, runs.in_parts.last.first_gradients
-        assert distance(whole, in_parts) < 1e-5
-        # The same rate and decay for a step, however many its parts.
-        whole, in_parts = runs.optimized.last.weights, runs.optimized_in_parts.last.weights
-        assert distance(whole, in_parts) < 0.01
+        whole, in_parts = runs.optimized, runs.optimized_in_parts
+        assert distance(whole.previous.first, in_parts.previous.first) < 1e-5
+        assert distance(whole.last.first, in_parts.last.first) < 1e-3
 
 
 def check_patience(runs: Runs) -> None:

@@ -30,7 +30,7 @@ class Disk:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.synced: dict[int, int] = {}  # The size of each file when it was synced, by inode.
         self.moved: set[int] = set()  # Folders in which a file took a place since their last sync.
-        self.events: list[str] = []  # The names of files that took their places or grew.
+        self.events: list[str] = []  # Names: of files that took their places or grew, of folders.
         self._replace, self._fsync = os.replace, os.fsync
         patch.setattr(os, "replace", self.replace)
         patch.setattr(os, "fsync", self.fsync)
@@ -38,10 +38,11 @@ class Disk:
     def fsync(self, descriptor: int) -> None:
         self._fsync(descriptor)
         found = os.fstat(descriptor)
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
         if stat.S_ISDIR(found.st_mode):
             self.moved.discard(found.st_ino)
+            self.events.append(f"{path.name}/")
             return
-        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
         assert path.parent.stat().st_ino not in self.moved, f"{path.parent} was not synced"
         self.synced[found.st_ino] = found.st_size
         if not path.name.startswith("."):  # It was written in its place.
@@ -82,7 +83,9 @@ def test_a_run_syncs_each_file_before_it_takes_its_place(
         assert disk.is_synced(folder / name), name
     first = disk.events.index(METRICS)
     assert RECORD in disk.events[:first]
-    epochs = " ".join(disk.events[first : disk.events.index(RECORD, first)]).split(METRICS)[1:]
+    events = disk.events[first : disk.events.index(RECORD, first)]
+    files = [name for name in events if not name.endswith("/")]
+    epochs = " ".join(files).split(METRICS)[1:]
     last = f"{checkpoints.PREVIOUS} {checkpoints.LAST}"
     assert len(epochs) == 3
     assert epochs[0].strip() == f"{checkpoints.BEST} {checkpoints.LAST}"
@@ -100,7 +103,7 @@ def test_a_data_set_is_named_once_all_of_it_is_synced(
             arrays = [*tmp_path.glob("arrays-*/*.npy")]
             checked.append(len(arrays))
             assert all(disk.is_synced(path) for path in arrays)
-            assert not disk.moved & {path.parent.stat().st_ino for path in arrays}
+            assert disk.events[-1] == f"{arrays[0].parent.name}/"  # So their names are there, too.
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", check)

@@ -127,6 +127,9 @@ def split_batch(batch: Batch, parts: int) -> Iterator[tuple[Batch, tf.Tensor]]:
     The parts are nearly equal: no two differ by more than one example.
     """
     examples = tf.shape(next(iter(batch[1].values())))[0]
+    if parts == 1:
+        yield batch, examples
+        return
     sizes = (examples + parts - 1 - tf.range(parts)) // parts  # The first ones may have one more.
     inputs, targets = (
         {name: tf.split(tensor, sizes, num=parts) for name, tensor in tensors.items()}

@@ -105,10 +105,13 @@ def split_batch(
 
     The parts are views of the batch. They are nearly equal: no two differ by more than one example.
     """
+    examples = len(next(iter(batch[1].values())))
+    if parts == 1:
+        yield *batch, examples
+        return
     inputs, targets = (
         {name: tensor.tensor_split(parts) for name, tensor in tensors.items()} for tensors in batch
     )
-    examples = len(next(iter(batch[1].values())))
     for part in range(parts):
         yield (
             {name: tensors[part] for name, tensors in inputs.items()},
