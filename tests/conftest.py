@@ -65,6 +65,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(name, cases)
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist looks for the groups after this.
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run each test with the projects that it is for.
 
