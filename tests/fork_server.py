@@ -69,7 +69,7 @@ class ForkServer:
             arguments: of the command line.
             stop_at: the look at the stop request that finds one, as if by SIGTERM just then.
             crash_at: the write, fsync or replace at which the process dies.
-            kill_after: seconds after the next epoch is kept, when it is killed from outside.
+            kill_after: seconds after the next checkpoint, when it is killed from outside.
             setup: Python to run first, to arrange a fault.
         """
         request = {
@@ -216,15 +216,24 @@ def import_for_all() -> None:
 
 
 def kill_later(process: int, arguments: list[str], seconds: float) -> None:
-    """Kill a process that trains, once its experiment has another epoch and some time is over."""
-    metrics = Path(arguments[arguments.index("--experiment") + 1], "metrics.jsonl")
-    before = metrics.stat().st_size if metrics.exists() else 0
-    while not (metrics.exists() and metrics.stat().st_size > before):
+    """Kill a process that trains, once it has saved a checkpoint and some time is over."""
+    checkpoint = Path(arguments[arguments.index("--experiment") + 1], "last.safetensors")
+    before = version(checkpoint)
+    while version(checkpoint) in (before, None):
         if os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return  # It has ended by itself.
         time.sleep(0.005)
     time.sleep(seconds)
     os.kill(process, signal.SIGKILL)
+
+
+def version(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from the one that replaces it; None where there is no file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def main() -> None:

@@ -96,16 +96,15 @@ def test_kills(project: Path, server: ForkServer) -> None:
     sessions = json.loads((project / folder / "run.json").read_text())["sessions"]
     starts = [session["from_step"] for session in sessions]
     assert len(sessions) == kills + 1
-    assert len(set(starts)) > 0.75 * kills  # Most kills left more behind than the one before.
-    assert starts == sorted(starts)
+    assert starts == sorted(set(starts))  # Each kill left more behind than the one before.
 
 
 def kill_a_typed_command(project: Path, folder: Path) -> None:
-    """Kill `python train.py` once it has kept an epoch."""
-    metrics = project / folder / "metrics.jsonl"
+    """Kill `python train.py` once it has saved a checkpoint."""
+    checkpoint = project / folder / "last.safetensors"
     command = [sys.executable, "train.py", "--experiment", folder]
     process = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL)
-    while process.poll() is None and not metrics.exists():
+    while process.poll() is None and not checkpoint.exists():
         time.sleep(0.01)
     assert process.poll() is None, "finished before it was killed"
     process.kill()
