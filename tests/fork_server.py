@@ -6,6 +6,7 @@ signal from outside can. Started in a project's folder; see `ForkServer` for its
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -239,6 +240,7 @@ def version(path: Path) -> tuple[int, int] | None:
 def main() -> None:
     """Serve requests, a JSON line each, until standard input ends."""
     import_for_all()
+    gc.freeze()  # A collection in a child would copy the memory that it shares with this process.
     for line in sys.stdin:
         request = json.loads(line)
         read, write = os.pipe()

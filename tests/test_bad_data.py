@@ -84,6 +84,7 @@ def train_damaged(
     assert_refused(project, result.code, result.output, before, "build_dataset.py", *expected)
 
 
+@pytest.mark.once_a_template
 @pytest.mark.parametrize("case", data_faults)
 def test_data_folder(project: Path, server: ForkServer, case: str) -> None:
     damage, expected = data_faults[case]

@@ -55,7 +55,7 @@ FRAMEWORK_FREE = ("build_dataset", "pipeline")
 def test_the_projects_own_tests(
     combination: Combination, rendered: Callable[[Combination], Path], tmp_path: Path
 ) -> None:
-    """Those of the framework in each; the others in every way once, the tasks taking turns."""
+    """Those of the framework in each; the others in every loop once, the tasks taking turns."""
     project = shutil.copytree(rendered(combination), tmp_path / "leaf")
     left_out = () if combination.runs_every_project_test else FRAMEWORK_FREE
     ignored = [f"--ignore tests/test_{name}.py" for name in left_out]
