@@ -154,6 +154,7 @@ def _draw(rows: Sequence[Row], metrics: Sequence[str]) -> str:
                     style = "." if len(points) == 1 else "-"
                     axes.plot(epochs, values, style, color=_colour(i))
             axes.set(xlabel="epoch", title=name.replace("_", " "))
+            axes.xaxis.get_major_locator().set_params(integer=True)
             axes.grid(alpha=0.3)
             axes.spines[["top", "right"]].set_visible(False)
         file = io.StringIO()
