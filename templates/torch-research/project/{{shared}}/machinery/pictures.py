@@ -44,6 +44,8 @@ def draw(path: Path, plot: "Callable[[Figure], None]", width: float, height: flo
 
 def draw_learning_curves(folder: Path, best_epoch: float | None) -> None:
     """Draw learning_curves.png from metrics.jsonl: loss and the other metrics by epoch."""
+    from matplotlib.ticker import MaxNLocator
+
     rows = read_metrics(folder)
     if not rows:
         logger.warning(f"{folder} has no metrics to draw.")
@@ -67,7 +69,7 @@ def draw_learning_curves(folder: Path, best_epoch: float | None) -> None:
             if best_epoch is not None:
                 axes.axvline(best_epoch, color="grey", linestyle=":", label="best epoch")
             axes.set_xlabel("epoch")
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
             axes.grid(alpha=0.3)
             # Below the panel, where it covers no curve.
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15))

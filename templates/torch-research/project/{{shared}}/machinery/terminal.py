@@ -17,7 +17,7 @@ BUSY = 1.25  # Processes that want to run, per core, from which a machine counts
 class OutputFile(io.FileIO):
     """The file behind a standard stream. What nobody reads any more is dropped and no error."""
 
-    def write(self, content: Any) -> int | None:
+    def write(self, content: Any) -> int:
         try:
             return super().write(content)
         except OSError as error:
