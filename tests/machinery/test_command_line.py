@@ -112,10 +112,7 @@ def test_a_misspelled_option_without_a_value_is_named_too(
             f"{'x' * 300}: cannot be used: File name too long.",
         ),
         (("--from", "x" * 300), f"{'x' * 300}/params.yaml: File name too long; expected a file"),
-        (
-            ("--from", "experiments/baseline", "--experiment", "new", "--seed", "9" * 5000),
-            "--seed: got '999",
-        ),
+        (("--from", "experiments/baseline", "--experiment", "new", "--seed", "9" * 5000), "'999"),
         (("--max-minutes", "nan"), "--max-minutes: got nan"),
         (("--device", "tpu"), "invalid choice: 'tpu'"),
         (("--experiment", "nowhere"), "nowhere/params.yaml: not found"),

@@ -16,7 +16,7 @@ from machinery.metrics import read_metrics
 from machinery.run import Run
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="closes streams as a POSIX shell does")
-CLOSED = {"stdout": ">&-", "stderr": "2>&-", "both": ">&- 2>&-", "all": "<&- >&- 2>&-"}
+CLOSED = {"stdout": ">&-", "stderr": "2>&-", "all": "<&- >&- 2>&-"}
 
 
 @pytest.fixture
