@@ -65,7 +65,7 @@ def test_the_first_evening(project: Path, baseline: Path) -> None:
 def test_the_page_of_the_task_shows_what_train_prints(project: Path, baseline: Path) -> None:
     """Its counts are exact; of the rest, all but the numbers."""
     page = (project / "TASK.md").read_text(encoding="utf-8").splitlines()
-    shown = [line[4:] for line in page if re.match(r"    (\S+: starting|epoch|best epoch) ", line)]
+    shown = [line[4:] for line in page if re.match(r"    (\S+: starting,|epoch|best epoch) ", line)]
     log = (baseline / "train.log").read_text(encoding="utf-8").splitlines()
     printed = [re.sub(r"^[\d-]+ [\d:,]+ ", "", line) for line in log]
     assert shown[0].partition("weights")[0] == printed[0].partition("weights")[0]
