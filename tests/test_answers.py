@@ -190,7 +190,7 @@ def test_what_is_never_asked_cannot_be_answered(folder: Path, tmp_path: Path) ->
     """`--data plain=.` would mix the files of two choices; others would switch off validators."""
     questions = Template(url=str(folder)).questions_data
     hidden = {name for name, details in questions.items() if details.get("when") is False}
-    assert {"reserved_names", "shared", "tabular", "template", "template_version"} < hidden
+    assert {"reserved_names", "shared", "mit", "template", "template_version"} < hidden
     for name in hidden - {"template_source"}:  # A team's answer: docs/house.yml
         with pytest.raises(ValueError, match=f"question '{name}'"):
             render(folder, tmp_path / "leaf", **{name: "."})

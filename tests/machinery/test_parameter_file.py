@@ -68,7 +68,7 @@ def test_of_many_errors_twenty_are_shown(tmp_path: Path) -> None:
         pytest.param(
             "\n".join(f"x{i}: 1" for i in range(20_000)).encode(), "than 64 kB", id="many names"
         ),
-        pytest.param(b"seed: " + b"9" * 5000, "not valid YAML", id="5000 digits"),
+        pytest.param(b"seed: " + b"9" * 5000, "not valid YAML", id="long number"),
     ],
 )
 def test_what_is_no_parameter_file_is_said(tmp_path: Path, content: bytes, expected: str) -> None:
@@ -84,7 +84,7 @@ def test_what_is_no_parameter_file_is_said(tmp_path: Path, content: bytes, expec
     ("value", "shown"),
     [
         pytest.param(
-            "0x" + "f" * 5000, "seed: got a number of thousands of digits, expected", id="digits"
+            "0x" + "f" * 5000, "seed: got a number of thousands of figures, expected", id="long"
         ),
         ("[1, 2]", "seed: got a list, expected a valid integer"),
         ("{a: 1}", "seed: got a dict, expected a valid integer"),

@@ -214,8 +214,8 @@ def _shorten(value: Any) -> str:
         return f"a {type(value).__name__}"
     try:
         return repr(str(value)[:80])
-    except ValueError:  # Python writes no whole number of more than 4,300 digits.
-        return "a number of thousands of digits"
+    except ValueError:  # Python writes no whole number beyond 10**4300.
+        return "a number of thousands of figures"
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
