@@ -221,6 +221,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "tests/test_update.py": {r'"(image-classification|tabular)"': "the tasks, to change them"},
     "tests/test_cookiecutter.py": {r"image-classification": "one of the tasks"},
     "tests/test_resume.py": {r"predictions_ensemble\.csv": "a file that a person put there"},
+    "tests/test_class_report.py": {r"class|label|confusion": "it tests the report on classes"},
     "tests/machinery/": {
         r"label|\bclasses\b|logits|accuracy": "the tiny project's own task, points of two classes",
         r"\bval[_ ](auc|f1|rmse)\b": "names of metrics, as a task may choose them",

@@ -1,5 +1,6 @@
 """The commands: options, exit codes, and that all is said at once."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -7,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -20,6 +21,7 @@ from machinery.errors import (
     exit_codes,
     out_of_memory,
 )
+from machinery.parameter_file import Section
 from machinery.run import Run
 from machinery.stopping import StopRequest
 from parameters import Parameters
@@ -78,6 +80,12 @@ def test_several_misspelled_options_are_named_at_once(refuse: Callable[..., str]
     message = refuse("--experimant", "x", "--sede=3", "--model.widht=3")
     assert "--experimant: unknown option (did you mean --experiment?)" in message
     assert "--sede: unknown option (did you mean --seed?)" in message
+    assert "--model.widht: unknown option (did you mean --model.width?)" in message
+    assert message.count("unknown option") == 3
+    message = refuse("--training.lr", "-1", "-x", "--seeed")
+    assert [name in message for name in ("--training.lr:", "-x:", "--seeed:", "-1:")] == [
+        *(True, True, True, False)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +103,16 @@ def test_a_misspelled_option_without_a_value_is_named_too(
     ("words", "expected"),
     [
         (("stray",), "stray: expected no such word here"),
-        (("--max-minutes", "-1"), "--max-minutes: got -1.0, expected 0 or more"),
+        (("--max-minutes", "-1"), "--max-minutes: got -1.0, expected 0 to 1000000"),
+        (("--max-minutes", "1e300"), "--max-minutes: got 1e+300, expected 0 to 1000000"),
+        (("--max-minutes", "inf"), "--max-minutes: got inf"),
+        (("--experiment", "x" * 300), f"{'x' * 300}/params.yaml: cannot be used: File name too"),
+        (
+            ("--experiment", "x" * 300, "--from", "experiments/baseline"),
+            f"{'x' * 300}: cannot be used: File name too long.",
+        ),
+        (("--from", "x" * 300), f"{'x' * 300}/params.yaml: File name too long; expected a file"),
+        (("--from", "experiments/baseline", "--experiment", "new", "--seed", "9" * 5000), "'999"),
         (("--max-minutes", "nan"), "--max-minutes: got nan"),
         (("--device", "tpu"), "invalid choice: 'tpu'"),
         (("--experiment", "nowhere"), "nowhere/params.yaml: not found"),
@@ -110,6 +127,23 @@ def test_bad_options_are_refused(
 ) -> None:
     Path("file").touch()
     assert expected in refuse(*words)
+
+
+class Choices(Section):
+    """A parameter of each kind."""
+
+    precision: Literal["auto", "float32"] = "auto"
+    mirror: bool = False
+    rate: float = 0.1
+    epochs: int = 3
+
+
+def test_the_help_shows_what_a_parameter_takes() -> None:
+    parser = command_line.ArgumentParser(None)
+    parser.add_parameters(Choices)
+    shown = parser.format_help()
+    for words in ("precision {auto,float32}", "mirror {true,false}", "rate FLOAT", "epochs INT"):
+        assert f"  --{words}" in shown
 
 
 def test_options_are_typed_and_data_are_those_of_the_source(
@@ -184,6 +218,10 @@ def test_an_evaluation_wants_a_checkpoint(
         (KeyboardInterrupt(), 130, ""),
         (OSError(28, "No space left on device", "file"), 4, "error: file: cannot be used: No"),
         (out_of_memory("run", 64), 4, "--from run --data.batch_size 32"),
+        (OSError(errno.ENAMETOOLONG, "Too long", "x"), 2, "error: x: cannot be used: Too long"),
+        (MemoryError(), 4, "error: out of memory."),
+        (RuntimeError("CUDA out of memory. Tried to"), 4, "error: out of memory."),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 4, "error: out of memory."),
     ],
 )
 def test_exit_codes(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,14 @@ def test_names_cannot_break_the_table_or_the_page(tmp_path: Path) -> None:
     assert page.count("<svg") == 1
     assert "val $5 to $10" in page
     assert 'href="http' not in page
+
+
+def test_ticks_of_the_curves_are_whole_epochs(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", [0.9, 0.8])
+    synthesize(tmp_path)
+    ticks = re.findall(r">([\d.]+)</text>", (tmp_path / "results.html").read_text())
+    assert {"1", "2"} < {*ticks}
+    assert not {"1.2", "1.4", "1.5", "1.25", "1.75"} & {*ticks}
 
 
 def test_the_same_results_are_the_same_files(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from machinery.errors import InputError
+
 
 def write_atomically(path: Path, content: bytes, keep: Path | None = None) -> None:
     """Write a file so that a kill at any moment leaves the old content or the new, whole.
@@ -26,6 +28,18 @@ def write_atomically(path: Path, content: bytes, keep: Path | None = None) -> No
         os.replace(path, keep)
     os.replace(temporary, path)
     sync_folder(path.parent)
+
+
+def check_name(name: str) -> None:
+    """Raise InputError where a name or a path is not UTF-8: no file of the project can hold it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+        raise InputError(
+            f"{shown}: this name is not UTF-8. Rename it; if only the locale is not UTF-8, set "
+            "PYTHONUTF8=1."
+        ) from None
 
 
 def sync_folder(folder: Path) -> None:

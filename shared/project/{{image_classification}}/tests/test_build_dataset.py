@@ -130,10 +130,17 @@ def test_digits(tmp_path: Path) -> None:
     assert build_digits(tmp_path / "other", seed=1).fingerprint != dataset.fingerprint
 
 
-def test_only_regular_files_are_read(source: Path, tmp_path: Path) -> None:
-    """To read a named pipe would never end."""
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_only_regular_files_are_read(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """To read a named pipe or a device would never end."""
     (source / "cat" / "folder.png").mkdir()
-    if hasattr(os, "mkfifo"):
-        os.mkfifo(source / "cat" / "pipe.png")
+    os.mkfifo(source / "cat" / "pipe.png")
+    (source / "cat" / "device.png").symlink_to("/dev/zero")
+    (source / "dog" / "gone.png").symlink_to(source / "nowhere.png")
     dataset = build_images(tmp_path / "data", source)
     assert sum(dataset.examples.values()) == 40
+    said = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    names = ("cat/device.png", "cat/pipe.png", "dog/gone.png")
+    assert said == [f"left out: {source / name}: not a regular file" for name in names]

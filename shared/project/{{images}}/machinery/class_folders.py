@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from machinery.errors import InputError
+from machinery.files import check_name
 from machinery.image_files import find_images
 
 SPLIT_FOLDERS = {
@@ -31,12 +32,15 @@ def find_examples(source: Path) -> tuple[list[str], list[ImageFile]]:
     """Return the names of the classes, and the image files sorted by split and name.
 
     Raises:
-        InputError: the folders are not those of classes, or of splits with classes in them.
+        InputError: the folders are not those of classes, or of splits with classes in them; or
+            a name is not UTF-8.
     """
     if not source.is_dir():
         raise InputError(f"{source}: not a folder. Give a folder of class folders.")
     roots = _find_splits(source)
     listed = {split: list_classes(root) for split, root in roots.items()}
+    for path in (path for found in listed.values() for paths in found.values() for path in paths):
+        check_name(str(path))
     classes = list(listed["train"])
     if len(classes) < 2:
         found = ", ".join(classes) or "none"

@@ -19,13 +19,16 @@ DEFAULT_SIDE = 64  # others as squares of this side, unless another size is aske
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return the image files at any depth below a folder, by name."""
-    return [path for path in sorted(folder.rglob("*")) if is_image(path)]
+    """Return the image files at any depth below a folder, by name.
 
-
-def is_image(path: Path) -> bool:
-    """Return whether a path is a regular file with the extension of an image."""
-    return path.suffix.lower() in EXTENSIONS and path.is_file()
+    What has such a name and is no regular file is left out, and that is said: reading a named pipe
+    or a device would wait for ever.
+    """
+    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in EXTENSIONS]
+    for path in paths:
+        if not path.is_file() and not path.is_dir():
+            print(f"left out: {path}: not a regular file")
+    return [path for path in paths if path.is_file()]
 
 
 class Images(NamedTuple):

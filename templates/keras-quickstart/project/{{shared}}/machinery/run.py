@@ -25,6 +25,7 @@ from machinery.parameter_file import (
     parameter_fields,
 )
 from machinery.stopping import StopRequest
+from machinery.terminal import describe_load
 
 if TYPE_CHECKING:  # NumPy takes longer to import than --help takes to answer.
     import numpy as np
@@ -242,6 +243,8 @@ class Run:
             f"{facts['device']}, {facts['precision']}",
         ]
         logger.info("; ".join(words))
+        if advice := describe_load(facts["device"]):
+            logger.warning(advice)
 
     # -- the epochs
 

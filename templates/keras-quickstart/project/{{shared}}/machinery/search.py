@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # NumPy and Optuna take longer to import than --help takes to
     from machinery.search_study import Study
 
 BEST_SHOWN = 5
+LARGEST_WORKERS = 1024
 
 
 class SearchCommand(Command):
@@ -111,8 +112,8 @@ def command_line(name: str, description: str | None, schema: type[Section]) -> S
         parser.add_argument("--workers", type=int, help="[one per processor core; one on a GPU]")
         parser.add_max_minutes()
         arguments = parser.parse_args()
-        if arguments.workers is not None and arguments.workers < 1:
-            parser.error(f"--workers: got {arguments.workers}, expected 1 or more")
+        if arguments.workers is not None:
+            parser.check_range("--workers", arguments.workers, 1, LARGEST_WORKERS)
         file = arguments.search / search_settings.FILE
         settings, base = search_settings.load_settings(file, schema)
         arguments.data = arguments.data or records.data_of(Path(settings.source))

@@ -19,7 +19,7 @@ import numpy as np
 from machinery import arrays
 from machinery.arrays import DEFAULT_FOLDER
 from machinery.class_folders import find_examples
-from machinery.command_line import ArgumentParser
+from machinery.command_line import LARGEST_SEED, ArgumentParser
 from machinery.errors import InputError, exit_codes
 from machinery.image_files import channel_statistics, read_images, refuse_bad
 from machinery.splits import StratumError, digests, find_leaks, split_off
@@ -218,10 +218,9 @@ def main() -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset in --data")
     arguments = parser.parse_args()
     data, seed, overwrite = arguments.data, arguments.seed, arguments.overwrite
-    if arguments.image_size is not None and not 1 <= arguments.image_size <= 4096:
-        parser.error(f"--image-size: got {arguments.image_size}, expected 1 to 4096 pixels")
-    if seed < 0:
-        parser.error(f"--seed: got {seed}, expected 0 or more")
+    if arguments.image_size is not None:
+        parser.check_range("--image-size", arguments.image_size, 1, 4096)
+    parser.check_range("--seed", seed, 0, LARGEST_SEED)
     if not overwrite:
         arrays.refuse_to_replace(data)
     if arguments.source is None:

@@ -31,7 +31,7 @@ from machinery.columns import (
     number_levels,
     read_columns,
 )
-from machinery.command_line import ArgumentParser
+from machinery.command_line import LARGEST_SEED, ArgumentParser
 from machinery.errors import InputError, exit_codes
 from machinery.row_splits import split_rows
 from machinery.tables import Bad, Table, read_table, refuse_bad
@@ -290,8 +290,7 @@ def main() -> None:
     parser.add_argument("--skip-bad", action="store_true", help="leave out rows of no use")
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset in --data")
     arguments = parser.parse_args()
-    if arguments.seed < 0:
-        parser.error(f"--seed: got {arguments.seed}, expected 0 or more")
+    parser.check_range("--seed", arguments.seed, 0, LARGEST_SEED)
     if not arguments.overwrite:
         arrays.refuse_to_replace(arguments.data)
     if arguments.source is None and arguments.target:

@@ -15,10 +15,11 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from machinery import checkpoints, records
 from machinery.errors import InputError, exit_codes
+from machinery.files import check_name
 from machinery.parameter_file import (
     Section,
     differences,
@@ -31,6 +32,8 @@ from machinery.parameter_file import (
 from machinery.stopping import StopRequest
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
+LARGEST_MINUTES = 1_000_000  # of --max-minutes: two years
+LARGEST_SEED = 2**32 - 1  # NumPy takes no larger one.
 
 
 class Command:
@@ -224,17 +227,33 @@ class ArgumentParser(argparse.ArgumentParser):
         self.has_parameters = False
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
+        for word in sys.argv[1:] if args is None else args:
+            check_name(word)
         arguments, unknown = self.parse_known_args(args, namespace)
+        others = unknown
         if self.has_parameters:
-            unknown = self._take_misspelled_parameters(arguments, unknown)
-        if unknown:
-            options = [option for action in self._actions for option in action.option_strings]
-            names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
-            said = [f"{name}: unknown option{nearest(name, options)}" for name in names]
-            self.error("; ".join(said) or f"{unknown[0]}: expected no such word here")
-        if getattr(arguments, "max_minutes", None) is not None and not arguments.max_minutes >= 0:
-            self.error(f"--max-minutes: got {arguments.max_minutes}, expected 0 or more")
+            others = self._take_misspelled_parameters(arguments, unknown)
+        if others:
+            self._refuse(unknown)
+        if (minutes := getattr(arguments, "max_minutes", None)) is not None:
+            self.check_range("--max-minutes", minutes, 0, LARGEST_MINUTES)
         return arguments
+
+    def _refuse(self, unknown: list[str]) -> None:
+        """End the process with a message that names the unknown options, misspelled parameters too.
+
+        Args:
+            unknown: the words that are left over, values of options among them.
+        """
+        options = [option for action in self._actions for option in action.option_strings]
+        names = [word.partition("=")[0] for word in unknown if re.match(r"--?[^\W\d]", word)]
+        said = [f"{name}: unknown option{nearest(name, options)}" for name in names]
+        self.error("; ".join(said) or f"{unknown[0]}: expected no such word here")
+
+    def check_range(self, option: str, value: float, low: float, high: float) -> None:
+        """End the process with a message where the value of an option is not in a range."""
+        if not low <= value <= high:
+            self.error(f"{option}: got {value}, expected {low} to {high}")
 
     def _take_misspelled_parameters(
         self, arguments: argparse.Namespace, unknown: list[str]
@@ -278,9 +297,17 @@ class ArgumentParser(argparse.ArgumentParser):
                 f"--{name}",
                 dest=name,
                 default=argparse.SUPPRESS,
-                metavar=getattr(field.annotation, "__name__", "VALUE").upper(),
+                metavar=_describe_values(field.annotation),
                 help=f"{field.description} [{field.default}]".replace("%", "%%"),
             )
+
+
+def _describe_values(annotation: Any) -> str:
+    """Return what --help shows for the value of a parameter: its choices or its type."""
+    choices = ("true", "false") if annotation is bool else get_args(annotation)
+    if choices and all(isinstance(choice, str) for choice in choices):
+        return f"{{{','.join(choices)}}}"
+    return getattr(annotation, "__name__", "VALUE").upper()
 
 
 def resolve_parameters(schema: type[Section], arguments: argparse.Namespace) -> Any:

@@ -52,14 +52,15 @@ def command_line(name: str, description: str | None, schema: type[Section]) -> S
     """
     if name != "__main__":
         return SynthesizeCommand()
-    parser = ArgumentParser(description)
-    folder = Path("experiments")
-    parser.add_argument("experiments", type=Path, nargs="?", default=folder, help="[experiments]")
-    objective = "a column of metrics.jsonl to compare by [the objective of the task]"
-    parser.add_argument("--metric", help=objective)
-    direction = "lower is better, where no run says so itself [higher, but for a loss]"
-    parser.add_argument("--minimize", action="store_true", help=direction)
-    return SynthesizeCommand(parser.parse_args(), schema)
+    with exit_codes():
+        parser = ArgumentParser(description)
+        root = Path("experiments")
+        parser.add_argument("experiments", type=Path, nargs="?", default=root, help=f"[{root}]")
+        objective = "a column of metrics.jsonl to compare by [the objective of the task]"
+        parser.add_argument("--metric", help=objective)
+        direction = "lower is better, where no run says so itself [higher, but for a loss]"
+        parser.add_argument("--minimize", action="store_true", help=direction)
+        return SynthesizeCommand(parser.parse_args(), schema)
 
 
 def synthesize(

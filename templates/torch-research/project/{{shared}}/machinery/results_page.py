@@ -140,6 +140,7 @@ def plot_curves(table: Table) -> str:
 def _draw(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     import matplotlib
     from matplotlib.figure import Figure  # pyplot would look for a display.
+    from matplotlib.ticker import MaxNLocator
 
     # Names are text: a $ in them begins no formula. The same results are the same file.
     options: Any = {"text.parse_math": False, "svg.hashsalt": "results", "svg.fonttype": "none"}
@@ -154,6 +155,7 @@ def _draw(rows: Sequence[Row], metrics: Sequence[str]) -> str:
                     style = "." if len(points) == 1 else "-"
                     axes.plot(epochs, values, style, color=_colour(i))
             axes.set(xlabel="epoch", title=name.replace("_", " "))
+            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
             axes.grid(alpha=0.3)
             axes.spines[["top", "right"]].set_visible(False)
         file = io.StringIO()

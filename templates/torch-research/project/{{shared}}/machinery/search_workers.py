@@ -23,6 +23,7 @@ from machinery.run import Run
 from machinery.search_settings import Search
 from machinery.search_study import MisfitError, Study
 from machinery.stopping import StopRequest
+from machinery.terminal import keep_output_usable
 
 
 class PrunedError(CommandError):
@@ -156,6 +157,7 @@ class Worker:
 def work(errors: Any, search: Search, train: Callable[[Run], object]) -> None:
     """Train trials in this worker process; put an error that ends the search into `errors`."""
     stop = WorkerStop()
+    keep_output_usable()
     # No progress bars: those of several workers would mix.
     sys.stderr.isatty = lambda: False  # ty: ignore[invalid-assignment]
     try:
