@@ -1,5 +1,6 @@
 """A run that was stopped, killed or crashed ends in the same bits as one that was not."""
 
+import hashlib
 import json
 import random
 import re
@@ -8,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save
 
+from conftest import files_of
 from fork_server import CRASHED, ForkServer
 from projects import (
     assert_same_results,
@@ -73,6 +76,48 @@ def test_crash_at_every_file_operation(project: Path, server: ForkServer, refere
         assert resumed.code == 0, resumed.output
         assert_same_results(project / folder, reference)
     assert points > 20
+
+
+@pytest.mark.once
+def test_crash_of_a_run_that_overwrites(project: Path, server: ForkServer, reference: Path) -> None:
+    """At each operation that deletes, and at some later ones. Each place: tests/machinery."""
+    trained = experiment(project, "trained")
+    assert server.run("train", "--experiment", trained).code == 0
+    assert server.run("evaluate", "--experiment", trained).code == 0
+    expected = {path.name for path in reference.glob("[!.]*")}
+    folder = trained.with_name("crashed")
+    for point in [*range(1, 24), 31, 47]:
+        shutil.rmtree(project / folder, ignore_errors=True)
+        shutil.copytree(project / trained, project / folder)
+        command = ("train", "--experiment", folder, "--overwrite")
+        crashed = server.run(*command, crash_at=point)
+        assert crashed.code == CRASHED, crashed.output
+        resumed = server.run(*command)
+        assert resumed.code == 0, resumed.output
+        assert_same_results(project / folder, reference)
+        assert {path.name for path in (project / folder).glob("[!.]*")} == expected, point
+
+
+@pytest.mark.once_a_task
+def test_crash_of_an_evaluation(project: Path, server: ForkServer) -> None:
+    """It leaves each of its files whole or not at all, and can be given again."""
+    folder = experiment(project, "evaluated")
+    assert server.run("train", "--experiment", folder).code == 0
+    trained = files_of(project / folder)
+    assert server.run("evaluate", "--experiment", folder).code == 0
+    expected = files_of(project / folder)
+    point, code = 0, CRASHED
+    while code == CRASHED:
+        for name in expected.keys() - trained.keys():
+            (project / folder / name).unlink()
+        point += 1
+        code = server.run("evaluate", "--experiment", folder, crash_at=point).code
+        left = {n: text for n, text in files_of(project / folder).items() if n[0] != "."}
+        assert left.items() <= expected.items()
+        assert server.run("evaluate", "--experiment", folder).code == 0
+        assert files_of(project / folder) == expected
+    assert code == 0
+    assert point > 15
 
 
 def test_kills(project: Path, server: ForkServer) -> None:
@@ -190,6 +235,54 @@ def test_no_whole_checkpoint(project: Path, server: ForkServer) -> None:
     assert "--overwrite" in refused.output
     assert snapshot(project) == before
     assert server.run("train", "--experiment", folder, "--overwrite").code == 0
+
+
+# What a checkpoint may lack or hold, though its SHA-256 is right: what is done to its arrays.
+WRONG_ARRAYS: dict[str, Callable[[dict[str, np.ndarray]], object]] = {
+    "no optimizer": lambda arrays: [arrays.pop(name) for name in names_of("optimizer.", arrays)],
+    "a part of the optimizer": lambda arrays: arrays.pop(names_of("optimizer.", arrays)[0]),
+    "a part of the network": lambda arrays: arrays.pop(names_of("model.", arrays)[-1]),
+    "unknown": lambda arrays: arrays.update({"optimizer.unknown": np.zeros(3, np.float32)}),
+    "other numbers": lambda arrays: [
+        arrays.update({name: arrays[name].astype(complex)}) for name in [*arrays]
+    ],
+}
+
+
+def names_of(part: str, arrays: dict[str, np.ndarray]) -> list[str]:
+    return sorted(name for name in arrays if name.startswith(part) and arrays[name].size > 1)
+
+
+@pytest.mark.in_full
+def test_a_whole_checkpoint_of_other_arrays(project: Path, server: ForkServer) -> None:
+    """It is refused, and nothing is changed."""
+    folder = experiment(project, "arrays")
+    assert server.run("train", "--experiment", folder, stop_at=pace(project).late).code == 75
+    path = project / folder / "last.safetensors"
+    path.with_name("previous.safetensors").unlink()
+    content = path.read_bytes()
+    for case, change in WRONG_ARRAYS.items():
+        path.write_bytes(content)
+        arrays = load_file(path)
+        change(arrays)
+        path.write_bytes(sealed(arrays, content))
+        before = snapshot(project)
+        refused = server.run("train", "--experiment", folder)
+        assert refused.code == 2, f"{case}: {refused.output}"
+        assert "Traceback" not in refused.output
+        assert "last.safetensors" in refused.output
+        assert snapshot(project) == before
+
+
+def sealed(arrays: dict[str, np.ndarray], content: bytes) -> bytes:
+    """Return a checkpoint of other arrays with the state of another, and its SHA-256."""
+    length = int.from_bytes(content[:8], "little")
+    state = json.loads(content[8 : 8 + length])["__metadata__"]["state"]
+    digest = hashlib.sha256(state.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(arrays[name].tobytes())
+    return save(arrays, {"state": state, "sha256": digest.hexdigest()})
 
 
 @pytest.mark.in_full

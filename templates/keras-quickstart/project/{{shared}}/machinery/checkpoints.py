@@ -26,7 +26,9 @@ class DamagedError(Exception):
     """A checkpoint is missing, cut short or changed."""
 
 
-@pydantic.dataclasses.dataclass(config=pydantic.ConfigDict(extra="forbid"))
+@pydantic.dataclasses.dataclass(
+    config=pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+)
 class Progress:
     """Where a run stands. `step` is the only position; the rest is what it has seen so far."""
 
@@ -42,7 +44,7 @@ class Progress:
 class Header(pydantic.BaseModel):
     """What a checkpoint holds beside its arrays."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True, ser_json_inf_nan="constants")
 
     progress: Progress
     parameters: dict[str, Any]  # flat

@@ -94,7 +94,7 @@ class MetricsLog:
         if self.path.exists():
             with open(self.path, "r+b") as file:
                 # Up to the end of a line: the next row must not continue one that was cut off.
-                file.truncate(file.read(length).rfind(b"\n") + 1)
+                file.truncate(file.read()[:length].rfind(b"\n") + 1)
         # TensorBoard's file is written anew from the metrics, so that it never holds a row twice.
         # Its RecordWriter is enough: its Writer imports TensorFlow where that is installed.
         from tensorboard.compat.proto.event_pb2 import Event
