@@ -1,6 +1,5 @@
 """A run that was stopped, killed or crashed ends in the same bits as one that was not."""
 
-import hashlib
 import json
 import random
 import re
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load_file
 
 from conftest import files_of
 from fork_server import CRASHED, ForkServer
@@ -24,6 +23,7 @@ from projects import (
     format_yaml,
     frozen_layer,
     pace,
+    sealed,
     snapshot,
     task,
     tiny,
@@ -272,17 +272,6 @@ def test_a_whole_checkpoint_of_other_arrays(project: Path, server: ForkServer) -
         assert "Traceback" not in refused.output
         assert "last.safetensors" in refused.output
         assert snapshot(project) == before
-
-
-def sealed(arrays: dict[str, np.ndarray], content: bytes) -> bytes:
-    """Return a checkpoint of other arrays with the state of another, and its SHA-256."""
-    length = int.from_bytes(content[:8], "little")
-    state = json.loads(content[8 : 8 + length])["__metadata__"]["state"]
-    digest = hashlib.sha256(state.encode())
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
-        digest.update(arrays[name].tobytes())
-    return save(arrays, {"state": state, "sha256": digest.hexdigest()})
 
 
 @pytest.mark.in_full
