@@ -122,7 +122,7 @@ def test_what_a_killed_build_of_own_data_leaves_is_not_replaced(
         begun = [*folder.glob("arrays-*/*")]
         prepare = partial(write_words, first=0)
         if begun and not (folder / "dataset.json").exists():
-            with pytest.raises(InputError, match="A build from here did not come to its end"):
+            with pytest.raises(InputError, match="was made from here by a build that did not"):
                 arrays.open_dataset(folder, Words, prepare)
             ended["refused"] += 1
         else:

@@ -319,7 +319,7 @@ def test_one_that_differs_in_everything_does_not_fill_the_lines_of_all(tmp_path:
         write_run(tmp_path / f"run_{i}", [0.9], width=i)
     code = {f"{i}.py": "33333333" for i in range(4)}
     outlier = {"framework": "keras", "fingerprint": "abc", "code": code}
-    strange = {f"parameter_{i}": i for i in range(9)}
+    strange: dict[str, Any] = {f"parameter_{i}": i for i in range(9)}
     write_run(tmp_path / "outlier", [0.9], session=outlier, width=9, **strange)
     found = differences(tmp_path)
     assert found["run_0"] == "model.width 0"
@@ -332,7 +332,7 @@ def test_one_that_differs_in_everything_does_not_fill_the_lines_of_all(tmp_path:
 
 def test_changed_files_of_code_are_named(tmp_path: Path) -> None:
     names = ("train.py", "backend.py", "model/net.py")
-    for i, changed in enumerate((3, 0, 0, 1)):
+    for i, changed in enumerate((3, 0, 0, 1, 0)):
         digests = {name: f"{i if j < changed else 9:08}" for j, name in enumerate(names)}
         write_run(tmp_path / f"run_{i}", [0.9], session={"code": digests}, width=i)
     found = differences(tmp_path)

@@ -195,7 +195,8 @@ class Run:
         new = new or load_parameters(schema, path) != self.parameters
         records.delete_evaluations(self.folder)
         if self._anew:
-            for name in (*self.outputs, *records.diffs(self.folder)):
+            # The record names the diffs, so they go first.
+            for name in (*records.diffs(self.folder), *self.outputs):
                 (self.folder / name).unlink(missing_ok=True)
         if new:
             write_atomically(path, format_parameters(self.parameters).encode())

@@ -137,7 +137,7 @@ def read_dataset(folder: Path, schema: type[BaseDataset]) -> Any:
     try:
         return schema.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise _not_found(folder) from None
+        raise _not_found(folder, schema.default_source) from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}.") from None
     except pydantic.ValidationError as error:
@@ -146,12 +146,12 @@ def read_dataset(folder: Path, schema: type[BaseDataset]) -> Any:
         raise InputError(f"{path}: {field}: {first['msg']}. {again(folder)}") from None
 
 
-def _not_found(folder: Path) -> InputError:
+def _not_found(folder: Path, default_source: str) -> InputError:
     """Return the error for a folder without dataset.json; it names what is there instead."""
     message = f"{folder / 'dataset.json'}: not found."
     for left in contents.made_by_builds(folder):
-        if not (marker := contents.read_marker(left)).sha256:
-            message += f" A build from {marker.source} did not come to its end."
+        if (source := contents.read_marker(left).source) != default_source:
+            message += f" {left} was made from {source} by a build that did not come to its end."
     if there := [str(path.parent) for path in sorted(DEFAULT_FOLDER.rglob("dataset.json"))]:
         message += f" Found: {', '.join(there[:5])}."
     return InputError(
