@@ -140,14 +140,17 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 
 def sealed(arrays: dict[str, np.ndarray], content: bytes) -> bytes:
-    """Return a checkpoint of other arrays with the state of another, and its SHA-256."""
+    """Return the checkpoint `content` with other arrays, and all that says it is whole."""
     length = int.from_bytes(content[:8], "little")
-    state = json.loads(content[8 : 8 + length])["__metadata__"]["state"]
-    digest = hashlib.sha256(state.encode())
+    state = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["state"])
+    described = {name: f"{name} {arrays[name].dtype} {arrays[name].shape}" for name in arrays}
+    state["arrays"] = [described[name] for name in sorted(arrays)]
+    text = json.dumps(state)
+    digest = hashlib.sha256(text.encode())
     for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(described[name].encode())
         digest.update(arrays[name].tobytes())
-    return save(arrays, {"state": state, "sha256": digest.hexdigest()})
+    return save(arrays, {"state": text, "sha256": digest.hexdigest()})
 
 
 # ---------------------------------------------------------------------------------------------

@@ -66,6 +66,10 @@ def write_words(folder: Path, first: int, overwrite: bool = True) -> None:
     )
 
 
+def fail(folder: Path) -> None:
+    pytest.fail(f"the default data would be prepared in {folder}")
+
+
 def read_words(folder: Path) -> list[Any]:
     """Read a whole data set."""
     dataset = arrays.read_dataset(folder, Words)
@@ -93,7 +97,7 @@ def test_a_kill_leaves_the_old_data_set_or_the_new(
             write_words(folder, 5)
             killed = False
         killer.left = -1
-        arrays.open_dataset(folder, Words, pytest.fail)  # No run prepares the default data there.
+        arrays.open_dataset(folder, Words, fail)  # No run prepares the default data there.
         seen.append(read_words(folder))
         assert seen[-1] in (old, new)
         write_words(folder, 5)

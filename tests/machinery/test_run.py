@@ -220,6 +220,36 @@ def test_a_checkpoint_of_nonsense_is_refused(
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer.velocity": None},
+        {"model.weights": None},
+        {"optimizer.more": np.zeros(3)},
+        {"optimizer.velocity": np.zeros((8, 2), np.complex64)},
+        {"optimizer.velocity": np.zeros((2, 8))},
+    ],
+    ids=["less", "no network", "more", "other numbers", "other shape"],
+)
+def test_a_whole_checkpoint_of_other_arrays_is_refused(
+    tmp_path: Path, train_run: TrainRun, change: dict[str, Any]
+) -> None:
+    folder = tmp_path / "run"
+    stop_at_second_epoch(folder, train_run)
+    (folder / checkpoints.PREVIOUS).unlink()
+    for name in (checkpoints.LAST, checkpoints.BEST):
+        arrays, header = checkpoints.read_checkpoint(folder / name)
+        arrays = {n: array for n, array in (arrays | change).items() if array is not None}
+        checkpoints.write_checkpoint(folder / name, arrays, header)
+    before = files_of(folder)
+    with pytest.raises(InputError, match=r"last\.safetensors has not the arrays that were written"):
+        train_run(folder)
+    assert files_of(folder) == before
+    if "model.weights" in change:
+        with pytest.raises(InputError, match=r"best\.safetensors has not the arrays"):
+            checkpoints.read_trained(folder / checkpoints.BEST, header.fingerprint)
+
+
+@pytest.mark.parametrize(
     "fields", [{"parameters": []}, {"parameters": {"seed": "x"}}, {"optimizer": 1}, {"more": 1}]
 )
 def test_a_header_of_nonsense_is_refused(

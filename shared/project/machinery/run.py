@@ -288,6 +288,7 @@ class Run:
             parameters=flatten(self.parameters),
             fingerprint=self.dataset.fingerprint,
             optimizer=self.state.optimizer_name,
+            arrays=checkpoints.describe(arrays),
         )
         kept = self.folder / keep if keep else None
         checkpoints.write_checkpoint(self.folder / name, arrays, header, kept)

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,12 @@ class State:
         """
         check_weights(self.model, arrays, path)  # All is checked before anything is changed.
         weights, found = dict(self.model.named_parameters()), select(arrays, "optimizer.")
-        check_fit(found, self._expected_shapes(found), path)
+        expected = {
+            name: weights[owner].shape if array.ndim else ()
+            for name, array in found.items()
+            if (owner := name.rpartition(".")[0]) in weights
+        }
+        check_fit(found, expected or {name: each.shape for name, each in weights.items()}, path)
         load_weights(self.model, arrays, path)
         for name, array in found.items():
             owner, _, key = name.rpartition(".")
@@ -156,22 +161,6 @@ class State:
                 # In the weight's memory layout, as the fused optimizer requires.
                 value = torch.empty_like(weights[owner]).copy_(value)
             self.optimizer.state[weights[owner]][key] = value
-
-    def _expected_shapes(self, found: dict[str, np.ndarray]) -> dict[str, Sequence[int]]:
-        """Return the shapes of an optimizer's state, which PyTorch makes in the first step.
-
-        All weights of a group have the same arrays, but those that were not trained have none.
-        """
-        expected = {}
-        names = {weight: name for name, weight in self.model.named_parameters()}
-        for group in self.optimizer.param_groups:
-            own = [weight for weight in group["params"] if weight in names]
-            states = {weight: select(found, f"{names[weight]}.") for weight in own}
-            keys = {key: array.ndim for state in states.values() for key, array in state.items()}
-            for weight in filter(states.get, states):
-                for key, axes in keys.items():
-                    expected[f"{names[weight]}.{key}"] = weight.shape if axes else ()
-        return expected or {name: weight.shape for weight, name in names.items()}
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays for a checkpoint."""

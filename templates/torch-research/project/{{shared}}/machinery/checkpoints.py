@@ -50,6 +50,7 @@ class Header(pydantic.BaseModel):
     parameters: dict[str, Any]  # flat
     fingerprint: str  # of the data
     optimizer: str  # in words: another optimizer cannot continue with this state
+    arrays: list[str] | None = None  # what `describe` returns of all that were written
 
 
 class State(Protocol):
@@ -67,6 +68,11 @@ class State(Protocol):
     def to_arrays(self) -> "Mapping[str, np.ndarray]":
         """Return the arrays; the names of the network's begin with "model."."""
         ...
+
+
+def describe(arrays: "Mapping[str, np.ndarray]") -> list[str]:
+    """Return name, type and shape of each array, by name."""
+    return [f"{name} {arrays[name].dtype} {arrays[name].shape}" for name in sorted(arrays)]
 
 
 def write_checkpoint(
@@ -109,7 +115,11 @@ def read_checkpoint(path: Path) -> "tuple[dict[str, np.ndarray], Header]":
         arrays = load(content)
         if metadata["sha256"] != _digest(arrays, metadata["state"]):
             raise DamagedError(f"{path} does not match its SHA-256")
-        return arrays, Header.model_validate_json(metadata["state"])
+        header = Header.model_validate_json(metadata["state"])
+        # Part of an optimizer's state would be noticed only by the optimizer, in a traceback.
+        if header.arrays not in (None, describe(arrays)):
+            raise DamagedError(f"{path} has not the arrays that were written")
+        return arrays, header
     except OSError as error:
         raise DamagedError(f"{path}: {error.strerror}") from None
     except (SafetensorError, ValueError, KeyError, TypeError, MemoryError, RecursionError):
@@ -118,8 +128,8 @@ def read_checkpoint(path: Path) -> "tuple[dict[str, np.ndarray], Header]":
 
 def _digest(arrays: "Mapping[str, np.ndarray]", state: str) -> str:
     digest = hashlib.sha256(state.encode())
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+    for name, description in zip(sorted(arrays), describe(arrays), strict=True):
+        digest.update(description.encode())
         digest.update(arrays[name].data)
     return digest.hexdigest()
 
