@@ -208,6 +208,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "machinery/sampling.py": {r"\(pixels, \.\.\.\)": "an example of what it counts"},
     "machinery/search_study.py": {r"suggest_categorical": "what Optuna calls a choice"},
+    "spreadsheets.py": {r"(?i)csv": "the form of a file that every task may write"},
     "run_callback.py": {r"has lost digits": "of a number"},
     "tf-production/project/tests/test_records.py": {r"\blabel\b": "an array of that test"},
     "torch-research/project/backend.py": {r"channels_last": "PyTorch's name of a memory layout"},

@@ -62,8 +62,8 @@ def finished(
     monkeypatch.setattr(records, "git_state", lambda: ("0" * 40, b"changes"))
     train_run(folder, {"training": {"epochs": 2}})
     monkeypatch.setattr(records, "git_state", lambda: ("0" * 40, b"later changes"))
-    records.note_evaluation(folder, ["metrics_test.json", "predictions_test.csv"])
-    for name in ("metrics_test.json", "predictions_test.csv", "mine.csv"):
+    records.note_evaluation(folder, ["metrics_test.json", "picture_test.png"])
+    for name in ("metrics_test.json", "picture_test.png", "mine.txt"):
         (folder / name).write_text(name)
     return folder
 
@@ -91,5 +91,5 @@ def test_a_run_that_dies_anywhere_goes_on(
         train_run(folder, values, overwrite=overwrite)
         assert results(folder) == expected, operation
         if overwrite:
-            assert (folder / "mine.csv").read_text() == "mine.csv"
+            assert (folder / "mine.txt").read_text() == "mine.txt"
     assert operation > (50 if overwrite else 40)

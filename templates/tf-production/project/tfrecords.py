@@ -62,6 +62,8 @@ class Records:
                 raise InputError(f"{path}: got {found} bytes, expected {expected}. {advice}")
             with open(path, "rb") as file:
                 self.shards.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        # The first record of each shard says whether they are of this dataset.
+        self.take(np.unique(self.index[:, 0], return_index=True)[1])
 
     def take(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return some examples as one batch of arrays (len(rows), ...), ragged ones padded.

@@ -141,9 +141,8 @@ def test_records_of_nonsense_are_refused(data: Path, tmp_path: Path, content: by
     starts = np.arange(count) * size + tfrecords.HEADER
     index = np.stack([np.zeros_like(starts), starts, np.full_like(starts, len(content))], axis=1)
     np.save(arrays_folder / "val_index.npy", index)
-    split = load_split(folder, dataset, "val")
     with pytest.raises(InputError, match=r"records-1: a record is not what dataset\.json says"):
-        next(iter(evaluation_batches(split)))
+        load_split(folder, dataset, "val")
 
 
 def test_of_several_writers_each_leaves_whole_records(data: Path, tmp_path: Path) -> None:
