@@ -163,18 +163,15 @@ def test_of_many_builders_each_leaves_one_whole_data_set(tmp_path: Path) -> None
     for first in range(3):
         write_words(tmp_path / f"{first}", first)
         whole.append(read_words(tmp_path / f"{first}"))
-    found = []
     for number in range(15):
         builders = [fork_builder(folder, first, first != number % 3) for first in range(3)]
         codes = [os.waitstatus_to_exitcode(os.waitpid(each, 0)[1]) for each in builders]
         assert {*codes} <= {0, 2}
         assert 0 in codes
-        found.append(read_words(folder))
-        assert found[-1] in whole
+        assert read_words(folder) in whole
         assert len([*folder.glob("arrays-*")]) == 1
         if number % 2:  # The next ones begin in an empty folder.
             shutil.rmtree(folder)
-    assert all(each in found for each in whole)
 
 
 def fork_builder(folder: Path, first: int, overwrite: bool) -> int:

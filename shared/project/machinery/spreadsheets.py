@@ -1,6 +1,6 @@
 """CSV files, with texts that a spreadsheet shows and does not compute.
 
-Names of files, classes and columns may come from anywhere. A spreadsheet takes a cell such as
+Names may come from anywhere, and a spreadsheet takes a cell such as
 `=HYPERLINK(...)` for a formula: https://owasp.org/www-community/attacks/CSV_Injection
 """
 
