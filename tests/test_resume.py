@@ -104,11 +104,11 @@ def test_crash_of_an_evaluation(project: Path, server: ForkServer) -> None:
     trained = files_of(project / folder)
     assert server.run("evaluate", "--experiment", folder).code == 0
     expected = files_of(project / folder)
-    point, code = 0, CRASHED
+    point, code = -1, CRASHED
     while code == CRASHED:
         for name in expected.keys() - trained.keys():
             (project / folder / name).unlink()
-        point += 1
+        point += 2
         code = server.run("evaluate", "--experiment", folder, crash_at=point).code
         left = {n: text for n, text in files_of(project / folder).items() if n[0] != "."}
         assert left.items() <= expected.items()

@@ -95,6 +95,10 @@ def test_the_commit_and_the_changes_are_kept(code: Path, tmp_path: Path) -> None
     assert commit
     assert len(commit) == 40
     assert changes == b""
+    assert records.Record(run, {}).session["git_changes"] is None
+    (code / "utils.py").write_text("x = 1\n")
+    assert records.changed_code(run).endswith("trained with: utils.py")  # There is no way back.
+    (code / "utils.py").unlink()
     (code / "train.py").write_text("x = 1\n")
     (code / "new.py").write_text("y = 1\n")
     (code / "notes.md").write_text("not code")
@@ -108,6 +112,9 @@ def test_the_commit_and_the_changes_are_kept(code: Path, tmp_path: Path) -> None
     message = records.changed_code(run)
     diff = run / session["git_changes"]
     assert f"git checkout {commit[:12]} -- train.py, then git apply {diff}" in message
+    (code / "new.py").unlink()
+    (code / "losses.py").write_text("x = 2\n")
+    assert "train.py, then" in records.changed_code(run)  # Only what was committed then.
     records.Record(run, {})  # A later session keeps the diff of this one.
     assert diff.read_bytes() == changes
     assert len(records.diffs(run)) == 2

@@ -210,32 +210,40 @@ def changed_code(folder: Path) -> str:
     if not names:
         return ""
     message = f"{folder}: not the code that it was trained with: {', '.join(names)}"
-    if commit := sessions[-1].get("git_commit"):
-        missing = [name for name in names if name in then]
+    commit, diff = sessions[-1].get("git_commit"), sessions[-1].get("git_changes")
+    # Not all of it was committed then.
+    found = _git("ls-tree", "-rz", "--name-only", commit, "--", *names) if commit else b""
+    committed = os.fsdecode(found).split("\0")[:-1]
+    ways = []
+    if commit and committed:
+        ways.append(["git", "checkout", commit[:12], "--", *committed])
+    if diff:
+        ways.append(["git", "apply", str(folder / diff)])
+    if ways:
         message += ". Commit what you have now, then bring it back: "
-        message += shlex.join(["git", "checkout", commit[:12], "--", *missing])
-        if diff := sessions[-1].get("git_changes"):
-            message += f", then {shlex.join(['git', 'apply', str(folder / diff)])}"
+        message += ", then ".join(map(shlex.join, ways))
     return message
+
+
+def _git(*command: str) -> bytes:
+    """Return what git prints in the project's folder; nothing where there is no git."""
+    try:
+        return subprocess.run(
+            ["git", *command], cwd=PROJECT, capture_output=True, check=False
+        ).stdout
+    except OSError:
+        return b""
 
 
 def git_state() -> tuple[str | None, bytes]:
     """Return the commit of the code, and the diff to it: empty without changes or without git."""
-
-    def git(*command: str) -> bytes:
-        words = ["git", *command]
-        try:
-            return subprocess.run(words, cwd=PROJECT, capture_output=True, check=False).stdout
-        except OSError:
-            return b""
-
-    if not git("ls-files", "train.py"):  # No repository, or one that does not hold this project.
+    if not _git("ls-files", "train.py"):  # No repository, or one that does not hold this project.
         return None, b""
-    commit = git("rev-parse", "HEAD")
+    commit = _git("rev-parse", "HEAD")
     code = ("--", "*.py", "*.toml", "*.txt")
-    changes = [git("diff", "HEAD", *code)]
-    for name in git("ls-files", "-z", "--others", "--exclude-standard", *code).split(b"\0")[:-1]:
-        changes.append(git("diff", "--no-index", os.devnull, os.fsdecode(name)))
+    changes = [_git("diff", "HEAD", *code)]
+    for name in _git("ls-files", "-z", "--others", "--exclude-standard", *code).split(b"\0")[:-1]:
+        changes.append(_git("diff", "--no-index", os.devnull, os.fsdecode(name)))
     return commit.decode().strip(), b"".join(changes)
 
 
