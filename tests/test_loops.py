@@ -155,6 +155,18 @@ def test_lightning_refuses_settings_that_break_up_the_epochs(loops: list[Loop]) 
     assert snapshot(project) == before
 
 
+def test_an_optimizer_without_a_state_goes_on(loops: list[Loop]) -> None:
+    """As SGD is without momentum."""
+    setup = "import torch; torch.optim.AdamW = lambda weights, **_: torch.optim.SGD(weights, 0.1)"
+    for project, server in loops:
+        folder = experiment(project, "sgd")
+        stopped = server.run("train", "--experiment", folder, stop_at=7, setup=setup)
+        assert stopped.code == 75, stopped.output
+        resumed = server.run("train", "--experiment", folder, setup=setup)
+        assert resumed.code == 0, resumed.output
+        assert "continuing at step" in resumed.output
+
+
 def test_lightning_says_nothing_of_what_else_the_machine_has(
     loops: list[Loop], tmp_path: Path
 ) -> None:

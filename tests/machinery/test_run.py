@@ -249,6 +249,16 @@ def test_a_whole_checkpoint_of_other_arrays_is_refused(
             checkpoints.read_trained(folder / checkpoints.BEST, header.fingerprint)
 
 
+def test_the_weights_alone_are_not_continued(tmp_path: Path, train_run: TrainRun) -> None:
+    """Some optimizers have no state, so that there is none does not tell."""
+    folder = tmp_path / "run"
+    stop_at_second_epoch(folder, train_run)
+    (folder / checkpoints.PREVIOUS).unlink()
+    shutil.copy(folder / checkpoints.BEST, folder / checkpoints.LAST)
+    with pytest.raises(InputError, match=r"last\.safetensors was trained by no optimizer: the wei"):
+        train_run(folder)
+
+
 @pytest.mark.parametrize(
     "fields", [{"parameters": []}, {"parameters": {"seed": "x"}}, {"optimizer": 1}, {"more": 1}]
 )

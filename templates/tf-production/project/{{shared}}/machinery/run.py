@@ -287,7 +287,7 @@ class Run:
             progress=self.progress,
             parameters=flatten(self.parameters),
             fingerprint=self.dataset.fingerprint,
-            optimizer=self.state.optimizer_name,
+            optimizer=self.state.optimizer_name if keep else "no optimizer: the weights alone",
             arrays=checkpoints.describe(arrays),
         )
         kept = self.folder / keep if keep else None
