@@ -81,6 +81,6 @@ def _refuse_changed_arrays(run: "Run") -> None:
     if changed := contents.changed_files(folder):
         names = ", ".join(path.name for path in changed)
         raise InputError(
-            f"{folder}: the content of {names} is not what build_dataset.py wrote. Bring it back, "
-            f"or prepare the data again, and then {WAY_OUT}"
+            f"{folder}: the content of {names} is not what the build wrote. Bring it back, or "
+            f"prepare the data again, and then {WAY_OUT}"
         )
