@@ -21,8 +21,10 @@ from typing import Any, NamedTuple
 
 CRASHED = 137
 
-# The modules of machinery/ that open files to write them.
-WRITERS = ("files", "metrics", "arrays")
+# The modules of machinery/ that open files to write them,
+WRITERS = ("files", "metrics")
+# and the operations on files and folders that others ask Python for; shutil.rmtree uses them, too.
+OPERATIONS = ("replace", "rename", "unlink", "remove", "mkdir", "rmdir", "truncate", "fsync")
 
 
 class Result(NamedTuple):
@@ -69,7 +71,7 @@ class ForkServer:
             script: "train", "evaluate" or "build_dataset".
             arguments: of the command line.
             stop_at: the look at the stop request that finds one, as if by SIGTERM just then.
-            crash_at: the write, fsync or replace at which the process dies.
+            crash_at: the file operation at which the process dies: see CrashPoints.
             kill_after: seconds after the next checkpoint, when it is killed from outside.
             setup: Python to run first, to arrange a fault.
         """
@@ -89,7 +91,10 @@ class ForkServer:
 
 
 class CrashPoints:
-    """Counts the file operations of a project and ends the process at the one asked for."""
+    """Counts the file operations of a project and ends the process at the one asked for.
+
+    It dies before each of OPERATIONS, before a file is truncated, and in the middle of a write.
+    """
 
     def __init__(self, crash_at: int) -> None:
         self.left = crash_at
@@ -100,9 +105,9 @@ class CrashPoints:
             os._exit(CRASHED)
 
     def before(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*arguments: Any) -> Any:
+        def wrapped(*arguments: Any, **options: Any) -> Any:
             self.tick()
-            return function(*arguments)
+            return function(*arguments, **options)
 
         return wrapped
 
@@ -119,6 +124,10 @@ class CrashPoints:
                 self.tick()
                 write(content[len(content) // 2 :])
 
+            def truncate(_, size: int) -> None:
+                self.tick()
+                file.truncate(size)
+
             def __getattr__(_, name: str) -> Any:
                 return getattr(file, name)
 
@@ -131,7 +140,7 @@ class CrashPoints:
         return HalfWritten()
 
     def install(self, *modules: Any) -> None:
-        for name in ("replace", "fsync"):
+        for name in OPERATIONS:
             setattr(os, name, self.before(getattr(os, name)))
         for module in modules:
             module.open = self.open

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 import pytest
 
+from build_dataset import build
 from machinery import command_line
 from machinery.errors import (
     CancelledError,
@@ -173,6 +175,24 @@ def test_what_is_finished_is_said(
     path = tmp_path / "run" / "params.yaml"
     path.write_text(path.read_text().replace("epochs: 1 ", "epochs: 3 "))
     assert "is finished, with other parameters: training.epochs (1 -> 3)" in refuse(*words)
+
+
+def test_other_data_for_what_is_finished_are_refused(
+    tmp_path: Path, train_run: Callable[..., Run], refuse: Callable[..., str], data: Path
+) -> None:
+    """As other parameters are; the same data may lie elsewhere, or be gone."""
+    copy = shutil.copytree(data, tmp_path / "copy")
+    train_run(tmp_path / "run", data=copy)
+    words = ("--experiment", tmp_path / "run")
+    assert "nothing to do" in refuse(*words, "--data", data, expected=0)
+    build(tmp_path / "other", seed=1)
+    message = f"is finished, with the data of {copy} (fingerprint "
+    assert message in refuse(*words, "--data", tmp_path / "other")
+    assert "nowhere (which holds none)" in refuse(*words, "--data", "nowhere")
+    build(copy, overwrite=True, seed=1)
+    assert message in refuse(*words)
+    shutil.rmtree(copy)
+    assert "nothing to do" in refuse(*words, expected=0)
 
 
 def test_a_script_that_is_imported_does_nothing() -> None:

@@ -106,6 +106,16 @@ def test_a_damaged_line_is_refused(tmp_path: Path, damage: str) -> None:
     assert read_metrics(tmp_path) == [{"epoch": 1, "step": 1}]
 
 
+@pytest.mark.parametrize(
+    "row", ['{"epoch": 1}', '{"epoch": 1, "step": 1, "val_loss": 1%s}' % ("0" * 400), "[" * 5000]
+)
+def test_a_row_that_no_run_can_go_on_from_is_refused(tmp_path: Path, row: str) -> None:
+    (tmp_path / "metrics.jsonl").write_text(f"{row}\n")
+    with pytest.raises(InputError, match=r"metrics\.jsonl:1: damaged"):
+        MetricsLog(tmp_path, 10_000)
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
 def test_metrics_in_words() -> None:
     assert describe(row(1, 0.13371, 0.9889), ", ") == "val loss 0.1337, val accuracy 0.9889"
 

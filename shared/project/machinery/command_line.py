@@ -153,27 +153,41 @@ def parse_training(
     parser.add_parameters(schema)
     arguments = parser.parse_args()
     parameters = resolve_parameters(schema, arguments)
-    arguments.data = arguments.data or records.data_of(arguments.experiment, arguments.source)
     if records.is_finished(arguments.experiment) and not arguments.overwrite:
-        say_finished(arguments.experiment, parameters)
+        say_finished(arguments.experiment, parameters, arguments.data)
+    arguments.data = arguments.data or records.data_of(arguments.experiment, arguments.source)
     return arguments, parameters
 
 
-def say_finished(folder: Path, parameters: Section) -> None:
+def say_finished(folder: Path, parameters: Section, data: Path | None) -> None:
     """Say that a run is finished and what can follow, and end the process.
 
+    Args:
+        folder: of the run.
+        parameters: that are asked for.
+        data: the folder of the dataset that is asked for; None: that of the run.
+
     Raises:
-        SystemExit: with 0, the run was trained with these parameters: nothing is left to do.
+        SystemExit: with 0, the run was trained with these parameters and data: nothing is left to
+            do.
         InputError: it was trained with others.
     """
-    trained = records.read_sessions(folder)[-1].get("parameters", {})
-    now = flatten(parameters)
+    session = records.read_sessions(folder)[-1]
+    trained, now = session.get("parameters", {}), flatten(parameters)
     way_on = (
         "Evaluate it (evaluate.py), start a new experiment (--experiment experiments/NEW --from "
         f"{folder}), or train it anew (--overwrite)."
     )
     if changed := differences({name: trained.get(name, now[name]) for name in now}, now):
         raise InputError(f"{folder} is finished, with other parameters: {changed}. {way_on}")
+    trained_on = session.get("data", "data")
+    then, found = session.get("fingerprint"), records.read_fingerprint(data or Path(trained_on))
+    if (data or found) and found != then:
+        here = f"fingerprint {found}" if found else "which holds none"
+        raise InputError(
+            f"{folder} is finished, with the data of {trained_on} (fingerprint {then}), not with "
+            f"that of {data or trained_on} ({here}). {way_on}"
+        )
     print(f"{folder} is finished; nothing to do. {way_on}")
     if changed := records.changed_code(folder):
         print(changed)

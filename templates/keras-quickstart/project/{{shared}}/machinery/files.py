@@ -42,6 +42,18 @@ def check_name(name: str) -> None:
         ) from None
 
 
+def sync_file(path: Path) -> None:
+    """Bring the content of a file to the disk itself, safe from a power cut."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_tree(folder: Path) -> None:
+    """Bring a folder with all that lies in it to the disk itself."""
+    for path in (folder, *folder.rglob("*")):
+        sync_folder(path) if path.is_dir() else sync_file(path)
+
+
 def sync_folder(folder: Path) -> None:
     """Bring the list of the files in a folder to the disk itself, safe from a power cut."""
     if os.name != "posix":  # Windows cannot open a folder.

@@ -1,5 +1,6 @@
 """Pictures of a run. One that cannot be drawn is a warning: no finished run fails because of it."""
 
+import io
 import logging
 import math
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from machinery.errors import STORAGE_ERRORS
+from machinery.files import write_atomically
 from machinery.metrics import read_metrics
 
 if TYPE_CHECKING:
@@ -35,7 +37,9 @@ def draw(path: Path, plot: "Callable[[Figure], None]", width: float, height: flo
         with matplotlib.rc_context({"text.parse_math": False}):
             figure = Figure(figsize=(width, height), layout="constrained")
             plot(figure)
-            figure.savefig(path, dpi=120)
+            picture = io.BytesIO()
+            figure.savefig(picture, format="png", dpi=120)
+        write_atomically(path, picture.getvalue())
     except Exception as error:
         if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
             raise

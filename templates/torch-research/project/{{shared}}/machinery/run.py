@@ -10,20 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from machinery import checkpoints, records
+from machinery import checkpoints, contents, records
 from machinery.checkpoints import Header, Progress, State
+from machinery.continuation import refuse_another_run
 from machinery.epoch import Epoch
 from machinery.errors import InputError, is_out_of_memory, out_of_memory
 from machinery.files import write_atomically
 from machinery.metrics import MetricsLog, Objective, describe, read_metrics
-from machinery.parameter_file import (
-    differences,
-    flatten,
-    format_parameters,
-    load_parameters,
-    old_names,
-    parameter_fields,
-)
+from machinery.parameter_file import flatten, format_parameters, load_parameters
 from machinery.stopping import StopRequest
 from machinery.terminal import describe_load
 
@@ -152,9 +146,12 @@ class Run:
                 "overwrite": self._anew or self._continues_overwriting,
                 "from_step": self.progress.step,
                 "parameters": flatten(self.parameters),
+                "optimizer": state.optimizer_name,
+                "task": self.dataset.task,
                 "objective": objective._asdict(),
                 "fingerprint": self.dataset.fingerprint,
                 "data": str(self.data),
+                "data_stamp": contents.stamp(self.data / self.dataset.arrays_folder),
                 **facts,
             },
         )
@@ -175,7 +172,7 @@ class Run:
             found = checkpoints.read_newest(self.folder)
             if found:
                 arrays, header, path, notice = found
-                self._check_same_run(path, header)
+                refuse_another_run(self, path, header)
                 read_metrics(self.folder, header.progress.metrics_bytes)  # Refuses a damaged file.
                 self.state.load(arrays, path)
                 self.progress = header.progress
@@ -192,30 +189,6 @@ class Run:
             self._anew = True
         return []
 
-    def _check_same_run(self, path: Path, header: Header) -> None:
-        """Raise InputError where a checkpoint has other parameters, data or another optimizer."""
-        # A parameter that did not exist when the checkpoint was written had its default.
-        defaults = {name: f.default for name, f in parameter_fields(type(self.parameters))}
-        today = old_names(type(self.parameters))
-        then = defaults | {today.get(k, k): v for k, v in header.parameters.items()}
-        changed = differences(then, flatten(self.parameters))
-        way_out = "start a new experiment with --from, or train anew with --overwrite."
-        if changed:
-            raise InputError(
-                f"{self.folder / 'params.yaml'} changed since {path} was written: {changed}. "
-                f"Change it back, {way_out}"
-            )
-        if header.fingerprint != self.dataset.fingerprint:
-            raise InputError(
-                f"{path} was trained on other data (fingerprint {header.fingerprint}, now "
-                f"{self.dataset.fingerprint}). Bring the data back, {way_out}"
-            )
-        if header.optimizer != self.state.optimizer_name:
-            raise InputError(
-                f"{path} was trained by {header.optimizer}, and train.py now has "
-                f"{self.state.optimizer_name}. Bring it back, {way_out}"
-            )
-
     def _prepare_folder(self) -> None:
         """Delete what is out of date; write params.yaml and dataset.json; open train.log."""
         path, schema = self.folder / "params.yaml", type(self.parameters)
@@ -223,7 +196,8 @@ class Run:
         new = new or load_parameters(schema, path) != self.parameters
         records.delete_evaluations(self.folder)
         if self._anew:
-            for name in (*self.outputs, *records.diffs(self.folder)):
+            # The record names the diffs, so they go first.
+            for name in (*records.diffs(self.folder), *self.outputs):
                 (self.folder / name).unlink(missing_ok=True)
         if new:
             write_atomically(path, format_parameters(self.parameters).encode())
@@ -316,7 +290,8 @@ class Run:
             progress=self.progress,
             parameters=flatten(self.parameters),
             fingerprint=self.dataset.fingerprint,
-            optimizer=self.state.optimizer_name,
+            optimizer=self.state.optimizer_name if keep else "no optimizer: the weights alone",
+            arrays=checkpoints.describe(arrays),
         )
         kept = self.folder / keep if keep else None
         checkpoints.write_checkpoint(self.folder / name, arrays, header, kept)
