@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -17,7 +16,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from machinery.files import write_atomically
+from machinery.files import remove, write_atomically
+from machinery.terminal import quote
 
 FILE = "run.json"
 EVALUATIONS_FILE = "evaluations.json"  # Which files evaluate.py wrote into a run folder.
@@ -47,7 +47,7 @@ class Record:
             "started": now(),
             "ended": None,
             "outcome": "running",
-            "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+            "command": quote(Path(sys.executable).name, *sys.argv),
             "process": os.getpid(),
             "host": platform.node(),
             "git_commit": commit,
@@ -152,9 +152,9 @@ def changed_code(folder: Path) -> str:
     if commit := sessions[-1].get("git_commit"):
         missing = [name for name in names if name in then]
         message += ". Commit what you have now, then bring it back: "
-        message += f"git checkout {commit[:12]} -- {' '.join(missing)}"
+        message += quote("git", "checkout", commit[:12], "--", *missing)
         if diff := sessions[-1].get("git_changes"):
-            message += f", then git apply {folder / diff}"
+            message += f", then {quote('git', 'apply', folder / diff)}"
     return message
 
 
@@ -193,7 +193,7 @@ def delete_evaluations(folder: Path) -> None:
     """Delete the files that evaluations wrote, and no others: more training makes them outdated."""
     for name in (*_evaluation_files(folder), EVALUATIONS_FILE):
         if Path(name).name == name and (folder / name).is_file():
-            (folder / name).unlink()
+            remove(folder / name)
 
 
 def _evaluation_files(folder: Path) -> list[str]:

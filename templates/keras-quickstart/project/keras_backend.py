@@ -10,6 +10,7 @@ import json
 import os
 from pathlib import Path
 
+from machinery import devices
 from machinery.errors import InputError
 from machinery.parameter_file import nearest
 from machinery.terminal import hidden_standard_error
@@ -27,6 +28,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Only warnings and errors.
 if "OMP_NUM_THREADS" in os.environ:  # TensorFlow and JAX have other names for it.
     for _variable in ("TF_NUM_INTRAOP_THREADS", "NPROC"):
         os.environ.setdefault(_variable, os.environ["OMP_NUM_THREADS"])
+
+GPU_PACKAGES = {
+    "tensorflow": '"tensorflow[and-cuda]"',
+    "jax": '"jax[cuda13]"',
+    "torch": "torch --upgrade --no-deps --index-url https://download.pytorch.org/whl/cu130",
+}
+GPU_ADVICE = (
+    'README.md, "A GPU", says what to install for yours, such as: python -m pip install '
+    f"-c constraints.txt {GPU_PACKAGES.get(str(name))}"
+)
 
 
 def load() -> None:
@@ -52,3 +63,37 @@ def load() -> None:
             f"keras was imported before the backend was chosen, and runs on "
             f"{keras.backend.backend()}, not {name}: `import backend` before keras."
         )
+
+
+def find_devices() -> dict[str, bool]:
+    """Return whether the backend can compute on cuda, mps and cpu here."""
+    cuda = mps = False
+    if name == "tensorflow":
+        import tensorflow
+
+        # Not keras.distribution.list_devices, which takes all of a GPU's memory.
+        cuda = bool(tensorflow.config.list_physical_devices("GPU"))
+    elif name == "jax":
+        import jax
+
+        cuda = any(device.platform == "gpu" for device in jax.devices())
+    else:
+        import torch
+
+        mps = torch.backends.mps.is_available()
+        cuda = torch.cuda.is_available() and devices.runs_on(
+            torch.cuda.get_arch_list(), torch.cuda.get_device_capability()
+        )
+    return {"cuda": cuda, "mps": mps, "cpu": True}
+
+
+def hide_gpus() -> None:
+    """Keep the backend from starting GPUs and taking their memory, as it computes on the CPU."""
+    if name == "tensorflow":
+        import tensorflow
+
+        tensorflow.config.set_visible_devices([], "GPU")
+    elif name == "jax":
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")

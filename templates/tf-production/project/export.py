@@ -45,7 +45,7 @@ from filelock import FileLock
 import backend
 from build_dataset import Dataset, read_dataset
 from evaluate import make_evaluation_step
-from machinery.files import sync_folder, write_atomically
+from machinery.files import replace, sync_folder, write_atomically
 from machinery.metrics import read_metrics
 from machinery.parameter_file import flatten
 from machinery.records import git_state, versions
@@ -100,7 +100,7 @@ def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
             expected = {name: predictions.get(name, outputs[name]).numpy() for name in outputs}
             difference = compare(predict_elsewhere(unchecked, inputs), expected, path)
             folder = arguments.exports / str(next_version(arguments.exports))
-            os.rename(unchecked, folder)
+            replace(unchecked, folder)
             sync_folder(arguments.exports)
     print(
         f"{folder}: {path} of step {step:,}. A fresh process with bare TensorFlow gave "
@@ -116,7 +116,7 @@ def collect_facts(
     """Return what export.json says of a version: where it came from."""
     rows = {row["step"]: row for row in read_metrics(arguments.experiment)}
     return {
-        "experiment": str(arguments.experiment),
+        "experiment": arguments.experiment.as_posix(),
         "checkpoint": arguments.checkpoint,
         "step": step,
         "metrics": rows.get(step),
@@ -134,7 +134,7 @@ def write_saved_model(
     signatures = served.signatures()
     tf.saved_model.save(served, str(folder), signatures=signatures)
     (folder / "assets.extra").mkdir()
-    (folder / "assets.extra" / "export.json").write_text(json.dumps(facts, indent=2))
+    (folder / "assets.extra" / "export.json").write_text(json.dumps(facts, indent=2), "utf-8")
     tensors = {name: tf.constant(array) for name, array in inputs.items()}
     return signatures["serving_default"](**tensors)
 
@@ -188,7 +188,7 @@ def compare(
 def next_version(exports: Path) -> int:
     """Return a number that no version in a folder has had, and record that it is taken."""
     path = exports / LAST_VERSION
-    numbers = [int(path.read_text())] if path.exists() else []
+    numbers = [int(path.read_text("utf-8"))] if path.exists() else []
     numbers += [int(folder.name) for folder in exports.iterdir() if folder.name.isdecimal()]
     number = max(numbers, default=0) + 1
     write_atomically(path, f"{number}\n".encode())

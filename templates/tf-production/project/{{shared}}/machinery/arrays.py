@@ -22,7 +22,8 @@ import pydantic
 from filelock import FileLock
 
 from machinery.errors import InputError
-from machinery.files import sync_folder, write_atomically
+from machinery.files import replace, sync_folder, write_atomically
+from machinery.mapped import map_array
 from machinery.ragged import Ragged
 
 DEFAULT_FOLDER = Path("data")
@@ -182,7 +183,7 @@ def again(folder: Path, source: str = "") -> str:
 def read_array(path: Path, shape: tuple[int | None, ...], dtype: str, advice: str) -> np.ndarray:
     """Map an array into memory; raise InputError with advice if it has another shape or dtype."""
     try:
-        array = np.load(path, mmap_mode="c")  # Copy on write: PyTorch wants writable memory.
+        array = map_array(path)
     except (OSError, ValueError, EOFError) as error:
         reason = getattr(error, "strerror", None) or "not a NumPy array"
         raise InputError(f"{path}: {reason}. {advice}") from None
@@ -279,7 +280,7 @@ def new_contents(folder: Path, kind: str, overwrite: bool) -> Generator[Path]:
         unmarked = folder / f".{kind}-new"  # Its name tells that it is ours until the marker does.
         unmarked.mkdir(exist_ok=True)
         (unmarked / MARKER).touch()
-        os.replace(unmarked, target)
+        replace(unmarked, target)
         yield target
         for path in _contents(folder):
             if path != target:

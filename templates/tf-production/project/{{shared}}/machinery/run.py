@@ -14,7 +14,7 @@ from machinery import checkpoints, records
 from machinery.checkpoints import Header, Progress, State
 from machinery.epoch import Epoch
 from machinery.errors import InputError, is_out_of_memory, out_of_memory
-from machinery.files import write_atomically
+from machinery.files import remove, write_atomically
 from machinery.metrics import MetricsLog, Objective, describe, read_metrics
 from machinery.parameter_file import (
     differences,
@@ -25,6 +25,7 @@ from machinery.parameter_file import (
     parameter_fields,
 )
 from machinery.stopping import StopRequest
+from machinery.terminal import quote
 
 if TYPE_CHECKING:  # NumPy takes longer to import than --help takes to answer.
     import numpy as np
@@ -84,11 +85,12 @@ class Run:
         self.record: records.Record | None = None  # begin() makes it.
         self._log: logging.FileHandler | None = None
         self._lock = FileLock(folder / ".lock", timeout=1)  # is_running() takes it for a moment.
-        self._created: list[Path] = []
+        self._made_lock, self._made_folders = False, list[Path]()
 
     def __enter__(self) -> "Run":
-        paths = (self.folder / ".lock", self.folder, *self.folder.parents)
-        self._created = [path for path in paths if not path.exists()]
+        self._made_lock = not (self.folder / ".lock").exists()
+        folders = (self.folder, *self.folder.parents)
+        self._made_folders = [path for path in folders if not path.exists()]
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire()
@@ -111,17 +113,19 @@ class Run:
         """Record how the session ended, close the files and free the folder."""
         if self.record:
             outcome = getattr(error, "outcome", "failed") if error else "finished"
-            seconds = round(time.monotonic() - self._began, 3)
+            seconds = round(time.perf_counter() - self._began, 3)
             self.record.update(ended=records.now(), outcome=outcome, seconds=seconds)
             self._metrics.close()
-        else:  # Refused before it began: what __enter__ made is removed.
-            with contextlib.suppress(OSError):
-                for path in self._created:
-                    path.unlink(missing_ok=True) if path.name == ".lock" else path.rmdir()
+        elif self._made_lock:  # Refused before it began: what __enter__ made is removed.
+            with contextlib.suppress(OSError):  # Windows removes it when it is released.
+                (self.folder / ".lock").unlink()
         if self._log:
             logger.removeHandler(self._log)
             self._log.close()
         self._lock.release()
+        with contextlib.suppress(OSError):  # No folder is removed that holds anything.
+            for path in self._made_folders:
+                path.rmdir()
 
     # -- the beginning
 
@@ -141,7 +145,7 @@ class Run:
         notices = self._load_checkpoint()
         if self.progress.step:
             notices.append(records.changed_code(self.folder))
-        self._began = self.saved = time.monotonic()
+        self._began = self.saved = time.perf_counter()
         self._seconds_before = self.progress.seconds
         self._prepare_folder()
         self._metrics = MetricsLog(self.folder, self.progress.metrics_bytes)
@@ -153,7 +157,7 @@ class Run:
                 "parameters": flatten(self.parameters),
                 "objective": objective._asdict(),
                 "fingerprint": self.dataset.fingerprint,
-                "data": str(self.data),
+                "data": self.data.as_posix(),
                 **facts,
             },
         )
@@ -223,7 +227,7 @@ class Run:
         records.delete_evaluations(self.folder)
         if self._anew:
             for name in (*self.outputs, *records.diffs(self.folder)):
-                (self.folder / name).unlink(missing_ok=True)
+                remove(self.folder / name)
         if new:
             write_atomically(path, format_parameters(self.parameters).encode())
         dataset = self.dataset.model_dump_json(indent=2)
@@ -253,7 +257,7 @@ class Run:
     def save_is_due(self) -> bool:
         """Return whether a stop was asked for or training.checkpoint_minutes have passed."""
         minutes = self.parameters.training.checkpoint_minutes
-        return bool(self.stop) or time.monotonic() > self.saved + 60 * minutes
+        return bool(self.stop) or time.perf_counter() > self.saved + 60 * minutes
 
     def save(self, arrays: "Mapping[str, np.ndarray]") -> None:
         """Write last.safetensors; the file that had this name becomes previous.safetensors.
@@ -261,7 +265,7 @@ class Run:
         Raises:
             DivergedError: a number of the state is NaN or infinite; nothing is written.
         """
-        self.saved = time.monotonic()
+        self.saved = time.perf_counter()
         self.progress.seconds = self._seconds_before + self.saved - self._began
         self._write(checkpoints.LAST, arrays, checkpoints.PREVIOUS)
 
@@ -326,9 +330,8 @@ class Run:
 
         best = self.progress.best or {}
         draw_learning_curves(self.folder, best.get("epoch"))
-        where = f"--experiment {self.folder}"
-        where += f" --data {self.data}" if self.data != Path("data") else ""
+        words = ["python", "evaluate.py", "--experiment", self.folder]
+        words += ["--data", self.data] if self.data != Path("data") else []
         logger.info(
-            f"best epoch {best.get('epoch', 0):.0f}: {describe(best, ', ')}; "
-            f"next: python evaluate.py {where}"
+            f"best epoch {best.get('epoch', 0):.0f}: {describe(best, ', ')}; next: {quote(*words)}"
         )

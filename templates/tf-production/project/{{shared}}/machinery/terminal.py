@@ -3,8 +3,11 @@
 import contextlib
 import logging
 import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Generator
+from pathlib import PurePath
 
 
 class TerminalHandler(logging.Handler):
@@ -35,3 +38,13 @@ def hidden_standard_error() -> Generator[None]:
     finally:
         os.dup2(saved, 2)
         os.close(saved)
+
+
+def quote(*words: object) -> str:
+    """Return a command as one line to paste into a terminal, whatever the system.
+
+    Paths have forward slashes, which Python takes on Windows, too.
+    """
+    texts = [word.as_posix() if isinstance(word, PurePath) else str(word) for word in words]
+    # Neither cmd nor PowerShell knows a POSIX shell's quotes.
+    return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)

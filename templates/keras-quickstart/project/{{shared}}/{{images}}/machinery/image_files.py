@@ -19,8 +19,26 @@ DEFAULT_SIDE = 64  # others as squares of this side, unless another size is aske
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return the image files at any depth below a folder, by name."""
-    return [path for path in sorted(folder.rglob("*")) if is_image(path)]
+    """Return the image files at any depth below a folder, by name, without those of the system."""
+    found = (
+        path
+        for path in folder.rglob("*")
+        if is_image(path) and not any(map(is_of_system, path.relative_to(folder).parts))
+    )
+    return sorted(found, key=by_name)
+
+
+def by_name(path: Path) -> tuple[str, ...]:
+    """Return what to sort paths by. Windows would compare them without their case.
+
+    So the numbers of the classes, and the random split, are the same on each system.
+    """
+    return path.parts
+
+
+def is_of_system(name: str) -> bool:
+    """Return whether a name is not the person's: hidden, or the folder that macOS puts into zips."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def is_image(path: Path) -> bool:
