@@ -32,7 +32,7 @@ if "OMP_NUM_THREADS" in os.environ:  # TensorFlow and JAX have other names for i
 GPU_PACKAGES = {
     "tensorflow": '"tensorflow[and-cuda]"',
     "jax": '"jax[cuda13]"',
-    "torch": "torch --upgrade --no-deps --index-url https://download.pytorch.org/whl/cu130",
+    "torch": "torch --upgrade --extra-index-url https://download.pytorch.org/whl/cu130",
 }
 GPU_ADVICE = (
     'README.md, "A GPU", says what to install for yours, such as: python -m pip install '

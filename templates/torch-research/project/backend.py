@@ -20,7 +20,7 @@ from parameters import Parameters, TrainingParameters
 
 GPU_ADVICE = (
     'README.md, "A GPU", says what to install for yours, such as: python -m pip install '
-    "-c constraints.txt torch --upgrade --no-deps --index-url https://download.pytorch.org/whl/cu130"
+    "-c constraints.txt torch --upgrade --extra-index-url https://download.pytorch.org/whl/cu130"
 )
 THREADS = torch.get_num_threads()  # Before `prepare` limits them.
 

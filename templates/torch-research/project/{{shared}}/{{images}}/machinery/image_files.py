@@ -37,7 +37,7 @@ def by_name(path: Path) -> tuple[str, ...]:
 
 
 def is_of_system(name: str) -> bool:
-    """Return whether a name is not the person's: hidden, or the folder that macOS puts into zips."""
+    """Return whether a name is not the person's: hidden, or the folder that macOS adds to zips."""
     return name.startswith(".") or name == "__MACOSX"
 
 
