@@ -113,7 +113,8 @@ def prepare(parameters: Parameters, dataset: Dataset) -> None:
 
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it.
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # Nothing reads it.
+        # Nothing reads new memory, so it need not be filled.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # ty: ignore[missing-attribute]
 
 
 def make_model(parameters: Parameters, dataset: Dataset, device: str) -> keras.Model:

@@ -71,7 +71,8 @@ def prepare(parameters: Parameters, dataset: Dataset) -> None:
     if parameters.training.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it.
     torch.use_deterministic_algorithms(parameters.training.deterministic)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # Nothing reads it.
+    # Nothing reads new memory, so it need not be filled.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # ty: ignore[missing-attribute]
     if parameters.training.compile:
         torch.compiler.reset()  # After eight networks in one process PyTorch would stop compiling.
         # A run that goes on would compile other code than one that met both sizes of batches.

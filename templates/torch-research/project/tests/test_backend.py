@@ -87,7 +87,7 @@ def test_a_small_run_does_not_slow_down_a_large_one(
 def test_deterministic_training_does_not_fill_new_memory(dataset: Dataset) -> None:
     prepare(dataset, deterministic=True)
     assert torch.are_deterministic_algorithms_enabled()
-    assert not torch.utils.deterministic.fill_uninitialized_memory
+    assert not torch.utils.deterministic.fill_uninitialized_memory  # ty: ignore[missing-attribute]
     prepare(dataset, deterministic=False)
     assert not torch.are_deterministic_algorithms_enabled()
 
