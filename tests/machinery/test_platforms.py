@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from build_dataset import Dataset
+from build_dataset import Dataset, build
 from helpers import NoStop, new_study, write_base, write_settings
 from machinery import arrays, devices, errors, files, records, search, search_workers, terminal
 from machinery.errors import InputError
@@ -78,6 +78,7 @@ def test_a_reader_does_not_end_a_training(
     reader = Reader(3, number)
     for where, name in ((os, "replace"), (Path, "unlink")):
         monkeypatch.setattr(where, name, reader.before(getattr(where, name)))
+    build(tmp_path / "data")
     folder = tmp_path / "run"
     train_run(folder)
     train_run(folder, overwrite=True)

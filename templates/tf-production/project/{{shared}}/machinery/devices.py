@@ -34,9 +34,9 @@ def runs_on(architectures: Sequence[str], capability: tuple[int, int]) -> bool:
     """Return whether software that was built for some GPUs of NVIDIA computes on another one.
 
     Args:
-        architectures: what it was built for. sm_75 is machine code for GPUs of capability 7.5, and
-            runs on later ones of the same major number; compute_75 runs on any later GPU. (See
-            "Binary Compatibility" in https://docs.nvidia.com/cuda/cuda-c-programming-guide.)
+        architectures: what it was built for. sm_75 is code for GPUs of capability 7.5, and runs on
+            later ones of the same major number; compute_75 runs on any later GPU. (On compatibility:
+            https://docs.nvidia.com/cuda/cuda-c-programming-guide.)
         capability: of the GPU, such as (8, 6).
     """
     major, minor = capability
