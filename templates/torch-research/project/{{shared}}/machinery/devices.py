@@ -35,8 +35,8 @@ def runs_on(architectures: Sequence[str], capability: tuple[int, int]) -> bool:
 
     Args:
         architectures: what it was built for. sm_75 is code for GPUs of capability 7.5, and runs on
-            later ones of the same major number; compute_75 runs on any later GPU. (On compatibility:
-            https://docs.nvidia.com/cuda/cuda-c-programming-guide.)
+            later ones of the same major number; compute_75 runs on any later GPU. (See
+            https://docs.nvidia.com/cuda/cuda-c-programming-guide on compatibility.)
         capability: of the GPU, such as (8, 6).
     """
     major, minor = capability
