@@ -253,8 +253,9 @@ def send(value: Any) -> tuple[int, Any]:
     return len(content), ForkingPickler.loads(content)
 
 
-def test_a_mapped_array_is_not_copied_to_another_process(tmp_path: Path) -> None:
-    content = np.arange(100_000).reshape(1000, 100)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_mapped_array_is_not_copied_to_another_process(tmp_path: Path, order: Any) -> None:
+    content = np.asarray(np.arange(100_000).reshape(1000, 100), order=order)
     np.save(tmp_path / "array.npy", content)
     array = arrays.read_array(tmp_path / "array.npy", (1000, 100), "int64", "")
     size, sent = send({"inputs": array})

@@ -4,6 +4,7 @@ keras.json names it. KERAS_BACKEND=jax python train.py takes another one for one
 installed. Keras reads the name only when it is first imported, so `load` has to come before.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -92,7 +93,8 @@ def hide_gpus() -> None:
     if name == "tensorflow":
         import tensorflow
 
-        tensorflow.config.set_visible_devices([], "GPU")
+        with contextlib.suppress(RuntimeError):  # This process has started them before.
+            tensorflow.config.set_visible_devices([], "GPU")
     elif name == "jax":
         import jax
 

@@ -28,7 +28,8 @@ def _reduce(array: np.memmap) -> Any:
     """
     if not isinstance(array.base, mmap.mmap) or array.filename is None:
         return np.array(array).__reduce__()
-    return np.memmap, (array.filename, array.dtype, array.mode, array.offset, array.shape)
+    order = "C" if array.flags.c_contiguous else "F"
+    return np.memmap, (array.filename, array.dtype, array.mode, array.offset, array.shape, order)
 
 
 ForkingPickler.register(np.memmap, _reduce)
