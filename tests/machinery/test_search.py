@@ -8,6 +8,7 @@ import json
 import math
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -317,9 +318,14 @@ def test_the_search_and_the_table_name_the_same_best(
 
 
 def test_a_worker_stops_with_its_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
     stop = WorkerStop.__new__(WorkerStop)
-    stop.error, stop.deadline = None, math.inf
+    stop.error, stop.deadline, stop.asked = None, math.inf, asked  # ty: ignore[invalid-assignment]
     assert not stop
+    asked.set()
+    assert stop
+    asked.clear()
+    stop.error = None
     gone = argparse.Namespace(is_alive=lambda: False)
     monkeypatch.setattr(search_workers.multiprocessing, "parent_process", lambda: gone)
     assert stop

@@ -46,7 +46,7 @@ import backend
 from build_dataset import Dataset, read_dataset
 from evaluate import make_evaluation_step
 from machinery.errors import InputError
-from machinery.files import sync_folder, sync_tree, write_atomically
+from machinery.files import replace, sync_folder, sync_tree, write_atomically
 from machinery.metrics import read_metrics
 from machinery.parameter_file import flatten
 from machinery.records import git_state, versions
@@ -102,7 +102,7 @@ def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
             difference = compare(predict_elsewhere(unchecked, inputs), expected, path)
             sync_tree(unchecked)
             folder = arguments.exports / str(next_version(arguments.exports))
-            os.rename(unchecked, folder)
+            replace(unchecked, folder)
             sync_folder(arguments.exports)
     print(
         f"{folder}: {path} of step {step:,}. A fresh process with bare TensorFlow gave "
@@ -118,7 +118,7 @@ def collect_facts(
     """Return what export.json says of a version: where it came from."""
     rows = {row.get("step"): row for row in read_metrics(arguments.experiment)}
     return {
-        "experiment": str(arguments.experiment),
+        "experiment": arguments.experiment.as_posix(),
         "checkpoint": arguments.checkpoint,
         "step": step,
         "metrics": rows.get(step),
@@ -136,7 +136,7 @@ def write_saved_model(
     signatures = served.signatures()
     tf.saved_model.save(served, str(folder), signatures=signatures)
     (folder / "assets.extra").mkdir()
-    (folder / "assets.extra" / "export.json").write_text(json.dumps(facts, indent=2))
+    (folder / "assets.extra" / "export.json").write_text(json.dumps(facts, indent=2), "utf-8")
     tensors = {name: tf.constant(array) for name, array in inputs.items()}
     return signatures["serving_default"](**tensors)
 
@@ -194,7 +194,7 @@ def next_version(exports: Path) -> int:
         InputError: the highest number given cannot be read.
     """
     path = exports / LAST_VERSION
-    text = path.read_text(errors="replace").strip() if path.exists() else "0"
+    text = path.read_text("utf-8", errors="replace").strip() if path.exists() else "0"
     if not text.isdecimal():
         raise InputError(f"{path}: got {text[:20]!r}, expected the highest number ever exported.")
     numbers = [int(text)]

@@ -55,7 +55,7 @@ def test_an_export_gives_the_same_elsewhere(
     exported = export.export(*arguments(folder, tmp_path))
     assert exported == tmp_path / "1"
     assert "gave the same predictions for" in capsys.readouterr().out
-    facts = json.loads((exported / "assets.extra" / "export.json").read_text())
+    facts = json.loads((exported / "assets.extra" / "export.json").read_text("utf-8"))
     assert facts["experiment"] == str(folder / "small")
     assert facts["step"] == facts["metrics"]["step"]
     assert facts["dataset"]["fingerprint"] == read_dataset(folder / "data").fingerprint

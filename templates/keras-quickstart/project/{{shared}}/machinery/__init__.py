@@ -8,8 +8,10 @@ code hands in what it needs of them. Each file has one subject:
     parameter_file   params.yaml, checked against its schema
     command_line     the options of the commands
     stopping         requests to save and stop: signals and the time limit
+    devices          processors and GPUs
     arrays           the data on disk
     contents         the folder that holds them, replaced in one piece
+    mapped           arrays in files that several processes read
     ragged           examples that differ in length, in one array
     splits           which examples are in train, val and test
     sampling         which examples are in which batch, as a function of the seed

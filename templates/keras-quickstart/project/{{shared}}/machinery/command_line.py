@@ -29,7 +29,7 @@ from machinery.parameter_file import (
     nearest,
     parameter_fields,
 )
-from machinery.stopping import StopRequest
+from machinery.stopping import StopRequest, ignore_signals
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 LARGEST_MINUTES = 1_000_000  # of --max-minutes: two years
@@ -103,6 +103,8 @@ def training(name: str, description: str | None, schema: type[Section]) -> Train
         schema: of params.yaml.
     """
     if name != "__main__":
+        if name == "__mp_main__":  # What multiprocessing calls it in a process that loads batches.
+            ignore_signals()
         return TrainCommand()
     with exit_codes():
         return TrainCommand(*parse_training(description, schema))

@@ -5,8 +5,11 @@ import errno
 import io
 import logging
 import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Generator
+from pathlib import PurePath
 from typing import Any
 
 # The system's numbers for a pipe without a reader (on Windows EINVAL) and a terminal that is gone.
@@ -104,9 +107,19 @@ def hidden_standard_error() -> Generator[None]:
     sys.stderr.flush()
     saved = os.dup(2)
     try:
-        with open(os.devnull, "w") as nowhere:
+        with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         yield
     finally:
         os.dup2(saved, 2)
         os.close(saved)
+
+
+def quote(*words: object) -> str:
+    """Return a command as one line to paste into a terminal, whatever the system.
+
+    Paths have forward slashes, which Python takes on Windows, too.
+    """
+    texts = [word.as_posix() if isinstance(word, PurePath) else str(word) for word in words]
+    # Neither cmd nor PowerShell knows a POSIX shell's quotes.
+    return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)

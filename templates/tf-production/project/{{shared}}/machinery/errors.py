@@ -21,6 +21,8 @@ OUT_OF_MEMORY = (
     *("memoryerror", "out of memory", "outofmemory", "oom when allocating"),
     *("resource_exhausted", "resourceexhausted"),
     *("can't allocate memory", "cannot allocate memory"),
+    *("not enough memory", "paging file is too small"),  # Windows
+    *("_alloc_failed", "dst tensor is not initialized"),  # cuBLAS and cuDNN; TensorFlow on a GPU
 )
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +17,8 @@ from typing import Any
 import pydantic
 from filelock import FileLock, Timeout
 
-from machinery.files import write_atomically
+from machinery.files import remove, write_atomically
+from machinery.terminal import quote
 
 FILE = "run.json"
 EVALUATIONS_FILE = "evaluations.json"  # Which files evaluate.py wrote into a run folder.
@@ -64,7 +64,7 @@ class Record:
             "started": now(),
             "ended": None,
             "outcome": "running",
-            "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+            "command": quote(Path(sys.executable).name, *sys.argv),
             "process": os.getpid(),
             "host": platform.node(),
             "git_commit": commit,
@@ -221,7 +221,7 @@ def changed_code(folder: Path) -> str:
         ways.append(["git", "apply", str(folder / diff)])
     if ways:
         message += ". Commit what you have now, then bring it back: "
-        message += ", then ".join(map(shlex.join, ways))
+        message += ", then ".join(quote(*way) for way in ways)
     return message
 
 
@@ -264,7 +264,7 @@ def delete_evaluations(folder: Path) -> None:
     for name in (*_evaluation_files(folder), EVALUATIONS_FILE):
         ours = Path(name).name == name and name != "params.yaml"  # That is the person's.
         if ours and (folder / name).is_file():
-            (folder / name).unlink()
+            remove(folder / name)
 
 
 def _evaluation_files(folder: Path) -> list[str]:

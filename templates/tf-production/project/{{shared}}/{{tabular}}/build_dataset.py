@@ -178,7 +178,7 @@ def build_table(
     given = read_splits(table, split_column)
     say_columns(table, columns, target, targets)
     splits = split_rows(columns, target, ids, given, str(source), seed)
-    return write_rows(folder, columns, target, targets, ids, splits, str(source), overwrite)
+    return write_rows(folder, columns, target, targets, ids, splits, source.as_posix(), overwrite)
 
 
 def check_kind(kind: Kind | None, targets: Sequence[str]) -> Kind | None:

@@ -22,6 +22,7 @@ from machinery import contents
 from machinery.contents import ExistsError
 from machinery.errors import InputError
 from machinery.files import write_atomically
+from machinery.mapped import map_array
 from machinery.ragged import Ragged
 
 DEFAULT_FOLDER = Path("data")
@@ -195,7 +196,7 @@ def again(folder: Path, source: str = "") -> str:
 def read_array(path: Path, shape: tuple[int | None, ...], dtype: str, advice: str) -> np.ndarray:
     """Map an array into memory; raise InputError with advice if it has another shape or dtype."""
     try:
-        array = np.load(path, mmap_mode="c")  # Copy on write: PyTorch wants writable memory.
+        array = map_array(path)
     except (OSError, ValueError, EOFError) as error:
         reason = getattr(error, "strerror", None) or "not a NumPy array"
         raise InputError(f"{path}: {reason}. {advice}") from None

@@ -9,7 +9,6 @@ at any moment leaves the old dataset or the new one.
 
 import contextlib
 import hashlib
-import os
 import re
 from collections.abc import Generator
 from pathlib import Path
@@ -18,7 +17,7 @@ import pydantic
 from filelock import FileLock
 
 from machinery.errors import InputError
-from machinery.files import sync_file, write_atomically
+from machinery.files import replace, sync_file, write_atomically
 
 NAME = r"(arrays|records)-\d+"  # Records are TFRecords.
 MARKER = ".made-by-build"  # The file in such a folder without which it is not ours to delete.
@@ -70,7 +69,7 @@ def new_contents(folder: Path, kind: str, source: str, overwrite: bool) -> Gener
         unmarked = folder / f".{kind}-new"  # Its name tells that it is ours until the marker does.
         unmarked.mkdir(exist_ok=True)
         (unmarked / MARKER).write_text(Marker(source=source).model_dump_json(), encoding="utf-8")
-        os.replace(unmarked, target)
+        replace(unmarked, target)
         yield target
         for path in made_by_builds(folder):
             if path != target:

@@ -15,11 +15,11 @@ from machinery.checkpoints import Header, Progress, State
 from machinery.continuation import refuse_another_run
 from machinery.epoch import Epoch
 from machinery.errors import InputError, is_out_of_memory, out_of_memory
-from machinery.files import write_atomically
+from machinery.files import remove, write_atomically
 from machinery.metrics import MetricsLog, Objective, describe, read_metrics
 from machinery.parameter_file import flatten, format_parameters, load_parameters
 from machinery.stopping import StopRequest
-from machinery.terminal import describe_load
+from machinery.terminal import describe_load, quote
 
 if TYPE_CHECKING:  # NumPy takes longer to import than --help takes to answer.
     import numpy as np
@@ -79,11 +79,12 @@ class Run:
         self.record: records.Record | None = None  # begin() makes it.
         self._log: logging.FileHandler | None = None
         self._lock = FileLock(folder / ".lock", timeout=1)  # is_running() takes it for a moment.
-        self._created: list[Path] = []
+        self._made_lock, self._made_folders = False, list[Path]()
 
     def __enter__(self) -> "Run":
-        paths = (self.folder / ".lock", self.folder, *self.folder.parents)
-        self._created = [path for path in paths if not path.exists()]
+        self._made_lock = not (self.folder / ".lock").exists()
+        folders = (self.folder, *self.folder.parents)
+        self._made_folders = [path for path in folders if not path.exists()]
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire()
@@ -106,17 +107,19 @@ class Run:
         """Record how the session ended, close the files and free the folder."""
         if self.record:
             outcome = getattr(error, "outcome", "failed") if error else "finished"
-            seconds = round(time.monotonic() - self._began, 3)
+            seconds = round(time.perf_counter() - self._began, 3)
             self.record.update(ended=records.now(), outcome=outcome, seconds=seconds)
             self._metrics.close()
-        else:  # Refused before it began: what __enter__ made is removed.
-            with contextlib.suppress(OSError):
-                for path in self._created:
-                    path.unlink(missing_ok=True) if path.name == ".lock" else path.rmdir()
+        elif self._made_lock:  # Refused before it began: what __enter__ made is removed.
+            with contextlib.suppress(OSError):  # Windows removes it when it is released.
+                (self.folder / ".lock").unlink()
         if self._log:
             logger.removeHandler(self._log)
             self._log.close()
         self._lock.release()
+        with contextlib.suppress(OSError):  # No folder is removed that holds anything.
+            for path in self._made_folders:
+                path.rmdir()
 
     # -- the beginning
 
@@ -136,7 +139,7 @@ class Run:
         notices = self._load_checkpoint()
         if self.progress.step:
             notices.append(records.changed_code(self.folder))
-        self._began = self.saved = time.monotonic()
+        self._began = self.saved = time.perf_counter()
         self._seconds_before = self.progress.seconds
         self._prepare_folder()
         self._metrics = MetricsLog(self.folder, self.progress.metrics_bytes)
@@ -150,7 +153,7 @@ class Run:
                 "task": self.dataset.task,
                 "objective": objective._asdict(),
                 "fingerprint": self.dataset.fingerprint,
-                "data": str(self.data),
+                "data": self.data.as_posix(),
                 "data_stamp": contents.stamp(self.data / self.dataset.arrays_folder),
                 **facts,
             },
@@ -198,7 +201,7 @@ class Run:
         if self._anew:
             # The record names the diffs, so they go first.
             for name in (*records.diffs(self.folder), *self.outputs):
-                (self.folder / name).unlink(missing_ok=True)
+                remove(self.folder / name)
         if new:
             write_atomically(path, format_parameters(self.parameters).encode())
         dataset = self.dataset.model_dump_json(indent=2)
@@ -230,7 +233,7 @@ class Run:
     def save_is_due(self) -> bool:
         """Return whether a stop was asked for or training.checkpoint_minutes have passed."""
         minutes = self.parameters.training.checkpoint_minutes
-        return bool(self.stop) or time.monotonic() > self.saved + 60 * minutes
+        return bool(self.stop) or time.perf_counter() > self.saved + 60 * minutes
 
     def save(self, arrays: "Mapping[str, np.ndarray]") -> None:
         """Write last.safetensors; the file that had this name becomes previous.safetensors.
@@ -238,7 +241,7 @@ class Run:
         Raises:
             DivergedError: a number of the state is NaN or infinite; nothing is written.
         """
-        self.saved = time.monotonic()
+        self.saved = time.perf_counter()
         self.progress.seconds = self._seconds_before + self.saved - self._began
         self._write(checkpoints.LAST, arrays, checkpoints.PREVIOUS)
 
@@ -304,9 +307,8 @@ class Run:
 
         best = self.progress.best or {}
         draw_learning_curves(self.folder, best.get("epoch"))
-        where = f"--experiment {self.folder}"
-        where += f" --data {self.data}" if self.data != Path("data") else ""
+        words = ["python", "evaluate.py", "--experiment", self.folder]
+        words += ["--data", self.data] if self.data != Path("data") else []
         logger.info(
-            f"best epoch {best.get('epoch', 0):.0f}: {describe(best, ', ')}; "
-            f"next: python evaluate.py {where}"
+            f"best epoch {best.get('epoch', 0):.0f}: {describe(best, ', ')}; next: {quote(*words)}"
         )

@@ -137,7 +137,7 @@ def build_images(
                 f"warning: {len(rows)} images of {split} are in train too, such as {ids[rows[0]]}."
             )
         return write_images(
-            folder, images.pixels, labels, ids, splits, classes, str(source), overwrite
+            folder, images.pixels, labels, ids, splits, classes, source.as_posix(), overwrite
         )
 
 
