@@ -21,7 +21,10 @@ root = Path(__file__).resolve().parent.parent
 first_tag = "v0.1.0"  # The one release of the scratch repositories.
 
 # What trains in forked children or sends POSIX signals; Windows has neither.
-FORKS = ["across", "bad_data", "bad_input", "loops", "parameters", "pipeline", "resume", "rooms"]
+FORKS = [
+    *("across", "bad_data", "bad_input", "devices", "loops", "parameters", "pipeline", "resume"),
+    "rooms",
+]
 collect_ignore = [] if hasattr(os, "fork") else [f"test_{name}.py" for name in FORKS]
 
 
@@ -67,6 +70,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(name, cases)
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist looks for the groups after this.
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run each test with the projects that it is for.
 

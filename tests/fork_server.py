@@ -6,6 +6,7 @@ signal from outside can. Started in a project's folder; see `ForkServer` for its
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -20,8 +21,10 @@ from typing import Any, NamedTuple
 
 CRASHED = 137
 
-# The modules of machinery/ that open files to write them.
-WRITERS = ("files", "metrics", "arrays")
+# The modules of machinery/ that open files to write them,
+WRITERS = ("files", "metrics")
+# and the operations on files and folders that others ask Python for; shutil.rmtree uses them, too.
+OPERATIONS = ("replace", "rename", "unlink", "remove", "mkdir", "rmdir", "truncate", "fsync")
 
 
 class Result(NamedTuple):
@@ -68,8 +71,8 @@ class ForkServer:
             script: "train", "evaluate" or "build_dataset".
             arguments: of the command line.
             stop_at: the look at the stop request that finds one, as if by SIGTERM just then.
-            crash_at: the write, fsync or replace at which the process dies.
-            kill_after: seconds after the next epoch is kept, when it is killed from outside.
+            crash_at: the file operation at which the process dies: see CrashPoints.
+            kill_after: seconds after the next checkpoint, when it is killed from outside.
             setup: Python to run first, to arrange a fault.
         """
         request = {
@@ -88,7 +91,10 @@ class ForkServer:
 
 
 class CrashPoints:
-    """Counts the file operations of a project and ends the process at the one asked for."""
+    """Counts the file operations of a project and ends the process at the one asked for.
+
+    It dies before each of OPERATIONS, before a file is truncated, and in the middle of a write.
+    """
 
     def __init__(self, crash_at: int) -> None:
         self.left = crash_at
@@ -99,9 +105,9 @@ class CrashPoints:
             os._exit(CRASHED)
 
     def before(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*arguments: Any) -> Any:
+        def wrapped(*arguments: Any, **options: Any) -> Any:
             self.tick()
-            return function(*arguments)
+            return function(*arguments, **options)
 
         return wrapped
 
@@ -118,6 +124,10 @@ class CrashPoints:
                 self.tick()
                 write(content[len(content) // 2 :])
 
+            def truncate(_, size: int) -> None:
+                self.tick()
+                file.truncate(size)
+
             def __getattr__(_, name: str) -> Any:
                 return getattr(file, name)
 
@@ -130,7 +140,7 @@ class CrashPoints:
         return HalfWritten()
 
     def install(self, *modules: Any) -> None:
-        for name in ("replace", "fsync"):
+        for name in OPERATIONS:
             setattr(os, name, self.before(getattr(os, name)))
         for module in modules:
             module.open = self.open
@@ -216,10 +226,10 @@ def import_for_all() -> None:
 
 
 def kill_later(process: int, arguments: list[str], seconds: float) -> None:
-    """Kill a process that trains, once its experiment has another epoch and some time is over."""
-    metrics = Path(arguments[arguments.index("--experiment") + 1], "metrics.jsonl")
-    before = metrics.stat().st_size if metrics.exists() else 0
-    while not (metrics.exists() and metrics.stat().st_size > before):
+    """Kill a process that trains, once it has saved a checkpoint and some time is over."""
+    checkpoint = Path(arguments[arguments.index("--experiment") + 1], "last.safetensors")
+    before = version(checkpoint)
+    while version(checkpoint) in (before, None):
         if os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return  # It has ended by itself.
         time.sleep(0.005)
@@ -227,9 +237,19 @@ def kill_later(process: int, arguments: list[str], seconds: float) -> None:
     os.kill(process, signal.SIGKILL)
 
 
+def version(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from the one that replaces it; None where there is no file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def main() -> None:
     """Serve requests, a JSON line each, until standard input ends."""
     import_for_all()
+    gc.freeze()  # A collection in a child would copy the memory that it shares with this process.
     for line in sys.stdin:
         request = json.loads(line)
         read, write = os.pipe()

@@ -1,6 +1,8 @@
 """Rendered projects to train in: shared by the tests that run a project's commands."""
 
+import hashlib
 import importlib
+import json
 import os
 import shutil
 import subprocess
@@ -11,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save
 
 from combinations import tasks
 from tasks import Task
@@ -135,6 +137,20 @@ def snapshot(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not {".git", "__pycache__"} & {*path.relative_to(folder).parts}
     }
+
+
+def sealed(arrays: dict[str, np.ndarray], content: bytes) -> bytes:
+    """Return the checkpoint `content` with other arrays, and all that says it is whole."""
+    length = int.from_bytes(content[:8], "little")
+    state = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["state"])
+    described = {name: f"{name} {arrays[name].dtype} {arrays[name].shape}" for name in arrays}
+    state["arrays"] = [described[name] for name in sorted(arrays)]
+    text = json.dumps(state)
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        digest.update(described[name].encode())
+        digest.update(arrays[name].tobytes())
+    return save(arrays, {"state": text, "sha256": digest.hexdigest()})
 
 
 # ---------------------------------------------------------------------------------------------

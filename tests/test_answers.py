@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from copier._template import Template
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -182,6 +183,18 @@ def test_no_project_takes_the_name_of_what_it_installs(tmp_path: Path) -> None:
     for project in root.glob("templates/*/project"):
         for requirement in requirements(project / "{{shared}}" / "requirements-dev.txt"):
             assert_refused(tmp_path, {"project_name": requirement.name.replace(".", "-")})
+
+
+@pytest.mark.parametrize("folder", sorted(root.glob("templates/*")), ids=lambda path: path.name)
+def test_what_is_never_asked_cannot_be_answered(folder: Path, tmp_path: Path) -> None:
+    """`--data plain=.` would mix the files of two choices; others would switch off validators."""
+    questions = Template(url=str(folder)).questions_data
+    hidden = {name for name, details in questions.items() if details.get("when") is False}
+    assert {"reserved_names", "shared", "mit", "template", "template_version"} < hidden
+    for name in hidden - {"template_source"}:  # A team's answer: docs/house.yml
+        with pytest.raises(ValueError, match=f"question '{name}'"):
+            render(folder, tmp_path / "leaf", **{name: "."})
+    assert list(tmp_path.iterdir()) == []
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])

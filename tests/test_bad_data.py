@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,7 @@ def train_damaged(
     assert_refused(project, result.code, result.output, before, "build_dataset.py", *expected)
 
 
+@pytest.mark.once_a_template
 @pytest.mark.parametrize("case", data_faults)
 def test_data_folder(project: Path, server: ForkServer, case: str) -> None:
     damage, expected = data_faults[case]
@@ -136,7 +139,8 @@ def test_a_crash_while_data_is_built(project: Path, server: ForkServer) -> None:
         assert server.run("build_dataset", "--data", data.name, "--seed", seed).code == 0
     fingerprints = [fingerprint_of(data) for data in (old, built)]
     found = []
-    for crash_at in (4, 12, 13):  # In the arrays, in dataset.json, and before it gets its name.
+    # In the arrays, in dataset.json, before it gets its name, and while old arrays are deleted.
+    for crash_at in (4, 17, 19, 24):
         shutil.rmtree(built)
         shutil.copytree(old, built)
         build = ("build_dataset", "--data", built.name, "--seed", 1, "--overwrite")
@@ -145,10 +149,35 @@ def test_a_crash_while_data_is_built(project: Path, server: ForkServer) -> None:
         folder = experiment(project, "on-built")
         begun = server.run("train", "--experiment", folder, "--data", built.name, stop_at=1)
         assert begun.code == 75, begun.output
-    assert {*found} <= {*fingerprints}
+    assert found == [fingerprints[0]] * 3 + [fingerprints[1]]
     assert server.run(*build).code == 0
     assert fingerprint_of(built) == fingerprints[1]
     assert len([*built.glob("arrays-*")]) == 1  # What the crashes left is gone.
+
+
+@pytest.mark.once
+def test_builds_at_the_same_time(project: Path, server: ForkServer) -> None:
+    """Each waits for the others; what is there is not replaced unless that was asked for."""
+    fingerprints = []
+    for seed in range(3):
+        assert server.run("build_dataset", "--data", f"alone-{seed}", "--seed", seed).code == 0
+        fingerprints.append(fingerprint_of(project / f"alone-{seed}"))
+    builders = [
+        subprocess.Popen(
+            [sys.executable, "build_dataset.py", "--data", "together", "--seed", str(seed), *words],
+            cwd=project,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for seed, words in enumerate([[], ["--overwrite"], ["--overwrite"]])
+    ]
+    codes = [builder.wait(timeout=120) for builder in builders]
+    assert codes in ([0, 0, 0], [2, 0, 0])
+    assert fingerprint_of(project / "together") in fingerprints
+    assert len([*(project / "together").glob("arrays-*")]) == 1
+    folder = experiment(project, "on-together")
+    begun = server.run("train", "--experiment", folder, "--data", "together", stop_at=1)
+    assert begun.code == 75, begun.output
 
 
 def fingerprint_of(data: Path) -> str:

@@ -55,9 +55,27 @@ parameter_files: dict[str, tuple[str | bytes, list[str]]] = {
     "not closed": ("model: {width: 3", ["not valid YAML"]),
     "not UTF-8": (b"seed: 1 # \xff", ["UTF-8"]),
     "Python object": ("seed: !!python/object/apply:os.system [ls]", ["not valid YAML"]),
-    "larger than 1 MB": ("# " + "x" * 1_000_001, ["1 MB"]),
+    "far too many": ("\n".join(f"x{i}: 1" for i in range(20_000)), ["larger than 64 kB"]),
+    "far too large": (
+        f"training: {{epochs: {10**12}, learning_rate: 1e300}}\ndata: {{batch_size: {10**20}}}",
+        ["3 parameters", f"'{10**12}'", "than or equal to 1000000", f"'{10**20}'", "'1e+300'"],
+    ),
+    "more than 64 bits": (f"seed: {2**70}", [f"'{2**70}'", f"less than {2**32}"]),
     "nested deeply": ("model: " + "[" * 1500, ["not valid YAML"]),
 }
+
+
+@pytest.mark.once_a_task
+def test_every_number_has_bounds(project: Path) -> None:
+    """The schema, and not the framework, refuses what no machine can do."""
+    code = (
+        "import annotated_types as a, parameters; from machinery.parameter_file import *;"
+        "print([name for name, field in parameter_fields(parameters.Parameters)"
+        " if field.annotation in (int, float) and not ("
+        " any(isinstance(each, (a.Ge, a.Gt)) for each in field.metadata) and"
+        " any(isinstance(each, (a.Le, a.Lt)) for each in field.metadata))])"
+    )
+    assert run(project, "-c", code).stdout == "[]\n"
 
 
 @pytest.mark.parametrize("case", parameter_files)
@@ -133,6 +151,9 @@ commands: dict[str, tuple[list[str], list[str]]] = {
         ["train", "--from", "experiments/baseline", "--experiment", "n", "--seed", "[1,"],
         ["--seed", "[1,"],
     ),
+    "path of 300 characters": (["train", "--experiment", "x" * 300], ["xxx", "name too long"]),
+    "data of 300 characters": (["train", "--data", "x" * 300], ["xxx", "name too long"]),
+    "too many minutes": (["train", "--max-minutes", "1e300"], ["--max-minutes", "0 to 1000000"]),
     "unknown device": (["train", "--device", "tpu"], ["--device", "tpu"]),
     "device not here": (["train", "--device", absent], ["--device", absent, "cpu"]),
     "negative minutes": (["train", "--max-minutes", "-1"], ["--max-minutes", "-1"]),

@@ -61,7 +61,35 @@ def test_an_old_python_can_read_the_script_and_is_refused() -> None:
     ast.parse(source, feature_version=(3, 7))
     with pytest.raises(bootstrap.Refused, match=r"/usr/bin/python is Python 3\.10, expected 3\.11"):
         bootstrap.check_python((3, 10, 12), "/usr/bin/python")
-    bootstrap.check_python((3, 11, 0), "python3")
+    for version in ((3, 11, 0), (3, 13, 9)):
+        bootstrap.check_python(version, "python3")
+
+
+def test_a_python_or_a_system_without_packages_is_refused() -> None:
+    """TensorFlow 2.21 has none for Python 3.14, and PyTorch 2.13 none for older systems of Macs."""
+    with pytest.raises(bootstrap.Refused, match=r"Python 3\.14, expected 3\.11 to 3\.13"):
+        bootstrap.check_python((3, 14, 0), "python3")
+    for system in (
+        ("Darwin", "x86_64", "15.1"),
+        ("Darwin", "arm64", "13.7.1"),
+        ("Linux", "x86_64", "2.17"),
+        ("Linux", "x86_64", ""),  # Not glibc.
+        ("Linux", "riscv64", "2.39"),
+        ("Windows", "ARM64", ""),
+        ("Windows", "32 bits", ""),
+        ("FreeBSD", "amd64", ""),
+    ):
+        with pytest.raises(bootstrap.Refused, match=f"^{system[0]} .*there are no packages"):
+            bootstrap.check_system(*system)
+    for system in (
+        ("Linux", "x86_64", "2.28"),
+        ("Linux", "aarch64", "2.39"),
+        ("Darwin", "arm64", "14.0"),
+        ("Darwin", "arm64", "26.1"),
+        ("Windows", "AMD64", ""),
+    ):
+        bootstrap.check_system(*system)
+    bootstrap.check_system(*bootstrap.this_system())
 
 
 def test_a_wrong_command_is_refused_without_a_traceback() -> None:

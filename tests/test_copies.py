@@ -132,6 +132,13 @@ def test_constraints_agree() -> None:
     assert {name: found for name, found in versions.items() if len(found) > 1} == {}
 
 
+def test_constraints_leave_room_for_what_people_add() -> None:
+    """boto3, for data in the cloud, takes no python-dateutil from 3 on."""
+    for project in projects:
+        version = pins(project / "constraints.txt")["python-dateutil"]
+        assert version in Requirement("python-dateutil<3").specifier
+
+
 @pytest.mark.parametrize("project", projects, ids=lambda project: project.parent.name)
 def test_tested_versions_are_within_the_bounds(project: Path) -> None:
     constraints = pins(project / "constraints.txt")

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from combinations import Combination, find_combination, tasks
 from conftest import files_of
 from fork_server import ForkServer
-from projects import assert_same_results, experiment, run, snapshot, tiny
+from projects import assert_same_results, experiment, run, sealed, snapshot, tiny
 
 Rendered = Callable[[Combination], Path]
 LOOPS = ("plain", "lightning")
@@ -115,6 +115,22 @@ def test_lightning_refuses_what_the_plain_loop_began(loops: list[Loop]) -> None:
     assert snapshot(lightning.project) == before
 
 
+@pytest.mark.parametrize("text", ["{}", "[1]", "[" * 5000, '{"loop": 3}', "\xff"])
+def test_a_state_of_the_trainer_that_is_nonsense_is_refused(loops: list[Loop], text: str) -> None:
+    """Though the SHA-256 of its checkpoint is right."""
+    project, server = loops[1]
+    folder = experiment(project, "nonsense")
+    assert server.run("train", "--experiment", folder, stop_at=7).code == 75
+    path = project / folder / "last.safetensors"
+    arrays = load_file(path) | {"trainer": np.frombuffer(text.encode("latin-1"), np.uint8)}
+    path.write_bytes(sealed(arrays, path.read_bytes()))
+    before = snapshot(project)
+    result = server.run("train", "--experiment", folder)
+    assert result.code == 2, result.output
+    assert "last.safetensors: the state of the Trainer cannot be used" in result.output
+    assert snapshot(project) == before
+
+
 # Python for `setup` of the fork server: the Trainer of train.py with other arguments.
 CHANGED_TRAINER = """
 import pytorch_lightning as pl
@@ -202,6 +218,33 @@ def test_lightning_refuses_steps_that_end_within_a_batch(loops: list[Loop]) -> N
     for words in ("accumulate_grad_batches=4, expected 3", "training.accumulate"):
         assert words in result.output
     assert snapshot(project) == before
+
+
+def test_an_optimizer_without_a_state_goes_on(loops: list[Loop]) -> None:
+    """As SGD is without momentum."""
+    setup = "import torch; torch.optim.AdamW = lambda weights, **_: torch.optim.SGD(weights, 0.1)"
+    for project, server in loops:
+        folder = experiment(project, "sgd")
+        stopped = server.run("train", "--experiment", folder, stop_at=7, setup=setup)
+        assert stopped.code == 75, stopped.output
+        resumed = server.run("train", "--experiment", folder, setup=setup)
+        assert resumed.code == 0, resumed.output
+        assert "continuing at step" in resumed.output
+
+
+def test_lightning_says_nothing_of_what_else_the_machine_has(
+    loops: list[Loop], tmp_path: Path
+) -> None:
+    """Where SLURM is installed, it would warn in each training that `srun` was not used."""
+    project, server = loops[1]
+    srun = tmp_path / "srun"
+    srun.write_text("#!/bin/sh\n")
+    srun.chmod(0o755)
+    setup = f"import os; os.environ['PATH'] = {str(tmp_path)!r} + ':' + os.environ['PATH']"
+    result = server.run("train", "--experiment", experiment(project, "slurm"), setup=setup)
+    assert result.code == 0, result.output
+    for words in ("srun", "SLURM", "Warning"):
+        assert words not in result.output
 
 
 def test_lightning_keeps_no_row_of_an_unfinished_epoch(loops: list[Loop]) -> None:

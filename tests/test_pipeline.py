@@ -3,7 +3,10 @@
 import json
 import math
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +61,45 @@ def test_the_first_evening(project: Path, baseline: Path) -> None:
         assert path.suffix != ".png" or width_of_png(path) > 400
     described = json.loads((baseline / "dataset.json").read_text())
     assert described == json.loads((project / "data" / "dataset.json").read_text())
+
+
+def test_the_page_of_the_task_shows_what_train_prints(project: Path, baseline: Path) -> None:
+    """Its counts are exact; of the rest, all but the numbers."""
+    page = (project / "TASK.md").read_text(encoding="utf-8").splitlines()
+    shown = [line[4:] for line in page if re.match(r"    (\S+: starting,|epoch|best epoch) ", line)]
+    log = (baseline / "train.log").read_text(encoding="utf-8").splitlines()
+    printed = [re.sub(r"^[\d-]+ [\d:,]+ ", "", line) for line in log]
+    assert shown[0].partition("weights")[0] == printed[0].partition("weights")[0]
+    for sample, line in zip(shown[-2:], printed[-2:], strict=True):
+        assert re.sub(r"[\d.,]+", "0", sample) == re.sub(r"[\d.,]+", "0", line)
+
+
+# The reader of what a command prints has gone, as that of `python train.py | head -1`.
+NO_READER = """
+import os
+reader, writer = os.pipe()
+os.close(reader)
+os.dup2(writer, 1), os.dup2(writer, 2)
+"""
+
+
+@pytest.mark.in_full
+def test_output_that_nobody_reads(project: Path, server: ForkServer) -> None:
+    folder = experiment(project, "unread", tiny(project, {"training.epochs": 1}))
+    for script in ("train", "evaluate"):
+        assert server.run(script, "--experiment", folder, setup=NO_READER).code == 0
+    assert "best epoch 1" in (project / folder / "train.log").read_text()
+    assert metrics_of(project / folder)
+
+
+@pytest.mark.in_full
+@pytest.mark.once_a_template
+def test_closed_output(project: Path) -> None:
+    """Neither Python nor the framework has anywhere to print."""
+    folder = experiment(project, "closed", tiny(project, {"training.epochs": 1}))
+    command = f"exec {shlex.quote(sys.executable)} train.py --experiment {folder} <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], cwd=project, check=False).returncode == 0
+    assert "best epoch 1" in (project / folder / "train.log").read_text()
 
 
 @pytest.mark.once_a_template

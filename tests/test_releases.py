@@ -79,16 +79,17 @@ def projects(
 ) -> dict[Combination, list[Path]]:
     """Projects of each release but the last; the last is out at the end.
 
-    The first of a template is made by each way from each release, any other one by one way from
-    one release, ways and releases taking turns.
+    The first is made by each way from each release, the first of another template from each
+    release, any other once; ways and releases take turns.
     """
     root = tmp_path_factory.mktemp("releases")
     repository = shutil.copytree(tagged_repository, root / "trainyard")
     projects: dict[Combination, list[Path]] = {each: [] for each in trained_combinations}
     for number, (version, change) in enumerate(RELEASES.items()):
         for turn, combination in enumerate(trained_combinations):
-            ways = WAYS if is_made_by_each_way(combination) else [WAYS[(turn + number) % 3]]
-            if is_made_by_each_way(combination) or turn % 3 == number:
+            ways = WAYS if turn == 0 else [WAYS[(turn + number) % 3]]
+            of_each_release = combination.in_full and combination.first_of_template
+            if of_each_release or turn % 3 == number:
                 for way in ways:
                     project = root / str(combination) / version / way / "leaf"
                     make(way, combination, repository, project)
@@ -100,10 +101,6 @@ def projects(
         announce(repository, version)
         assert release(repository, version).returncode == 0
     return projects
-
-
-def is_made_by_each_way(combination: Combination) -> bool:
-    return combination.in_full and combination.first_of_template
 
 
 def edit(project: Path) -> None:

@@ -109,3 +109,10 @@ def test_one_command_lists_the_combinations() -> None:
         assert row.split()[: len(combination)] == list(combination)
         assert row.endswith(combination.proofs)
     assert table[len(combinations) + 2] == ""
+
+
+@pytest.mark.xdist_group("together")
+def test_pytest_xdist_groups_tests(request: pytest.FixtureRequest) -> None:
+    """Else each of its processes makes every project, and the suite takes half as long again."""
+    by_groups = request.config.getoption("loadgroup", default=False)
+    assert request.node.nodeid.endswith("@together") == bool(by_groups)

@@ -67,6 +67,43 @@ def test_the_machinery_knows_no_project_and_no_framework() -> None:
         assert imported_packages(path) <= packages, path
 
 
+# The functions that write to a file, and how they keep it whole.
+WRITERS = {
+    "arrays.py: _write": "into a folder that nothing names yet",
+    "contents.py: new_contents": "into a folder that has no name of its own yet",
+    "files.py: sync_file": "it changes nothing",
+    "files.py: write_atomically": "beside the old file, which it then replaces",
+    "image_files.py: read_images": "into a file without a name",
+    "metrics.py: __init__": "what the checkpoint does not count on is cut off or written anew",
+    "metrics.py: append": "a line that the next checkpoint will count on",
+    "pictures.py: draw": "into memory",
+    "results_page.py: _draw": "into memory",
+    "search_study.py: _cut_half_line": "under the lock",
+    "terminal.py: hidden_standard_error": "nowhere",
+}
+
+
+def writes(call: ast.Call) -> bool:
+    """Return whether a call opens a file to write it, or writes one."""
+    name = ast.unparse(call.func)
+    if name.rpartition(".")[2] == "open":
+        modes = [ast.literal_eval(a) for a in call.args[1:] if isinstance(a, ast.Constant)]
+        return any({*"wax+"} & {*mode} for mode in modes)
+    return re.search(r"(np\.save|\.write_text|\.write_bytes|savefig|memmap)$", name) is not None
+
+
+def test_few_functions_write_files_and_a_kill_leaves_them_whole() -> None:
+    """Tests crash at each of their operations: see fork_server.py."""
+    paths = [*root.glob("shared/project/**/machinery/*.py"), *root.glob("shared/**/model/*.py")]
+    found = set()
+    for path in paths:
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef):
+                calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+                found |= {f"{path.name}: {function.name}" for call in calls if writes(call)}
+    assert found == {*WRITERS}
+
+
 @every_trained
 def test_the_machinery_is_the_same_in_every_project(
     combination: Combination, rendered: Rendered
@@ -226,6 +263,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "machinery/sampling.py": {r"\(pixels, \.\.\.\)": "an example of what it counts"},
     "machinery/search_study.py": {r"suggest_categorical": "what Optuna calls a choice"},
+    "spreadsheets.py": {r"(?i)csv": "the form of a file that every task may write"},
     "run_callback.py": {r"has lost digits": "of a number"},
     "tf-production/project/tests/test_records.py": {r"\blabel\b": "an array of that test"},
     "torch-research/project/backend.py": {r"channels_last": "PyTorch's name of a memory layout"},
@@ -239,6 +277,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "tests/test_update.py": {r'"(image-classification|tabular)"': "the tasks, to change them"},
     "tests/test_cookiecutter.py": {r"image-classification": "one of the tasks"},
     "tests/test_resume.py": {r"predictions_ensemble\.csv": "a file that a person put there"},
+    "tests/test_class_report.py": {r"class|label|confusion": "it tests the report on classes"},
     "tests/machinery/": {
         r"label|\bclasses\b|logits|accuracy": "the tiny project's own task, points of two classes",
         r"\bval[_ ](auc|f1|rmse)\b": "names of metrics, as a task may choose them",

@@ -1,27 +1,35 @@
 """What keeps a generated project alive: its hooks, its workflows, the weekly update."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from combinations import Combination, combinations, trained_combinations
-from conftest import git, render
+from conftest import git, render, root
 from projects import task
 from test_release import announce, release
 from test_update import append, commit, publish_next_version, replace_line
 
 
+def steps(path: Path) -> list[dict[str, Any]]:
+    """Return the steps of the one job of a workflow."""
+    (job,) = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
+    return job["steps"]
+
+
 def commands(project: Path, workflow: str) -> list[str]:
     """Return what a workflow runs, in its order."""
-    text = (project / ".github" / "workflows" / f"{workflow}.yml").read_text(encoding="utf-8")
-    (job,) = yaml.safe_load(text)["jobs"].values()
-    return [step["run"] for step in job["steps"] if "run" in step]
+    path = project / ".github" / "workflows" / f"{workflow}.yml"
+    return [step["run"] for step in steps(path) if "run" in step]
 
 
 def bash(command: str, folder: Path, *programs: Path, expected: int = 0) -> str:
@@ -37,6 +45,49 @@ def bash(command: str, folder: Path, *programs: Path, expected: int = 0) -> str:
     )
     assert result.returncode == expected, f"{command}\n{result.stdout}"
     return result.stdout
+
+
+WORKFLOWS = [*root.glob(".github/workflows/*"), *root.glob("shared/project/.github/workflows/*")]
+
+
+def test_every_action_is_one_commit() -> None:
+    """Of which the comment names the release, and it is the same in all workflows."""
+    found: dict[str, set[str]] = {}
+    for path in WORKFLOWS:
+        for line in re.findall(r"uses:(.*)", path.read_text(encoding="utf-8")):
+            pinned = re.fullmatch(r" ([\w/-]+)@([0-9a-f]{40} # v\d+\.\d+\.\d+)", line)
+            assert pinned, f"{path}: {line}"
+            found.setdefault(pinned[1], set()).add(pinned[2])
+    assert len(found) >= 2
+    assert all(len(commits) == 1 for commits in found.values()), found
+    renovate = json.loads((root / "shared/project/renovate.json").read_text())
+    assert "helpers:pinGitHubActionDigests" in renovate["extends"]
+    assert "github-actions" in renovate["enabledManagers"]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: f"{path.parts[-4]}-{path.stem}")
+def test_a_workflow_may_do_little(path: Path) -> None:
+    """It may read the code, and leaves no token in the checkout; a job says what else it needs."""
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert workflow["permissions"] in ({}, {"contents": "read"})
+    checkouts = [step for step in steps(path) if "checkout@" in step.get("uses", "")]
+    assert checkouts
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+def test_zizmor_finds_nothing_in_the_workflows() -> None:
+    """Offline: whether a commit is that of its release, only GitHub could say."""
+    zizmor = shutil.which("zizmor", path=str(Path(sys.executable).parent))
+    assert zizmor, "zizmor is not installed; requirements/test.txt names it"
+    command = [zizmor, "--offline", "--no-progress", *map(str, WORKFLOWS)]
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_type_checker_is_one_version() -> None:
+    """Each release of it still finds other things, which would fail a job that nobody changed."""
+    text = (root / "shared" / "project" / "requirements-dev.txt").read_text(encoding="utf-8")
+    assert re.search(r"^ty==\d+\.\d+\.\d+\b", text, re.MULTILINE)
 
 
 def test_the_test_workflow(rendered: Callable[[Combination], Path], tmp_path: Path) -> None:
@@ -55,7 +106,7 @@ FRAMEWORK_FREE = ("build_dataset", "pipeline")
 def test_the_projects_own_tests(
     combination: Combination, rendered: Callable[[Combination], Path], tmp_path: Path
 ) -> None:
-    """Those of the framework in each; the others in every way once, the tasks taking turns."""
+    """Those of the framework in each; the others in every loop once, the tasks taking turns."""
     project = shutil.copytree(rendered(combination), tmp_path / "leaf")
     left_out = () if combination.runs_every_project_test else FRAMEWORK_FREE
     ignored = [f"--ignore tests/test_{name}.py" for name in left_out]
@@ -91,7 +142,8 @@ def test_the_weekly_update(
     programs.mkdir()
     (programs / "gh").write_text(
         "#!/bin/sh\n"
-        f'case "$2" in list) test -f "{open_one}" && echo 7;; *) echo "$@" > "{open_one}";; esac\n'
+        'case "$2" in setup-git) ;;\n'
+        f'list) test -f "{open_one}" && echo 7;; *) echo "$@" > "{open_one}";; esac\n'
         "true\n"
     )
     (programs / "gh").chmod(0o755)

@@ -4,7 +4,7 @@
     python3 tools/bootstrap.py test [pytest's own]   # run the whole test suite
     python3 tools/bootstrap.py prove                 # plant defects, see which test notices each
 
-Needs Python 3.11 or newer and nothing else; on Windows: `py tools\\bootstrap.py demo`. Everything
+Needs Python 3.11 to 3.13 and nothing else; on Windows: `py tools\\bootstrap.py demo`. Everything
 is installed into .venv/ beside this repository's README, never into your own Python. Delete .venv/
 and demo/ and nothing is left.
 """
@@ -14,12 +14,19 @@ from __future__ import annotations  # Lets an old Python read as far as the refu
 import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-oldest_python = (3, 11)
+oldest_python, newest_python = (3, 11), (3, 13)
+# Where PyTorch, TensorFlow and JAX have packages: processors, and the oldest glibc or macOS.
+systems = {
+    "Linux": (("x86_64", "aarch64"), (2, 28)),
+    "Darwin": (("arm64",), (14, 0)),
+    "Windows": (("AMD64",), ()),
+}
 root = Path(__file__).resolve().parent.parent
 marker_text = (
     "Made by tools/bootstrap.py, which replaces or removes this folder when it needs to.\n"
@@ -30,14 +37,42 @@ class Refused(Exception):
     """What the person has to know; said without a traceback, exit code 2."""
 
 
+# Until the checks, the file keeps to what an old Python can read.
+
+
 def check_python(version, executable):
-    """Refuse a Python that is too old. Until here, the file keeps to what an old one can read."""
-    if tuple(version[:2]) < oldest_python:
+    """Refuse a Python that is too old, or so new that it lacks packages."""
+    if not oldest_python <= tuple(version[:2]) <= newest_python:
         raise Refused(
-            "{} is Python {}.{}, expected {}.{} or newer. Install one from python.org or your "
+            "{} is Python {}.{}, expected {}.{} to {}.{}. Install one from python.org or your "
             "system's packages, and call this script with it, such as: "
-            "python3.12 tools/bootstrap.py demo".format(executable, *version[:2], *oldest_python)
+            "python3.13 tools/bootstrap.py demo".format(
+                executable, *version[:2], *oldest_python, *newest_python
+            )
         )
+
+
+def check_system(system, processor, version):
+    """Refuse a system for which PyTorch, TensorFlow or JAX have no packages.
+
+    version: of macOS or of glibc, such as 14.5; of Windows any.
+    """
+    processors, oldest = systems.get(system, ((), ()))
+    found = tuple(int(part) for part in version.split(".") if part.isdigit())
+    if processor not in processors or found < oldest:
+        raise Refused(
+            f"{system} {version} ({processor}): there are no packages of PyTorch, TensorFlow and "
+            "JAX for it; expected Linux with glibc 2.28 or newer (x86_64, aarch64), Windows "
+            "(AMD64), or macOS 14 or newer on Apple silicon with a Python for arm64, each with "
+            "64 bits."
+        )
+
+
+def this_system():
+    """Return what check_system takes, for this computer and this Python."""
+    version = platform.libc_ver()[1] if sys.platform == "linux" else platform.mac_ver()[0]
+    processor = platform.machine() if sys.maxsize > 2**32 else "32 bits"
+    return platform.system(), processor, version
 
 
 def take_folder(folder: Path, marker: str) -> None:
@@ -182,6 +217,7 @@ def demo(python: Path, folder: Path) -> int:
 
 def main(arguments: list) -> int:
     check_python(sys.version_info, sys.executable)
+    check_system(*this_system())
     if arguments in (["-h"], ["--help"]):
         print(__doc__)
         return 0

@@ -41,6 +41,7 @@ def text(name: str) -> str:
         "# project copied from a template's folder is updated from. tools/record_version.py and\n"
         "# tools/release.py write it; nothing else does.\n"
         f'template_version:\n  type: str\n  default: "{name}"\n  when: false\n'
+        "  validator: the template sets it; leave it out\n"
     )
 
 

@@ -96,8 +96,8 @@ def train_run(data: Path, dataset: Dataset) -> Callable[..., Run]:
         **options: Any,
     ) -> Run:
         parameters = Parameters.model_validate(values or {})
-        settings: dict[str, Any] = {"dataset": dataset, "stop": NoStop(), **options}
-        with Run(folder, parameters, data=data, **settings) as run:
+        settings: dict[str, Any] = {"dataset": dataset, "data": data, "stop": NoStop(), **options}
+        with Run(folder, parameters, **settings) as run:
             if on_epoch:
                 run.on_epoch = lambda _row: on_epoch(run)
             train(run)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from build_dataset import Dataset, build, open_dataset
-from machinery import arrays
-from machinery.arrays import BaseDataset, ExistsError, Ragged
+from machinery import arrays, contents
+from machinery.arrays import BaseDataset, Ragged
+from machinery.contents import ExistsError
 from machinery.errors import InputError
 
 
@@ -255,8 +256,10 @@ def test_the_default_data_are_prepared_in_an_empty_folder_alone(
         open_dataset(Path("elsewhere"))
     assert not Path("elsewhere").exists()
     folder = arrays.DEFAULT_FOLDER
-    (folder / "arrays-7").mkdir(parents=True)
-    (folder / "arrays-7" / arrays.MARKER).touch()  # Left by a build that was killed.
+    left = folder / "arrays-7"  # By a build of them that was killed.
+    left.mkdir(parents=True)
+    marker = contents.Marker(source=Dataset.default_source)
+    (left / contents.MARKER).write_text(marker.model_dump_json())
     for name in ("README.md", ".lock", ".gitignore"):
         (folder / name).touch()
     dataset = open_dataset(folder)

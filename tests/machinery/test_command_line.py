@@ -1,16 +1,19 @@
 """The commands: options, exit codes, and that all is said at once."""
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from build_dataset import build
 from machinery import command_line
 from machinery.errors import (
     CancelledError,
@@ -20,6 +23,7 @@ from machinery.errors import (
     exit_codes,
     out_of_memory,
 )
+from machinery.parameter_file import Section
 from machinery.run import Run
 from machinery.stopping import StopRequest, process_start
 from parameters import Parameters
@@ -78,6 +82,12 @@ def test_several_misspelled_options_are_named_at_once(refuse: Callable[..., str]
     message = refuse("--experimant", "x", "--sede=3", "--model.widht=3")
     assert "--experimant: unknown option (did you mean --experiment?)" in message
     assert "--sede: unknown option (did you mean --seed?)" in message
+    assert "--model.widht: unknown option (did you mean --model.width?)" in message
+    assert message.count("unknown option") == 3
+    message = refuse("--training.lr", "-1", "-x", "--seeed")
+    assert [name in message for name in ("--training.lr:", "-x:", "--seeed:", "-1:")] == [
+        *(True, True, True, False)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +105,16 @@ def test_a_misspelled_option_without_a_value_is_named_too(
     ("words", "expected"),
     [
         (("stray",), "stray: expected no such word here"),
-        (("--max-minutes", "-1"), "--max-minutes: got -1.0, expected 0 or more"),
+        (("--max-minutes", "-1"), "--max-minutes: got -1.0, expected 0 to 1000000"),
+        (("--max-minutes", "1e300"), "--max-minutes: got 1e+300, expected 0 to 1000000"),
+        (("--max-minutes", "inf"), "--max-minutes: got inf"),
+        (("--experiment", "x" * 300), f"{'x' * 300}/params.yaml: cannot be used: File name too"),
+        (
+            ("--experiment", "x" * 300, "--from", "experiments/baseline"),
+            f"{'x' * 300}: cannot be used: File name too long.",
+        ),
+        (("--from", "x" * 300), f"{'x' * 300}/params.yaml: File name too long; expected a file"),
+        (("--from", "experiments/baseline", "--experiment", "new", "--seed", "9" * 5000), "'999"),
         (("--max-minutes", "nan"), "--max-minutes: got nan"),
         (("--device", "tpu"), "invalid choice: 'tpu'"),
         (("--experiment", "nowhere"), "nowhere/params.yaml: not found"),
@@ -110,6 +129,23 @@ def test_bad_options_are_refused(
 ) -> None:
     Path("file").touch()
     assert expected in refuse(*words)
+
+
+class Choices(Section):
+    """A parameter of each kind."""
+
+    precision: Literal["auto", "float32"] = "auto"
+    mirror: bool = False
+    rate: float = 0.1
+    epochs: int = 3
+
+
+def test_the_help_shows_what_a_parameter_takes() -> None:
+    parser = command_line.ArgumentParser(None)
+    parser.add_parameters(Choices)
+    shown = parser.format_help()
+    for words in ("precision {auto,float32}", "mirror {true,false}", "rate FLOAT", "epochs INT"):
+        assert f"  --{words}" in shown
 
 
 def test_options_are_typed_and_data_are_those_of_the_source(
@@ -139,6 +175,24 @@ def test_what_is_finished_is_said(
     path = tmp_path / "run" / "params.yaml"
     path.write_text(path.read_text().replace("epochs: 1 ", "epochs: 3 "))
     assert "is finished, with other parameters: training.epochs (1 -> 3)" in refuse(*words)
+
+
+def test_other_data_for_what_is_finished_are_refused(
+    tmp_path: Path, train_run: Callable[..., Run], refuse: Callable[..., str], data: Path
+) -> None:
+    """As other parameters are; the same data may lie elsewhere, or be gone."""
+    copy = shutil.copytree(data, tmp_path / "copy")
+    train_run(tmp_path / "run", data=copy)
+    words = ("--experiment", tmp_path / "run")
+    assert "nothing to do" in refuse(*words, "--data", data, expected=0)
+    build(tmp_path / "other", seed=1)
+    message = f"is finished, with the data of {copy} (fingerprint "
+    assert message in refuse(*words, "--data", tmp_path / "other")
+    assert "nowhere (which holds none)" in refuse(*words, "--data", "nowhere")
+    build(copy, overwrite=True, seed=1)
+    assert message in refuse(*words)
+    shutil.rmtree(copy)
+    assert "nothing to do" in refuse(*words, expected=0)
 
 
 def test_a_script_that_is_imported_does_nothing() -> None:
@@ -187,6 +241,10 @@ def test_an_evaluation_wants_a_checkpoint(
         (out_of_memory("run", 63, 2), 4, "--from run --training.accumulate 4 "),
         (out_of_memory("run", 5, 4), 4, "--from run --training.accumulate 5 "),
         (out_of_memory("run", 5, 5), 4, "--from run, with a smaller network"),
+        (OSError(errno.ENAMETOOLONG, "Too long", "x"), 2, "error: x: cannot be used: Too long"),
+        (MemoryError(), 4, "error: out of memory."),
+        (RuntimeError("CUDA out of memory. Tried to"), 4, "error: out of memory."),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 4, "error: out of memory."),
     ],
 )
 def test_exit_codes(

@@ -1,13 +1,18 @@
 """Metrics: which epoch is the best, metrics.jsonl, TensorBoard."""
 
+import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from tensorboard.compat.proto.event_pb2 import Event
 
+from machinery import pictures
 from machinery.errors import DivergedError, InputError
 from machinery.metrics import MetricsLog, Objective, describe, read_metrics
 from machinery.pictures import draw, draw_learning_curves
@@ -101,6 +106,16 @@ def test_a_damaged_line_is_refused(tmp_path: Path, damage: str) -> None:
     assert read_metrics(tmp_path) == [{"epoch": 1, "step": 1}]
 
 
+@pytest.mark.parametrize(
+    "row", ['{"epoch": 1}', '{"epoch": 1, "step": 1, "val_loss": 1%s}' % ("0" * 400), "[" * 5000]
+)
+def test_a_row_that_no_run_can_go_on_from_is_refused(tmp_path: Path, row: str) -> None:
+    (tmp_path / "metrics.jsonl").write_text(f"{row}\n")
+    with pytest.raises(InputError, match=r"metrics\.jsonl:1: damaged"):
+        MetricsLog(tmp_path, 10_000)
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
 def test_metrics_in_words() -> None:
     assert describe(row(1, 0.13371, 0.9889), ", ") == "val loss 0.1337, val accuracy 0.9889"
 
@@ -120,3 +135,64 @@ def test_pictures_take_names_for_text(tmp_path: Path, caplog: pytest.LogCaptureF
 
     draw(tmp_path / "x.png", plot, 1, 1)
     assert caplog.messages == [f"{tmp_path}/x.png could not be drawn: nothing to draw"]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The pictures that were drawn, as figures that are laid out and not written."""
+    figures = []
+
+    def draw(path: Path, plot: Callable[[Figure], None], width: float, height: float) -> None:
+        figure = Figure(figsize=(width, height), layout="constrained")
+        plot(figure)
+        FigureCanvasAgg(figure).draw()
+        figures.append(figure)
+
+    monkeypatch.setattr(pictures, "draw", draw)
+    return figures
+
+
+def write_rows(folder: Path, epochs: int, others: int) -> None:
+    """Write the metrics of some epochs, so many of them beside the loss; the last lacks one."""
+    rows = [
+        {**row(epoch, 1 / epoch, 0.5), **{f"val_m{i}": i * epoch for i in range(others - 1)}}
+        for epoch in range(1, epochs + 1)
+    ]
+    del rows[0]["val_accuracy"]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+
+
+def test_curves_are_covered_by_nothing(tmp_path: Path, drawn: list[Figure]) -> None:
+    write_rows(tmp_path, epochs=2, others=5)
+    draw_learning_curves(tmp_path, 1)
+    (figure,) = drawn
+    panels = [axes.get_window_extent() for axes in figure.axes]
+    legends = [legend.get_window_extent() for a in figure.axes if (legend := a.get_legend())]
+    assert len(panels) == len(legends) == 6
+    for i, box in enumerate([*panels, *legends]):
+        assert box.count_overlaps([*panels, *legends][i + 1 :]) == 0
+        assert figure.bbox.contains(box.x0, box.y0)
+
+
+def test_ticks_are_whole_epochs(tmp_path: Path, drawn: list[Figure]) -> None:
+    write_rows(tmp_path, epochs=2, others=1)
+    draw_learning_curves(tmp_path, 1)
+    for axes in drawn[0].axes:
+        assert all(tick == int(tick) for tick in axes.get_xticks())
+
+
+def test_many_metrics_fit_on_a_page(tmp_path: Path, drawn: list[Figure]) -> None:
+    write_rows(tmp_path, epochs=3, others=50)
+    draw_learning_curves(tmp_path, 1)
+    (figure,) = drawn
+    assert len(figure.axes) == 12
+    assert max(figure.get_size_inches()) <= 20
+    assert "39 more metrics" in figure.get_suptitle()
+
+
+def test_a_metric_that_an_epoch_lacks_is_drawn(tmp_path: Path, drawn: list[Figure]) -> None:
+    write_rows(tmp_path, epochs=3, others=1)
+    draw_learning_curves(tmp_path, 3)
+    line = drawn[0].axes[1].lines[0]
+    assert line.get_label() == "val accuracy"
+    assert np.array_equal(line.get_xdata(), [2, 3])

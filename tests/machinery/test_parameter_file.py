@@ -1,5 +1,6 @@
 """params.yaml: errors, overrides, renamed parameters, writing and reading."""
 
+import os
 from pathlib import Path
 
 import pydantic
@@ -72,7 +73,10 @@ def test_of_many_errors_twenty_are_shown(tmp_path: Path) -> None:
         (b"seed: \xff\n", "not UTF-8 at byte 6"),
         (b"a: &a [*a]\nseed: !!python/object:os.system 1\n", "not valid YAML"),
         (b"[" * 500, "not valid YAML"),
-        (b"#" * 1_000_001, "larger than 1 MB"),
+        pytest.param(
+            "\n".join(f"x{i}: 1" for i in range(20_000)).encode(), "than 64 kB", id="many names"
+        ),
+        pytest.param(b"seed: " + b"9" * 5000, "not valid YAML", id="long number"),
     ],
 )
 def test_what_is_no_parameter_file_is_said(tmp_path: Path, content: bytes, expected: str) -> None:
@@ -84,6 +88,32 @@ def test_what_is_no_parameter_file_is_said(tmp_path: Path, content: bytes, expec
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        pytest.param(
+            "0x" + "f" * 5000, "seed: got a number of thousands of figures, expected", id="long"
+        ),
+        ("[1, 2]", "seed: got a list, expected a valid integer"),
+        ("{a: 1}", "seed: got a dict, expected a valid integer"),
+        (str(2**70), f"seed: got '{2**70}', expected less than 4294967296"),
+    ],
+)
+def test_values_of_any_size_are_refused(tmp_path: Path, value: str, shown: str) -> None:
+    path = write(tmp_path / "params.yaml", f"seed: {value}\n")
+    with pytest.raises(InputError) as error:
+        load_parameters(Parameters, path)
+    assert f"{path}:1: {shown}" in str(error.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_is_refused(tmp_path: Path) -> None:
+    """Reading it would wait for ever."""
+    os.mkfifo(tmp_path / "params.yaml")
+    with pytest.raises(InputError, match="not a regular file"):
+        read_yaml(tmp_path / "params.yaml")
+
+
 def test_a_file_that_is_not_there_names_those_beside(tmp_path: Path) -> None:
     (tmp_path / "baseline").mkdir()
     write(tmp_path / "baseline" / "params.yaml", "seed: 0")
@@ -91,6 +121,8 @@ def test_a_file_that_is_not_there_names_those_beside(tmp_path: Path) -> None:
         read_yaml(tmp_path / "nowhere" / "params.yaml")
     with pytest.raises(InputError, match="expected a file"):
         read_yaml(tmp_path / "baseline")
+    with pytest.raises(InputError, match="File name too long; expected a file"):
+        read_yaml(tmp_path / ("x" * 300) / "params.yaml")
 
 
 def test_parameters_survive_writing_and_reading(tmp_path: Path) -> None:

@@ -51,6 +51,28 @@ def test_comments_docstrings_and_layout_are_no_other_code(code: Path) -> None:
     assert records.code_digests()["train.py"] != before["train.py"]
 
 
+def test_every_file_that_trains_is_code(code: Path) -> None:
+    """What the known files import belongs to it, and what nobody imports does not."""
+    text = """
+import losses, numpy.linalg
+from optimizers.lion import Lion
+from model import net
+from . import nothing
+import build_dataset, parameters, machinery.run
+"""
+    (code / "train.py").write_text(text)
+    (code / "optimizers").mkdir()
+    (code / "optimizers" / "lion.py").write_text("from . import base\nfrom .math import root")
+    for name in ("base", "math"):
+        (code / "optimizers" / f"{name}.py").write_text("import train")
+    for name in ("losses", "plots", "build_dataset", "parameters"):
+        (code / f"{name}.py").write_text("x = (")  # No Python yet.
+    assert list(records.code_digests()) == [
+        *("losses.py", "model/net.py", "optimizers/base.py", "optimizers/lion.py"),
+        *("optimizers/math.py", "train.py"),
+    ]
+
+
 def test_code_that_changed_is_named(code: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
@@ -73,6 +95,10 @@ def test_the_commit_and_the_changes_are_kept(code: Path, tmp_path: Path) -> None
     assert commit
     assert len(commit) == 40
     assert changes == b""
+    assert records.Record(run, {}).session["git_changes"] is None
+    (code / "utils.py").write_text("x = 1\n")
+    assert records.changed_code(run).endswith("trained with: utils.py")  # There is no way back.
+    (code / "utils.py").unlink()
     (code / "train.py").write_text("x = 1\n")
     (code / "new.py").write_text("y = 1\n")
     (code / "notes.md").write_text("not code")
@@ -86,6 +112,9 @@ def test_the_commit_and_the_changes_are_kept(code: Path, tmp_path: Path) -> None
     message = records.changed_code(run)
     diff = run / session["git_changes"]
     assert f"git checkout {commit[:12]} -- train.py, then git apply {diff}" in message
+    (code / "new.py").unlink()
+    (code / "losses.py").write_text("x = 2\n")
+    assert "train.py, then" in records.changed_code(run)  # Only what was committed then.
     records.Record(run, {})  # A later session keeps the diff of this one.
     assert diff.read_bytes() == changes
     assert len(records.diffs(run)) == 2
@@ -105,10 +134,26 @@ def test_sessions_are_added_and_updated(tmp_path: Path) -> None:
     assert records.data_of(None) == Path("data")
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"sessions": 1}', '{"sessions": [{}, 1]}'])
+SESSIONS = [
+    *([{}, 1], ["outcome"], [{"outcome": 3}], {"outcome": 1}, [{"outcome": "x", "data": 5}]),
+    *([{"outcome": "x", name: wrong}] for name in ("parameters", "code") for wrong in ([1], "x")),
+    *([{"outcome": "x", name: 5}] for name in ("git_commit", "git_changes")),
+    [{"outcome": "x", "code": {"train.py": 5}}],
+]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"sessions": 1}', "[" * 10_000]
+    + [json.dumps({"sessions": sessions}) for sessions in SESSIONS],
+)
 def test_a_damaged_record_holds_no_sessions(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
     assert records.read_sessions(tmp_path) == []
+    assert not records.is_finished(tmp_path)
+    assert records.data_of(tmp_path) == Path("data")
+    assert records.changed_code(tmp_path) == ""
+    assert records.diffs(tmp_path) == []
 
 
 def test_a_locked_folder_is_one_that_runs(tmp_path: Path) -> None:
@@ -132,10 +177,12 @@ def test_only_what_an_evaluation_noted_is_deleted(tmp_path: Path) -> None:
     names = json.loads(file.read_text())["files"]
     assert names == ["metrics_test.json", "worst_test.png"]
     wrong = ["../outside", "..", ".", "", "folder", "gone", 3, str(tmp_path / "outside")]
+    wrong += ["params.yaml", "a\0b"]
+    (run / "params.yaml").touch()
     file.write_text(json.dumps({"files": names + wrong}))
     records.delete_evaluations(run)
     assert sorted(path.name for path in run.iterdir()) == [
-        *(".evaluations.lock", "folder", "metrics_mine.json", "notes.txt")
+        *(".evaluations.lock", "folder", "metrics_mine.json", "notes.txt", "params.yaml")
     ]
     assert (tmp_path / "outside").exists()
     records.delete_evaluations(run)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,13 +168,21 @@ def test_names_cannot_break_the_table_or_the_page(tmp_path: Path) -> None:
     write_run(tmp_path / "<b>a|b_$x$*", [0.9, 0.8], metric=name, note="<script>alert(1)</script>")
     write_run(tmp_path / "plain", [0.8], metric=name, note="`|`")
     table = synthesize(tmp_path)
-    assert r"\<b\>a\|b\_$x$\*" in table
+    assert r"\<b\>a\|b\_\$x\$\*" in table
     page = (tmp_path / "results.html").read_text()
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
     assert page.count("<svg") == 1
     assert "val $5 to $10" in page
     assert 'href="http' not in page
+
+
+def test_ticks_of_the_curves_are_whole_epochs(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", [0.9, 0.8])
+    synthesize(tmp_path)
+    ticks = re.findall(r">([\d.]+)</text>", (tmp_path / "results.html").read_text())
+    assert {"1", "2"} < {*ticks}
+    assert not {"1.2", "1.4", "1.5", "1.25", "1.75"} & {*ticks}
 
 
 def test_the_same_results_are_the_same_files(tmp_path: Path) -> None:
@@ -302,10 +312,93 @@ def test_a_whole_number_is_no_other_rate_and_other_code_is_another_row(tmp_path:
     table = synthesize(tmp_path)
     assert "| a, b | model/net.py 22222222 |" in table
     assert "| c | model/net.py 1a2b3c4d |" in table
-    write_run(tmp_path / "d", [0.4], session={"code": {f"{i}.py": "33333333" for i in range(5)}})
-    table = synthesize(tmp_path)
-    assert "net.py" not in table  # Of many files, one digest.
-    assert ", code " in table
+    others = {f"{i}.py": "33333333" for i in range(7)}
+    write_run(tmp_path / "d", [0.4], session={"code": others})
+    assert "(0.py, 1.py, 2.py, 3.py, 4.py and 2 more)" in synthesize(tmp_path)
+
+
+def differences(root: Path) -> dict[str, str]:
+    """Return what differs by the experiment's name, as results.md says it."""
+    rows = [line.replace("\\", "").split(" | ") for line in lines_of(synthesize(root))]
+    return {name.strip("| "): words for name, words, *_ in rows}
+
+
+def test_one_that_differs_in_everything_does_not_fill_the_lines_of_all(tmp_path: Path) -> None:
+    for i in range(4):
+        write_run(tmp_path / f"run_{i}", [0.9], width=i)
+    code = {f"{i}.py": "33333333" for i in range(4)}
+    outlier = {"framework": "keras", "fingerprint": "abc", "code": code}
+    strange: dict[str, Any] = {f"parameter_{i}": i for i in range(9)}
+    write_run(tmp_path / "outlier", [0.9], session=outlier, width=9, **strange)
+    found = differences(tmp_path)
+    assert found["run_0"] == "model.width 0"
+    assert found["outlier"].startswith("model.width 9, model.parameter_0 0, model.parameter_1 1")
+    assert " and 4 more, code " in found["outlier"]
+    assert found["outlier"].endswith("(0.py, 1.py, 2.py, 3.py)")
+    table = (tmp_path / "results.md").read_text()
+    assert "What most rows have in common is not named as a difference." in table
+
+
+def test_changed_files_of_code_are_named(tmp_path: Path) -> None:
+    names = ("train.py", "backend.py", "model/net.py")
+    for i, changed in enumerate((3, 0, 0, 1, 0)):
+        digests = {name: f"{i if j < changed else 9:08}" for j, name in enumerate(names)}
+        write_run(tmp_path / f"run_{i}", [0.9], session={"code": digests}, width=i)
+    found = differences(tmp_path)
+    assert found["run_0"].startswith("model.width 0, code ")
+    assert found["run_0"].endswith("(train.py, backend.py, model/net.py)")
+    assert found["run_1"] == "model.width 1"
+    assert found["run_3"] == "model.width 3, train.py 00000003"
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ("SGD(momentum=0.9, weight_decay=0)", ("optimizer AdamW", "optimizer SGD")),
+        (
+            "AdamW(betas=(0.5, 0.999), eps=1e-08, width=5)",
+            ("optimizer AdamW(betas=(0.9, 0.999))", "optimizer AdamW(betas=(0.5, 0.999))"),
+        ),
+        ("AdamW(betas=(0.9, 0.999), eps=1e-08, width=6)", ("", "")),  # A parameter says it.
+    ],
+)
+def test_another_optimizer_is_named(tmp_path: Path, others: str, expected: tuple[str, str]) -> None:
+    adam = "AdamW(betas=(0.9, 0.999), eps=1e-08, width=5)"
+    for name, optimizer in (("a", adam), ("b", others)):
+        write_run(tmp_path / name, [0.9], session={"optimizer": optimizer}, width=1)
+    assert tuple(differences(tmp_path).values()) == expected
+
+
+def test_each_task_has_a_table_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even where two have a metric of the same name: their values cannot be compared."""
+    for i in range(2):
+        write_run(tmp_path / f"words_{i}", [0.9], session={"task": "words"}, width=i)
+    write_run(tmp_path / "point", [0.95], session={"task": "points"})
+    write_run(tmp_path / "older", [0.7], width=7)
+    for metric, name in ((None, "val accuracy"), ("val_loss", "val loss")):
+        _, words, points = synthesize(tmp_path, metric).split("\n## ")
+        assert words.startswith(f"{name} (words)\n")
+        assert points.startswith(f"{name} (points)\n")
+        assert len(lines_of(words)) == 3
+        assert len(lines_of(points)) == 1
+        assert f"Compared by {name} (points), " in capsys.readouterr().out
+    assert f"<h2>{name} (points)</h2>" in (tmp_path / "results.html").read_text()
+    shutil.rmtree(tmp_path / "point")
+    assert "(words)" not in synthesize(tmp_path)
+
+
+def test_no_cell_is_a_formula(tmp_path: Path) -> None:
+    """Tables of results.md and results.html are pasted into spreadsheets."""
+    write_run(tmp_path / "=1+1", [-0.9], **{"x": 1})
+    write_run(tmp_path / "@a", [-0.9], seed=1, **{"x": 2})
+    table = synthesize(tmp_path).replace("\\", "")
+    page = (tmp_path / "results.html").read_text()
+    for name in ("=1+1", "@a"):
+        assert f"| '{name} | model.x" in table
+        assert f"&#x27;{name}</td>" in page
+    assert "| -0.9000 |" in table
 
 
 def test_what_a_run_writes_is_what_is_read(tmp_path: Path, train_run: Callable[..., Run]) -> None:

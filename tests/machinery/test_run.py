@@ -4,17 +4,21 @@ import argparse
 import json
 import logging
 import math
+import os
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from filelock import FileLock
+from safetensors.numpy import save
 
 from build_dataset import Dataset, build
 from helpers import NoStop
-from machinery import checkpoints, records
+from machinery import checkpoints, contents, records
 from machinery.epoch import LOOK_STEPS, Epoch
 from machinery.errors import DivergedError, InputError, StoppedError
 from machinery.metrics import Objective, read_metrics
@@ -35,6 +39,11 @@ def content(folder: Path) -> list[Any]:
     return found
 
 
+def files_of(folder: Path) -> dict[Path, bytes]:
+    """Return the content of every file of a run."""
+    return {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
 def stop_at(when: int) -> NoStop:
     """Return what asks to stop once that many steps were looked at."""
     looks = iter(range(1000))
@@ -46,6 +55,16 @@ def stop_at(when: int) -> NoStop:
             return self.error is not None
 
     return Stop()
+
+
+def stop_at_second_epoch(folder: Path, train_run: TrainRun) -> None:
+    """Leave a run that has the checkpoints of two whole epochs."""
+
+    def stop(run: Run) -> None:
+        run.stop.error = StoppedError("the test") if run.progress.step == 8 else None
+
+    with pytest.raises(StoppedError):
+        train_run(folder, on_epoch=stop)
 
 
 def test_a_run_leaves_what_it_promises(tmp_path: Path, train_run: TrainRun) -> None:
@@ -92,12 +111,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_ends_the_same(
 ) -> None:
     train_run(tmp_path / "whole")
     folder = tmp_path / "cut"
-
-    def stop(run: Run) -> None:
-        run.stop.error = StoppedError("the test") if run.progress.step == 8 else None
-
-    with pytest.raises(StoppedError):
-        train_run(folder, on_epoch=stop)
+    stop_at_second_epoch(folder, train_run)
     (folder / checkpoints.LAST).write_bytes(b"damaged")
     train_run(folder)
     assert "last.safetensors is cut short" in (folder / "train.log").read_text()
@@ -141,11 +155,10 @@ def test_another_experiment_is_not_continued(
 ) -> None:
     with pytest.raises(StoppedError):
         train_run(tmp_path / "run", stop=stop_at(5))
-    before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    before = files_of(tmp_path / "run")
     with pytest.raises(InputError, match=expected):
         train_run(tmp_path / "run", values)
-    after = {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
-    assert before == after
+    assert files_of(tmp_path / "run") == before
 
 
 def test_other_data_or_another_optimizer_are_refused(
@@ -165,6 +178,146 @@ def test_other_data_or_another_optimizer_are_refused(
         (folder / name).write_bytes(b"")
     with pytest.raises(InputError, match="is cut short"):
         train_run(folder)
+
+
+# What cannot be true, in a file whose SHA-256 is right: changes of its state, and the message.
+NONSENSE: dict[str, tuple[dict[str, Any], str]] = {
+    "negative": ({"step": -1}, "not a checkpoint"),
+    "a fraction": ({"step": 8.5}, "not a checkpoint"),
+    "text": ({"step": "8"}, "not a checkpoint"),
+    "unknown": ({"steps": 8}, "not a checkpoint"),
+    "nested deeply": ({"best": {"x": "DEEP"}}, "not a checkpoint"),
+    "loss that is no number": ({"loss_sum": math.nan}, "not a checkpoint"),
+    "beyond the end": ({"step": 10**30}, "step 1,000,000,.* of 16"),
+    "at the end and not finished": ({"step": 16}, "not finished at step 16 of 16"),
+    "finished within": ({"finished": True}, "finished at step 8 of 16"),
+    "no such metric": ({"best": {"epoch": 1}}, "the best epoch has no val_accuracy"),
+    "no best epoch": ({"best": {}}, "the best epoch has no val_accuracy"),
+}
+
+
+def forge(path: Path, progress: dict[str, Any], **fields: Any) -> None:
+    """Change the state in a checkpoint, with the SHA-256 that belongs to it."""
+    arrays, header = checkpoints.read_checkpoint(path)
+    state = header.model_dump()
+    state["progress"] |= progress
+    text = json.dumps(state | fields).replace('"DEEP"', "[" * 1500 + "]" * 1500)
+    path.write_bytes(save(arrays, {"state": text, "sha256": checkpoints._digest(arrays, text)}))
+
+
+@pytest.mark.parametrize("case", NONSENSE)
+def test_a_checkpoint_of_nonsense_is_refused(
+    tmp_path: Path, train_run: TrainRun, case: str
+) -> None:
+    stop_at_second_epoch(tmp_path / "run", train_run)
+    progress, expected = NONSENSE[case]
+    (tmp_path / "run" / checkpoints.PREVIOUS).unlink()
+    forge(tmp_path / "run" / checkpoints.LAST, progress)
+    before = files_of(tmp_path / "run")
+    with pytest.raises(InputError, match=rf"last\.safetensors.*{expected}"):
+        train_run(tmp_path / "run")
+    assert files_of(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer.velocity": None},
+        {"model.weights": None},
+        {"optimizer.more": np.zeros(3)},
+        {"optimizer.velocity": np.zeros((8, 2), np.complex64)},
+        {"optimizer.velocity": np.zeros((2, 8))},
+    ],
+    ids=["less", "no network", "more", "other numbers", "other shape"],
+)
+def test_a_whole_checkpoint_of_other_arrays_is_refused(
+    tmp_path: Path, train_run: TrainRun, change: dict[str, Any]
+) -> None:
+    folder = tmp_path / "run"
+    stop_at_second_epoch(folder, train_run)
+    (folder / checkpoints.PREVIOUS).unlink()
+    for name in (checkpoints.LAST, checkpoints.BEST):
+        arrays, header = checkpoints.read_checkpoint(folder / name)
+        arrays = {n: array for n, array in (arrays | change).items() if array is not None}
+        checkpoints.write_checkpoint(folder / name, arrays, header)
+    before = files_of(folder)
+    with pytest.raises(InputError, match=r"last\.safetensors has not the arrays that were written"):
+        train_run(folder)
+    assert files_of(folder) == before
+    if "model.weights" in change:
+        with pytest.raises(InputError, match=r"best\.safetensors has not the arrays"):
+            checkpoints.read_trained(folder / checkpoints.BEST, header.fingerprint)
+
+
+def test_the_weights_alone_are_not_continued(tmp_path: Path, train_run: TrainRun) -> None:
+    """Some optimizers have no state, so that there is none does not tell."""
+    folder = tmp_path / "run"
+    stop_at_second_epoch(folder, train_run)
+    (folder / checkpoints.PREVIOUS).unlink()
+    shutil.copy(folder / checkpoints.BEST, folder / checkpoints.LAST)
+    with pytest.raises(InputError, match=r"last\.safetensors was trained by no optimizer: the wei"):
+        train_run(folder)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"parameters": []}, {"parameters": {"seed": "x"}}, {"optimizer": 1}, {"more": 1}]
+)
+def test_a_header_of_nonsense_is_refused(
+    tmp_path: Path, train_run: TrainRun, fields: dict[str, Any]
+) -> None:
+    stop_at_second_epoch(tmp_path / "run", train_run)
+    (tmp_path / "run" / checkpoints.PREVIOUS).unlink()
+    forge(tmp_path / "run" / checkpoints.LAST, {}, **fields)
+    with pytest.raises(InputError, match=r"last\.safetensors"):
+        train_run(tmp_path / "run")
+
+
+def test_more_metrics_than_there_are_may_be_asked_for(tmp_path: Path, train_run: TrainRun) -> None:
+    """They are cut back to whole lines, however long the file is said to be."""
+    stop_at_second_epoch(tmp_path / "run", train_run)
+    forge(tmp_path / "run" / checkpoints.LAST, {"metrics_bytes": 10**18})
+    train_run(tmp_path / "run")
+    assert len(read_metrics(tmp_path / "run")) == 4
+
+
+def test_arrays_that_were_changed_in_place_are_refused(
+    tmp_path: Path, train_run: TrainRun, data: Path
+) -> None:
+    mine = shutil.copytree(data, tmp_path / "data")
+    stop_at_second_epoch(tmp_path / "run", partial(train_run, data=mine))
+    before = files_of(tmp_path / "run")
+    for path in mine.rglob("train_*.npy"):
+        content = path.read_bytes()
+        np.save(path, np.load(path)[::-1])
+        with pytest.raises(InputError, match=rf"arrays-1: the content of {path.name} is not what"):
+            train_run(tmp_path / "run", data=mine)
+        path.write_bytes(content)  # Brought back: other times, the same content.
+    assert files_of(tmp_path / "run") == before
+    train_run(tmp_path / "run", data=mine)
+    assert records.is_finished(tmp_path / "run")
+
+
+def test_a_copy_of_the_data_is_read_once_and_not_at_every_start(
+    tmp_path: Path, train_run: TrainRun, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading a large dataset takes long; its sizes and times tell whether it has to be read."""
+    looked = []
+    look = contents.changed_files
+    monkeypatch.setattr(contents, "changed_files", lambda path: looked.append(path) or look(path))
+    copy = shutil.copytree(data, tmp_path / "copy", copy_function=shutil.copyfile)
+    for path in copy.rglob("*.npy"):
+        os.utime(path, (1, 1))
+    for where in (data, data, copy, copy):
+        with pytest.raises(StoppedError):
+            train_run(tmp_path / "run", stop=stop_at(2), data=where)
+    assert looked == [copy / "arrays-1"]
+
+
+def test_what_was_trained_is_recorded(tmp_path: Path, train_run: TrainRun) -> None:
+    train_run(tmp_path / "run")
+    (session,) = records.read_sessions(tmp_path / "run")
+    assert session["optimizer"] == "SGD with momentum"
+    assert session["task"] == "points"
 
 
 def test_metrics_without_a_checkpoint_are_not_overwritten(

@@ -8,6 +8,7 @@ import json
 import math
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -349,9 +350,14 @@ def test_the_search_and_the_table_name_the_same_best(
 
 
 def test_a_worker_stops_with_its_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
     stop = WorkerStop.__new__(WorkerStop)
-    stop.error, stop.deadline = None, math.inf
+    stop.error, stop.deadline, stop.asked = None, math.inf, asked  # ty: ignore[invalid-assignment]
     assert not stop
+    asked.set()
+    assert stop
+    asked.clear()
+    stop.error = None
     gone = argparse.Namespace(is_alive=lambda: False)
     monkeypatch.setattr(search_workers.multiprocessing, "parent_process", lambda: gone)
     assert stop
@@ -391,6 +397,21 @@ def test_a_journal_that_was_cut_short_is_mended_and_a_damaged_one_refused(
     (folder / "trial_0000").mkdir()
     with pytest.raises(InputError, match=r"holds trials, but no study\.journal"):
         new_study(folder, dataset)
+
+
+def test_half_a_line_in_the_journal_while_others_work(folder: Path, dataset: Dataset) -> None:
+    """As a kill or a full disk leaves it: what others append begins a line of its own."""
+    first, second = new_study(folder, dataset), new_study(folder, dataset)
+    path = folder / "study.journal"
+    for number in range(3):
+        with open(path, "ab") as file:
+            file.write(b'{"op_code":8,"worker_id":"a","trial_id":0,"user_attr":{"starts"')
+        study = second if number % 2 else first
+        study.optuna.tell(study.optuna.ask(), number / 10)
+    for study in (first, second, new_study(folder, dataset)):
+        assert [trial.value for trial in study.optuna.trials] == [0, 0.1, 0.2]
+    for line in path.read_text().splitlines():
+        json.loads(line)
 
 
 def test_a_search_that_began_with_another_objective_or_data_is_refused(

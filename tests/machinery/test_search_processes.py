@@ -64,6 +64,30 @@ def test_a_search_survives_a_stop_and_a_kill(
 
 
 @signals
+def test_a_stopped_search_keeps_its_trials_where_to_terminate_is_to_kill(
+    folder: Path, data: Path, project: Path, start: Callable[..., Any], dataset: Dataset
+) -> None:
+    """As on Windows."""
+    code = folder.parent / "code"
+    shutil.copytree(project, code)
+    text = (code / "search_hyperparams.py").read_text()
+    kill = (
+        "from multiprocessing.process import BaseProcess\nBaseProcess.terminate = BaseProcess.kill"
+    )
+    text = text.replace("from machinery import search", f"{kill}\nfrom machinery import search")
+    (code / "search_hyperparams.py").write_text(text)
+    write_base(folder, pause=0.01)
+    process = start(*words(folder, data, "--workers", "2"), cwd=code)
+    wait_for(folder / "trial_0000" / "metrics.jsonl")
+    process.terminate()
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 75, output + errors
+    assert last_session(folder / "trial_0000")["outcome"] == "stopped"
+    trials = new_study(folder, dataset, data).optuna.trials
+    assert [trial.user_attrs["starts"] for trial in trials] == [0] * len(trials)
+
+
+@signals
 def test_ctrl_c_ends_the_whole_group(folder: Path, data: Path, start: Callable[..., Any]) -> None:
     write_base(folder, pause=0.05)
     process = start(*words(folder, data, "--workers", "2"), start_new_session=True)

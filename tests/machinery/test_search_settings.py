@@ -35,6 +35,8 @@ def test_everything_wrong_in_the_space_is_said_at_once(
     assert "model.width: choices: got 'wide'" in message
     assert "data.batch_size: step: got 0.5" in message
     assert "training.learning_rate: low: got 0" in message
+    assert "model/parameters.py. Nothing was started." in message
+    assert "train.py" not in message
     assert [path.name for path in folder.iterdir()] == ["search.yaml"]
 
 
@@ -47,6 +49,7 @@ def test_everything_wrong_in_the_space_is_said_at_once(
         ("{low: 0, high: 2, log: true}", "expected low above 0 and no step"),
         ("{lwo: 0, high: 2}", "unknown parameter"),
         ("{choices: []}", "at least 1 item"),
+        ("{low: 0, high: 2, step: 3}", "expected step to be at most high - low"),
     ],
 )
 def test_malformed_entries_are_refused(folder: Path, entry: str, expected: str) -> None:
@@ -56,6 +59,7 @@ def test_malformed_entries_are_refused(folder: Path, entry: str, expected: str) 
     assert expected in str(error.value)
     assert "search.yaml:5: space.training.warmup_epochs" in str(error.value)
     assert "search.yaml may hold: from" in str(error.value)
+    assert "train.py" not in str(error.value)
 
 
 def test_other_bad_settings_are_refused(folder: Path, data: Path, run: Callable[..., str]) -> None:
@@ -73,7 +77,12 @@ def test_other_bad_settings_are_refused(folder: Path, data: Path, run: Callable[
     (folder.parent / "base").rename(folder.parent / "elsewhere")
     with pytest.raises(InputError, match=r"search\.yaml: from: .*not found"):
         search_settings.load_settings(path, Parameters)
-    assert "--workers: got 0" in run(*words(folder, data, "--workers", "0"), expected=2)
+    for workers in ("0", str(10**20)):
+        message = run(*words(folder, data, "--workers", workers), expected=2)
+        assert f"--workers: got {workers}, expected 1 to 1024" in message
+    write_settings(folder, trials=10**12)
+    with pytest.raises(InputError, match="less than or equal to 100000"):
+        search_settings.load_settings(path, Parameters)
     message = run(*words(folder, data, "--max-minutes", "-1"), expected=2)
     assert "--max-minutes: got -1" in message
     assert "--workers" in run("search_hyperparams.py", "--help")

@@ -60,6 +60,13 @@ bad_sources = {
     ),
     "unknown split": BadSource(_splits("a", "b", tset=("a",)), ("tset", "test/")),
     "class only in test": BadSource(_splits("a", "b", test=("a", "c")), ("class c", "train")),
+    "class that is not UTF-8": BadSource(
+        lambda source: _images(source, "cat", os.fsdecode(b"K\xf6ln")), ("K\\xf6ln/", "not UTF-8")
+    ),
+    "file that is not UTF-8": BadSource(
+        _spoiled(lambda path: path.rename(path.with_name(os.fsdecode(b"\xfc.png"))), "cat/1.png"),
+        ("cat/\\xfc.png: this name is not UTF-8",),
+    ),
     "empty test": BadSource(_splits("a", "b", test=()), ("test", "no images")),
 }
 
@@ -180,6 +187,9 @@ task = Task(
         "more parts than a batch has examples": Misfit(
             {"data.batch_size": 8, "training.accumulate": 9},
             ("training.accumulate: got 9", "at most 7"),
+        ),
+        "a shift out of the image": Misfit(
+            {"data.shift": 8}, ("data.shift: got 8", "less than 8", "8 x 8 pixels")
         ),
     },
     damage={"label out of range": (_label_out_of_range, ("10", "0 to 9"))},

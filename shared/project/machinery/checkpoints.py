@@ -26,7 +26,9 @@ class DamagedError(Exception):
     """A checkpoint is missing, cut short or changed."""
 
 
-@pydantic.dataclasses.dataclass(config=pydantic.ConfigDict(extra="forbid"))
+@pydantic.dataclasses.dataclass(
+    config=pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+)
 class Progress:
     """Where a run stands. `step` is the only position; the rest is what it has seen so far."""
 
@@ -42,12 +44,13 @@ class Progress:
 class Header(pydantic.BaseModel):
     """What a checkpoint holds beside its arrays."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True, ser_json_inf_nan="constants")
 
     progress: Progress
     parameters: dict[str, Any]  # flat
     fingerprint: str  # of the data
     optimizer: str  # in words: another optimizer cannot continue with this state
+    arrays: list[str] | None = None  # what `describe` returns of all that were written
 
 
 class State(Protocol):
@@ -65,6 +68,11 @@ class State(Protocol):
     def to_arrays(self) -> "Mapping[str, np.ndarray]":
         """Return the arrays; the names of the network's begin with "model."."""
         ...
+
+
+def describe(arrays: "Mapping[str, np.ndarray]") -> list[str]:
+    """Return name, type and shape of each array, by name."""
+    return [f"{name} {arrays[name].dtype} {arrays[name].shape}" for name in sorted(arrays)]
 
 
 def write_checkpoint(
@@ -107,7 +115,11 @@ def read_checkpoint(path: Path) -> "tuple[dict[str, np.ndarray], Header]":
         arrays = load(content)
         if metadata["sha256"] != _digest(arrays, metadata["state"]):
             raise DamagedError(f"{path} does not match its SHA-256")
-        return arrays, Header.model_validate_json(metadata["state"])
+        header = Header.model_validate_json(metadata["state"])
+        # Part of an optimizer's state would be noticed only by the optimizer, in a traceback.
+        if header.arrays not in (None, describe(arrays)):
+            raise DamagedError(f"{path} has not the arrays that were written")
+        return arrays, header
     except OSError as error:
         raise DamagedError(f"{path}: {error.strerror}") from None
     except (SafetensorError, ValueError, KeyError, TypeError, MemoryError, RecursionError):
@@ -116,8 +128,8 @@ def read_checkpoint(path: Path) -> "tuple[dict[str, np.ndarray], Header]":
 
 def _digest(arrays: "Mapping[str, np.ndarray]", state: str) -> str:
     digest = hashlib.sha256(state.encode())
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+    for name, description in zip(sorted(arrays), describe(arrays), strict=True):
+        digest.update(description.encode())
         digest.update(arrays[name].data)
     return digest.hexdigest()
 

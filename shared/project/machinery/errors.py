@@ -5,16 +5,24 @@ import errno
 import sys
 from collections.abc import Generator
 
+from machinery.terminal import keep_output_usable
+
 # The system's numbers for a disk that is full or that may not be written to.
 STORAGE_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
     *(errno.EROFS, errno.EACCES, errno.EPERM),
 )
 
+# Those for a path that cannot be: too long, below a file, or on Windows with a "?".
+PATH_ERRORS = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
+
 # Words, in lower case, of the errors that PyTorch, TensorFlow and JAX raise when memory is short.
 OUT_OF_MEMORY = (
     *("memoryerror", "out of memory", "outofmemory", "oom when allocating"),
-    *("resource_exhausted", "resourceexhausted", "can't allocate memory"),
+    *("resource_exhausted", "resourceexhausted"),
+    *("can't allocate memory", "cannot allocate memory"),
+    *("not enough memory", "paging file is too small"),  # Windows
+    *("_alloc_failed", "dst tensor is not initialized"),  # cuBLAS and cuDNN; TensorFlow on a GPU
 )
 
 
@@ -60,23 +68,34 @@ class CancelledError(StoppedError):
 
 @contextlib.contextmanager
 def exit_codes() -> Generator[None, None, None]:
-    """End the process with a message and an exit code on the errors above and on a full disk."""
+    """End the process with a message and an exit code on errors that the person can act on."""
     try:
+        keep_output_usable()
         yield
     except KeyboardInterrupt:  # The command has nothing to save.
         raise SystemExit(CancelledError.exit_code) from None
-    except StoppedError as error:
-        print_error(str(error))
-        raise SystemExit(error.exit_code) from None
-    except CommandError as error:
-        print_error(f"error: {error}")
-        raise SystemExit(error.exit_code) from None
-    except OSError as error:
-        if error.errno not in STORAGE_ERRORS:
+    except Exception as error:
+        known = known_error(error)
+        if not known:
             raise
+        print_error(str(known) if isinstance(known, StoppedError) else f"error: {known}")
+        raise SystemExit(known.exit_code) from None
+
+
+def known_error(error: Exception) -> CommandError | None:
+    """Return what to say of an error, those of the system and of frameworks too; None: a bug."""
+    if isinstance(error, CommandError):
+        return error
+    if is_out_of_memory(error):
+        return ResourceError(
+            "out of memory. End other programs that need much of it, or take a smaller network or "
+            "smaller data."
+        )
+    if isinstance(error, OSError) and error.errno in (*STORAGE_ERRORS, *PATH_ERRORS):
         where = f"{error.filename}: " if error.filename else ""
-        print_error(f"error: {where}cannot be used: {error.strerror}.")
-        raise SystemExit(ResourceError.exit_code) from None
+        kind = InputError if error.errno in PATH_ERRORS else ResourceError
+        return kind(f"{where}cannot be used: {error.strerror}.")
+    return None
 
 
 def print_error(message: str) -> None:

@@ -25,6 +25,8 @@ class Experiment:
     status: str = ""
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)  # without the seed
     origin: dict[str, Any] = dataclasses.field(default_factory=dict)  # framework and data
+    optimizer: str = ""  # in words, with its settings
+    task: str = ""
     code: dict[str, str] = dataclasses.field(default_factory=dict)  # digests by file
     seed: str = ""
     rows: list[dict[str, float]] = dataclasses.field(default_factory=list)  # one per epoch
@@ -40,7 +42,8 @@ class Experiment:
     @property
     def settings(self) -> str:
         """All that makes two runs differ by more than chance, as text."""
-        return json.dumps([self.parameters, self.origin, self.code], sort_keys=True, default=str)
+        settings = [self.parameters, self.origin, self.optimizer, self.task, self.code]
+        return json.dumps(settings, sort_keys=True, default=str)
 
 
 def find_experiments(root: Path, schema: type[Section]) -> list[Experiment]:
@@ -90,7 +93,9 @@ def _read_experiment(folder: Path, name: str, schema: type[Section]) -> Experime
         status=status,
         parameters=parameters,
         origin={"framework": session.get("framework"), "data": session.get("fingerprint")},
-        code={str(file): str(digest) for file, digest in (session.get("code") or {}).items()},
+        optimizer=str(session.get("optimizer", "")),
+        task=str(session.get("task", "")),
+        code=session.get("code", {}),
         seed=seed,
         rows=[{key: float(row[key]) for key in row} for row in read_metrics(folder)],
         test=_read_test_metrics(folder),

@@ -1,7 +1,39 @@
 """Writing files so that they are whole at any moment, whatever kills the process."""
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+from machinery.errors import InputError
+
+OPEN_ELSEWHERE = (5, 32)  # Windows's numbers for a file that another process has open.
+PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.5, 0.7)  # Seconds between attempts: two in all.
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename a file or a folder; a file that has the new name already is replaced.
+
+    On Windows this waits up to two seconds for other processes, such as a virus scanner, to close
+    the files: they can be neither renamed nor replaced while they are open.
+    """
+    _retry(lambda: os.replace(source, target))
+
+
+def remove(path: Path) -> None:
+    """Delete a file, if there is one; on Windows, wait as `replace` does."""
+    _retry(lambda: path.unlink(missing_ok=True))
+
+
+def _retry(change: Callable[[], None]) -> None:
+    for pause in PAUSES:
+        try:
+            return change()
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in OPEN_ELSEWHERE:
+                raise
+            time.sleep(pause)
+    return change()
 
 
 def write_atomically(path: Path, content: bytes, keep: Path | None = None) -> None:
@@ -23,9 +55,33 @@ def write_atomically(path: Path, content: bytes, keep: Path | None = None) -> No
         error.filename = error.filename or str(path)
         raise
     if keep and path.exists():
-        os.replace(path, keep)
-    os.replace(temporary, path)
+        replace(path, keep)
+    replace(temporary, path)
     sync_folder(path.parent)
+
+
+def check_name(name: str) -> None:
+    """Raise InputError where a name or a path is not UTF-8: no file of the project can hold it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+        raise InputError(
+            f"{shown}: this name is not UTF-8. Rename it; if only the locale is not UTF-8, set "
+            "PYTHONUTF8=1."
+        ) from None
+
+
+def sync_file(path: Path) -> None:
+    """Bring the content of a file to the disk itself, safe from a power cut."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_tree(folder: Path) -> None:
+    """Bring a folder with all that lies in it to the disk itself."""
+    for path in (folder, *folder.rglob("*")):
+        sync_folder(path) if path.is_dir() else sync_file(path)
 
 
 def sync_folder(folder: Path) -> None:

@@ -55,20 +55,26 @@ def read_metrics(folder: Path, length: int | None = None) -> list[dict[str, floa
     path = folder / FILE
     content = path.read_bytes()[:length] if path.exists() else b""
     lines = content.split(b"\n")[:-1]
-    return [_read_row(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
+    needed = () if length is None else ("step",)  # To go on takes it.
+    return [_read_row(line, f"{path}:{i}", needed) for i, line in enumerate(lines, start=1)]
 
 
-def _read_row(line: bytes, where: str) -> dict[str, float]:
+def _read_row(line: bytes, where: str, needed: Iterable[str]) -> dict[str, float]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
         row = None
-    if not isinstance(row, dict) or not all(type(v) in (int, float) for v in row.values()):
+    if not isinstance(row, dict) or not all(map(_is_number, row.values())) or {*needed} - {*row}:
         raise InputError(
             f"{where}: damaged, expected the metrics of an epoch as JSON. Bring back a copy of the "
             "file, or train anew with --overwrite."
         )
     return row
+
+
+def _is_number(value: object) -> bool:
+    """Return whether a value is a float, or a whole number that every reader can hold."""
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 
 def describe(row: Mapping[str, float], separator: str) -> str:
@@ -94,7 +100,7 @@ class MetricsLog:
         if self.path.exists():
             with open(self.path, "r+b") as file:
                 # Up to the end of a line: the next row must not continue one that was cut off.
-                file.truncate(file.read(length).rfind(b"\n") + 1)
+                file.truncate(file.read()[:length].rfind(b"\n") + 1)
         # TensorBoard's file is written anew from the metrics, so that it never holds a row twice.
         # Its RecordWriter is enough: its Writer imports TensorFlow where that is installed.
         from tensorboard.compat.proto.event_pb2 import Event

@@ -7,26 +7,43 @@ import json
 import os
 import platform
 import re
-import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pydantic
 from filelock import FileLock, Timeout
 
-from machinery.files import write_atomically
+from machinery.files import remove, write_atomically
+from machinery.terminal import quote
 
 FILE = "run.json"
 EVALUATIONS_FILE = "evaluations.json"  # Which files evaluate.py wrote into a run folder.
-PROJECT = Path(__file__).parent.parent
-# The files that decide how a run trains.
+MACHINERY = Path(__file__).parent
+PROJECT = MACHINERY.parent
+# The files that decide how a run trains, and with them those that they import,
 CODE = (
     *("train.py", "run_callback.py", "evaluate.py", "*backend.py", "utils.py", "tfrecords.py"),
     "model/**/*.py",
 )
+# but these: run.json holds the fingerprint of the data and all parameters.
+NOT_CODE = ("build_dataset.py", "parameters.py")
+
+
+class Session(pydantic.BaseModel):
+    """The types of what is read of a session; it holds more."""
+
+    model_config = pydantic.ConfigDict(strict=True)
+
+    outcome: str
+    parameters: dict[str, Any] = {}
+    data: str = ""
+    code: dict[str, str] = {}
+    git_commit: str | None = None
+    git_changes: str | None = None
 
 
 class Record:
@@ -47,7 +64,7 @@ class Record:
             "started": now(),
             "ended": None,
             "outcome": "running",
-            "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+            "command": quote(Path(sys.executable).name, *sys.argv),
             "process": os.getpid(),
             "host": platform.node(),
             "git_commit": commit,
@@ -78,10 +95,15 @@ def now() -> str:
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
-    """Return the records of the processes that worked on a run, oldest first."""
+    """Return the records of the processes that worked on a run, oldest first.
+
+    A damaged file holds none.
+    """
     try:
         sessions = json.loads((folder / FILE).read_text(encoding="utf-8"))["sessions"]
-        return [session for session in sessions if "outcome" in session]
+        for session in sessions:
+            Session.model_validate(session)  # A pydantic.ValidationError is a ValueError.
+        return list(sessions)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
 
@@ -93,6 +115,14 @@ def data_of(*folders: Path | None) -> Path:
             if "data" in session:
                 return Path(session["data"])
     return Path("data")
+
+
+def read_fingerprint(data: Path) -> str | None:
+    """Return the fingerprint of the dataset in a folder; None where there is none to be read."""
+    try:
+        return str(json.loads((data / "dataset.json").read_text(encoding="utf-8"))["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def is_finished(folder: Path) -> bool:
@@ -116,9 +146,40 @@ def is_running(folder: Path) -> bool:
 
 
 def code_digests() -> dict[str, str]:
-    """Return a digest of the syntax tree of each file of CODE: comments change nothing."""
-    paths = sorted(path for pattern in CODE for path in PROJECT.glob(pattern))
-    return {path.relative_to(PROJECT).as_posix(): _digest(path) for path in paths}
+    """Return a digest of the syntax tree of each file that trains: comments change nothing."""
+    found: set[Path] = set()
+    for pattern in CODE:
+        for path in PROJECT.glob(pattern):
+            _add_with_imports(path, found)
+    return {path.relative_to(PROJECT).as_posix(): _digest(path) for path in sorted(found)}
+
+
+def _add_with_imports(path: Path, found: set[Path]) -> None:
+    """Add a file to those found, and the files of the project that it imports."""
+    if path in found or path.relative_to(PROJECT).as_posix() in NOT_CODE:
+        return
+    found.add(path)
+    for name in _imported_names(path):
+        place = PROJECT.joinpath(*name.split("."))
+        for file in (place.with_name(f"{place.name}.py"), place / "__init__.py"):
+            if file.is_file() and not file.is_relative_to(MACHINERY):
+                _add_with_imports(file, found)
+
+
+def _imported_names(path: Path) -> Iterator[str]:
+    """Yield "package.module" for what a file imports, and for the names that it takes from it."""
+    try:
+        nodes = list(ast.walk(ast.parse(path.read_bytes())))
+    except (SyntaxError, ValueError):
+        return
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            around = path.relative_to(PROJECT).parts[: -node.level] if node.level else ()
+            module = [*around, *filter(None, [node.module])]
+            yield from (".".join([*module, alias.name]) for alias in node.names)
+            yield from [".".join(module)] if module else []
 
 
 def _digest(path: Path) -> str:
@@ -149,31 +210,40 @@ def changed_code(folder: Path) -> str:
     if not names:
         return ""
     message = f"{folder}: not the code that it was trained with: {', '.join(names)}"
-    if commit := sessions[-1].get("git_commit"):
-        missing = [name for name in names if name in then]
+    commit, diff = sessions[-1].get("git_commit"), sessions[-1].get("git_changes")
+    # Not all of it was committed then.
+    found = _git("ls-tree", "-rz", "--name-only", commit, "--", *names) if commit else b""
+    committed = os.fsdecode(found).split("\0")[:-1]
+    ways = []
+    if commit and committed:
+        ways.append(["git", "checkout", commit[:12], "--", *committed])
+    if diff:
+        ways.append(["git", "apply", str(folder / diff)])
+    if ways:
         message += ". Commit what you have now, then bring it back: "
-        message += f"git checkout {commit[:12]} -- {' '.join(missing)}"
-        if diff := sessions[-1].get("git_changes"):
-            message += f", then git apply {folder / diff}"
+        message += ", then ".join(quote(*way) for way in ways)
     return message
+
+
+def _git(*command: str) -> bytes:
+    """Return what git prints in the project's folder; nothing where there is no git."""
+    try:
+        return subprocess.run(
+            ["git", *command], cwd=PROJECT, capture_output=True, check=False
+        ).stdout
+    except OSError:
+        return b""
 
 
 def git_state() -> tuple[str | None, bytes]:
     """Return the commit of the code, and the diff to it: empty without changes or without git."""
-
-    def git(*command: str) -> bytes:
-        try:
-            return subprocess.run(["git", *command], capture_output=True, check=False).stdout
-        except OSError:
-            return b""
-
-    if not git("ls-files", "train.py"):  # No repository, or one that does not hold this project.
+    if not _git("ls-files", "train.py"):  # No repository, or one that does not hold this project.
         return None, b""
-    commit = git("rev-parse", "HEAD")
+    commit = _git("rev-parse", "HEAD")
     code = ("--", "*.py", "*.toml", "*.txt")
-    changes = [git("diff", "HEAD", *code)]
-    for name in git("ls-files", "-z", "--others", "--exclude-standard", *code).split(b"\0")[:-1]:
-        changes.append(git("diff", "--no-index", os.devnull, os.fsdecode(name)))
+    changes = [_git("diff", "HEAD", *code)]
+    for name in _git("ls-files", "-z", "--others", "--exclude-standard", *code).split(b"\0")[:-1]:
+        changes.append(_git("diff", "--no-index", os.devnull, os.fsdecode(name)))
     return commit.decode().strip(), b"".join(changes)
 
 
@@ -192,8 +262,9 @@ def note_evaluation(folder: Path, files: Iterable[str]) -> None:
 def delete_evaluations(folder: Path) -> None:
     """Delete the files that evaluations wrote, and no others: more training makes them outdated."""
     for name in (*_evaluation_files(folder), EVALUATIONS_FILE):
-        if Path(name).name == name and (folder / name).is_file():
-            (folder / name).unlink()
+        ours = Path(name).name == name and name != "params.yaml"  # That is the person's.
+        if ours and (folder / name).is_file():
+            remove(folder / name)
 
 
 def _evaluation_files(folder: Path) -> list[str]:

@@ -52,14 +52,15 @@ def command_line(name: str, description: str | None, schema: type[Section]) -> S
     """
     if name != "__main__":
         return SynthesizeCommand()
-    parser = ArgumentParser(description)
-    folder = Path("experiments")
-    parser.add_argument("experiments", type=Path, nargs="?", default=folder, help="[experiments]")
-    objective = "a column of metrics.jsonl to compare by [the objective of the task]"
-    parser.add_argument("--metric", help=objective)
-    direction = "lower is better, where no run says so itself [higher, but for a loss]"
-    parser.add_argument("--minimize", action="store_true", help=direction)
-    return SynthesizeCommand(parser.parse_args(), schema)
+    with exit_codes():
+        parser = ArgumentParser(description)
+        root = Path("experiments")
+        parser.add_argument("experiments", type=Path, nargs="?", default=root, help=f"[{root}]")
+        objective = "a column of metrics.jsonl to compare by [the objective of the task]"
+        parser.add_argument("--metric", help=objective)
+        direction = "lower is better, where no run says so itself [higher, but for a loss]"
+        parser.add_argument("--minimize", action="store_true", help=direction)
+        return SynthesizeCommand(parser.parse_args(), schema)
 
 
 def synthesize(
@@ -86,7 +87,11 @@ def synthesize(
                 "move it. Nothing was written."
             )
     groups = split_by_objective(find_experiments(root, schema), metric, minimize)
-    tables = [Table.of(members, objective) for objective, members in groups.items()]
+    tables = [
+        Table.of(members, objective, task)
+        for objective, comparable in groups.items()
+        for task, members in split_by_task(comparable).items()
+    ]
     heading = f"Results of {root.resolve().name}"
     write_atomically(root / "results.md", results_page.to_markdown(tables).encode())
     write_atomically(root / "results.html", results_page.to_html(heading, tables).encode())
@@ -123,6 +128,21 @@ def split_by_objective(
         # One without an objective is compared with those whose metric it has.
         metrics = (o for o in groups if o.metric in experiment.columns)
         groups[experiment.objective or next(metrics, next(iter(groups)))].append(experiment)
+    return groups
+
+
+def split_by_task(experiments: Sequence[Experiment]) -> dict[str, list[Experiment]]:
+    """Return the experiments of each task, as even the same metric is not comparable across tasks.
+
+    Those of an unknown task are put to the most frequent one. Where there is only one task, its
+    name is left out.
+    """
+    tasks = [task for task, _ in Counter(e.task for e in experiments if e.task).most_common()]
+    if len(tasks) < 2:
+        return {"": list(experiments)}
+    groups: dict[str, list[Experiment]] = {task: [] for task in tasks}
+    for experiment in experiments:
+        groups[experiment.task or tasks[0]].append(experiment)
     return groups
 
 

@@ -1,22 +1,19 @@
 """A table of experiments: which share a row, which is the best, and whether beyond chance."""
 
 import dataclasses
-import hashlib
-import json
 import math
 import statistics
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
+from machinery.differences import describe_differences
 from machinery.experiments import Experiment
 from machinery.metrics import Objective
-from machinery.parameter_file import format_values
 
 P_VALUE = 0.05  # below which a difference is more than chance
 NAMES_SHOWN = 3  # experiments of a row that are named
-FILES_SHOWN = 2  # changed files of code that are named; for more, a digest of all is shown
 
 
 @dataclasses.dataclass
@@ -47,13 +44,20 @@ class Table:
     titles: list[str]
     cells: list[list[str]]  # by row
     bold: bool  # The first row is better than the second beyond chance.
+    task: str = ""  # where there are tables of several
 
     @classmethod
-    def of(cls, experiments: Sequence[Experiment], objective: Objective) -> Self:
+    def of(cls, experiments: Sequence[Experiment], objective: Objective, task: str = "") -> Self:
         """Return the table of some experiments."""
         rows = group(experiments, objective)
         titles, cells = _make_cells(rows, objective)
-        return cls(objective, rows, titles, cells, is_clear(rows, objective))
+        return cls(objective, rows, titles, cells, is_clear(rows, objective), task)
+
+    @property
+    def heading(self) -> str:
+        """What the table compares by, and the task where there are several."""
+        metric = self.objective.metric.replace("_", " ")
+        return f"{metric} ({self.task})" if self.task else metric
 
     @property
     def notes(self) -> list[str]:
@@ -63,10 +67,12 @@ class Table:
         if self.bold:
             news = "The first is bold: it differs"
         notes = [
-            f"Compared by {self.objective.metric.replace('_', ' ')}, {way} is better. Metrics of "
-            "the epoch that was best on val; mean ± standard deviation over seeds.",
+            f"Compared by {self.heading}, {way} is better. Metrics of the epoch that was best on "
+            "val; mean ± standard deviation over seeds.",
             f"{news} from the next beyond chance (Welch's t-test, p < {P_VALUE}).",
         ]
+        if len(self.rows) > 2:
+            notes.append("What most rows have in common is not named as a difference.")
         for row in self.rows:
             if row.repeated:
                 names = ", ".join(row.repeated)
@@ -122,7 +128,9 @@ def is_clear(rows: Sequence[Row], objective: Objective) -> bool:
 
 def _make_cells(rows: Sequence[Row], objective: Objective) -> tuple[list[str], list[list[str]]]:
     """Return the titles and the cells of the table, as text."""
-    differences = _find_differences([e for row in rows for e in row.experiments if e.parameters])
+    known = [row.experiments[0] for row in rows if row.experiments[0].parameters]
+    names_of = [experiment.name for experiment in known]
+    differences = dict(zip(names_of, describe_differences(known), strict=True))
     found = {name: None for row in rows for name in row.values}
     ending = objective.metric.removeprefix("val")
     columns = sorted(found, key=lambda n: (n.startswith("test_"), not n.endswith(ending), n))
@@ -133,7 +141,7 @@ def _make_cells(rows: Sequence[Row], objective: Objective) -> tuple[list[str], l
         first, others = row.experiments[0], len(row.experiments) - NAMES_SHOWN
         names = ", ".join(e.name for e in row.experiments[:NAMES_SHOWN])
         line = [f"{names} and {others} more" if others > 0 else names]
-        line += [format_values(differences.get(first.name, {}))]
+        line += [differences.get(first.name, "")]
         seeds = len({e.seed for e in row.experiments})
         line += [_format_metric(row.values.get(name, []), seeds) for name in columns]
         done = f"{first.rows[-1].get('epoch', math.nan):.0f}" if first.rows else "0"
@@ -141,32 +149,6 @@ def _make_cells(rows: Sequence[Row], objective: Objective) -> tuple[list[str], l
         seconds = statistics.fmean(e.seconds for e in row.experiments)
         cells.append([*line, f"{seconds:.1f}" if seconds < 100 else f"{seconds:.0f}", first.status])
     return titles, cells
-
-
-def _find_differences(experiments: Sequence[Experiment]) -> dict[str, dict[str, Any]]:
-    """Return, by the experiment's name, its settings that are not the same in all experiments."""
-    files = _varying([e.code for e in experiments])
-    flat = []
-    for experiment in experiments:
-        if len(files) <= FILES_SHOWN:
-            code = {file: experiment.code.get(file) for file in files}
-        else:
-            text = json.dumps(experiment.code, sort_keys=True)
-            code = {"code": hashlib.sha256(text.encode()).hexdigest()[:8]}
-        flat.append({**experiment.parameters, **experiment.origin, **code})
-    names = _varying(flat)
-    return {
-        experiment.name: {name: values[name] for name in names if name in values}
-        for experiment, values in zip(experiments, flat, strict=True)
-    }
-
-
-def _varying(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the names of the settings whose values are not the same in all."""
-    names = {name: None for values in settings for name in values}
-    return [
-        name for name in names if len({json.dumps(v.get(name), default=str) for v in settings}) > 1
-    ]
 
 
 def _format_metric(values: Sequence[float], seeds: int) -> str:

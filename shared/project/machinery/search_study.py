@@ -29,6 +29,36 @@ class MisfitError(InputError):
     """The values of a trial do not go together, or do not fit the data."""
 
 
+class Journal(JournalFileBackend):
+    """Optuna's file of a study, where what is appended begins a line of its own.
+
+    A kill or a full disk may leave half a line while other workers go on. What they append would
+    become the rest of that line, and the study could not be read any more.
+
+    Args:
+        path: the file.
+        lock: of the study. Optuna's own lock would outlive a kill.
+    """
+
+    def __init__(self, path: Path, lock: FileLock) -> None:
+        super().__init__(str(path), cast(Any, lock))
+        self.path, self.lock = path, lock
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Append operations, under the lock; cut off half a line before."""
+        with self.lock:
+            self._cut_half_line()
+            super().append_logs(logs)
+
+    def _cut_half_line(self) -> None:
+        with open(self.path, "rb+") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(end - 1, 0))
+            if file.read(1) not in (b"", b"\n"):  # No more of it is read than its last byte.
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+
+
 class Study:
     """A study and the folders of its trials, opened by one process.
 
@@ -41,7 +71,7 @@ class Study:
 
     def __init__(self, search: Search) -> None:
         self.search = search
-        self.lock = FileLock(search.folder / ".lock")  # Optuna's own lock would outlive a kill.
+        self.lock = FileLock(search.folder / ".lock")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self.lock:
             self.optuna = self._open()
@@ -51,16 +81,13 @@ class Study:
         search, folder = self.search, self.search.folder
         path = folder / "study.journal"
         anew = f"Name another folder with a search.yaml (--search), or delete {path} and trial_*."
-        content = path.read_bytes() if path.exists() else b""
-        if not content.endswith(b"\n"):
-            if content:  # A kill or a full disk cut the last line.
-                os.truncate(path, content.rfind(b"\n") + 1)
-            elif any(folder.glob("trial_*")):
-                raise InputError(f"{folder} holds trials, but no {path.name}. {anew}")
+        begun = path.exists() and path.stat().st_size
+        if not begun and any(folder.glob("trial_*")):
+            raise InputError(f"{folder} holds trials, but no {path.name}. {anew}")
         direction = "maximize" if search.objective.maximize else "minimize"
         try:
             study = optuna.create_study(
-                storage=JournalStorage(JournalFileBackend(str(path), cast(Any, self.lock))),
+                storage=JournalStorage(Journal(path, self.lock)),
                 pruner=optuna.pruners.MedianPruner(n_warmup_steps=search.base.training.epochs // 4),
                 study_name="search",
                 direction=direction,

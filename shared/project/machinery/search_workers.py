@@ -8,21 +8,29 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from typing import Any
 
 import optuna
 
 from machinery import checkpoints
 from machinery.checkpoints import State
+from machinery.devices import list_gpus, one_gpu
 from machinery.errors import CommandError, DivergedError, InputError, ResourceError, StoppedError
+from machinery.files import remove
 from machinery.metrics import Objective
 from machinery.parameter_file import nearest
 from machinery.run import Run
 from machinery.search_settings import Search
 from machinery.search_study import MisfitError, Study
 from machinery.stopping import StopRequest
+from machinery.terminal import keep_output_usable
+
+# How long a search that stops waits for its workers, which may be evaluating a whole split.
+GRACE_SECONDS = 600
 
 
 class PrunedError(CommandError):
@@ -32,7 +40,15 @@ class PrunedError(CommandError):
 
 
 class WorkerStop(StopRequest):
-    """Tells a worker to save and stop: on its first signal, or because the search was killed."""
+    """Tells a worker to save and stop: when the search asks for it, was killed, or on a signal.
+
+    Args:
+        asked: set by the search. (On Windows there is no signal that would ask another process.)
+    """
+
+    def __init__(self, asked: Event) -> None:
+        super().__init__()
+        self.asked = asked
 
     def _on_signal(self, number: int, _frame: object) -> None:
         if not self.error:  # A signal to the process group reaches a worker twice.
@@ -40,7 +56,7 @@ class WorkerStop(StopRequest):
 
     def __bool__(self) -> bool:
         search = multiprocessing.parent_process()
-        if not self.error and search and not search.is_alive():
+        if not self.error and (self.asked.is_set() or (search and not search.is_alive())):
             self.error = StoppedError("the end of the search")
         return super().__bool__()
 
@@ -104,7 +120,7 @@ class Worker:
                 self.study.end(trial, "PRUNED")
                 # The files to continue from take most of the space; those to evaluate stay.
                 for name in (checkpoints.LAST, checkpoints.PREVIOUS):
-                    (run.folder / name).unlink(missing_ok=True)
+                    remove(run.folder / name)
                 raise
             except (DivergedError, ResourceError) as error:
                 self.study.end(trial, "FAIL", str(error))
@@ -153,9 +169,10 @@ class Worker:
         return on_epoch
 
 
-def work(errors: Any, search: Search, train: Callable[[Run], object]) -> None:
+def work(errors: Any, asked: Event, search: Search, train: Callable[[Run], object]) -> None:
     """Train trials in this worker process; put an error that ends the search into `errors`."""
-    stop = WorkerStop()
+    stop = WorkerStop(asked)
+    keep_output_usable()
     # No progress bars: those of several workers would mix.
     sys.stderr.isatty = lambda: False  # ty: ignore[invalid-assignment]
     try:
@@ -176,26 +193,40 @@ def run_workers(
         train: trains a Run to its end; a function of a module, so that pickle finds it.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    gpus = [] if search.device == "cpu" else list_gpus()
+    if count > len(gpus):  # TensorFlow and JAX would take nearly all memory of a GPU at once.
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     context = multiprocessing.get_context("spawn")  # CUDA does not work in a forked process.
-    errors = context.SimpleQueue()
-    workers = [context.Process(target=work, args=(errors, search, train)) for _ in range(count)]
+    errors, asked = context.SimpleQueue(), context.Event()
+    arguments = (errors, asked, search, train)
+    workers = [context.Process(target=work, args=arguments) for _ in range(count)]
     # The workers inherit that SIGINT is ignored: Ctrl-C in their imports would print tracebacks.
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for worker in workers:
-        worker.start()
+    for number, worker in enumerate(workers):
+        with one_gpu(number, gpus):
+            worker.start()
     signal.signal(signal.SIGINT, handler)
     while alive := [worker.sentinel for worker in workers if worker.is_alive()]:
         if stop or not errors.empty() or any(worker.exitcode == 1 for worker in workers):
             break
         wait(alive, timeout=0.2)
-    for worker in workers:
-        worker.terminate()  # SIGTERM: it saves and ends.
-    for worker in workers:
-        worker.join()
+    asked.set()
+    end_workers(workers)
     if not errors.empty():
         raise errors.get()
     if any(worker.exitcode == 1 for worker in workers):
         raise SystemExit(1)  # The worker has printed the traceback.
+
+
+def end_workers(workers: Sequence[BaseProcess]) -> None:
+    """Wait until the workers, which were asked to stop, have saved and ended."""
+    deadline = time.perf_counter() + GRACE_SECONDS
+    for worker in workers:
+        worker.join(max(deadline - time.perf_counter(), 0))
+    for worker in workers:
+        worker.terminate()  # On Windows this ends it at once, with nothing saved.
+        worker.join()
 
 
 def count_cores() -> int:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 import keras_backend
-from machinery.errors import InputError, exit_codes
+from machinery import devices
+from machinery.errors import exit_codes
 
 with exit_codes():  # A missing backend ends in a message, whichever command imports this.
     keras_backend.load()
@@ -31,16 +32,8 @@ from parameters import Parameters, TrainingParameters
 # takes less time than one in Python. On PyTorch, Keras accepts only 1.
 STEPS_PER_EXECUTION = 1 if keras_backend.name == "torch" else 10
 
-
-def find_devices() -> list[str]:
-    """Return which of cuda, mps and cpu the backend finds here, in this order."""
-    if keras_backend.name == "torch":
-        import torch
-
-        found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    else:
-        found = {"cuda": any(d.startswith("gpu") for d in keras.distribution.list_devices())}
-    return [*(device for device, here in found.items() if here), "cpu"]
+# How many threads PyTorch takes by itself, before `prepare` limits them.
+THREADS = importlib.import_module("torch").get_num_threads() if keras_backend.name == "torch" else 0
 
 
 def choose_device(name: str) -> str:
@@ -49,11 +42,10 @@ def choose_device(name: str) -> str:
     Raises:
         InputError: this machine has no such device.
     """
-    available = find_devices()
-    if name not in ("auto", *available):
-        here = ", ".join(available)
-        raise InputError(f"--device: got {name}, expected one that is here: {here}.")
-    return available[0] if name == "auto" else name
+    if name == "cpu":
+        keras_backend.hide_gpus()
+        return name
+    return devices.choose(name, keras_backend.find_devices(), keras_backend.GPU_ADVICE)
 
 
 def scope(device: str) -> contextlib.AbstractContextManager[Any]:
@@ -73,7 +65,7 @@ def prefers_bfloat16(device: str) -> bool:
     if device == "cpu":
         processor = Path("/proc/cpuinfo")  # Only Linux has it. JAX (0.10) gained nothing.
         readable = keras_backend.name != "jax" and processor.exists()
-        flags = processor.read_text() if readable else ""
+        flags = processor.read_text("utf-8") if readable else ""
         return "avx512_bf16" in flags or "amx_bf16" in flags
     if device != "cuda":
         return False
@@ -99,10 +91,13 @@ def prepare(parameters: Parameters, dataset: Dataset) -> None:
     PyTorch, whose threads otherwise spend more time waiting for each other than computing.
     """
     small = parameters.data.batch_size * dataset.positions < 2**14
-    if keras_backend.name == "torch" and small:
+    if keras_backend.name == "torch":
         import torch
 
-        torch.set_num_threads(1)
+        torch.set_num_threads(1 if small else THREADS)
+        if parameters.training.compile:
+            # A run that goes on would compile other code than one that met both sizes of batches.
+            torch._dynamo.config.automatic_dynamic_shapes = False
     if not parameters.training.deterministic:
         return
     if keras_backend.name == "tensorflow":
@@ -118,6 +113,8 @@ def prepare(parameters: Parameters, dataset: Dataset) -> None:
 
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it.
         torch.use_deterministic_algorithms(True)
+        # Nothing reads new memory, so it need not be filled.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # ty: ignore[missing-attribute]
 
 
 def make_model(parameters: Parameters, dataset: Dataset, device: str) -> keras.Model:

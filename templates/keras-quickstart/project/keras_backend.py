@@ -4,12 +4,14 @@ keras.json names it. KERAS_BACKEND=jax python train.py takes another one for one
 installed. Keras reads the name only when it is first imported, so `load` has to come before.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import json
 import os
 from pathlib import Path
 
+from machinery import devices
 from machinery.errors import InputError
 from machinery.parameter_file import nearest
 from machinery.terminal import hidden_standard_error
@@ -27,6 +29,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Only warnings and errors.
 if "OMP_NUM_THREADS" in os.environ:  # TensorFlow and JAX have other names for it.
     for _variable in ("TF_NUM_INTRAOP_THREADS", "NPROC"):
         os.environ.setdefault(_variable, os.environ["OMP_NUM_THREADS"])
+
+GPU_PACKAGES = {
+    "tensorflow": '"tensorflow[and-cuda]"',
+    "jax": '"jax[cuda13]"',
+    "torch": "torch --upgrade --extra-index-url https://download.pytorch.org/whl/cu130",
+}
+GPU_ADVICE = (
+    'README.md, "A GPU", says what to install for yours, such as: python -m pip install '
+    f"-c constraints.txt {GPU_PACKAGES.get(str(name))}"
+)
 
 
 def load() -> None:
@@ -52,3 +64,38 @@ def load() -> None:
             f"keras was imported before the backend was chosen, and runs on "
             f"{keras.backend.backend()}, not {name}: `import backend` before keras."
         )
+
+
+def find_devices() -> dict[str, bool]:
+    """Return whether the backend can compute on cuda, mps and cpu here."""
+    cuda = mps = False
+    if name == "tensorflow":
+        import tensorflow
+
+        # Not keras.distribution.list_devices, which takes all of a GPU's memory.
+        cuda = bool(tensorflow.config.list_physical_devices("GPU"))
+    elif name == "jax":
+        import jax
+
+        cuda = any(device.platform == "gpu" for device in jax.devices())
+    else:
+        import torch
+
+        mps = torch.backends.mps.is_available()
+        cuda = torch.cuda.is_available() and devices.runs_on(
+            torch.cuda.get_arch_list(), torch.cuda.get_device_capability()
+        )
+    return {"cuda": cuda, "mps": mps, "cpu": True}
+
+
+def hide_gpus() -> None:
+    """Keep the backend from starting GPUs and taking their memory, as it computes on the CPU."""
+    if name == "tensorflow":
+        import tensorflow
+
+        with contextlib.suppress(RuntimeError):  # This process has started them before.
+            tensorflow.config.set_visible_devices([], "GPU")
+    elif name == "jax":
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")

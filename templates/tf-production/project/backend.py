@@ -17,13 +17,18 @@ import numpy as np
 import tensorflow as tf
 
 from build_dataset import Dataset
+from machinery import devices
 from machinery.checkpoints import check_fit, select
-from machinery.errors import InputError
 from machinery.records import versions
 from machinery.sampling import fold_seed
 from model import net
 from model.data_loader import Batch
 from parameters import Parameters, TrainingParameters
+
+GPU_ADVICE = (
+    'README.md, "A GPU", says what to install for yours, such as: python -m pip install '
+    '-c constraints.txt "tensorflow[and-cuda]"'
+)
 
 
 def choose_device(name: str) -> str:
@@ -35,12 +40,7 @@ def choose_device(name: str) -> str:
     gpu = bool(tf.config.list_physical_devices("GPU"))
     mac = sys.platform == "darwin"
     available = {"cuda": gpu and not mac, "mps": gpu and mac, "cpu": True}
-    if name == "auto":
-        name = next(device for device, here in available.items() if here)
-    if not available[name]:
-        here = ", ".join(device for device, here in available.items() if here)
-        raise InputError(f"--device: got {name}, expected one that is here: {here}.")
-    return "cpu" if name == "cpu" else "gpu"
+    return "cpu" if devices.choose(name, available, GPU_ADVICE) == "cpu" else "gpu"
 
 
 def choose_precision(device: str, precision: str) -> str:
@@ -53,7 +53,7 @@ def choose_precision(device: str, precision: str) -> str:
         native = details.get("compute_capability", (0, 0)) >= (8, 0)
     else:
         processor = Path("/proc/cpuinfo")  # Only Linux has it.
-        flags = processor.read_text() if processor.exists() else ""
+        flags = processor.read_text("utf-8") if processor.exists() else ""
         native = "avx512_bf16" in flags or "amx_bf16" in flags
     return "bfloat16" if native else "float32"
 

@@ -24,8 +24,7 @@ def parse_command_line() -> argparse.Namespace:
     parser.add_argument("--shards", type=int, default=4, help="files for each split [4]")
     parser.add_argument("--overwrite", action="store_true", help="replace the records there")
     arguments = parser.parse_args()
-    if not 1 <= arguments.shards <= 99_999:
-        parser.error(f"--shards: got {arguments.shards}, expected 1 to 99999")
+    parser.check_range("--shards", arguments.shards, 1, 99_999)
     arguments.records = arguments.records or arguments.data / "records"
     if [*arguments.records.glob("arrays-*")]:
         raise InputError(

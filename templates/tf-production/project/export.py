@@ -45,7 +45,8 @@ from filelock import FileLock
 import backend
 from build_dataset import Dataset, read_dataset
 from evaluate import make_evaluation_step
-from machinery.files import sync_folder, write_atomically
+from machinery.errors import InputError
+from machinery.files import replace, sync_folder, sync_tree, write_atomically
 from machinery.metrics import read_metrics
 from machinery.parameter_file import flatten
 from machinery.records import git_state, versions
@@ -92,15 +93,16 @@ def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
     facts = collect_facts(arguments, parameters, dataset, step)
     arguments.exports.mkdir(parents=True, exist_ok=True)
     with FileLock(arguments.exports / ".lock"):  # Several exports write one after the other.
-        for killed in arguments.exports.glob(".unfinished-*"):
+        for killed in arguments.exports.glob(".unfinished-*/"):
             shutil.rmtree(killed)
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=arguments.exports) as temporary:
             unchecked = Path(temporary, "model")
             outputs = write_saved_model(unchecked, served, inputs, facts)
             expected = {name: predictions.get(name, outputs[name]).numpy() for name in outputs}
             difference = compare(predict_elsewhere(unchecked, inputs), expected, path)
+            sync_tree(unchecked)
             folder = arguments.exports / str(next_version(arguments.exports))
-            os.rename(unchecked, folder)
+            replace(unchecked, folder)
             sync_folder(arguments.exports)
     print(
         f"{folder}: {path} of step {step:,}. A fresh process with bare TensorFlow gave "
@@ -114,9 +116,9 @@ def collect_facts(
     arguments: argparse.Namespace, parameters: Parameters, dataset: Dataset, step: int
 ) -> dict[str, Any]:
     """Return what export.json says of a version: where it came from."""
-    rows = {row["step"]: row for row in read_metrics(arguments.experiment)}
+    rows = {row.get("step"): row for row in read_metrics(arguments.experiment)}
     return {
-        "experiment": str(arguments.experiment),
+        "experiment": arguments.experiment.as_posix(),
         "checkpoint": arguments.checkpoint,
         "step": step,
         "metrics": rows.get(step),
@@ -134,7 +136,7 @@ def write_saved_model(
     signatures = served.signatures()
     tf.saved_model.save(served, str(folder), signatures=signatures)
     (folder / "assets.extra").mkdir()
-    (folder / "assets.extra" / "export.json").write_text(json.dumps(facts, indent=2))
+    (folder / "assets.extra" / "export.json").write_text(json.dumps(facts, indent=2), "utf-8")
     tensors = {name: tf.constant(array) for name, array in inputs.items()}
     return signatures["serving_default"](**tensors)
 
@@ -186,9 +188,16 @@ def compare(
 
 
 def next_version(exports: Path) -> int:
-    """Return a number that no version in a folder has had, and record that it is taken."""
+    """Return a number that no version in a folder has had, and record that it is taken.
+
+    Raises:
+        InputError: the highest number given cannot be read.
+    """
     path = exports / LAST_VERSION
-    numbers = [int(path.read_text())] if path.exists() else []
+    text = path.read_text("utf-8", errors="replace").strip() if path.exists() else "0"
+    if not text.isdecimal():
+        raise InputError(f"{path}: got {text[:20]!r}, expected the highest number ever exported.")
+    numbers = [int(text)]
     numbers += [int(folder.name) for folder in exports.iterdir() if folder.name.isdecimal()]
     number = max(numbers, default=0) + 1
     write_atomically(path, f"{number}\n".encode())

@@ -14,17 +14,18 @@ batches before.
 """
 
 import mmap
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from build_dataset import Dataset
-from machinery.arrays import SPLITS, Array, Examples, Ragged, new_contents, read_array
+from machinery.arrays import SPLITS, Array, Examples, Ragged, read_array
+from machinery.contents import new_contents, seal
 from machinery.errors import InputError
-from machinery.files import sync_folder, write_atomically
+from machinery.files import write_atomically
 
 HEADER, FOOTER = 12, 4  # Bytes of a record around its content: length and checksums.
 
@@ -38,16 +39,19 @@ class Records:
         split: train, val or test.
 
     Raises:
-        InputError: a file is missing or was cut short.
+        InputError: a file is missing, was cut short, or does not fit the others.
     """
 
     def __init__(self, folder: Path, dataset: Dataset, split: str) -> None:
         self.dataset, self.examples = dataset, dataset.examples[split]
         target, advice = folder / dataset.arrays_folder, _again(folder)
-        shape = (self.examples, 3)  # shard, first byte, length
-        self.index = read_array(target / f"{split}_index.npy", shape, "int64", advice)
+        self.folder, self.advice = target, advice
+        path, shape = target / f"{split}_index.npy", (self.examples, 3)
+        self.index = read_array(path, shape, "int64", advice)  # shard, first byte, length
+        if not is_index(self.index):
+            raise InputError(f"{path}: does not say where each record lies. {advice}")
         read_array(target / f"{split}_ids.npy", (self.examples,), "str", advice)
-        count = int(self.index[:, 0].max()) + 1
+        count = int(self.index[-1, 0]) + 1
         self.shards = []
         for number in range(count):
             path = shard_path(target, split, number, count)
@@ -58,9 +62,23 @@ class Records:
                 raise InputError(f"{path}: got {found} bytes, expected {expected}. {advice}")
             with open(path, "rb") as file:
                 self.shards.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        # The first record of each shard says whether they are of this dataset.
+        self.take(np.unique(self.index[:, 0], return_index=True)[1])
 
     def take(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Return some examples as one batch of arrays (len(rows), ...), ragged ones padded."""
+        """Return some examples as one batch of arrays (len(rows), ...), ragged ones padded.
+
+        Raises:
+            InputError: a record is not what dataset.json says.
+        """
+        try:
+            return self._decode(rows)
+        except (DecodeError, IndexError, ValueError) as error:
+            raise InputError(
+                f"{self.folder}: a record is not what dataset.json says: {error}. {self.advice}"
+            ) from None
+
+    def _decode(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         features = [
             tf.train.Example.FromString(self.shards[shard][start : start + length]).features.feature
             for shard, start, length in self.index[rows]
@@ -76,6 +94,22 @@ class Records:
             for names in (self.dataset.inputs, self.dataset.targets)
         )
         return inputs, targets
+
+
+def is_index(index: np.ndarray) -> bool:
+    """Return whether records lie one after the other, shard by shard, as an index says.
+
+    Args:
+        index: (N, 3) int64: shard, first byte, length.
+    """
+    shards, starts, lengths = index.T
+    new = np.diff(shards, prepend=-1)  # 1 where a shard begins
+    after = np.roll(starts + lengths, 1) + FOOTER + HEADER
+    return bool(
+        np.isin(new, (0, 1)).all()
+        and (starts == np.where(new, HEADER, after)).all()
+        and (lengths >= 0).all()
+    )
 
 
 def decode(contents: list[bytes], array: Array) -> np.ndarray:
@@ -124,13 +158,10 @@ def write_records(
     """
     splits = {split: dataset.read_split(data, split) for split in SPLITS}
     ids = {split: dataset.read_ids(data, split) for split in SPLITS}
-    with new_contents(folder, "records", overwrite) as target:
+    with new_contents(folder, "records", dataset.source, overwrite) as target:
         for split, arrays in splits.items():
             write_split(target, split, arrays, ids[split], shards)
-        for path in target.iterdir():
-            with open(path, "rb+") as file:
-                os.fsync(file.fileno())
-        sync_folder(target)
+        seal(target)
         content = dataset.model_copy(update={"arrays_folder": target.name})
         write_atomically(folder / "dataset.json", content.model_dump_json(indent=2).encode())
 

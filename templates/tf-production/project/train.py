@@ -84,11 +84,11 @@ def train_epoch(epoch: Epoch, batches: Iterator[Batch], steps: "TrainingSteps") 
     """Train to the end of the epoch; return its mean loss."""
     loss_sum = epoch.loss_sum
     while epoch.steps_left:
-        count, began = min(steps.per_call, epoch.steps_left), time.monotonic()
+        count, began = min(steps.per_call, epoch.steps_left), time.perf_counter()
         # As tensors: for each new Python number TensorFlow would compile the graph again.
         loss_sum = float(steps.take(batches, tf.constant(count), tf.constant(loss_sum)))
         whole = count == steps.per_call  # Not the rest of an epoch.
-        if whole and time.monotonic() - began < SECONDS_PER_CALL:
+        if whole and time.perf_counter() - began < SECONDS_PER_CALL:
             steps.per_call *= 2
         epoch.advance(count)
         if epoch.look_is_due():

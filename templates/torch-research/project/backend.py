@@ -10,13 +10,19 @@ import numpy as np
 import torch
 
 from build_dataset import Dataset
+from machinery import devices
 from machinery.checkpoints import check_fit, select
-from machinery.errors import InputError
 from machinery.records import versions
 from machinery.sampling import fold_seed
 from model import net
 from model.data_loader import Batch
 from parameters import Parameters, TrainingParameters
+
+GPU_ADVICE = (
+    'README.md, "A GPU", says what to install for yours, such as: python -m pip install '
+    "-c constraints.txt torch --upgrade --extra-index-url https://download.pytorch.org/whl/cu130"
+)
+THREADS = torch.get_num_threads()  # Before `prepare` limits them.
 
 
 def choose_device(name: str) -> torch.device:
@@ -25,17 +31,15 @@ def choose_device(name: str) -> torch.device:
     Raises:
         InputError: this machine has no such device.
     """
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        name = next(device for device, here in available.items() if here)
-    if not available[name]:
-        here = ", ".join(device for device, here in available.items() if here)
-        raise InputError(f"--device: got {name}, expected one that is here: {here}.")
-    return torch.device(name)
+    available = {"cuda": finds_cuda(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return torch.device(devices.choose(name, available, GPU_ADVICE))
+
+
+def finds_cuda() -> bool:
+    """Return whether there is a GPU of NVIDIA, and this build of PyTorch has code for it."""
+    return torch.cuda.is_available() and devices.runs_on(
+        torch.cuda.get_arch_list(), torch.cuda.get_device_capability()
+    )
 
 
 def choose_precision(device: torch.device, precision: str) -> torch.dtype:
@@ -62,18 +66,25 @@ def prepare(parameters: Parameters, dataset: Dataset) -> None:
     little to compute in between, they gain little on an idle machine, and on a busy one a step can
     take twenty times as long.
     """
-    if parameters.data.batch_size * dataset.positions < 2**14:
-        torch.set_num_threads(1)
+    small = parameters.data.batch_size * dataset.positions < 2**14
+    torch.set_num_threads(1 if small else THREADS)
     if parameters.training.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it.
     torch.use_deterministic_algorithms(parameters.training.deterministic)
+    # Nothing reads new memory, so it need not be filled.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # ty: ignore[missing-attribute]
+    if parameters.training.compile:
+        torch.compiler.reset()  # After eight networks in one process PyTorch would stop compiling.
+        # A run that goes on would compile other code than one that met both sizes of batches.
+        torch._dynamo.config.automatic_dynamic_shapes = False
 
 
 def make_model(parameters: Parameters, dataset: Dataset, device: torch.device) -> torch.nn.Module:
     """Return the network with its initial weights, in the fastest memory layout."""
     torch.manual_seed(fold_seed(parameters.seed))
     model = net.Net(parameters.model, dataset).to(device)
-    torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)
+    if device.type != "mps":  # There convolutions with this layout have given wrong numbers.
+        torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)
     return model
 
 
@@ -126,11 +137,10 @@ def seed_step(seed: int, step: int, device: torch.device) -> None:
     Where a step has several parts, its number is that of the part, counted from the start.
     """
     folded = fold_seed(seed, step)
-    if device.type == "cpu":
-        # torch.manual_seed would also seed every kind of GPU: 110 us instead of 1.
-        torch.default_generator.manual_seed(folded)
-    else:
-        torch.manual_seed(folded)
+    # Not torch.manual_seed, which seeds every kind of device: 110 us instead of 1.
+    torch.default_generator.manual_seed(folded)
+    if device.type != "cpu":
+        getattr(torch, device.type).manual_seed(folded)  # Such as torch.cuda.manual_seed.
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -177,7 +187,7 @@ class State:
             for name, array in found.items()
             if (owner := name.rpartition(".")[0]) in weights
         }
-        check_fit(found, expected or {name: each.shape for name, each in weights.items()}, path)
+        check_fit(found, expected, path)
         load_weights(self.model, arrays, path)
         for name, array in found.items():
             owner, _, key = name.rpartition(".")

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +19,8 @@ class Dataset(arrays.BaseDataset):
     targets: tuple[str, ...] = ("labels",)
 
     classes: int
+
+    default_source: ClassVar[str] = "drawn"
 
     def check(self, name: str, array: np.ndarray) -> str:
         """Say where a label is no class."""
@@ -40,7 +43,7 @@ def build(folder: Path, overwrite: bool = False, seed: int = 0) -> Dataset:
         splits,
         overwrite,
         task="points",
-        source="drawn",
+        source=Dataset.default_source,
         classes=2,
     )
 

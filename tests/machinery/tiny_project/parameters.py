@@ -45,7 +45,7 @@ class TrainingParameters(Section):
 class Parameters(Section):
     """What params.yaml holds."""
 
-    seed: int = Field(0, ge=0, description="of everything random")
+    seed: int = Field(0, ge=0, lt=2**32, description="of everything random")
     data: DataParameters = DataParameters()
     model: ModelParameters = ModelParameters()
     training: TrainingParameters = TrainingParameters()

@@ -1,6 +1,5 @@
 """What to look at: the metrics, which epoch is the best, a picture, every prediction."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from machinery.class_report import (
 from machinery.files import write_atomically
 from machinery.metrics import Objective
 from machinery.pictures import draw
+from machinery.spreadsheets import write_csv
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -229,11 +229,11 @@ def write_numbers(path: Path, ids: np.ndarray, targets: np.ndarray, values: np.n
         values: (N,) as predicted.
     """
     errors = values - targets
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", "target", "predicted", "error"])
-        for i in np.argsort(-np.abs(errors), kind="stable"):
-            writer.writerow([ids[i], *(f"{each[i]:.6g}" for each in (targets, values, errors))])
+    rows = (
+        [ids[i], *(f"{each[i]:.6g}" for each in (targets, values, errors))]
+        for i in np.argsort(-np.abs(errors), kind="stable")
+    )
+    write_csv(path, ["id", "target", "predicted", "error"], rows)
 
 
 def write_labels(
@@ -254,11 +254,10 @@ def write_labels(
         losses: (N,)
         labels: their names.
     """
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        names = [word for label in labels for word in (label, f"{label}: probability")]
-        writer.writerow(["id", "loss", *names])
-        for i in np.argsort(-losses, kind="stable"):
-            pairs = zip(targets[i], probabilities[i], strict=True)
-            cells = [word for label, p in pairs for word in (f"{label:.0f}", f"{p:.4f}")]
-            writer.writerow([ids[i], f"{losses[i]:.4f}", *cells])
+    titles = [word for label in labels for word in (label, f"{label}: probability")]
+    rows = []
+    for i in np.argsort(-losses, kind="stable"):
+        pairs = zip(targets[i], probabilities[i], strict=True)
+        cells = [word for label, p in pairs for word in (f"{label:.0f}", f"{p:.4f}")]
+        rows.append([ids[i], f"{losses[i]:.4f}", *cells])
+    write_csv(path, ["id", "loss", *titles], rows)

@@ -1,6 +1,7 @@
 """export.py: what it writes, what it refuses, and how it numbers versions."""
 
 import json
+import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def test_an_export_gives_the_same_elsewhere(
     exported = export.export(*arguments(folder, tmp_path))
     assert exported == tmp_path / "1"
     assert "gave the same predictions for" in capsys.readouterr().out
-    facts = json.loads((exported / "assets.extra" / "export.json").read_text())
+    facts = json.loads((exported / "assets.extra" / "export.json").read_text("utf-8"))
     assert facts["experiment"] == str(folder / "small")
     assert facts["step"] == facts["metrics"]["step"]
     assert facts["dataset"]["fingerprint"] == read_dataset(folder / "data").fingerprint
@@ -91,6 +92,32 @@ def test_a_version_is_never_given_twice(folder: Path, tmp_path: Path) -> None:
     visible = sorted(path.name for path in tmp_path.glob("[!.]*"))
     assert visible == ["4", "6", "elsewhere"]
     assert not [*tmp_path.glob(".unfinished-*")]
+
+
+@pytest.mark.usefixtures("trusting")
+def test_a_version_is_on_the_disk_before_it_has_its_number(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut, too, a version that is there is whole."""
+    synced, rename = [], os.rename
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
+
+    def check(unchecked: Path, version: Path) -> None:
+        inodes = {path.stat().st_ino for path in (unchecked, *unchecked.rglob("*"))}
+        assert inodes <= {*synced}
+        rename(unchecked, version)
+        checked.append(version)
+
+    checked = []
+    monkeypatch.setattr(os, "rename", check)
+    assert export.export(*arguments(folder, tmp_path)) in checked
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1.5"])
+def test_a_damaged_count_of_versions_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / export.LAST_VERSION).write_text(text)
+    with pytest.raises(InputError, match=r"\.last-version: got .*, expected the highest number"):
+        export.next_version(tmp_path)
 
 
 def test_another_prediction_elsewhere_is_noticed(

@@ -1,6 +1,8 @@
 """Records give the same batches as arrays, and a kill leaves the old ones or the new."""
 
+import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,61 @@ def test_what_was_cut_short_is_refused(data: Path, tmp_path: Path) -> None:
     tfrecords.write_records(data, read_dataset(data), folder, shards=1, overwrite=True)
     assert sorted(path.name for path in folder.glob("records-*")) == ["records-2"]
     assert load_split(folder, read_dataset(folder), "train").examples > 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda index: index[:, 0].fill(2**40),
+        lambda index: index[:, 0].fill(-1),
+        lambda index: index[5:, 1].__isub__(1),
+        lambda index: index[-1:, 2].fill(-5),
+    ],
+    ids=["too many shards", "negative shard", "another place", "negative length"],
+)
+def test_an_index_of_nonsense_is_refused(data: Path, tmp_path: Path, wrong: Any) -> None:
+    folder = shutil.copytree(data / "records", tmp_path / "records")
+    path = folder / "records-1" / "train_index.npy"
+    index = np.load(path)
+    wrong(index)
+    np.save(path, index)
+    with pytest.raises(InputError, match=r"train_index\.npy: does not say where each record lies"):
+        load_split(folder, read_dataset(folder), "train")
+
+
+@pytest.mark.parametrize("content", [b"\xff" * 9, tf.train.Example().SerializeToString()])
+def test_records_of_nonsense_are_refused(data: Path, tmp_path: Path, content: bytes) -> None:
+    """Though their checksums are right."""
+    folder = shutil.copytree(data / "records", tmp_path / "records")
+    arrays_folder, dataset = folder / "records-1", read_dataset(folder)
+    count = dataset.examples["val"]
+    for path in arrays_folder.glob("val-*"):
+        path.unlink()
+    with tf.io.TFRecordWriter(str(tfrecords.shard_path(arrays_folder, "val", 0, 1))) as writer:
+        for _ in range(count):
+            writer.write(content)
+    size = tfrecords.HEADER + len(content) + tfrecords.FOOTER
+    starts = np.arange(count) * size + tfrecords.HEADER
+    index = np.stack([np.zeros_like(starts), starts, np.full_like(starts, len(content))], axis=1)
+    np.save(arrays_folder / "val_index.npy", index)
+    with pytest.raises(InputError, match=r"records-1: a record is not what dataset\.json says"):
+        load_split(folder, dataset, "val")
+
+
+def test_of_several_writers_each_leaves_whole_records(data: Path, tmp_path: Path) -> None:
+    dataset, folder = read_dataset(data), tmp_path / "records"
+
+    def write_shards(count: int) -> None:
+        tfrecords.write_records(data, dataset, folder, count, overwrite=True)
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(write_shards, (1, 2, 3, 4, 5)))
+    assert len([*folder.glob("records-*")]) == 1
+    for name in arrays.SPLITS:
+        splits = [load_split(path, read_dataset(path), name) for path in (data, folder)]
+        found, expected = (split.take(np.arange(split.examples)) for split in splits)
+        for part in (0, 1):
+            assert_same(found[part], expected[part])
 
 
 @pytest.mark.parametrize("there", [False, True])

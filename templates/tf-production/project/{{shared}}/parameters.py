@@ -17,18 +17,29 @@ from model.parameters import DataParameters, ModelParameters
 class TrainingParameters(Section):
     """How train.py optimizes."""
 
-    epochs: int = Field(15, ge=1, description="passes over the training examples")
-    learning_rate: float = Field(4e-3, gt=0, description="highest learning rate of the schedule")
+    epochs: int = Field(15, ge=1, le=1_000_000, description="passes over the training examples")
+    learning_rate: float = Field(
+        4e-3, gt=0, le=1000, description="highest learning rate of the schedule"
+    )
     warmup_epochs: float = Field(
-        2.0, ge=0, description="epochs of linear rise to it; then a cosine"
+        2.0, ge=0, le=1_000_000, description="epochs of linear rise to it; then a cosine"
     )
-    weight_decay: float = Field(1e-2, ge=0, description="decoupled weight decay of AdamW")
-    clip_norm: float = Field(1.0, ge=0, description="clip gradients to this norm; 0: off")
+    weight_decay: float = Field(1e-2, ge=0, le=1000, description="decoupled weight decay of AdamW")
+    clip_norm: float = Field(
+        1.0, ge=0, le=1_000_000, description="clip gradients to this norm; 0: off"
+    )
     accumulate: int = Field(
-        1, ge=1, description="parts that a batch is computed in, to save memory; gradients add up"
+        1,
+        ge=1,
+        le=1_000_000,
+        description="parts that a batch is computed in, to save memory; gradients add up",
     )
-    patience: int = Field(0, ge=0, description="stop after so many epochs without gain; 0: never")
-    checkpoint_minutes: float = Field(10.0, gt=0, description="longest time between checkpoints")
+    patience: int = Field(
+        0, ge=0, le=1_000_000, description="stop after so many epochs without gain; 0: never"
+    )
+    checkpoint_minutes: float = Field(
+        10.0, gt=0, le=1_000_000, description="longest time between checkpoints"
+    )
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="auto: bfloat16 where the hardware computes in it, else float32"
     )
@@ -39,7 +50,9 @@ class TrainingParameters(Section):
 class Parameters(Section):
     """All of params.yaml."""
 
-    seed: int = Field(0, ge=0, description="of initial weights, order, augmentation and dropout")
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="of initial weights, order, augmentation and dropout"
+    )
     data: DataParameters = DataParameters()
     model: ModelParameters = ModelParameters()
     training: TrainingParameters = TrainingParameters()

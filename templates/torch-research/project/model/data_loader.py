@@ -16,10 +16,11 @@ from torch.utils.data import Dataset as TorchDataset
 from build_dataset import Dataset
 from machinery.arrays import Examples, Ragged
 from machinery.sampling import BatchSampler, evaluation_batch_size
+from machinery.stopping import ignore_signals
 from model import augmentation
 from parameters import Parameters
 
-Arrays = dict[str, torch.Tensor | Ragged]  # Of all examples, by name.
+Arrays = dict[str, torch.Tensor | Examples]  # Of all examples, by name.
 Batch = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]  # inputs and targets, by name
 
 
@@ -43,14 +44,14 @@ class Split(NamedTuple):
     def on_host(self) -> bool:
         """Whether some of the arrays lie in the memory of the processor."""
         arrays = [*self.inputs.values(), *self.targets.values()]
-        return any(isinstance(a, Ragged) or a.device.type == "cpu" for a in arrays)
+        return any(not isinstance(a, torch.Tensor) or a.device.type == "cpu" for a in arrays)
 
 
-def take(array: torch.Tensor | Ragged, rows: np.ndarray) -> torch.Tensor:
+def take(array: torch.Tensor | Examples, rows: np.ndarray) -> torch.Tensor:
     """Return some examples of an array, (len(rows), ...), on the array's device."""
-    if isinstance(array, Ragged):
-        return torch.from_numpy(array.take(rows))
-    return array.index_select(0, torch.from_numpy(rows).to(array.device, non_blocking=True))
+    if isinstance(array, torch.Tensor):
+        return array.index_select(0, torch.from_numpy(rows).to(array.device, non_blocking=True))
+    return torch.from_numpy(array.take(rows, axis=0))
 
 
 def load_split(folder: Path, dataset: Dataset, split: str, device: torch.device) -> Split:
@@ -66,11 +67,10 @@ def load_split(folder: Path, dataset: Dataset, split: str, device: torch.device)
     ragged = any(isinstance(array, Ragged) for array in arrays.values())
     fits = not ragged and sum(array.nbytes for array in arrays.values()) < room
 
-    def place(array: Examples) -> torch.Tensor | Ragged:
-        if isinstance(array, Ragged):
-            return array
-        tensor = torch.from_numpy(array)
-        return tensor.to(device) if fits else tensor
+    def place(array: Examples) -> torch.Tensor | Examples:
+        if isinstance(array, Ragged) or not fits:
+            return array  # Of NumPy, since worker processes can map the same file.
+        return torch.from_numpy(array).to(device)
 
     inputs, targets = (
         {name: place(arrays[name]) for name in names} for names in (dataset.inputs, dataset.targets)
@@ -114,6 +114,7 @@ def training_batches(
         sampler=sampler,
         num_workers=data.workers if split.on_host else 0,
         pin_memory=split.on_host and device.type == "cuda",
+        worker_init_fn=ignore_signals,  # The main process stops, and needs its workers until then.
         generator=torch.Generator(),  # Otherwise it would draw from the generator of dropout.
     )
     return iter(loader)

@@ -175,7 +175,17 @@ class TrainerState(backend.State):
                 "back the train.py that wrote it, or start a new experiment with --from."
             )
         super().load(arrays, path)
-        state = json.loads(arrays["trainer"].tobytes(), object_hook=tensor_from_json)
+        try:
+            self._load_trainer(
+                json.loads(arrays["trainer"].tobytes(), object_hook=tensor_from_json)
+            )
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(
+                f"{path}: the state of the Trainer cannot be used ({error!r}). Bring back a copy, "
+                "or train anew with --overwrite."
+            ) from None
+
+    def _load_trainer(self, state: dict[str, Any]) -> None:
         self.trainer.fit_loop.load_state_dict(state["loop"])
         self.trainer.should_stop = state["should_stop"]
         for group, values in zip(self.optimizer.param_groups, state["groups"], strict=True):
@@ -285,5 +295,7 @@ def silence_lightning() -> None:
     warnings.filterwarnings("ignore", "GPU available but not used")  # As --device asked for.
     # Lightning calls a function of PyTorch by its old name.
     warnings.filterwarnings("ignore", category=FutureWarning, module="pytorch_lightning")
+    # Where SLURM is installed, it says so in each training, be it one of a single process.
+    warnings.filterwarnings("ignore", "The `srun` command is available")
     # It is resumable: RunData begins where the run stands.
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable")

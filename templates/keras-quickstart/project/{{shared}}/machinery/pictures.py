@@ -1,17 +1,23 @@
 """Pictures of a run. One that cannot be drawn is a warning: no finished run fails because of it."""
 
+import io
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from machinery.errors import STORAGE_ERRORS
+from machinery.files import write_atomically
 from machinery.metrics import read_metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 logger = logging.getLogger("run")
+
+PANELS_A_LINE = 4
+PANELS_SHOWN = 12
 
 
 def draw(path: Path, plot: "Callable[[Figure], None]", width: float, height: float) -> None:
@@ -31,7 +37,9 @@ def draw(path: Path, plot: "Callable[[Figure], None]", width: float, height: flo
         with matplotlib.rc_context({"text.parse_math": False}):
             figure = Figure(figsize=(width, height), layout="constrained")
             plot(figure)
-            figure.savefig(path, dpi=120)
+            picture = io.BytesIO()
+            figure.savefig(picture, format="png", dpi=120)
+        write_atomically(path, picture.getvalue())
     except Exception as error:
         if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
             raise
@@ -40,29 +48,36 @@ def draw(path: Path, plot: "Callable[[Figure], None]", width: float, height: flo
 
 def draw_learning_curves(folder: Path, best_epoch: float | None) -> None:
     """Draw learning_curves.png from metrics.jsonl: loss and the other metrics by epoch."""
+    from matplotlib.ticker import MaxNLocator
+
     rows = read_metrics(folder)
     if not rows:
         logger.warning(f"{folder} has no metrics to draw.")
         return
-    epochs = [row["epoch"] for row in rows]
-    others = [name for name in rows[0] if name.startswith("val_") and name != "val_loss"]
-    panels = [["train_loss", "val_loss"], *([name] for name in others)]
+    found = {name: None for row in rows for name in row if name.startswith("val_")}
+    panels = [["train_loss", "val_loss"], *([name] for name in found if name != "val_loss")]
+    shown, left_out = panels[:PANELS_SHOWN], len(panels[PANELS_SHOWN:])
+    columns = min(len(shown), PANELS_A_LINE)
+    lines = math.ceil(len(shown) / columns)
 
     def plot(figure: "Figure") -> None:
-        for axes, names in zip(
-            figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-        ):
+        for place, names in enumerate(shown, start=1):
+            axes = figure.add_subplot(lines, columns, place)
             for name in names:
                 label = name.replace("_", " ")
                 if name == "train_loss":  # Measured otherwise than val_loss, and often above it.
                     label += " (with augmentation and regularisation)"
-                axes.plot(epochs, [row[name] for row in rows], marker=".", label=label)
+                known = [row for row in rows if name in row]  # It may be undefined in an epoch.
+                epochs, values = [row["epoch"] for row in known], [row[name] for row in known]
+                axes.plot(epochs, values, marker=".", label=label)
             if best_epoch is not None:
                 axes.axvline(best_epoch, color="grey", linestyle=":", label="best epoch")
             axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
             axes.grid(alpha=0.3)
             # Below the panel, where it covers no curve.
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15))
-        figure.suptitle(str(folder))
+        more = f" ({left_out} more metrics: metrics.jsonl)" if left_out else ""
+        figure.suptitle(f"{folder}{more}")
 
-    draw(folder / "learning_curves.png", plot, 5 * len(panels), 4.5)
+    draw(folder / "learning_curves.png", plot, 5 * columns, 4.5 * lines)

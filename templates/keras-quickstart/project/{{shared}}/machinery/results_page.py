@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from machinery.results_table import Row, Table
+from machinery.spreadsheets import as_text
 
 PANELS_SHOWN = 3
 COLOURS = (
@@ -53,13 +54,18 @@ def to_markdown(tables: Sequence[Table]) -> str:
     parts = ["# Results\n"]
     for table in tables:
         if len(tables) > 1:
-            parts.append(f"## {_escape(_heading(table))}\n")
+            parts.append(f"## {_escape(table.heading)}\n")
         parts += [_markdown_table(table), f"{_escape(' '.join(table.notes))}\n"]
     return "\n".join(parts)
 
 
-def _heading(table: Table) -> str:
-    return table.objective.metric.replace("_", " ")
+def _as_texts(cells: Sequence[str]) -> list[str]:
+    """Return the cells of a row so that a spreadsheet, into which it is pasted, shows them.
+
+    Names and what differs may be any text, and so may the reason why a folder is unreadable.
+    """
+    name, differences, *numbers, status = cells
+    return [as_text(name), as_text(differences), *numbers, as_text(status)]
 
 
 def _markdown_table(table: Table) -> str:
@@ -69,7 +75,7 @@ def _markdown_table(table: Table) -> str:
     titles = [_escape(title) for title in table.titles]
     lines = [line(titles), line(["---"] * 2 + ["---:"] * (len(titles) - 3) + ["---"])]
     for i, texts in enumerate(table.cells):
-        escaped = [_escape(text) for text in texts]
+        escaped = [_escape(text) for text in _as_texts(texts)]
         if table.bold and i == 0:
             escaped[0], escaped[2] = f"**{escaped[0]}**", f"**{escaped[2]}**"
         lines.append(line(escaped))
@@ -77,8 +83,8 @@ def _markdown_table(table: Table) -> str:
 
 
 def _escape(text: str) -> str:
-    # A < before a space begins no tag.
-    return re.sub(r"([\\`*_\[\]>|~&]|<(?! ))", r"\\\1", " ".join(text.split()))
+    # A < before a space begins no tag; between two $, GitHub shows a formula.
+    return re.sub(r"([\\`*_\[\]>|~&$]|<(?! ))", r"\\\1", " ".join(text.split()))
 
 
 def to_text(tables: Sequence[Table]) -> str:
@@ -98,7 +104,7 @@ def to_html(heading: str, tables: Sequence[Table]) -> str:
     sections = []
     for table in tables:
         if len(tables) > 1:
-            sections.append(f"<h2>{html.escape(_heading(table))}</h2>\n")
+            sections.append(f"<h2>{html.escape(table.heading)}</h2>\n")
         notes = html.escape(" ".join(table.notes))
         sections.append(f"{plot_curves(table)}<table>\n{_html_rows(table)}</table>\n")
         sections.append(f"<p>{notes}</p>\n")
@@ -109,7 +115,7 @@ def to_html(heading: str, tables: Sequence[Table]) -> str:
 def _html_rows(table: Table) -> str:
     lines = ["".join(f"<th>{html.escape(text)}</th>" for text in table.titles)]
     for i, texts in enumerate(table.cells):
-        escaped = [html.escape(text) for text in texts]
+        escaped = [html.escape(text) for text in _as_texts(texts)]
         if table.bold and i == 0:
             escaped[0], escaped[2] = f"<b>{escaped[0]}</b>", f"<b>{escaped[2]}</b>"
         escaped[0] = f'<span style="color: {_colour(i)}">&#9679;</span> {escaped[0]}'
@@ -140,6 +146,7 @@ def plot_curves(table: Table) -> str:
 def _draw(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     import matplotlib
     from matplotlib.figure import Figure  # pyplot would look for a display.
+    from matplotlib.ticker import MaxNLocator
 
     # Names are text: a $ in them begins no formula. The same results are the same file.
     options: Any = {"text.parse_math": False, "svg.hashsalt": "results", "svg.fonttype": "none"}
@@ -154,6 +161,7 @@ def _draw(rows: Sequence[Row], metrics: Sequence[str]) -> str:
                     style = "." if len(points) == 1 else "-"
                     axes.plot(epochs, values, style, color=_colour(i))
             axes.set(xlabel="epoch", title=name.replace("_", " "))
+            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
             axes.grid(alpha=0.3)
             axes.spines[["top", "right"]].set_visible(False)
         file = io.StringIO()

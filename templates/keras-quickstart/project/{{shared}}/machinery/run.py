@@ -10,21 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from machinery import checkpoints, records
+from machinery import checkpoints, contents, records
 from machinery.checkpoints import Header, Progress, State
+from machinery.continuation import refuse_another_run
 from machinery.epoch import Epoch
 from machinery.errors import InputError, is_out_of_memory, out_of_memory
-from machinery.files import write_atomically
+from machinery.files import remove, write_atomically
 from machinery.metrics import MetricsLog, Objective, describe, read_metrics
-from machinery.parameter_file import (
-    differences,
-    flatten,
-    format_parameters,
-    load_parameters,
-    old_names,
-    parameter_fields,
-)
+from machinery.parameter_file import flatten, format_parameters, load_parameters
 from machinery.stopping import StopRequest
+from machinery.terminal import describe_load, quote
 
 if TYPE_CHECKING:  # NumPy takes longer to import than --help takes to answer.
     import numpy as np
@@ -84,11 +79,12 @@ class Run:
         self.record: records.Record | None = None  # begin() makes it.
         self._log: logging.FileHandler | None = None
         self._lock = FileLock(folder / ".lock", timeout=1)  # is_running() takes it for a moment.
-        self._created: list[Path] = []
+        self._made_lock, self._made_folders = False, list[Path]()
 
     def __enter__(self) -> "Run":
-        paths = (self.folder / ".lock", self.folder, *self.folder.parents)
-        self._created = [path for path in paths if not path.exists()]
+        self._made_lock = not (self.folder / ".lock").exists()
+        folders = (self.folder, *self.folder.parents)
+        self._made_folders = [path for path in folders if not path.exists()]
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire()
@@ -112,17 +108,19 @@ class Run:
         """Record how the session ended, close the files and free the folder."""
         if self.record:
             outcome = getattr(error, "outcome", "failed") if error else "finished"
-            seconds = round(time.monotonic() - self._began, 3)
+            seconds = round(time.perf_counter() - self._began, 3)
             self.record.update(ended=records.now(), outcome=outcome, seconds=seconds)
             self._metrics.close()
-        else:  # Refused before it began: what __enter__ made is removed.
-            with contextlib.suppress(OSError):
-                for path in self._created:
-                    path.unlink(missing_ok=True) if path.name == ".lock" else path.rmdir()
+        elif self._made_lock:  # Refused before it began: what __enter__ made is removed.
+            with contextlib.suppress(OSError):  # Windows removes it when it is released.
+                (self.folder / ".lock").unlink()
         if self._log:
             logger.removeHandler(self._log)
             self._log.close()
         self._lock.release()
+        with contextlib.suppress(OSError):  # No folder is removed that holds anything.
+            for path in self._made_folders:
+                path.rmdir()
 
     # -- the beginning
 
@@ -142,7 +140,7 @@ class Run:
         notices = self._load_checkpoint()
         if self.progress.step:
             notices.append(records.changed_code(self.folder))
-        self._began = self.saved = time.monotonic()
+        self._began = self.saved = time.perf_counter()
         self._seconds_before = self.progress.seconds
         self._prepare_folder()
         self._metrics = MetricsLog(self.folder, self.progress.metrics_bytes)
@@ -152,9 +150,12 @@ class Run:
                 "overwrite": self._anew or self._continues_overwriting,
                 "from_step": self.progress.step,
                 "parameters": flatten(self.parameters),
+                "optimizer": state.optimizer_name,
+                "task": self.dataset.task,
                 "objective": objective._asdict(),
                 "fingerprint": self.dataset.fingerprint,
-                "data": str(self.data),
+                "data": self.data.as_posix(),
+                "data_stamp": contents.stamp(self.data / self.dataset.arrays_folder),
                 **facts,
             },
         )
@@ -175,7 +176,7 @@ class Run:
             found = checkpoints.read_newest(self.folder)
             if found:
                 arrays, header, path, notice = found
-                self._check_same_run(path, header)
+                refuse_another_run(self, path, header)
                 read_metrics(self.folder, header.progress.metrics_bytes)  # Refuses a damaged file.
                 self.state.load(arrays, path)
                 self.progress = header.progress
@@ -192,30 +193,6 @@ class Run:
             self._anew = True
         return []
 
-    def _check_same_run(self, path: Path, header: Header) -> None:
-        """Raise InputError where a checkpoint has other parameters, data or another optimizer."""
-        # A parameter that did not exist when the checkpoint was written had its default.
-        defaults = {name: f.default for name, f in parameter_fields(type(self.parameters))}
-        today = old_names(type(self.parameters))
-        then = defaults | {today.get(k, k): v for k, v in header.parameters.items()}
-        changed = differences(then, flatten(self.parameters))
-        way_out = "start a new experiment with --from, or train anew with --overwrite."
-        if changed:
-            raise InputError(
-                f"{self.folder / 'params.yaml'} changed since {path} was written: {changed}. "
-                f"Change it back, {way_out}"
-            )
-        if header.fingerprint != self.dataset.fingerprint:
-            raise InputError(
-                f"{path} was trained on other data (fingerprint {header.fingerprint}, now "
-                f"{self.dataset.fingerprint}). Bring the data back, {way_out}"
-            )
-        if header.optimizer != self.state.optimizer_name:
-            raise InputError(
-                f"{path} was trained by {header.optimizer}, and train.py now has "
-                f"{self.state.optimizer_name}. Bring it back, {way_out}"
-            )
-
     def _prepare_folder(self) -> None:
         """Delete what is out of date; write params.yaml and dataset.json; open train.log."""
         path, schema = self.folder / "params.yaml", type(self.parameters)
@@ -223,8 +200,9 @@ class Run:
         new = new or load_parameters(schema, path) != self.parameters
         records.delete_evaluations(self.folder)
         if self._anew:
-            for name in (*self.outputs, *records.diffs(self.folder)):
-                (self.folder / name).unlink(missing_ok=True)
+            # The record names the diffs, so they go first.
+            for name in (*records.diffs(self.folder), *self.outputs):
+                remove(self.folder / name)
         if new:
             write_atomically(path, format_parameters(self.parameters).encode())
         dataset = self.dataset.model_dump_json(indent=2)
@@ -243,6 +221,8 @@ class Run:
             f"{facts['device']}, {facts['precision']}",
         ]
         logger.info("; ".join(words))
+        if advice := describe_load(facts["device"]):
+            logger.warning(advice)
 
     # -- the epochs
 
@@ -254,7 +234,7 @@ class Run:
     def save_is_due(self) -> bool:
         """Return whether a stop was asked for or training.checkpoint_minutes have passed."""
         minutes = self.parameters.training.checkpoint_minutes
-        return bool(self.stop) or time.monotonic() > self.saved + 60 * minutes
+        return bool(self.stop) or time.perf_counter() > self.saved + 60 * minutes
 
     def save(self, arrays: "Mapping[str, np.ndarray]") -> None:
         """Write last.safetensors; the file that had this name becomes previous.safetensors.
@@ -262,7 +242,7 @@ class Run:
         Raises:
             DivergedError: a number of the state is NaN or infinite; nothing is written.
         """
-        self.saved = time.monotonic()
+        self.saved = time.perf_counter()
         self.progress.seconds = self._seconds_before + self.saved - self._began
         self._write(checkpoints.LAST, arrays, checkpoints.PREVIOUS)
 
@@ -314,7 +294,8 @@ class Run:
             progress=self.progress,
             parameters=flatten(self.parameters),
             fingerprint=self.dataset.fingerprint,
-            optimizer=self.state.optimizer_name,
+            optimizer=self.state.optimizer_name if keep else "no optimizer: the weights alone",
+            arrays=checkpoints.describe(arrays),
         )
         kept = self.folder / keep if keep else None
         checkpoints.write_checkpoint(self.folder / name, arrays, header, kept)
@@ -327,9 +308,8 @@ class Run:
 
         best = self.progress.best or {}
         draw_learning_curves(self.folder, best.get("epoch"))
-        where = f"--experiment {self.folder}"
-        where += f" --data {self.data}" if self.data != Path("data") else ""
+        words = ["python", "evaluate.py", "--experiment", self.folder]
+        words += ["--data", self.data] if self.data != Path("data") else []
         logger.info(
-            f"best epoch {best.get('epoch', 0):.0f}: {describe(best, ', ')}; "
-            f"next: python evaluate.py {where}"
+            f"best epoch {best.get('epoch', 0):.0f}: {describe(best, ', ')}; next: {quote(*words)}"
         )

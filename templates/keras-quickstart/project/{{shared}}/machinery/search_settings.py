@@ -25,7 +25,7 @@ FILE = "search.yaml"
 ADVICE = (
     f"{FILE} may hold: from (the experiment to vary), trials (how many), maximize or minimize (a "
     "column of metrics.jsonl), and space (for each parameter {low, high}, also with log or step, "
-    "or {choices: [...]}). `python train.py --help` lists the parameters."
+    "or {choices: [...]})."
 )
 
 
@@ -49,6 +49,8 @@ class Dimension(Section):
             raise PydanticCustomError("order", "expected low to be at most high")
         if self.log and (self.low <= 0 or self.step):
             raise PydanticCustomError("log", "expected low above 0 and no step, because of log")
+        if self.step and self.step > self.high - self.low:
+            raise PydanticCustomError("step", "expected step to be at most high - low")
         return self
 
     def limits(self) -> list[tuple[str, Any]]:
@@ -62,7 +64,7 @@ class SearchSettings(Section):
     """What search.yaml holds."""
 
     source: str = Field(alias="from", description="the experiment to vary")
-    trials: int = Field(ge=1, description="how many in total, pruned ones included")
+    trials: int = Field(ge=1, le=100_000, description="how many in total, pruned ones included")
     maximize: str | None = Field(None, description="a column of metrics.jsonl")
     minimize: str | None = Field(None, description="or this one [the objective of the task]")
     space: dict[str, Dimension] = Field(min_length=1, description="what to try of which parameter")
@@ -155,7 +157,10 @@ def check_data(search: Search) -> None:
 
 def _refuse(path: Path, problems: list[str]) -> None:
     if problems:
-        problems.append("`python train.py --help` lists the parameters. Nothing was started.")
+        problems.append(
+            "Parameters, with their ranges, are in parameters.py and model/parameters.py. Nothing "
+            "was started."
+        )
         raise InputError("\n  ".join([f"{path}: space:", *problems]))
 
 

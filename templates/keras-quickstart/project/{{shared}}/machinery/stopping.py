@@ -10,20 +10,34 @@ from machinery.errors import CancelledError, StoppedError
 
 process_start = time.monotonic()
 
+# What asks a process to stop. Windows has no SIGUSR1, and only Windows has SIGBREAK (Ctrl-Break).
+NAMES = ("SIGTERM", "SIGUSR1", "SIGINT", "SIGBREAK")
+SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+
+
+def ignore_signals(_worker: int = 0) -> None:
+    """Ignore what asks to stop, in a process that helps another one, such as a loader of data.
+
+    Signals reach all processes of a terminal or a job. The main process decides what follows, and
+    it cannot save if its helpers have died.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
 
 class StopRequest:
     """Remembers that the run should save and stop; the training loop asks for it at every step.
 
-    The reasons are SIGTERM, SIGUSR1 (which SLURM's `--signal` sends before its time limit), Ctrl-C,
-    and `max_minutes` since the process started. A second signal ends the process at once.
+    The reasons are SIGTERM, SIGUSR1 (which SLURM's `--signal` sends before its time limit), Ctrl-C
+    or Ctrl-Break, and `max_minutes` since the process started. A second signal ends the process at
+    once.
     """
 
     def __init__(self, max_minutes: float | None = None) -> None:
         self.error: StoppedError | None = None
         self.deadline = math.inf if max_minutes is None else process_start + 60 * max_minutes
-        for name in ("SIGTERM", "SIGUSR1", "SIGINT"):
-            if hasattr(signal, name):  # Windows has no SIGUSR1.
-                signal.signal(getattr(signal, name), self._on_signal)
+        for number in SIGNALS:
+            signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, _frame: object) -> None:
         if self.error:

@@ -12,14 +12,15 @@ each split and, last, dataset.json: once it is there, all is there.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from machinery import arrays
 from machinery.arrays import DEFAULT_FOLDER
 from machinery.class_folders import find_examples
-from machinery.command_line import ArgumentParser
+from machinery.command_line import LARGEST_SEED, ArgumentParser
+from machinery.contents import refuse_to_replace
 from machinery.errors import InputError, exit_codes
 from machinery.image_files import channel_statistics, read_images, refuse_bad
 from machinery.splits import StratumError, digests, find_leaks, split_off
@@ -34,6 +35,8 @@ class Dataset(arrays.BaseDataset):
     classes: list[str]
     mean: list[float]  # of each channel over the training images, in grey levels 0 to 255
     std: list[float]
+
+    default_source: ClassVar[str] = "scikit-learn's load_digits()"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -86,7 +89,7 @@ def build_digits(folder: Path, seed: int = 0, overwrite: bool = False) -> Datase
     train, val = train_test_split(rest, test_size=0.125, random_state=seed, stratify=labels[rest])
     splits = {"train": train, "val": val, "test": test}
     classes = [str(digit) for digit in range(10)]
-    source = "scikit-learn's load_digits()"
+    source = Dataset.default_source
     return write_images(folder, images, labels, ids, splits, classes, source, overwrite)
 
 
@@ -134,7 +137,7 @@ def build_images(
                 f"warning: {len(rows)} images of {split} are in train too, such as {ids[rows[0]]}."
             )
         return write_images(
-            folder, images.pixels, labels, ids, splits, classes, str(source), overwrite
+            folder, images.pixels, labels, ids, splits, classes, source.as_posix(), overwrite
         )
 
 
@@ -218,12 +221,11 @@ def main() -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset in --data")
     arguments = parser.parse_args()
     data, seed, overwrite = arguments.data, arguments.seed, arguments.overwrite
-    if arguments.image_size is not None and not 1 <= arguments.image_size <= 4096:
-        parser.error(f"--image-size: got {arguments.image_size}, expected 1 to 4096 pixels")
-    if seed < 0:
-        parser.error(f"--seed: got {seed}, expected 0 or more")
+    if arguments.image_size is not None:
+        parser.check_range("--image-size", arguments.image_size, 1, 4096)
+    parser.check_range("--seed", seed, 0, LARGEST_SEED)
     if not overwrite:
-        arrays.refuse_to_replace(data)
+        refuse_to_replace(data)
     if arguments.source is None:
         build_digits(data, seed, overwrite)
     else:

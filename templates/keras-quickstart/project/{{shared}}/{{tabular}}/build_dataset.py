@@ -18,7 +18,7 @@ for each split, and dataset.json, which is written last: it says that all is the
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -31,7 +31,8 @@ from machinery.columns import (
     number_levels,
     read_columns,
 )
-from machinery.command_line import ArgumentParser
+from machinery.command_line import LARGEST_SEED, ArgumentParser
+from machinery.contents import refuse_to_replace
 from machinery.errors import InputError, exit_codes
 from machinery.row_splits import split_rows
 from machinery.tables import Bad, Table, read_table, refuse_bad
@@ -63,6 +64,8 @@ class Dataset(arrays.BaseDataset):
     classes: list[str]  # The last of two is the positive one. For regression: none.
     target_mean: float  # over the training rows; for classes 0 and 1
     target_std: float
+
+    default_source: ClassVar[str] = "scikit-learn's load_breast_cancer()"
 
     def check(self, name: str, array: np.ndarray) -> str:
         """Say so where a number is no category or no class."""
@@ -107,7 +110,7 @@ def build_breast_cancer(folder: Path, seed: int = 0, overwrite: bool = False) ->
     columns = Columns(list(map(str, data.feature_names)), data.data, {})
     target = Target("binary", labels, ["benign", "malignant"])
     ids = np.array([f"row-{row}" for row in range(len(labels))])
-    source = "scikit-learn's load_breast_cancer()"
+    source = Dataset.default_source
     rest, test = train_test_split(
         np.arange(len(labels)), test_size=0.2, random_state=seed, stratify=labels
     )
@@ -175,7 +178,7 @@ def build_table(
     given = read_splits(table, split_column)
     say_columns(table, columns, target, targets)
     splits = split_rows(columns, target, ids, given, str(source), seed)
-    return write_rows(folder, columns, target, targets, ids, splits, str(source), overwrite)
+    return write_rows(folder, columns, target, targets, ids, splits, source.as_posix(), overwrite)
 
 
 def check_kind(kind: Kind | None, targets: Sequence[str]) -> Kind | None:
@@ -290,10 +293,9 @@ def main() -> None:
     parser.add_argument("--skip-bad", action="store_true", help="leave out rows of no use")
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset in --data")
     arguments = parser.parse_args()
-    if arguments.seed < 0:
-        parser.error(f"--seed: got {arguments.seed}, expected 0 or more")
+    parser.check_range("--seed", arguments.seed, 0, LARGEST_SEED)
     if not arguments.overwrite:
-        arrays.refuse_to_replace(arguments.data)
+        refuse_to_replace(arguments.data)
     if arguments.source is None and arguments.target:
         parser.error("--target: goes with --source, the file of the table")
     if arguments.source is None:

@@ -4,32 +4,30 @@
     data/arrays-1/train_images.npy        an array for each split and name
     data/arrays-1/train_ids.npy           where each example came from
 
-A new dataset is written into the next folder of arrays, and dataset.json then names that one. So
-a kill at any moment leaves the old dataset or the new one.
+contents.py makes and replaces the folder of the arrays.
 """
 
 import contextlib
 import hashlib
 import math
-import os
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pydantic
-from filelock import FileLock
 
+from machinery import contents
+from machinery.contents import ExistsError
 from machinery.errors import InputError
-from machinery.files import sync_folder, write_atomically
+from machinery.files import write_atomically
+from machinery.mapped import map_array
 from machinery.ragged import Ragged
 
 DEFAULT_FOLDER = Path("data")
 SPLITS = ("train", "val", "test")
 BLOCK = 1024  # Examples that are written at a time.
-CONTENTS = r"(arrays|records)-\d+"  # The folder that dataset.json names; records are TFRecords.
-MARKER = ".made-by-build"  # The file in such a folder without which it is not ours to delete.
 
 
 def _check_dtype(name: str) -> str:
@@ -69,8 +67,10 @@ class BaseDataset(pydantic.BaseModel):
     targets: tuple[str, ...]  # and those that it learns to predict.
     examples: dict[str, int]  # by split
     arrays: dict[str, Array]  # by name
-    arrays_folder: str = pydantic.Field(pattern=rf"^{CONTENTS}$")
+    arrays_folder: str = pydantic.Field(pattern=rf"^{contents.NAME}$")
     fingerprint: str  # of every array: two datasets with one fingerprint are the same
+
+    default_source: ClassVar[str] = ""  # the source of the data that come with the project
 
     @property
     def positions(self) -> int:
@@ -138,12 +138,7 @@ def read_dataset(folder: Path, schema: type[BaseDataset]) -> Any:
     try:
         return schema.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        there = [str(found.parent) for found in sorted(DEFAULT_FOLDER.rglob("dataset.json"))]
-        found = f" Found: {', '.join(there[:5])}." if there else ""
-        raise InputError(
-            f"{path}: not found.{found} Prepare it: python build_dataset.py --data {folder} "
-            "--source YOURS (without --source: the examples that come with the project)."
-        ) from None
+        raise _not_found(folder, schema.default_source) from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}.") from None
     except pydantic.ValidationError as error:
@@ -152,20 +147,39 @@ def read_dataset(folder: Path, schema: type[BaseDataset]) -> Any:
         raise InputError(f"{path}: {field}: {first['msg']}. {again(folder)}") from None
 
 
+def _not_found(folder: Path, default_source: str) -> InputError:
+    """Return the error for a folder without dataset.json; it names what is there instead."""
+    message = f"{folder / 'dataset.json'}: not found."
+    for left in contents.made_by_builds(folder):
+        if (source := contents.read_marker(left).source) != default_source:
+            message += f" {left} was made from {source} by a build that did not come to its end."
+    if there := [str(path.parent) for path in sorted(DEFAULT_FOLDER.rglob("dataset.json"))]:
+        message += f" Found: {', '.join(there[:5])}."
+    return InputError(
+        f"{message} Prepare it: python build_dataset.py --data {folder} --source YOURS (without "
+        "--source: the examples that come with the project)."
+    )
+
+
 def open_dataset(folder: Path, schema: type[BaseDataset], prepare: Callable[[Path], object]) -> Any:
     """Read dataset.json; if the default folder is empty, prepare the default data there first."""
-    if folder == DEFAULT_FOLDER and _is_empty(folder):
+    if folder == DEFAULT_FOLDER and _is_empty(folder, schema.default_source):
         with contextlib.suppress(ExistsError):  # Another run that starts now was faster.
             prepare(folder)
     return read_dataset(folder, schema)
 
 
-def _is_empty(folder: Path) -> bool:
-    """Return whether a folder holds nothing but hidden files, a README and unfinished arrays."""
+def _is_empty(folder: Path, default_source: str) -> bool:
+    """Return whether a folder holds nothing but hidden files, a README and left-over default data.
+
+    What is left of data of the person's own, whose build was killed, is not to be replaced.
+    """
     if not folder.exists():
         return True
+    builds = contents.made_by_builds(folder)
+    left_over = [path for path in builds if contents.read_marker(path).source == default_source]
     return all(
-        re.fullmatch(r"\..*|README\.md", path.name) or _is_contents(path)
+        path in left_over or re.fullmatch(r"\..*|README\.md", path.name)
         for path in folder.iterdir()
     )
 
@@ -182,7 +196,7 @@ def again(folder: Path, source: str = "") -> str:
 def read_array(path: Path, shape: tuple[int | None, ...], dtype: str, advice: str) -> np.ndarray:
     """Map an array into memory; raise InputError with advice if it has another shape or dtype."""
     try:
-        array = np.load(path, mmap_mode="c")  # Copy on write: PyTorch wants writable memory.
+        array = map_array(path)
     except (OSError, ValueError, EOFError) as error:
         reason = getattr(error, "strerror", None) or "not a NumPy array"
         raise InputError(f"{path}: {reason}. {advice}") from None
@@ -193,19 +207,6 @@ def read_array(path: Path, shape: tuple[int | None, ...], dtype: str, advice: st
             f"dataset.json. {advice}"
         )
     return array
-
-
-class ExistsError(InputError):
-    """There is a dataset already, and nobody asked to replace it."""
-
-
-def refuse_to_replace(folder: Path) -> None:
-    """Raise ExistsError where a folder holds a dataset."""
-    path = folder / "dataset.json"
-    if path.exists():
-        raise ExistsError(
-            f"{path} exists. Name another folder, or replace what is there with --overwrite."
-        )
 
 
 def write_dataset(
@@ -226,12 +227,12 @@ def write_dataset(
         ids: (N,) str, where each came from.
         splits: the row numbers of each split.
         overwrite: replace what is there.
-        fields: of the schema, those that the task adds.
+        fields: of the schema: task, source, and those that the task adds.
 
     Raises:
         ExistsError: there is a dataset already.
     """
-    with new_contents(folder, "arrays", overwrite) as target:
+    with contents.new_contents(folder, "arrays", fields["source"], overwrite) as target:
         described = {name: _describe(array) for name, array in arrays.items()}
         sizes = {split: len(rows) for split, rows in splits.items()}
         facts: list[Any] = [sorted(fields.items()), sorted(sizes.items())]
@@ -241,7 +242,7 @@ def write_dataset(
             for name, array in {**arrays, "ids": ids}.items():
                 for block in _write(target / f"{split}_{name}.npy", array, rows):
                     digest.update(block)
-        sync_folder(target)
+        contents.seal(target)
         dataset = schema(
             examples=sizes,
             arrays=described,
@@ -249,63 +250,9 @@ def write_dataset(
             fingerprint=digest.hexdigest()[:16],
             **fields,
         )
-        content = dataset.model_dump_json(indent=2).encode()
-        write_atomically(folder / "dataset.json", content)
+        text = dataset.model_dump_json(indent=2)
+        write_atomically(folder / "dataset.json", text.encode())
     return dataset
-
-
-@contextlib.contextmanager
-def new_contents(folder: Path, kind: str, overwrite: bool) -> Generator[Path]:
-    """Lock a dataset, make a new folder for its arrays, and delete the old ones at the end.
-
-    The block fills the new folder and then writes the dataset.json that names it.
-
-    Args:
-        folder: of dataset.json.
-        kind: what the new folder's name begins with.
-        overwrite: replace what is there.
-
-    Raises:
-        ExistsError: there is a dataset already.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):  # Several commands may build at once: one after the other.
-        if not overwrite:
-            refuse_to_replace(folder)
-        numbers = [int(path.name.rpartition("-")[2]) for path in _contents(folder)]
-        number = max(numbers, default=0) + 1
-        while (target := folder / f"{kind}-{number}").exists():  # Yours, or a kill left it empty.
-            number += 1
-        unmarked = folder / f".{kind}-new"  # Its name tells that it is ours until the marker does.
-        unmarked.mkdir(exist_ok=True)
-        (unmarked / MARKER).touch()
-        os.replace(unmarked, target)
-        yield target
-        for path in _contents(folder):
-            if path != target:
-                _delete(path)
-        for path in folder.iterdir():
-            if re.fullmatch(CONTENTS, path.name):
-                with contextlib.suppress(OSError):  # Only what a kill left empty can be removed.
-                    path.rmdir()
-
-
-def _contents(folder: Path) -> list[Path]:
-    """Return the folders of arrays that a build made here."""
-    return [path.parent for path in folder.glob(f"*/{MARKER}") if _is_contents(path.parent)]
-
-
-def _delete(contents: Path) -> None:
-    """Delete a folder of arrays; what else lies there stays. The marker goes last."""
-    # Windows cannot delete what a run has mapped; the next build does.
-    with contextlib.suppress(OSError):
-        for path in (*contents.glob("*.npy"), *contents.glob("*.tfrecord"), contents / MARKER):
-            path.unlink()
-        contents.rmdir()
-
-
-def _is_contents(path: Path) -> bool:
-    return bool(re.fullmatch(CONTENTS, path.name)) and (path / MARKER).is_file()
 
 
 def _describe(array: Examples) -> Array:
@@ -337,5 +284,3 @@ def _write(path: Path, array: Examples, rows: np.ndarray) -> Iterator[bytes | me
         written[start : start + BLOCK] = block
         yield block.tobytes() if block.dtype.kind == "U" else block.data
     written.flush()
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())

@@ -15,6 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from machinery.errors import InputError
 
 PROBLEMS_SHOWN = 20
+LARGEST_FILE = 64  # kB; one of this size is read in half a second.
 
 
 class Section(pydantic.BaseModel):
@@ -84,13 +85,22 @@ def _yaml() -> YAML:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a small YAML file of `name: value` lines; raise InputError with file and line."""
+    return _read_yaml(path)[0]
+
+
+def _read_yaml(path: Path) -> tuple[dict[str, Any], Any]:
+    """Return what a YAML file holds, and its syntax tree, which knows the lines."""
+    yaml = _yaml()
     try:
-        if path.stat().st_size > 1_000_000:
-            raise InputError(f"{path}: larger than 1 MB, expected a file of parameters.")
-        document = _yaml().load(path.read_text(encoding="utf-8-sig"))
+        if path.exists() and not path.is_file():  # Opening a named pipe would wait for ever.
+            raise InputError(f"{path}: not a regular file; expected a file to read.")
+        if path.stat().st_size > 1000 * LARGEST_FILE:
+            raise InputError(f"{path}: larger than {LARGEST_FILE} kB, expected a few parameters.")
+        tree: Any = yaml.compose(path.read_text(encoding="utf-8-sig"))
+        document = yaml.constructor.construct_document(tree) if tree else None
     except FileNotFoundError:
         raise InputError(f"{path}: not found.{name_beside(path.parent)}") from None
-    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+    except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a file to read.") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8.") from None
@@ -103,7 +113,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or not document:
         kind = "nothing" if document is None else type(document).__name__
         raise InputError(f"{path}: got {kind}, expected `name: value` lines.")
-    return document
+    return document, tree
 
 
 def name_beside(folder: Path) -> str:
@@ -129,7 +139,7 @@ def load_parameters(
     Raises:
         InputError: listing every unknown, mistyped or out-of-range value at once.
     """
-    values = read_yaml(path)
+    values, tree = _read_yaml(path)
     for old, name in old_names(schema).items():
         *sections, last = old.split(".")
         section, today = _section(values, sections), name.rpartition(".")[2]
@@ -141,11 +151,11 @@ def load_parameters(
         try:
             _section(values, sections)[last] = _yaml().load(text)
         except (YAMLError, ValueError, RecursionError):
-            raise InputError(f"--{name}: got {text!r}, which is not a YAML value.") from None
+            raise InputError(f"--{name}: got {_shorten(text)}, which is no YAML value.") from None
     try:
         return schema.model_validate(values)
     except pydantic.ValidationError as error:
-        problems = list(_describe(error, schema, path, overrides))
+        problems = list(_describe(error, schema, path, tree, overrides))
         raise InputError("\n  ".join([*problems, f"{advice} Nothing was started."])) from None
 
 
@@ -158,11 +168,14 @@ def _section(values: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _describe(
-    error: pydantic.ValidationError, schema: type[Section], path: Path, overrides: Mapping[str, str]
+    error: pydantic.ValidationError,
+    schema: type[Section],
+    path: Path,
+    tree: Any,
+    overrides: Mapping[str, str],
 ) -> Iterator[str]:
     """Yield a line for each problem: where it is, what was found, what was expected."""
     known = [name for name, _ in parameter_fields(schema)] + list(schema.model_fields)
-    tree = _yaml().compose(path)
     problems = error.errors(include_url=False)
     if len(problems) > 1:
         yield f"{len(problems)} parameters cannot be used."
@@ -192,7 +205,17 @@ def _explain(problem: Any, name: str, known: Sequence[str]) -> str:
     if problem["type"] == "missing":
         return "not found, expected a value."
     expected = problem["msg"].replace("Input should be", "expected")
-    return f"got {str(problem['input'])[:80]!r}, {expected}."
+    return f"got {_shorten(problem['input'])}, {expected}."
+
+
+def _shorten(value: Any) -> str:
+    """Return a value as the file has it, if it is short enough to show."""
+    if isinstance(value, list | dict):
+        return f"a {type(value).__name__}"
+    try:
+        return repr(str(value)[:80])
+    except ValueError:  # Python writes no whole number beyond 10**4300.
+        return "a number of thousands of figures"
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ The script:
 """
 
 import argparse
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,16 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from machinery import records, search_settings
 from machinery.command_line import ArgumentParser, Command
+from machinery.devices import list_gpus
 from machinery.errors import ResourceError, exit_codes
 from machinery.parameter_file import Section, format_values
 from machinery.search_settings import Search, SearchSettings
-from machinery.stopping import StopRequest
+from machinery.stopping import StopRequest, ignore_signals
+from machinery.terminal import quote
 
 if TYPE_CHECKING:  # NumPy and Optuna take longer to import than --help takes to answer.
     from machinery.metrics import Objective
     from machinery.search_study import Study
 
 BEST_SHOWN = 5
+LARGEST_WORKERS = 1024
 
 
 class SearchCommand(Command):
@@ -82,14 +84,14 @@ class SearchCommand(Command):
             run_search(search, train, self.stop, lambda: self._count_workers(choose_device))
 
     def _count_workers(self, choose_device: Callable[[str], object]) -> int:
-        """Return how many trials to train at a time: one per core of a processor, or one."""
+        """Return how many trials to train at a time: one per core of a processor, or per GPU."""
         from machinery.search_workers import count_cores
 
         assert self.arguments is not None
         if self.arguments.workers:
             return self.arguments.workers
         device = str(choose_device(self.arguments.device))
-        return count_cores() if device.startswith("cpu") else 1
+        return count_cores() if device.startswith("cpu") else max(len(list_gpus()), 1)
 
 
 def command_line(name: str, description: str | None, schema: type[Section]) -> SearchCommand:
@@ -100,19 +102,21 @@ def command_line(name: str, description: str | None, schema: type[Section]) -> S
         description: its docstring.
         schema: of params.yaml.
     """
-    if name != "__main__":
-        return SearchCommand()  # A worker process imports the script and does not run it.
+    if name != "__main__":  # A worker process imports the script and does not run it.
+        if name == "__mp_main__":  # What multiprocessing calls it.
+            ignore_signals()  # Until the worker has a stop request of its own.
+        return SearchCommand()
     with exit_codes():
         parser = ArgumentParser(description)
         folder = Path("experiments/search")
         parser.add_argument("--search", type=Path, default=folder, help=f"folder [{folder}]")
         parser.add_argument("--data", type=Path, help="dataset folder [that of `from`; else data]")
         parser.add_device()
-        parser.add_argument("--workers", type=int, help="[one per processor core; one on a GPU]")
+        parser.add_argument("--workers", type=int, help="[one per processor core or GPU]")
         parser.add_max_minutes()
         arguments = parser.parse_args()
-        if arguments.workers is not None and arguments.workers < 1:
-            parser.error(f"--workers: got {arguments.workers}, expected 1 or more")
+        if arguments.workers is not None:
+            parser.check_range("--workers", arguments.workers, 1, LARGEST_WORKERS)
         file = arguments.search / search_settings.FILE
         settings, base = search_settings.load_settings(file, schema)
         arguments.data = arguments.data or records.data_of(Path(settings.source))
@@ -135,15 +139,16 @@ def run_search(
     from machinery.search_workers import run_workers
 
     study = Study(search)
-    missing, started = study.missing(), time.monotonic()
+    missing, started = study.missing(), time.perf_counter()
     if missing:
         run_workers(min(count_workers(), missing), stop, search, train)
     else:
         total = search.settings.trials
         print(f"All {total} trials are done. For more, raise `trials` in {search.file}.")
     if done := missing - study.missing():
-        seconds = time.monotonic() - started
-        print(f"{done} trials in {seconds:.0f} s: {60 * done / seconds:.0f} a minute.")
+        seconds = time.perf_counter() - started
+        rate = 60 * done / max(seconds, 1e-9)  # Never divided by 0, whatever the clock.
+        print(f"{done} trials in {seconds:.0f} s: {rate:.0f} a minute.")
     if to_go := study.missing():
         again = f"{to_go} of {search.settings.trials} trials to go. Run the same command again"
         if stop.error:
@@ -164,7 +169,7 @@ def report(study: "Study") -> None:
         print(f"  {study.folder_of(trial)}  {value}  {format_values(trial.params)}")
     if not complete:
         return
-    words = ["python", "evaluate.py", "--experiment", str(study.folder_of(complete[0]))]
+    words = ["python", "evaluate.py", "--experiment", study.folder_of(complete[0])]
     if search.data != Path("data"):
-        words += ["--data", str(search.data)]
-    print(f"The best of many trials is also lucky; see it on test: {shlex.join(words)}")
+        words += ["--data", search.data]
+    print(f"The best of many trials is also lucky; see it on test: {quote(*words)}")

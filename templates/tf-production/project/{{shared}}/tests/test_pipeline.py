@@ -24,7 +24,17 @@ def command(*words: object) -> list[str]:
 
 def run(*words: object) -> str:
     """Run a script of the project; return what it printed."""
-    result = subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command(*words),
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONUTF8": "1",
+        },  # Otherwise Windows writes in an encoding of its own.
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
@@ -53,7 +63,7 @@ def test_training_leaves_its_record(small: Path) -> None:
     rows = read_metrics(small)
     assert [row["epoch"] for row in rows] == [1, 2]
     assert {"train_loss", "val_loss", f"val_{task.METRIC}", "learning_rate"} < set(rows[0])
-    (session,) = json.loads((small / "run.json").read_text())["sessions"]
+    (session,) = json.loads((small / "run.json").read_text("utf-8"))["sessions"]
     assert session["outcome"] == "finished"
     assert session["parameters"]["training.epochs"] == 2
     assert session["objective"]["metric"] in rows[0]
@@ -65,7 +75,7 @@ def test_training_leaves_its_record(small: Path) -> None:
 
 def test_evaluation(small: Path, data: Path) -> None:
     printed = run("evaluate.py", "--experiment", small, "--data", data, "--device", "cpu")
-    metrics = json.loads((small / "metrics_test.json").read_text())
+    metrics = json.loads((small / "metrics_test.json").read_text("utf-8"))
     assert f"{metrics[task.METRIC]:.4f}" in printed
     for name in task.FILES:
         assert (small / name).stat().st_size > 0
@@ -75,7 +85,7 @@ def test_evaluation_repeats_what_training_measured(small: Path, data: Path) -> N
     options = ("--experiment", small, "--data", data, "--device", "cpu", "--split", "val")
     run("evaluate.py", *options, "--checkpoint", "last")
     measured = read_metrics(small)[-1]
-    metrics = json.loads((small / "metrics_val_last.json").read_text())
+    metrics = json.loads((small / "metrics_val_last.json").read_text("utf-8"))
     for name, value in metrics.items():
         assert value == pytest.approx(measured[f"val_{name}"])
 

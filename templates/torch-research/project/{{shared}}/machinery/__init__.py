@@ -8,16 +8,21 @@ code hands in what it needs of them. Each file has one subject:
     parameter_file   params.yaml, checked against its schema
     command_line     the options of the commands
     stopping         requests to save and stop: signals and the time limit
+    devices          processors and GPUs
     arrays           the data on disk
+    contents         the folder that holds them, replaced in one piece
+    mapped           arrays in files that several processes read
     ragged           examples that differ in length, in one array
     splits           which examples are in train, val and test
     sampling         which examples are in which batch, as a function of the seed
     run              one experiment while it trains
     epoch            one epoch while it trains
     checkpoints      the state of a run on disk
+    continuation     whether a run may continue from a checkpoint
     records          run.json: what was run, by which code, on which data
     metrics          metrics.jsonl and TensorBoard
     pictures         learning curves
+    spreadsheets     files for spreadsheets, with texts that are no formulas
     terminal         log lines above the progress bar, and messages that nobody needs
     search           many experiments: the command and its report
     search_settings  the file search.yaml
@@ -26,6 +31,7 @@ code hands in what it needs of them. Each file has one subject:
     experiments      reading what all experiments have written
     results          comparing them: the command
     results_table    the table of the comparison
+    differences      what differs between its rows, in words
     results_page     the table as text, Markdown and HTML
 
 Any other file here belongs to the task. `copier update` brings this folder up to date and merges

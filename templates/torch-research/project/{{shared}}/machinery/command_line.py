@@ -15,10 +15,11 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from machinery import checkpoints, records
 from machinery.errors import InputError, exit_codes
+from machinery.files import check_name
 from machinery.parameter_file import (
     Section,
     differences,
@@ -28,9 +29,11 @@ from machinery.parameter_file import (
     nearest,
     parameter_fields,
 )
-from machinery.stopping import StopRequest
+from machinery.stopping import StopRequest, ignore_signals
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
+LARGEST_MINUTES = 1_000_000  # of --max-minutes: two years
+LARGEST_SEED = 2**32 - 1  # NumPy takes no larger one.
 
 
 class Command:
@@ -100,6 +103,8 @@ def training(name: str, description: str | None, schema: type[Section]) -> Train
         schema: of params.yaml.
     """
     if name != "__main__":
+        if name == "__mp_main__":  # What multiprocessing calls it in a process that loads batches.
+            ignore_signals()
         return TrainCommand()
     with exit_codes():
         return TrainCommand(*parse_training(description, schema))
@@ -150,27 +155,41 @@ def parse_training(
     parser.add_parameters(schema)
     arguments = parser.parse_args()
     parameters = resolve_parameters(schema, arguments)
-    arguments.data = arguments.data or records.data_of(arguments.experiment, arguments.source)
     if records.is_finished(arguments.experiment) and not arguments.overwrite:
-        say_finished(arguments.experiment, parameters)
+        say_finished(arguments.experiment, parameters, arguments.data)
+    arguments.data = arguments.data or records.data_of(arguments.experiment, arguments.source)
     return arguments, parameters
 
 
-def say_finished(folder: Path, parameters: Section) -> None:
+def say_finished(folder: Path, parameters: Section, data: Path | None) -> None:
     """Say that a run is finished and what can follow, and end the process.
 
+    Args:
+        folder: of the run.
+        parameters: that are asked for.
+        data: the folder of the dataset that is asked for; None: that of the run.
+
     Raises:
-        SystemExit: with 0, the run was trained with these parameters: nothing is left to do.
+        SystemExit: with 0, the run was trained with these parameters and data: nothing is left to
+            do.
         InputError: it was trained with others.
     """
-    trained = records.read_sessions(folder)[-1].get("parameters", {})
-    now = flatten(parameters)
+    session = records.read_sessions(folder)[-1]
+    trained, now = session.get("parameters", {}), flatten(parameters)
     way_on = (
         "Evaluate it (evaluate.py), start a new experiment (--experiment experiments/NEW --from "
         f"{folder}), or train it anew (--overwrite)."
     )
     if changed := differences({name: trained.get(name, now[name]) for name in now}, now):
         raise InputError(f"{folder} is finished, with other parameters: {changed}. {way_on}")
+    trained_on = session.get("data", "data")
+    then, found = session.get("fingerprint"), records.read_fingerprint(data or Path(trained_on))
+    if (data or found) and found != then:
+        here = f"fingerprint {found}" if found else "which holds none"
+        raise InputError(
+            f"{folder} is finished, with the data of {trained_on} (fingerprint {then}), not with "
+            f"that of {data or trained_on} ({here}). {way_on}"
+        )
     print(f"{folder} is finished; nothing to do. {way_on}")
     if changed := records.changed_code(folder):
         print(changed)
@@ -224,17 +243,33 @@ class ArgumentParser(argparse.ArgumentParser):
         self.has_parameters = False
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
+        for word in sys.argv[1:] if args is None else args:
+            check_name(word)
         arguments, unknown = self.parse_known_args(args, namespace)
+        others = unknown
         if self.has_parameters:
-            unknown = self._take_misspelled_parameters(arguments, unknown)
-        if unknown:
-            options = [option for action in self._actions for option in action.option_strings]
-            names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
-            said = [f"{name}: unknown option{nearest(name, options)}" for name in names]
-            self.error("; ".join(said) or f"{unknown[0]}: expected no such word here")
-        if getattr(arguments, "max_minutes", None) is not None and not arguments.max_minutes >= 0:
-            self.error(f"--max-minutes: got {arguments.max_minutes}, expected 0 or more")
+            others = self._take_misspelled_parameters(arguments, unknown)
+        if others:
+            self._refuse(unknown)
+        if (minutes := getattr(arguments, "max_minutes", None)) is not None:
+            self.check_range("--max-minutes", minutes, 0, LARGEST_MINUTES)
         return arguments
+
+    def _refuse(self, unknown: list[str]) -> None:
+        """End the process with a message that names the unknown options, misspelled parameters too.
+
+        Args:
+            unknown: the words that are left over, values of options among them.
+        """
+        options = [option for action in self._actions for option in action.option_strings]
+        names = [word.partition("=")[0] for word in unknown if re.match(r"--?[^\W\d]", word)]
+        said = [f"{name}: unknown option{nearest(name, options)}" for name in names]
+        self.error("; ".join(said) or f"{unknown[0]}: expected no such word here")
+
+    def check_range(self, option: str, value: float, low: float, high: float) -> None:
+        """End the process with a message where the value of an option is not in a range."""
+        if not low <= value <= high:
+            self.error(f"{option}: got {value}, expected {low} to {high}")
 
     def _take_misspelled_parameters(
         self, arguments: argparse.Namespace, unknown: list[str]
@@ -278,9 +313,17 @@ class ArgumentParser(argparse.ArgumentParser):
                 f"--{name}",
                 dest=name,
                 default=argparse.SUPPRESS,
-                metavar=getattr(field.annotation, "__name__", "VALUE").upper(),
+                metavar=_describe_values(field.annotation),
                 help=f"{field.description} [{field.default}]".replace("%", "%%"),
             )
+
+
+def _describe_values(annotation: Any) -> str:
+    """Return what --help shows for the value of a parameter: its choices or its type."""
+    choices = ("true", "false") if annotation is bool else get_args(annotation)
+    if choices and all(isinstance(choice, str) for choice in choices):
+        return f"{{{','.join(choices)}}}"
+    return getattr(annotation, "__name__", "VALUE").upper()
 
 
 def resolve_parameters(schema: type[Section], arguments: argparse.Namespace) -> Any:

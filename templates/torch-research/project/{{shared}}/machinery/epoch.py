@@ -50,7 +50,7 @@ class Epoch:
             leave=False,
             disable=None,  # Drawn only in a terminal.
         )
-        self._began, self._ended = time.monotonic(), 0.0
+        self._began, self._ended = time.perf_counter(), 0.0
 
     def steps(self) -> Iterator[int]:
         """Yield the number of each step to go, counted from the start of the training.
@@ -95,7 +95,7 @@ class Epoch:
         self._looked = self.progress.step
         self.progress.loss_sum = loss_sum
         if not self.steps_left:
-            self._ended = time.monotonic()
+            self._ended = time.perf_counter()
         elif self._save_is_due:
             self.run.save_within_epoch()
 
@@ -154,5 +154,5 @@ class Epoch:
         row |= {"learning_rate": learning_rate}
         steps = self.progress.step - self.first_step
         examples = min(steps * self.run.parameters.data.batch_size, self.run.examples)
-        seconds = max(self._ended - self._began, 1e-9)  # A clock may stand still (Windows).
+        seconds = max(self._ended - self._began, 1e-9)  # Never 0, whatever the clock.
         self.run.keep_epoch(row, examples / seconds)

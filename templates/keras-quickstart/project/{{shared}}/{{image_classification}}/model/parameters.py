@@ -11,18 +11,31 @@ from machinery.parameter_file import Section
 class DataParameters(Section):
     """How the network gets the images: see model/data_loader.py and model/augmentation.py."""
 
-    batch_size: int = Field(64, ge=1, description="examples per optimizer step")
-    shift: int = Field(1, ge=0, description="random shift of a training image, at most, in pixels")
+    batch_size: int = Field(64, ge=1, le=1_000_000, description="examples per optimizer step")
+    shift: int = Field(
+        1, ge=0, le=4096, description="random shift of a training image, at most, in pixels"
+    )
     flip: bool = Field(False, description="mirror training images left to right at random")
     workers: int = Field(
-        0, ge=0, description="processes or threads that load; 0: none beside training"
+        0, ge=0, le=256, description="processes or threads that load; 0: none beside training"
     )
+
+    def check_data(self, dataset: Any) -> None:
+        """Refuse a shift that may leave nothing of an image."""
+        height, width = dataset.image_shape[:2]
+        if self.shift >= min(height, width):
+            raise InputError(
+                f"data.shift: got {self.shift}, expected less than {min(height, width)} for images "
+                f"of {width} x {height} pixels. Change it in a new experiment."
+            )
 
 
 class ModelParameters(Section):
     """What model/net.py builds."""
 
-    width: int = Field(32, ge=1, description="channels of the first stage; each next one doubles")
+    width: int = Field(
+        32, ge=1, le=2**16, description="channels of the first stage; each next one doubles"
+    )
     stages: int = Field(
         2, ge=1, le=8, description="stages of two convolutions; each halves the image"
     )

@@ -1,7 +1,7 @@
 """Folders of images become arrays, and nothing is lost or leaked on the way."""
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
@@ -52,6 +52,31 @@ def test_class_folders(source: Path, tmp_path: Path) -> None:
             assert np.array_equal(image[..., 0], np.asarray(Image.open(source / name)))
         seen += list(ids)
     assert len(set(seen)) == 40
+
+
+def test_the_order_is_the_same_on_each_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows compares paths without their case: A, b where others have b after A and Z."""
+    for number in range(24):
+        name = ("Zebra", "ant", "Bee")[number % 3]
+        file = f"{'a' if number % 2 else 'B'}{number:02}.png"
+        save(tmp_path / "photos" / name / file, noise(number, 6, 5))
+    dataset = build_images(tmp_path / "data", tmp_path / "photos")
+    assert dataset.classes == ["Bee", "Zebra", "ant"]
+    monkeypatch.setattr(PurePath, "__lt__", lambda a, b: str(a).lower() < str(b).lower())
+    assert sorted([Path("Z"), Path("a")]) == [Path("a"), Path("Z")]
+    again = build_images(tmp_path / "again", tmp_path / "photos")
+    assert again == dataset
+
+
+def test_what_the_system_puts_beside_images_is_no_class(source: Path, tmp_path: Path) -> None:
+    expected = build_images(tmp_path / "expected", source)
+    for name in ("__MACOSX/cat/._0.png", ".ipynb_checkpoints/0.png", "cat/._1.png"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(b"no image")
+    save(source / "dog" / ".ipynb_checkpoints" / "0-checkpoint.png", noise(0, 6, 5))
+    assert build_images(tmp_path / "data", source) == expected
 
 
 def test_statistics_are_of_the_training_images(source: Path, tmp_path: Path) -> None:
@@ -142,10 +167,17 @@ def test_digits(tmp_path: Path) -> None:
     assert build_digits(tmp_path / "other", seed=1).fingerprint != dataset.fingerprint
 
 
-def test_only_regular_files_are_read(source: Path, tmp_path: Path) -> None:
-    """To read a named pipe would never end."""
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_only_regular_files_are_read(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """To read a named pipe or a device would never end."""
     (source / "cat" / "folder.png").mkdir()
-    if hasattr(os, "mkfifo"):
-        os.mkfifo(source / "cat" / "pipe.png")
+    os.mkfifo(source / "cat" / "pipe.png")
+    (source / "cat" / "device.png").symlink_to("/dev/zero")
+    (source / "dog" / "gone.png").symlink_to(source / "nowhere.png")
     dataset = build_images(tmp_path / "data", source)
     assert sum(dataset.examples.values()) == 40
+    said = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    names = ("cat/device.png", "cat/pipe.png", "dog/gone.png")
+    assert said == [f"left out: {source / name}: not a regular file" for name in names]

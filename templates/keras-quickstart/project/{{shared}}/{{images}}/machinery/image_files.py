@@ -19,13 +19,34 @@ DEFAULT_SIDE = 64  # others as squares of this side, unless another size is aske
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return the image files at any depth below a folder, by name."""
-    return [path for path in sorted(folder.rglob("*")) if is_image(path)]
+    """Return the image files at any depth below a folder, by name, without those of the system.
+
+    What has such a name and is no regular file is left out, and that is said: reading a named pipe
+    or a device would wait for ever.
+    """
+    paths = [
+        path
+        for path in sorted(folder.rglob("*"), key=by_name)
+        if path.suffix.lower() in EXTENSIONS
+        and not any(map(is_of_system, path.relative_to(folder).parts))
+    ]
+    for path in paths:
+        if not path.is_file() and not path.is_dir():
+            print(f"left out: {path}: not a regular file")
+    return [path for path in paths if path.is_file()]
 
 
-def is_image(path: Path) -> bool:
-    """Return whether a path is a regular file with the extension of an image."""
-    return path.suffix.lower() in EXTENSIONS and path.is_file()
+def by_name(path: Path) -> tuple[str, ...]:
+    """Return what to sort paths by. Windows would compare them without their case.
+
+    So the numbers of the classes, and the random split, are the same on each system.
+    """
+    return path.parts
+
+
+def is_of_system(name: str) -> bool:
+    """Return whether a name is not the person's: hidden, or the folder that macOS adds to zips."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 class Images(NamedTuple):

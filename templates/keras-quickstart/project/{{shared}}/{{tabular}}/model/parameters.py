@@ -8,19 +8,19 @@ from machinery.parameter_file import Section
 class DataParameters(Section):
     """How the rows are fed: see model/data_loader.py and model/augmentation.py."""
 
-    batch_size: int = Field(32, ge=1, description="examples per optimizer step")
+    batch_size: int = Field(32, ge=1, le=1_000_000, description="examples per optimizer step")
     hide: float = Field(
         0.0, ge=0, lt=1, description="probability of hiding a cell of a training row as missing"
     )
     workers: int = Field(
-        0, ge=0, description="processes or threads that load; 0: none beside training"
+        0, ge=0, le=256, description="processes or threads that load; 0: none beside training"
     )
 
 
 class ModelParameters(Section):
     """What model/net.py builds."""
 
-    width: int = Field(128, ge=1, description="features of each layer")
-    layers: int = Field(2, ge=0, description="residual layers")
-    embedding: int = Field(8, ge=1, description="numbers that stand for a category")
+    width: int = Field(128, ge=1, le=2**16, description="features of each layer")
+    layers: int = Field(2, ge=0, le=1000, description="residual layers")
+    embedding: int = Field(8, ge=1, le=2**16, description="numbers that stand for a category")
     dropout: float = Field(0.2, ge=0, lt=1, description="probability of dropping a feature")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from machinery.errors import InputError
-from machinery.image_files import find_images
+from machinery.files import check_name
+from machinery.image_files import by_name, find_images, is_of_system
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -31,12 +32,15 @@ def find_examples(source: Path) -> tuple[list[str], list[ImageFile]]:
     """Return the names of the classes, and the image files sorted by split and name.
 
     Raises:
-        InputError: the folders are not those of classes, or of splits with classes in them.
+        InputError: the folders are not those of classes, or of splits with classes in them; or
+            a name is not UTF-8.
     """
     if not source.is_dir():
         raise InputError(f"{source}: not a folder. Give a folder of class folders.")
     roots = _find_splits(source)
     listed = {split: list_classes(root) for split, root in roots.items()}
+    for path in (path for found in listed.values() for paths in found.values() for path in paths):
+        check_name(str(path))
     classes = list(listed["train"])
     if len(classes) < 2:
         found = ", ".join(classes) or "none"
@@ -62,7 +66,7 @@ def find_examples(source: Path) -> tuple[list[str], list[ImageFile]]:
 
 def _find_splits(source: Path) -> dict[str, Path]:
     """Return the folder of each split; without a folder train, all of `source` is train."""
-    folders = {path.name: path for path in sorted(source.iterdir()) if path.is_dir()}
+    folders = {path.name: path for path in list_folders(source)}
     if "train" not in folders:
         return {"train": source}
     if unknown := [name for name in folders if name not in SPLIT_FOLDERS]:
@@ -74,5 +78,10 @@ def _find_splits(source: Path) -> dict[str, Path]:
 
 def list_classes(root: Path) -> dict[str, list[Path]]:
     """Return the image files of each class folder; folders without images do not count."""
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
-    return {folder.name: files for folder in folders if (files := find_images(folder))}
+    return {folder.name: files for folder in list_folders(root) if (files := find_images(folder))}
+
+
+def list_folders(root: Path) -> list[Path]:
+    """Return the folders in a folder by name, without those of the system: see is_of_system."""
+    folders = (path for path in root.iterdir() if path.is_dir() and not is_of_system(path.name))
+    return sorted(folders, key=by_name)

@@ -1,6 +1,5 @@
 """Reports on classes: metrics, the confusion matrix, the list of predictions."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from machinery.pictures import draw
+from machinery.spreadsheets import write_csv
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,9 +111,7 @@ def write_predicted_classes(
     """
     predicted, certainty = probabilities.argmax(axis=1), probabilities.max(axis=1)
     order = np.lexsort((-certainty, predicted == labels))
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", "label", "predicted", "probability"])
-        for i in order:
-            row = [ids[i], classes[labels[i]], classes[predicted[i]], f"{certainty[i]:.4f}"]
-            writer.writerow(row)
+    rows = (
+        [ids[i], classes[labels[i]], classes[predicted[i]], f"{certainty[i]:.4f}"] for i in order
+    )
+    write_csv(path, ["id", "label", "predicted", "probability"], rows)

@@ -1,0 +1,35 @@
+"""Arrays in files that are mapped into memory, and that other processes map again.
+
+A process that does not share memory with its parent, as on Windows and macOS, gets what its parent
+hands over by a pipe: the whole content of a mapped array, if it were not for this file.
+"""
+
+import mmap
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def map_array(path: Path) -> np.ndarray:
+    """Map a .npy file into memory. Changes stay in this process alone, and not in the file.
+
+    Raises:
+        OSError, ValueError, EOFError: it cannot be read, or is no such file.
+    """
+    return np.load(path, mmap_mode="c")  # Copy on write: PyTorch wants writable memory.
+
+
+def _reduce(array: np.memmap) -> Any:
+    """Return how another process makes an array: it maps the same file.
+
+    A part of a mapped array, or what was computed from one, is copied like any other array.
+    """
+    if not isinstance(array.base, mmap.mmap) or array.filename is None:
+        return np.array(array).__reduce__()
+    order = "C" if array.flags.c_contiguous else "F"
+    return np.memmap, (array.filename, array.dtype, array.mode, array.offset, array.shape, order)
+
+
+ForkingPickler.register(np.memmap, _reduce)

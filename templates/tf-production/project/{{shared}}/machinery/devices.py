@@ -1,0 +1,80 @@
+"""Which device to compute on, and which GPU each of several processes gets."""
+
+import contextlib
+import itertools
+import os
+import re
+import subprocess
+from collections.abc import Generator, Mapping, Sequence
+
+from machinery.errors import InputError
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"  # The GPUs of NVIDIA that a process may use.
+
+
+def choose(name: str, available: Mapping[str, bool], advice: str) -> str:
+    """Return the device of a name, as --device gives it; "auto" is the first that is available.
+
+    Args:
+        name: as --device gives it.
+        available: whether the framework can compute on each device here, the best one first.
+        advice: how to install the framework for a GPU.
+
+    Raises:
+        InputError: it is not available.
+    """
+    here = [device for device, found in available.items() if found]
+    if name not in ("auto", *here):
+        expected = f"expected one that can be used here: {', '.join(here)}"
+        raise InputError(f"--device: got {name}, {expected}. {advice}")
+    return here[0] if name == "auto" else name
+
+
+def runs_on(architectures: Sequence[str], capability: tuple[int, int]) -> bool:
+    """Return whether software that was built for some GPUs of NVIDIA computes on another one.
+
+    Args:
+        architectures: what it was built for. sm_75 is code for GPUs of capability 7.5, and runs on
+            later ones of the same major number; compute_75 runs on any later GPU. (See
+            https://docs.nvidia.com/cuda/cuda-c-programming-guide on compatibility.)
+        capability: of the GPU, such as (8, 6).
+    """
+    major, minor = capability
+    found = [re.match(r"(sm|compute)_(\d+)(\d)", name) for name in architectures]
+    built = [(each[1], int(each[2]), int(each[3])) for each in found if each]
+    return not built or any(
+        (kind == "compute" or its_major == major) and (its_major, its_minor) <= (major, minor)
+        for kind, its_major, its_minor in built
+    )
+
+
+def list_gpus() -> list[str]:
+    """Return the GPUs of NVIDIA that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    if (named := os.environ.get(VISIBLE)) is not None:
+        names = [name.strip() for name in named.split(",")]
+        # CUDA takes the names up to the first one that does not exist, such as -1.
+        return list(itertools.takewhile(lambda name: name and not name.startswith("-"), names))
+    try:
+        lines = subprocess.run(
+            ["nvidia-smi", "--list-gpus"], capture_output=True, check=True
+        ).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [str(number) for number in range(sum(line.startswith(b"GPU ") for line in lines))]
+
+
+@contextlib.contextmanager
+def one_gpu(number: int, gpus: Sequence[str]) -> Generator[None]:
+    """Let a process that starts in the block use one of the GPUs, in turn; of none, do nothing.
+
+    It is set before the process starts, since frameworks read it only once.
+    """
+    before = os.environ.get(VISIBLE)
+    if gpus:
+        os.environ[VISIBLE] = gpus[number % len(gpus)]
+    try:
+        yield
+    finally:
+        os.environ.pop(VISIBLE, None)
+        if before is not None:
+            os.environ[VISIBLE] = before
