@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
@@ -103,7 +103,7 @@ class Copy:
             subprocess.run(["git", *words], cwd=self.folder, check=True, capture_output=True)
 
     @contextlib.contextmanager
-    def planted(self, defect: Defect) -> Iterator[None]:
+    def planted(self, defect: Defect) -> Generator[None]:
         """Plant a defect, in the copies of a shared file too, and take it out at the end."""
         path = self.folder / defect.file
         whole = path.read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ import pytest
 
 from build_dataset import build
 from machinery import command_line
+from machinery.argument_parser import ArgumentParser
 from machinery.errors import (
     CancelledError,
     DivergedError,
@@ -141,7 +142,7 @@ class Choices(Section):
 
 
 def test_the_help_shows_what_a_parameter_takes() -> None:
-    parser = command_line.ArgumentParser(None)
+    parser = ArgumentParser(None)
     parser.add_parameters(Choices)
     shown = parser.format_help()
     for words in ("precision {auto,float32}", "mirror {true,false}", "rate FLOAT", "epochs INT"):

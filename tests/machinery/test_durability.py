@@ -84,7 +84,7 @@ def test_a_run_syncs_each_file_before_it_takes_its_place(
     first = disk.events.index(METRICS)
     assert RECORD in disk.events[:first]
     events = disk.events[first : disk.events.index(RECORD, first)]
-    files = [name for name in events if not name.endswith("/")]
+    files = [name for name in events if not name.endswith(("/", ".png"))]
     epochs = " ".join(files).split(METRICS)[1:]
     last = f"{checkpoints.PREVIOUS} {checkpoints.LAST}"
     assert len(epochs) == 3

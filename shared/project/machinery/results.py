@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from machinery import results_page
-from machinery.command_line import ArgumentParser, Command
+from machinery.argument_parser import ArgumentParser
+from machinery.command_line import Command
 from machinery.errors import InputError, exit_codes
 from machinery.experiments import Experiment, find_experiments
 from machinery.files import write_atomically

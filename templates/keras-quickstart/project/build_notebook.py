@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_backend import NAMES
-from machinery.command_line import ArgumentParser
+from machinery.argument_parser import ArgumentParser
 from machinery.errors import exit_codes
 from machinery.files import write_atomically
 

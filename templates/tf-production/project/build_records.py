@@ -11,8 +11,8 @@ import argparse
 from pathlib import Path
 
 from build_dataset import open_dataset
+from machinery.argument_parser import ArgumentParser
 from machinery.arrays import DEFAULT_FOLDER
-from machinery.command_line import ArgumentParser
 from machinery.errors import InputError, exit_codes
 
 

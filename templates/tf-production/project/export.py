@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from machinery import command_line
+from machinery.argument_parser import ArgumentParser
 from parameters import Parameters
 
 
-def add_options(parser: command_line.ArgumentParser) -> None:
+def add_options(parser: ArgumentParser) -> None:
     """Add the option of export.py."""
     parser.add_argument("--exports", type=Path, default=Path("exports"), help="folder [exports]")
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from machinery import records, search_settings
-from machinery.command_line import ArgumentParser, Command
+from machinery.argument_parser import ArgumentParser
+from machinery.command_line import Command
 from machinery.devices import list_gpus
 from machinery.errors import ResourceError, exit_codes
 from machinery.parameter_file import Section, format_values

@@ -23,6 +23,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from machinery import arrays
+from machinery.argument_parser import LARGEST_SEED, ArgumentParser
 from machinery.arrays import DEFAULT_FOLDER
 from machinery.columns import (
     Columns,
@@ -31,7 +32,6 @@ from machinery.columns import (
     number_levels,
     read_columns,
 )
-from machinery.command_line import LARGEST_SEED, ArgumentParser
 from machinery.contents import refuse_to_replace
 from machinery.errors import InputError, exit_codes
 from machinery.row_splits import split_rows

@@ -6,7 +6,8 @@ code hands in what it needs of them. Each file has one subject:
     errors           how a command ends: messages and exit codes
     files            writing files so that a kill leaves them whole
     parameter_file   params.yaml, checked against its schema
-    command_line     the options of the commands
+    command_line     what each command is asked to do
+    argument_parser  the options that commands share, and errors in one form
     stopping         requests to save and stop: signals and the time limit
     devices          processors and GPUs
     arrays           the data on disk

@@ -17,9 +17,9 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from machinery import arrays
+from machinery.argument_parser import LARGEST_SEED, ArgumentParser
 from machinery.arrays import DEFAULT_FOLDER
 from machinery.class_folders import find_examples
-from machinery.command_line import LARGEST_SEED, ArgumentParser
 from machinery.contents import refuse_to_replace
 from machinery.errors import InputError, exit_codes
 from machinery.image_files import channel_statistics, read_images, refuse_bad

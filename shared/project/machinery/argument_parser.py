@@ -1,0 +1,110 @@
+"""The options that commands share, and errors in one form."""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+from machinery.errors import InputError
+from machinery.files import check_name
+from machinery.parameter_file import Section, nearest, parameter_fields
+
+DEVICES = ("auto", "cuda", "mps", "cpu")
+LARGEST_MINUTES = 1_000_000  # of --max-minutes: two years
+LARGEST_SEED = 2**32 - 1  # NumPy takes no larger one.
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse, with errors in our form that name the option nearest to an unknown one."""
+
+    def __init__(self, description: str | None) -> None:
+        super().__init__(
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.has_parameters = False
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
+        for word in sys.argv[1:] if args is None else args:
+            check_name(word)
+        arguments, unknown = self.parse_known_args(args, namespace)
+        others = unknown
+        if self.has_parameters:
+            others = self._take_misspelled_parameters(arguments, unknown)
+        if others:
+            self._refuse(unknown)
+        if (minutes := getattr(arguments, "max_minutes", None)) is not None:
+            self.check_range("--max-minutes", minutes, 0, LARGEST_MINUTES)
+        return arguments
+
+    def _refuse(self, unknown: list[str]) -> None:
+        """End the process with a message that names the unknown options, misspelled parameters too.
+
+        Args:
+            unknown: the words that are left over, values of options among them.
+        """
+        options = [option for action in self._actions for option in action.option_strings]
+        names = [word.partition("=")[0] for word in unknown if re.match(r"--?[^\W\d]", word)]
+        said = [f"{name}: unknown option{nearest(name, options)}" for name in names]
+        self.error("; ".join(said) or f"{unknown[0]}: expected no such word here")
+
+    def check_range(self, option: str, value: float, low: float, high: float) -> None:
+        """End the process with a message where the value of an option is not in a range."""
+        if not low <= value <= high:
+            self.error(f"{option}: got {value}, expected {low} to {high}")
+
+    def _take_misspelled_parameters(
+        self, arguments: argparse.Namespace, unknown: list[str]
+    ) -> list[str]:
+        """Keep misspelled parameters, so the schema can refuse all at once; return other words."""
+        others, words = [], list(unknown)
+        while words:
+            word = words.pop(0)
+            option, equals, value = word.partition("=")
+            if not re.fullmatch(r"--\w+\.\w+", option):
+                others.append(word)
+                continue
+            if not equals and words and not words[0].startswith("--"):
+                value = words.pop(0)
+            setattr(arguments, option[2:], value)
+        return others
+
+    def error(self, message: str) -> Any:
+        print(f"error: {message}. See --help.", file=sys.stderr)
+        raise SystemExit(InputError.exit_code)
+
+    def add_experiment(self) -> None:
+        """Add the options that say where: --experiment and --data."""
+        folder = Path("experiments/baseline")
+        self.add_argument("--experiment", type=Path, default=folder, help=f"folder [{folder}]")
+        where = "dataset folder [that of the experiment, or of --from; else data]"
+        self.add_argument("--data", type=Path, help=where)
+
+    def add_device(self) -> None:
+        self.add_argument("--device", choices=DEVICES, default="auto", help="[auto]")
+
+    def add_max_minutes(self) -> None:
+        self.add_argument("--max-minutes", type=float, help="save and stop after so many minutes")
+
+    def add_parameters(self, schema: type[Section]) -> None:
+        """Add every parameter as an option, such as --training.epochs."""
+        self.has_parameters = True
+        group = self.add_argument_group("parameters, to change in a new experiment (--from)")
+        for name, field in parameter_fields(schema):
+            group.add_argument(
+                f"--{name}",
+                dest=name,
+                default=argparse.SUPPRESS,
+                metavar=_describe_values(field.annotation),
+                help=f"{field.description} [{field.default}]".replace("%", "%%"),
+            )
+
+
+def _describe_values(annotation: Any) -> str:
+    """Return what --help shows for the value of a parameter: its choices or its type."""
+    choices = ("true", "false") if annotation is bool else get_args(annotation)
+    if choices and all(isinstance(choice, str) for choice in choices):
+        return f"{{{','.join(choices)}}}"
+    return getattr(annotation, "__name__", "VALUE").upper()
