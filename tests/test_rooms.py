@@ -80,6 +80,7 @@ WRITERS = {
     "results_page.py: _draw": "into memory",
     "search_study.py: _cut_half_line": "under the lock",
     "terminal.py: hidden_standard_error": "nowhere",
+    "terminal.py: keep_output_usable": "nowhere",
 }
 
 

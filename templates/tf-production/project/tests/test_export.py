@@ -99,17 +99,17 @@ def test_a_version_is_on_the_disk_before_it_has_its_number(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a power cut, too, a version that is there is whole."""
-    synced, rename = [], os.rename
+    synced, replace = [], os.replace
     monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
 
-    def check(unchecked: Path, version: Path) -> None:
+    def check(unchecked: Path, target: Path) -> None:
         inodes = {path.stat().st_ino for path in (unchecked, *unchecked.rglob("*"))}
         assert inodes <= {*synced}
-        rename(unchecked, version)
-        checked.append(version)
+        replace(unchecked, target)
+        checked.append(target)
 
     checked = []
-    monkeypatch.setattr(os, "rename", check)
+    monkeypatch.setattr(os, "replace", check)
     assert export.export(*arguments(folder, tmp_path)) in checked
 
 
