@@ -182,10 +182,12 @@ class State:
         """
         check_weights(self.model, arrays, path)  # All is checked before anything is changed.
         weights, found = dict(self.model.named_parameters()), select(arrays, "optimizer.")
+        owners = {name.rpartition(".")[0] for name in found} & weights.keys()
+        dimensions = {name.rpartition(".")[2]: array.ndim for name, array in found.items()}
         expected = {
-            name: weights[owner].shape if array.ndim else ()
-            for name, array in found.items()
-            if (owner := name.rpartition(".")[0]) in weights
+            f"{owner}.{key}": weights[owner].shape if ndim else ()
+            for owner in owners
+            for key, ndim in dimensions.items()
         }
         check_fit(found, expected, path)
         load_weights(self.model, arrays, path)

@@ -92,6 +92,19 @@ def test_deterministic_training_does_not_fill_new_memory(dataset: Dataset) -> No
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+def test_an_optimizer_that_lacks_a_part_of_its_state_is_refused() -> None:
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(2)).sum().backward()
+    optimizer.step()
+    state = backend.State(model, optimizer)
+    arrays = state.to_arrays()
+    state.load(dict(arrays), Path("last.safetensors"))
+    del arrays["optimizer.bias.exp_avg_sq"]
+    with pytest.raises(InputError, match=r"last\.safetensors .* bias\.exp_avg_sq is missing"):
+        state.load(arrays, Path("last.safetensors"))
+
+
 class Compiled:
     """Compiles functions as torch.compile does, and keeps what it would have compiled."""
 
