@@ -131,6 +131,28 @@ def test_a_state_of_the_trainer_that_is_nonsense_is_refused(loops: list[Loop], t
     assert snapshot(project) == before
 
 
+# Python for `setup` of the fork server: a callback refuses its state, after all else was loaded.
+FORGETFUL = """
+class Counter(Counter):
+    def load_state_dict(self, state):
+        raise KeyError("batches")
+"""
+
+
+def test_what_lightning_cannot_load_changes_nothing(loops: list[Loop]) -> None:
+    """A run that is trained anew then begins as a new one does."""
+    project, server = loops[1]
+    new, anew = (experiment(project, name) for name in ("new", "anew"))
+    setup = CHANGED_TRAINER.format(arguments="callbacks=[*callbacks, Counter()]") + COUNTER
+    assert server.run("train", "--experiment", new, setup=setup).code == 0
+    command = ("train", "--experiment", anew, "--overwrite")
+    assert server.run(*command, setup=setup, stop_at=7).code == 75
+    result = server.run(*command, setup=setup + FORGETFUL)
+    assert result.code == 0, result.output
+    assert "starting, step 0" in result.output
+    assert_same_results(project / new, project / anew)
+
+
 # Python for `setup` of the fork server: the Trainer of train.py with other arguments.
 CHANGED_TRAINER = """
 import pytorch_lightning as pl

@@ -27,6 +27,11 @@ SPACE = """
 """
 
 
+def files_of(folder: Path) -> dict[Path, bytes]:
+    """Return the content of every file below a folder."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 class NoStop(StopRequest):
     """Catches no signals: a test sets its error."""
 

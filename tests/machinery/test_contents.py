@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import machinery.arrays
 from build_dataset import build
+from helpers import files_of
 from machinery import contents
 
 
@@ -49,3 +51,34 @@ def test_a_marker_that_says_nothing_accuses_nobody(arrays: Path, text: str | Non
     (arrays / "train_points.npy").write_bytes(b"other")
     assert contents.read_marker(arrays) == contents.Marker()
     assert contents.changed_files(arrays) == []
+
+
+def test_only_what_builds_wrote_is_replaced(arrays: Path, tmp_path: Path) -> None:
+    for name in ("embeddings.npy", "train_embeddings.npy", "notes.txt"):
+        (arrays / name).write_text("mine")
+    build(tmp_path, overwrite=True)
+    mine = sorted(path.name for path in arrays.iterdir())
+    assert mine == ["embeddings.npy", "notes.txt", "train_embeddings.npy"]
+
+
+def test_a_build_that_fails_leaves_what_was_there(
+    arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one for which the disk is too small."""
+    before = files_of(tmp_path)
+
+    def fail(folder: Path) -> None:
+        assert list(folder.glob("*.npy"))
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(contents, "seal", fail)
+    with pytest.raises(OSError, match="the disk is full"):
+        build(tmp_path, overwrite=True)
+    assert files_of(tmp_path) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is full")
+def test_a_full_disk_is_an_error_and_no_signal() -> None:
+    array = np.ones((1000, 1000))
+    with pytest.raises(OSError, match="No space left on device"):
+        list(machinery.arrays._write(Path("/dev/full"), array, np.arange(1000)))

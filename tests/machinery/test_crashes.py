@@ -62,9 +62,9 @@ def finished(
     monkeypatch.setattr(records, "git_state", lambda: ("0" * 40, b"changes"))
     train_run(folder, {"training": {"epochs": 2}})
     monkeypatch.setattr(records, "git_state", lambda: ("0" * 40, b"later changes"))
-    records.note_evaluation(folder, ["metrics_test.json", "picture_test.png"])
-    for name in ("metrics_test.json", "picture_test.png", "mine.txt"):
-        (folder / name).write_text(name)
+    with records.writing_evaluation(folder, ["metrics_test.json", "picture_test.png"]):
+        for name in ("metrics_test.json", "picture_test.png", "mine.txt"):
+            (folder / name).write_text(name)
     return folder
 
 

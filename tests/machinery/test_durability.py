@@ -75,7 +75,8 @@ def test_a_run_syncs_each_file_before_it_takes_its_place(
     """
     folder = tmp_path / "run"
     train_run(folder, {"training": {"epochs": 3}})
-    records.note_evaluation(folder, ["metrics_test.json"])
+    with records.writing_evaluation(folder, ["metrics_test.json"]):
+        pass
     assert not disk.moved
     names = ["params.yaml", RECORD, METRICS, records.EVALUATIONS_FILE, "dataset.json"]
     names += [checkpoints.LAST, checkpoints.PREVIOUS, checkpoints.BEST]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,17 @@ def test_pictures_take_names_for_text(tmp_path: Path, caplog: pytest.LogCaptureF
 
     draw(tmp_path / "x.png", plot, 1, 1)
     assert caplog.messages == [f"{tmp_path}/x.png could not be drawn: nothing to draw"]
+
+
+def test_a_run_ends_well_where_matplotlib_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As with MPLBACKEND set to what is not there."""
+    write_rows(tmp_path, epochs=2, others=0)
+    for module in ("matplotlib", "matplotlib.figure", "matplotlib.ticker"):
+        monkeypatch.setitem(sys.modules, module, None)
+    draw_learning_curves(tmp_path, 1)
+    assert "learning_curves.png could not be drawn: import of matplotlib" in caplog.messages[0]
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """run.json: sessions, the code that trained, and what evaluations wrote."""
 
 import json
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from machinery import records
 
@@ -65,7 +66,7 @@ import build_dataset, parameters, machinery.run
     (code / "optimizers" / "lion.py").write_text("from . import base\nfrom .math import root")
     for name in ("base", "math"):
         (code / "optimizers" / f"{name}.py").write_text("import train")
-    for name in ("losses", "plots", "build_dataset", "parameters"):
+    for name in ("losses", "plots", "build_dataset", "parameters", "model/parameters"):
         (code / f"{name}.py").write_text("x = (")  # No Python yet.
     assert list(records.code_digests()) == [
         *("losses.py", "model/net.py", "optimizers/base.py", "optimizers/lion.py"),
@@ -80,8 +81,8 @@ def test_code_that_changed_is_named(code: Path, tmp_path: Path) -> None:
     records.Record(run, {})
     assert records.changed_code(run) == ""
     (code / "model" / "net.py").write_text("x = 1")
-    (code / "utils.py").write_text("x = 1")
-    assert records.changed_code(run).endswith("trained with: model/net.py, utils.py")
+    (code / "model" / "blocks.py").write_text("x = 1")
+    assert records.changed_code(run).endswith("trained with: model/blocks.py, model/net.py")
 
 
 def test_the_commit_and_the_changes_are_kept(code: Path, tmp_path: Path) -> None:
@@ -96,9 +97,9 @@ def test_the_commit_and_the_changes_are_kept(code: Path, tmp_path: Path) -> None
     assert len(commit) == 40
     assert changes == b""
     assert records.Record(run, {}).session["git_changes"] is None
-    (code / "utils.py").write_text("x = 1\n")
-    assert records.changed_code(run).endswith("trained with: utils.py")  # There is no way back.
-    (code / "utils.py").unlink()
+    (code / "model" / "blocks.py").write_text("x = 1\n")
+    assert records.changed_code(run).endswith("trained with: model/blocks.py")
+    (code / "model" / "blocks.py").unlink()
     (code / "train.py").write_text("x = 1\n")
     (code / "new.py").write_text("y = 1\n")
     (code / "notes.md").write_text("not code")
@@ -111,13 +112,58 @@ def test_the_commit_and_the_changes_are_kept(code: Path, tmp_path: Path) -> None
     (code / "train.py").write_text("x = 2\n")
     message = records.changed_code(run)
     diff = run / session["git_changes"]
-    assert f"git checkout {commit[:12]} -- train.py, then git apply {diff}" in message
+    included = f"git checkout {commit[:12]} -- train.py, then git apply --include=train.py {diff}"
+    assert included in message
     (code / "new.py").unlink()
-    (code / "losses.py").write_text("x = 2\n")
-    assert "train.py, then" in records.changed_code(run)  # Only what was committed then.
     records.Record(run, {})  # A later session keeps the diff of this one.
     assert diff.read_bytes() == changes
     assert len(records.diffs(run)) == 2
+
+
+@pytest.mark.parametrize("above", ["", "nested"])
+def test_the_way_back_to_changed_code_is_one(
+    code: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, above: str
+) -> None:
+    """Some was committed then, some was changed, some was new; some has changed since."""
+
+    def git(*words: str) -> None:
+        identity = ("-c", "user.name=T", "-c", "user.email=t@example.org")
+        subprocess.run(["git", *identity, *words], check=True, capture_output=True)
+
+    project, run = code / above, tmp_path / "run"
+    if above:
+        project.mkdir()
+        for name in ("train.py", "model"):
+            (code / name).rename(project / name)
+        monkeypatch.setattr(records, "PROJECT", project)
+    git("init", "-q")
+    (project / "losses.py").write_text("x = 0\n")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    monkeypatch.chdir(project)
+    run.mkdir()
+    (project / "train.py").write_text("import losses, blocks, model.extra\n")
+    (project / "blocks.py").write_text("x = 1\n")
+    (project / "model" / "net.py").write_text("x = 1\n")
+    (project / "model" / "extra.py").write_text("x = 1\n")
+    records.Record(run, {})
+    before = records.code_digests()
+    assert "model/extra.py" in before
+    (project / "train.py").write_text("import losses, blocks, later\n")
+    for name in ("later.py", "losses.py", "model/extra.py"):
+        (project / name).write_text("x = 2\n")
+    _, _, commands = records.changed_code(run).partition("bring it back: ")
+    git("add", ".")
+    git("commit", "-qm", "second")
+    for command in commands.split(", then "):
+        subprocess.run(shlex.split(command), check=True)
+    assert records.code_digests() == before
+
+
+def test_code_has_one_digest_in_each_version_of_python(code: Path) -> None:
+    text = "def f(x: int = 1) -> str:\n    return f'{x!r:>{x}} {[*str(x)]}'\n"
+    (code / "train.py").write_text(text)
+    assert records.code_digests()["train.py"] == "1274d7cd"
 
 
 def test_sessions_are_added_and_updated(tmp_path: Path) -> None:
@@ -171,8 +217,9 @@ def test_only_what_an_evaluation_noted_is_deleted(tmp_path: Path) -> None:
         (run / name).touch()
     (tmp_path / "outside").touch()
     (run / "folder").mkdir()
-    records.note_evaluation(run, ["metrics_test.json"])
-    records.note_evaluation(run, ["worst_test.png"])
+    for name in ("metrics_test.json", "worst_test.png"):
+        with records.writing_evaluation(run, [name]), pytest.raises(Timeout):
+            FileLock(run / ".evaluations.lock", timeout=0).acquire()
     file = run / records.EVALUATIONS_FILE
     names = json.loads(file.read_text())["files"]
     assert names == ["metrics_test.json", "worst_test.png"]

@@ -3,8 +3,8 @@
 import json
 import math
 import re
-import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def test_seeds_share_a_row_and_a_clear_winner_is_bold(
     assert "model.width 64" in output
     assert "(Welch's t-test, p < 0.05)" in output
     assert "Compared by val accuracy, higher is better." in output
-    assert "trained again" not in output
+    assert "count once" not in output
 
 
 def test_nothing_is_bold_within_the_noise_or_for_one_seed(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_nothing_is_bold_within_the_noise_or_for_one_seed(tmp_path: Path) -> Non
     table = synthesize(tmp_path)
     assert "Nothing is bold" in table
     assert "**" not in table
-    assert "One seed, one observation, though trained again: lucky, lucky again." in table
+    assert "Runs of one seed count once: lucky, lucky again." in table
     assert "| lucky, lucky again | model.width 16 | 0.9900 | 1.0000 | 1 |" in table
 
 
@@ -351,54 +351,44 @@ def test_changed_files_of_code_are_named(tmp_path: Path) -> None:
     assert found["run_3"] == "model.width 3, train.py 00000003"
 
 
+def test_another_optimizer_or_task_is_named(tmp_path: Path) -> None:
+    for name, optimizer, task in (("a", "AdamW(eps=1)", "x"), ("b", "SGD(momentum=0.9)", "y")):
+        session = {"optimizer": optimizer, "task": task}
+        write_run(tmp_path / name, [0.9], session=session, width=1)
+    found = differences(tmp_path)
+    assert found == {"a": "task x, optimizer AdamW", "b": "task y, optimizer SGD"}
+
+
 @pytest.mark.parametrize(
-    ("others", "expected"),
+    ("begins", "others", "code"),
     [
-        ("SGD(momentum=0.9, weight_decay=0)", ("optimizer AdamW", "optimizer SGD")),
-        (
-            "AdamW(betas=(0.5, 0.999), eps=1e-08, width=5)",
-            ("optimizer AdamW(betas=(0.9, 0.999))", "optimizer AdamW(betas=(0.5, 0.999))"),
-        ),
-        ("AdamW(betas=(0.9, 0.999), eps=1e-08, width=6)", ("", "")),  # A parameter says it.
+        ((0, 10), ("aaaa", "bbbb"), "train.py aaaa+bbbb"),
+        ((0, 0), ("aaaa", "bbbb"), "train.py bbbb"),  # Trained anew, or killed at once.
+        ((0, 30), ("aaaa", "bbbb"), "train.py aaaa"),  # All steps were done.
+        ((0, 10, 10), ("aaaa", "cccc", "bbbb"), "train.py aaaa+bbbb"),
     ],
 )
-def test_another_optimizer_is_named(tmp_path: Path, others: str, expected: tuple[str, str]) -> None:
-    adam = "AdamW(betas=(0.9, 0.999), eps=1e-08, width=5)"
-    for name, optimizer in (("a", adam), ("b", others)):
-        write_run(tmp_path / name, [0.9], session={"optimizer": optimizer}, width=1)
-    assert tuple(differences(tmp_path).values()) == expected
-
-
-def test_each_task_has_a_table_of_its_own(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_run_has_the_code_of_all_its_steps(
+    tmp_path: Path, begins: tuple[int, ...], others: tuple[str, ...], code: str
 ) -> None:
-    """Even where two have a metric of the same name: their values cannot be compared."""
-    for i in range(2):
-        write_run(tmp_path / f"words_{i}", [0.9], session={"task": "words"}, width=i)
-    write_run(tmp_path / "point", [0.95], session={"task": "points"})
-    write_run(tmp_path / "older", [0.7], width=7)
-    for metric, name in ((None, "val accuracy"), ("val_loss", "val loss")):
-        _, words, points = synthesize(tmp_path, metric).split("\n## ")
-        assert words.startswith(f"{name} (words)\n")
-        assert points.startswith(f"{name} (points)\n")
-        assert len(lines_of(words)) == 3
-        assert len(lines_of(points)) == 1
-        assert f"Compared by {name} (points), " in capsys.readouterr().out
-    assert f"<h2>{name} (points)</h2>" in (tmp_path / "results.html").read_text()
-    shutil.rmtree(tmp_path / "point")
-    assert "(words)" not in synthesize(tmp_path)
+    write_run(tmp_path / "a", [0.9, 0.8, 0.7], session={"code": {"train.py": "dddd"}})
+    folder = write_run(tmp_path / "b", [0.9, 0.8, 0.7], seed=1)
+    (session,) = json.loads((folder / "run.json").read_text())["sessions"]
+    parts = zip(begins, others, strict=True)
+    sessions = [session | {"from_step": begin, "code": {"train.py": d}} for begin, d in parts]
+    (folder / "run.json").write_text(json.dumps({"sessions": sessions}))
+    assert differences(tmp_path) == {"a": "train.py dddd", "b": code}
 
 
-def test_no_cell_is_a_formula(tmp_path: Path) -> None:
-    """Tables of results.md and results.html are pasted into spreadsheets."""
-    write_run(tmp_path / "=1+1", [-0.9], **{"x": 1})
-    write_run(tmp_path / "@a", [-0.9], seed=1, **{"x": 2})
-    table = synthesize(tmp_path).replace("\\", "")
-    page = (tmp_path / "results.html").read_text()
-    for name in ("=1+1", "@a"):
-        assert f"| '{name} | model.x" in table
-        assert f"&#x27;{name}</td>" in page
-    assert "| -0.9000 |" in table
+def test_two_that_write_the_results_write_one_after_the_other(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", [0.9])
+    with ThreadPoolExecutor(1) as threads:
+        with FileLock(tmp_path / ".results.lock"):
+            written = threads.submit(synthesize, tmp_path)
+            with pytest.raises(TimeoutError):
+                written.result(timeout=0.5)
+            assert not (tmp_path / "results.md").exists()
+        assert "| a |" in written.result()
 
 
 def test_what_a_run_writes_is_what_is_read(tmp_path: Path, train_run: Callable[..., Run]) -> None:
@@ -407,7 +397,7 @@ def test_what_a_run_writes_is_what_is_read(tmp_path: Path, train_run: Callable[.
     (line,) = lines_of(synthesize(tmp_path))
     assert line.startswith("| a, again, b |  |")
     assert "| 2 | 2/2 |" in line
-    assert "trained again: a, again." in (tmp_path / "results.md").read_text()
+    assert "count once: a, again." in (tmp_path / "results.md").read_text()
 
 
 def test_no_experiment_is_an_error(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from filelock import FileLock
 from safetensors.numpy import save
 
 from build_dataset import Dataset, build
-from helpers import NoStop
+from helpers import NoStop, files_of
 from machinery import checkpoints, contents, records
 from machinery.epoch import LOOK_STEPS, Epoch
 from machinery.errors import DivergedError, InputError, StoppedError
@@ -37,11 +37,6 @@ def content(folder: Path) -> list[Any]:
         found.append({name: array.tolist() for name, array in arrays.items()})
         found.append((header.progress.step, header.progress.best, header.parameters))
     return found
-
-
-def files_of(folder: Path) -> dict[Path, bytes]:
-    """Return the content of every file of a run."""
-    return {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def stop_at(when: int) -> NoStop:
@@ -191,8 +186,8 @@ NONSENSE: dict[str, tuple[dict[str, Any], str]] = {
     "beyond the end": ({"step": 10**30}, "step 1,000,000,.* of 16"),
     "at the end and not finished": ({"step": 16}, "not finished at step 16 of 16"),
     "finished within": ({"finished": True}, "finished at step 8 of 16"),
-    "no such metric": ({"best": {"epoch": 1}}, "the best epoch has no val_accuracy"),
-    "no best epoch": ({"best": {}}, "the best epoch has no val_accuracy"),
+    "no such metric": ({"best": {"epoch": 1}}, "no val_accuracy of the best epoch"),
+    "no best epoch": ({"best": {}}, "no val_accuracy of the best epoch"),
 }
 
 

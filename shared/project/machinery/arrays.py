@@ -274,13 +274,11 @@ def _write(path: Path, array: Examples, rows: np.ndarray) -> Iterator[bytes | me
         )
         places = [np.arange(array.offsets[row], array.offsets[row + 1]) for row in rows]
         array, rows = array.values, np.concatenate([np.zeros(0, np.int64), *places])
-    shape = (len(rows), *array.shape[1:])
-    if 0 in shape:  # An empty file cannot be mapped.
-        np.save(path, np.empty(shape, array.dtype))
-        return
-    written = np.lib.format.open_memmap(path, "w+", array.dtype, shape)
-    for start in range(0, len(rows), BLOCK):
-        block = np.ascontiguousarray(array[rows[start : start + BLOCK]])
-        written[start : start + BLOCK] = block
-        yield block.tobytes() if block.dtype.kind == "U" else block.data
-    written.flush()
+    header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False}
+    header["shape"] = (len(rows), *array.shape[1:])
+    with open(path, "wb") as file:  # Not mapped into memory: a full disk would end the process.
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(rows), BLOCK):
+            block = np.ascontiguousarray(array[rows[start : start + BLOCK]]).tobytes()
+            file.write(block)
+            yield block

@@ -179,7 +179,7 @@ def say_finished(folder: Path, parameters: Section, data: Path | None) -> None:
     trained_on = session.get("data", "data")
     then, found = session.get("fingerprint"), records.read_fingerprint(data or Path(trained_on))
     if (data or found) and found != then:
-        here = f"fingerprint {found}" if found else "which holds none"
+        here = f"fingerprint {found}" if found else "no dataset is there"
         raise InputError(
             f"{folder} is finished, with the data of {trained_on} (fingerprint {then}), not with "
             f"that of {data or trained_on} ({here}). {way_on}"

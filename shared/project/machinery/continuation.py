@@ -48,23 +48,23 @@ def refuse_another_run(run: "Run", path: Path, header: Header) -> None:
             f"{path} was trained by {header.optimizer}, and train.py now has "
             f"{run.state.optimizer_name}. Bring it back, {WAY_OUT}"
         )
-    if problem := find_nonsense(run, header.progress):
-        raise InputError(f"{path}: {problem}. Bring back a copy, {WAY_OUT}")
+    if problem := _find_nonsense(run, header.progress):
+        raise InputError(f"{path} {problem}, which cannot be. Bring back a copy, {WAY_OUT}")
     _refuse_changed_arrays(run)
 
 
-def find_nonsense(run: "Run", progress: Progress) -> str:
+def _find_nonsense(run: "Run", progress: Progress) -> str:
     """Return what cannot be true of the position of a run, or an empty string."""
     if progress.step > run.total_steps:
-        return f"step {progress.step:,} of {run.total_steps:,}"
+        return f"says that the run is at step {progress.step:,} of {run.total_steps:,}"
     at_the_end_of_an_epoch = progress.step % run.steps_per_epoch == 0
     out_of_patience = 0 < run.parameters.training.patience <= progress.stale_epochs
     finished = progress.step == run.total_steps or (at_the_end_of_an_epoch and out_of_patience)
     if progress.finished != finished:
         word = "finished" if progress.finished else "not finished"
-        return f"{word} at step {progress.step:,} of {run.total_steps:,}"
+        return f"says that the run is {word} at step {progress.step:,} of {run.total_steps:,}"
     if progress.best is not None and run.objective.metric not in progress.best:
-        return f"the best epoch has no {run.objective.metric}"
+        return f"holds no {run.objective.metric} of the best epoch"
     return ""
 
 

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock
+
 from machinery import results_page
 from machinery.argument_parser import ArgumentParser
 from machinery.command_line import Command
@@ -88,14 +90,11 @@ def synthesize(
                 "move it. Nothing was written."
             )
     groups = split_by_objective(find_experiments(root, schema), metric, minimize)
-    tables = [
-        Table.of(members, objective, task)
-        for objective, comparable in groups.items()
-        for task, members in split_by_task(comparable).items()
-    ]
+    tables = [Table.of(members, objective) for objective, members in groups.items()]
     heading = f"Results of {root.resolve().name}"
-    write_atomically(root / "results.md", results_page.to_markdown(tables).encode())
-    write_atomically(root / "results.html", results_page.to_html(heading, tables).encode())
+    with FileLock(root / ".results.lock"):
+        write_atomically(root / "results.md", results_page.to_markdown(tables).encode())
+        write_atomically(root / "results.html", results_page.to_html(heading, tables).encode())
     print(results_page.to_text(tables))
     print(f"Wrote {root}/results.md and {root}/results.html.")
 
@@ -129,21 +128,6 @@ def split_by_objective(
         # One without an objective is compared with those whose metric it has.
         metrics = (o for o in groups if o.metric in experiment.columns)
         groups[experiment.objective or next(metrics, next(iter(groups)))].append(experiment)
-    return groups
-
-
-def split_by_task(experiments: Sequence[Experiment]) -> dict[str, list[Experiment]]:
-    """Return the experiments of each task, as even the same metric is not comparable across tasks.
-
-    Those of an unknown task are put to the most frequent one. Where there is only one task, its
-    name is left out.
-    """
-    tasks = [task for task, _ in Counter(e.task for e in experiments if e.task).most_common()]
-    if len(tasks) < 2:
-        return {"": list(experiments)}
-    groups: dict[str, list[Experiment]] = {task: [] for task in tasks}
-    for experiment in experiments:
-        groups[experiment.task or tasks[0]].append(experiment)
     return groups
 
 

@@ -289,6 +289,11 @@ def describe_optimizer(optimizer: keras.optimizers.Optimizer) -> str:
 
 def describe_device(device: str) -> str:
     """Return the name of a device, such as "cpu" or "cuda, NVIDIA L4"."""
+    if device == "cpu" and keras_backend.name == "torch":
+        import torch
+
+        threads = torch.get_num_threads()
+        return f"{device}, {threads} thread{'s' if threads > 1 else ''}"
     if device != "cuda":
         return device
     if keras_backend.name == "tensorflow":

@@ -58,8 +58,8 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
         evaluate(model, split, evaluation)
     print(f"{path} of step {step:,}, {split.examples:,} examples of {split_name}:")
     name = split_name if arguments.checkpoint == "best" else f"{split_name}_{arguments.checkpoint}"
-    records.note_evaluation(folder, evaluation.files(name))
-    evaluation.write(folder, name, dataset.read_ids(arguments.data, split_name))
+    with records.writing_evaluation(folder, evaluation.files(name)):
+        evaluation.write(folder, name, dataset.read_ids(arguments.data, split_name))
 
 
 command.run(main)

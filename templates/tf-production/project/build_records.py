@@ -13,6 +13,7 @@ from pathlib import Path
 from build_dataset import open_dataset
 from machinery.argument_parser import ArgumentParser
 from machinery.arrays import DEFAULT_FOLDER
+from machinery.contents import refuse_to_replace
 from machinery.errors import InputError, exit_codes
 
 
@@ -31,11 +32,8 @@ def parse_command_line() -> argparse.Namespace:
             f"--records: {arguments.records} holds a dataset of build_dataset.py, expected a "
             "folder for the records alone. Name another one, such as data/records."
         )
-    if (path := arguments.records / "dataset.json").exists() and not arguments.overwrite:
-        raise InputError(
-            f"{path} exists. Name another folder with --records, or replace what is there with "
-            "--overwrite."
-        )
+    if not arguments.overwrite:
+        refuse_to_replace(arguments.records)
     return arguments
 
 

@@ -18,7 +18,8 @@ from machinery.run import Run
 from model.data_loader import Batch
 from model.report import objective
 
-WeightedBatch = tuple[*Batch, torch.Tensor]  # inputs, targets, and weights of the examples (B,)
+# A batch or a part of one: inputs, targets, and how many examples the whole batch has.
+Part = tuple[*Batch, int]
 
 
 class RunCallback(pl.callbacks.Checkpoint):
@@ -69,7 +70,7 @@ class RunCallback(pl.callbacks.Checkpoint):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        batch: WeightedBatch,
+        batch: Part,
         batch_idx: int,
     ) -> None:
         self.learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
@@ -79,14 +80,15 @@ class RunCallback(pl.callbacks.Checkpoint):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: WeightedBatch,
+        batch: Part,
         batch_idx: int,
     ) -> None:
         """Count the batch; look at the loss, save and stop if it is time."""
-        epoch, accumulated, (_, _, weights) = self.epoch, trainer.accumulate_grad_batches, batch
+        epoch, accumulated, (_, _, examples) = self.epoch, trainer.accumulate_grad_batches, batch
+        parts = self.run.parameters.training.accumulate
         # Lightning has divided the loss by the number of batches whose gradients are summed.
-        self.loss_sum.add_(outputs["loss"] / weights[0], alpha=len(weights) * accumulated)
-        if (batch_idx + 1) % self.run.parameters.training.accumulate == 0:
+        self.loss_sum.add_(outputs["loss"], alpha=accumulated * examples / parts)
+        if (batch_idx + 1) % parts == 0:
             epoch.advance(1)  # Lightning's batches may be parts of ours.
         # A checkpoint holds no gradients, so it is written just after the optimizer has used them.
         stepped = (batch_idx + 1) % accumulated == 0 or not epoch.steps_left
@@ -174,18 +176,23 @@ class TrainerState(backend.State):
                 f"{path} was not written with Lightning: it lacks the state of the Trainer. Bring "
                 "back the train.py that wrote it, or start a new experiment with --from."
             )
-        super().load(arrays, path)
+        before = self.trainer_to_json()
         try:
-            self._load_trainer(
-                json.loads(arrays["trainer"].tobytes(), object_hook=tensor_from_json)
-            )
+            self._load_trainer(arrays["trainer"].tobytes())
+            super().load(arrays, path)  # Where it fails, it changes nothing.
+        except InputError:
+            self._load_trainer(before)
+            raise
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            self._load_trainer(before)
             raise InputError(
                 f"{path}: the state of the Trainer cannot be used ({error!r}). Bring back a copy, "
                 "or train anew with --overwrite."
             ) from None
 
-    def _load_trainer(self, state: dict[str, Any]) -> None:
+    def _load_trainer(self, text: str | bytes) -> None:
+        """Take what trainer_to_json returned."""
+        state = json.loads(text, object_hook=tensor_from_json)
         self.trainer.fit_loop.load_state_dict(state["loop"])
         self.trainer.should_stop = state["should_stop"]
         for group, values in zip(self.optimizer.param_groups, state["groups"], strict=True):

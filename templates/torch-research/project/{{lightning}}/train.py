@@ -30,7 +30,7 @@ from machinery.sampling import evaluation_batch_size
 from model import net
 from model.data_loader import Batch, evaluation_batches, load_split, training_batches
 from model.report import Evaluation
-from run_callback import RunCallback, WeightedBatch, silence_lightning
+from run_callback import Part, RunCallback, silence_lightning
 
 
 def train(run: Run) -> None:
@@ -102,17 +102,20 @@ class Learner(pl.LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
-    def on_train_batch_start(self, batch: WeightedBatch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Part, batch_idx: int) -> None:
         """Seed dropout by the number of the batch, so that a resumed run draws the same."""
         step = self.trainer.current_epoch * int(self.trainer.num_training_batches) + batch_idx
         backend.seed_step(self.settings.seed, step, self.device)
 
-    def training_step(self, batch: WeightedBatch, batch_idx: int) -> torch.Tensor:
-        """Return the mean loss of a batch."""
-        inputs, targets, weights = batch
+    def training_step(self, batch: Part, batch_idx: int) -> torch.Tensor:
+        """Return the mean loss of a batch; of a part, its share of it times the parts.
+
+        Lightning divides the loss by the number of parts, and adds up their gradients.
+        """
+        inputs, targets, examples = batch
         outputs = self.network(inputs)
         losses = net.losses(outputs, targets, self.dataset, self.settings.model)  # (B,)
-        return (losses * weights).mean()
+        return self.settings.training.accumulate * losses.sum() / examples
 
     def on_validation_epoch_start(self) -> None:
         self.evaluation = Evaluation(self.dataset)
@@ -134,8 +137,7 @@ class RunData(pl.LightningDataModule):
     """The splits train and val, in whole batches, or in parts where gradients accumulate.
 
     A batch of training is what one optimizer step takes. With training.accumulate, Lightning gets
-    its parts one after the other, and takes the mean over them. The weights of the examples make
-    this the mean over the batch: they are 1, and nearly so where parts differ by an example.
+    its parts one after the other.
 
     Args:
         run: says where the data is and which batch comes next.
@@ -156,7 +158,7 @@ class RunData(pl.LightningDataModule):
         parts = self.run.parameters.training.accumulate
         return Batches(self.rest_of_epoch, self.run.steps_per_epoch * parts)
 
-    def rest_of_epoch(self) -> Iterator[WeightedBatch]:
+    def rest_of_epoch(self) -> Iterator[Part]:
         """Yield the batches from where the run stands to the end of its epoch, or their parts."""
         run, parts = self.run, self.run.parameters.training.accumulate
         if self.batches is None:  # One loader for all epochs, so that its workers start only once.
@@ -165,10 +167,7 @@ class RunData(pl.LightningDataModule):
                 self.train_split, run.parameters, step, last_step, self.target_device
             )
         for _ in range(run.steps_per_epoch - run.progress.step % run.steps_per_epoch):
-            for inputs, targets, examples in backend.split_batch(next(self.batches), parts):
-                count = len(next(iter(targets.values())))
-                weight = parts * count / examples
-                yield inputs, targets, torch.full((count,), weight, device=self.target_device)
+            yield from backend.split_batch(next(self.batches), parts)
 
     def val_dataloader(self) -> "Batches":
         split = self.val_split

@@ -50,7 +50,7 @@ class Header(pydantic.BaseModel):
     parameters: dict[str, Any]  # flat
     fingerprint: str  # of the data
     optimizer: str  # in words: another optimizer cannot continue with this state
-    arrays: list[str] | None = None  # what `describe` returns of all that were written
+    arrays: list[str]  # what `describe` returns of all that were written
 
 
 class State(Protocol):
@@ -117,7 +117,7 @@ def read_checkpoint(path: Path) -> "tuple[dict[str, np.ndarray], Header]":
             raise DamagedError(f"{path} does not match its SHA-256")
         header = Header.model_validate_json(metadata["state"])
         # Part of an optimizer's state would be noticed only by the optimizer, in a traceback.
-        if header.arrays not in (None, describe(arrays)):
+        if header.arrays != describe(arrays):
             raise DamagedError(f"{path} has not the arrays that were written")
         return arrays, header
     except OSError as error:

@@ -20,7 +20,8 @@ from machinery.errors import InputError
 from machinery.files import replace, sync_file, write_atomically
 
 NAME = r"(arrays|records)-\d+"  # Records are TFRecords.
-MARKER = ".made-by-build"  # The file in such a folder without which it is not ours to delete.
+FILES = r"(train|val|test)[_-].+\.(npy|tfrecord)"  # The names of what builds write there.
+MARKER = ".made-by-build"  # A folder that lacks this file was made by a person: it stays.
 
 
 class Marker(pydantic.BaseModel):
@@ -70,7 +71,11 @@ def new_contents(folder: Path, kind: str, source: str, overwrite: bool) -> Gener
         unmarked.mkdir(exist_ok=True)
         (unmarked / MARKER).write_text(Marker(source=source).model_dump_json(), encoding="utf-8")
         replace(unmarked, target)
-        yield target
+        try:
+            yield target
+        except (Exception, KeyboardInterrupt):  # Such as a full disk: half of it is of no use.
+            _delete(target)
+            raise
         for path in made_by_builds(folder):
             if path != target:
                 _delete(path)
@@ -105,7 +110,7 @@ def made_by_builds(folder: Path) -> list[Path]:
 
 
 def stamp(contents: Path) -> str:
-    """Return a text that another change of a file makes another: of names, sizes and times."""
+    """Return a digest of the names, the sizes and the times of the files."""
     stats = [(path.name, path.stat()) for path in _files(contents)]
     known = [(name, found.st_size, found.st_mtime_ns) for name, found in stats]
     return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
@@ -134,7 +139,9 @@ def _digest(path: Path) -> str:
 
 def _delete(contents: Path) -> None:
     """Delete a folder of arrays; what else lies there stays. The marker goes last."""
-    ours = [*contents.glob("*.npy"), *contents.glob("*.tfrecord")]
+    known = read_marker(contents).sha256  # Empty where the build did not come to its end.
+    found = [path for path in _files(contents) if not known or path.name in known]
+    ours = [path for path in found if known or re.fullmatch(FILES, path.name)]
     # Windows cannot delete what a run has mapped; the next build does.
     with contextlib.suppress(OSError):
         for path in (*ours, contents / f".{MARKER}.tmp", contents / MARKER):

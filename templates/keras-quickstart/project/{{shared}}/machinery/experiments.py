@@ -7,7 +7,7 @@ different frameworks can lie side by side.
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,7 @@ class Experiment:
     name: str
     status: str = ""
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)  # without the seed
-    origin: dict[str, Any] = dataclasses.field(default_factory=dict)  # framework and data
-    optimizer: str = ""  # in words, with its settings
-    task: str = ""
+    origin: dict[str, Any] = dataclasses.field(default_factory=dict)  # framework, data, ...
     code: dict[str, str] = dataclasses.field(default_factory=dict)  # digests by file
     seed: str = ""
     rows: list[dict[str, float]] = dataclasses.field(default_factory=list)  # one per epoch
@@ -42,7 +40,7 @@ class Experiment:
     @property
     def settings(self) -> str:
         """All that makes two runs differ by more than chance, as text."""
-        settings = [self.parameters, self.origin, self.optimizer, self.task, self.code]
+        settings = [self.parameters, self.origin, self.code]
         return json.dumps(settings, sort_keys=True, default=str)
 
 
@@ -88,22 +86,44 @@ def _read_experiment(folder: Path, name: str, schema: type[Section]) -> Experime
     elif status == "running":
         status = "killed"
     objective = session.get("objective")
+    rows = [{key: float(row[key]) for key in row} for row in read_metrics(folder)]
     return Experiment(
         name=name,
         status=status,
         parameters=parameters,
-        origin={"framework": session.get("framework"), "data": session.get("fingerprint")},
-        optimizer=str(session.get("optimizer", "")),
-        task=str(session.get("task", "")),
-        code=session.get("code", {}),
+        origin={
+            "framework": session.get("framework"),
+            "task": session.get("task"),
+            "data": session.get("fingerprint"),
+            "optimizer": str(session.get("optimizer", "")).partition("(")[0],
+        },
+        code=_trained_by(sessions, int(rows[-1].get("step", 0)) if rows else 0),
         seed=seed,
-        rows=[{key: float(row[key]) for key in row} for row in read_metrics(folder)],
+        rows=rows,
         test=_read_test_metrics(folder),
         seconds=sum(session.get("seconds") or 0 for session in sessions),
         objective=Objective(str(objective["metric"]), bool(objective["maximize"]))
         if objective
         else None,
     )
+
+
+def _trained_by(sessions: Sequence[Mapping[str, Any]], last_step: int) -> dict[str, str]:
+    """Return the digest of each file of code that trained a run; of a file that changed, all.
+
+    Args:
+        sessions: of run.json.
+        last_step: of the run.
+    """
+    begins = [int(session.get("from_step", 0)) for session in sessions]
+    digests: dict[str, list[str]] = {}
+    for session, begin, end in zip(sessions, begins, [*begins[1:], last_step], strict=True):
+        if begin == 0:  # What trained before this session is gone.
+            digests = {}
+        if begin < end:  # It took steps that were kept.
+            for name, digest in session.get("code", {}).items():
+                digests.setdefault(name, []).append(digest)
+    return {name: "+".join(dict.fromkeys(found)) for name, found in digests.items()}
 
 
 def _read_test_metrics(folder: Path) -> dict[str, float]:

@@ -29,10 +29,10 @@ def draw(path: Path, plot: "Callable[[Figure], None]", width: float, height: flo
         width: in inches.
         height: in inches.
     """
-    import matplotlib
-    from matplotlib.figure import Figure  # pyplot would look for a display.
-
     try:
+        import matplotlib
+        from matplotlib.figure import Figure  # pyplot would look for a display.
+
         # Names are text: a $ in them begins no formula.
         with matplotlib.rc_context({"text.parse_math": False}):
             figure = Figure(figsize=(width, height), layout="constrained")
@@ -48,8 +48,6 @@ def draw(path: Path, plot: "Callable[[Figure], None]", width: float, height: flo
 
 def draw_learning_curves(folder: Path, best_epoch: float | None) -> None:
     """Draw learning_curves.png from metrics.jsonl: loss and the other metrics by epoch."""
-    from matplotlib.ticker import MaxNLocator
-
     rows = read_metrics(folder)
     if not rows:
         logger.warning(f"{folder} has no metrics to draw.")
@@ -61,6 +59,8 @@ def draw_learning_curves(folder: Path, best_epoch: float | None) -> None:
     lines = math.ceil(len(shown) / columns)
 
     def plot(figure: "Figure") -> None:
+        from matplotlib.ticker import MaxNLocator
+
         for place, names in enumerate(shown, start=1):
             axes = figure.add_subplot(lines, columns, place)
             for name in names:

@@ -129,6 +129,6 @@ def out_of_memory(folder: object, batch_size: int, parts: int) -> ResourceError:
     if parts == batch_size:
         return ResourceError(f"{problem} {start}, with a smaller network.")
     return ResourceError(
-        f"{problem} {start} --training.accumulate {min(2 * parts, batch_size)} (the same batches, "
-        "each in more parts; where a network normalises over a batch, it is then over a part)"
+        f"{problem} {start} --training.accumulate {min(2 * parts, batch_size)} (the same "
+        "examples in each step, computed in more parts)"
     )

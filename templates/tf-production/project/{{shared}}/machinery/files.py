@@ -8,7 +8,7 @@ from pathlib import Path
 from machinery.errors import InputError
 
 OPEN_ELSEWHERE = (5, 32)  # Windows's numbers for a file that another process has open.
-PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.5, 0.7)  # Seconds between attempts: two in all.
+PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.5, 0.7)  # Seconds between attempts; together two.
 
 
 def replace(source: Path, target: Path) -> None:

@@ -1,7 +1,7 @@
 """Arrays in files that are mapped into memory, and that other processes map again.
 
-A process that does not share memory with its parent, as on Windows and macOS, gets what its parent
-hands over by a pipe: the whole content of a mapped array, if it were not for this file.
+On Windows and macOS a parent sends what it hands over to a new process through a pipe. Of a mapped
+array this would be the whole content. With this file it is the place of the array on disk.
 """
 
 import mmap

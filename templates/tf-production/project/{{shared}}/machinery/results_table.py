@@ -44,20 +44,18 @@ class Table:
     titles: list[str]
     cells: list[list[str]]  # by row
     bold: bool  # The first row is better than the second beyond chance.
-    task: str = ""  # where there are tables of several
 
     @classmethod
-    def of(cls, experiments: Sequence[Experiment], objective: Objective, task: str = "") -> Self:
+    def of(cls, experiments: Sequence[Experiment], objective: Objective) -> Self:
         """Return the table of some experiments."""
         rows = group(experiments, objective)
         titles, cells = _make_cells(rows, objective)
-        return cls(objective, rows, titles, cells, is_clear(rows, objective), task)
+        return cls(objective, rows, titles, cells, is_clear(rows, objective))
 
     @property
     def heading(self) -> str:
-        """What the table compares by, and the task where there are several."""
-        metric = self.objective.metric.replace("_", " ")
-        return f"{metric} ({self.task})" if self.task else metric
+        """What the table compares by."""
+        return self.objective.metric.replace("_", " ")
 
     @property
     def notes(self) -> list[str]:
@@ -76,7 +74,7 @@ class Table:
         for row in self.rows:
             if row.repeated:
                 names = ", ".join(row.repeated)
-                notes.append(f"One seed, one observation, though trained again: {names}.")
+                notes.append(f"Runs of one seed count once: {names}.")
         return notes
 
 

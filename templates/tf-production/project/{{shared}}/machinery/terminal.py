@@ -18,7 +18,7 @@ BUSY = 1.25  # Processes that want to run, per core, from which a machine counts
 
 
 class OutputFile(io.FileIO):
-    """The file behind a standard stream. What nobody reads any more is dropped and no error."""
+    """The file behind a standard stream. If its reader has gone, what is written is dropped."""
 
     def write(self, content: Any) -> int:
         try:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,11 +25,7 @@ def describe_differences(experiments: Sequence[Experiment]) -> list[str]:
     Args:
         experiments: one of each row.
     """
-    optimizers = shorten_optimizers(experiments)
-    settings = [
-        {**e.parameters, **e.origin} | ({"optimizer": name} if name else {})
-        for e, name in zip(experiments, optimizers, strict=True)
-    ]
+    settings = [{**e.parameters, **e.origin} for e in experiments]
     code = _unusual([e.code for e in experiments])
     return [
         ", ".join(filter(None, [_format_settings(own), _format_code(files)]))
@@ -65,21 +60,3 @@ def _format_code(digests: Mapping[str, str]) -> str:
     more = len(digests) - NAMES_SHOWN
     names = ", ".join([*digests][:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
     return f"code {digest} ({names})"
-
-
-def shorten_optimizers(experiments: Sequence[Experiment]) -> list[str]:
-    """Return of each optimizer what tells it from the others: its name, or some of its settings.
-
-    Settings that are parameters, such as weight_decay, are left out: those are named anyway.
-    """
-    texts = [experiment.optimizer for experiment in experiments]
-    names = [text.partition("(")[0] for text in texts]
-    if len({*names} - {""}) > 1:
-        return names
-    known = {name.rpartition(".")[2] for e in experiments for name in e.parameters}
-    found = [re.findall(r"(\w+)=(\([^)]*\)|[^,;)]*)", text) for text in texts]
-    parts = [[f"{n}={value}" for n, value in each if n not in known] for each in found]
-    return [
-        f"{name}({', '.join(part for part in own if any(part not in each for each in parts))})"
-        for name, own in zip(names, parts, strict=True)
-    ]

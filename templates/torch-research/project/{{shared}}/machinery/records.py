@@ -1,6 +1,7 @@
 """run.json: what was run, when, by which code, on which data and machine."""
 
 import ast
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -9,7 +10,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,9 @@ EVALUATIONS_FILE = "evaluations.json"  # Which files evaluate.py wrote into a ru
 MACHINERY = Path(__file__).parent
 PROJECT = MACHINERY.parent
 # The files that decide how a run trains, and with them those that they import,
-CODE = (
-    *("train.py", "run_callback.py", "evaluate.py", "*backend.py", "utils.py", "tfrecords.py"),
-    "model/**/*.py",
-)
+CODE = ("train.py", "model/**/*.py")
 # but these: run.json holds the fingerprint of the data and all parameters.
-NOT_CODE = ("build_dataset.py", "parameters.py")
+NOT_CODE = ("build_dataset.py", "parameters.py", "model/parameters.py")
 
 
 class Session(pydantic.BaseModel):
@@ -191,7 +189,20 @@ def _digest(path: Path) -> str:
     for node in ast.walk(tree):
         if isinstance(node, documented) and ast.get_docstring(node) is not None:
             del node.body[0]  # Docstrings change nothing, either.
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:8]
+    return hashlib.sha256(repr(_to_lists(tree)).encode()).hexdigest()[:8]
+
+
+def _to_lists(node: Any) -> Any:
+    """Return a syntax tree as lists, the same in each version of Python.
+
+    What is empty is left out: a later version may know a field more.
+    """
+    if isinstance(node, list):
+        return [_to_lists(each) for each in node]
+    if not isinstance(node, ast.AST):
+        return node
+    fields = [(name, _to_lists(value)) for name, value in ast.iter_fields(node)]
+    return [type(node).__name__, *(field for field in fields if field[1] not in (None, []))]
 
 
 def diffs(folder: Path) -> list[str]:
@@ -211,18 +222,30 @@ def changed_code(folder: Path) -> str:
         return ""
     message = f"{folder}: not the code that it was trained with: {', '.join(names)}"
     commit, diff = sessions[-1].get("git_commit"), sessions[-1].get("git_changes")
-    # Not all of it was committed then.
-    found = _git("ls-tree", "-rz", "--name-only", commit, "--", *names) if commit else b""
-    committed = os.fsdecode(found).split("\0")[:-1]
-    ways = []
-    if commit and committed:
-        ways.append(["git", "checkout", commit[:12], "--", *committed])
-    if diff:
-        ways.append(["git", "apply", str(folder / diff)])
-    if ways:
+    if commit and (ways := _ways_back(names, commit, folder / diff if diff else None)):
         message += ". Commit what you have now, then bring it back: "
         message += ", then ".join(quote(*way) for way in ways)
     return message
+
+
+def _ways_back(names: Sequence[str], commit: str, diff: Path | None) -> list[list[str]]:
+    """Return the commands that bring back some files as they were, one after the other.
+
+    Args:
+        names: of the files, from the project's folder; what is there is committed.
+        commit: that was checked out then.
+        diff: the changes to it then; None: there were none.
+    """
+    committed = os.fsdecode(_git("ls-tree", "-rz", "--name-only", commit, "--", *names)).split("\0")
+    later = [name for name in names if name not in committed and (PROJECT / name).exists()]
+    ways = [["git", "rm", "--quiet", "--", *later]] if later else []
+    if old := [name for name in names if name in committed]:
+        ways.append(["git", "checkout", commit[:12], "--", *old])
+    if diff:  # It holds all changes of then, also those of files that are still the same.
+        above = _git("rev-parse", "--show-prefix").decode().strip()
+        included = [f"--include={above}{name}" for name in names]
+        ways.append(["git", "apply", *included, str(diff)])
+    return ways if old or diff else []
 
 
 def _git(*command: str) -> bytes:
@@ -251,12 +274,14 @@ def git_state() -> tuple[str | None, bytes]:
 # The files that evaluate.py wrote.
 
 
-def note_evaluation(folder: Path, files: Iterable[str]) -> None:
-    """Remember the names of files that an evaluation is about to write."""
-    with FileLock(folder / ".evaluations.lock"):  # Two splits may be evaluated at once.
+@contextlib.contextmanager
+def writing_evaluation(folder: Path, files: Iterable[str]) -> Generator[None]:
+    """Remember the names of the files that an evaluation writes in the block; others wait."""
+    with FileLock(folder / ".evaluations.lock"):
         names = sorted({*_evaluation_files(folder), *files})
         content = json.dumps({"files": names}, indent=2)
         write_atomically(folder / EVALUATIONS_FILE, content.encode())
+        yield
 
 
 def delete_evaluations(folder: Path) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from machinery.results_table import Row, Table
-from machinery.spreadsheets import as_text
 
 PANELS_SHOWN = 3
 COLOURS = (
@@ -59,15 +58,6 @@ def to_markdown(tables: Sequence[Table]) -> str:
     return "\n".join(parts)
 
 
-def _as_texts(cells: Sequence[str]) -> list[str]:
-    """Return the cells of a row so that a spreadsheet, into which it is pasted, shows them.
-
-    Names and what differs may be any text, and so may the reason why a folder is unreadable.
-    """
-    name, differences, *numbers, status = cells
-    return [as_text(name), as_text(differences), *numbers, as_text(status)]
-
-
 def _markdown_table(table: Table) -> str:
     def line(texts: Sequence[str]) -> str:
         return f"| {' | '.join(texts)} |\n"
@@ -75,7 +65,7 @@ def _markdown_table(table: Table) -> str:
     titles = [_escape(title) for title in table.titles]
     lines = [line(titles), line(["---"] * 2 + ["---:"] * (len(titles) - 3) + ["---"])]
     for i, texts in enumerate(table.cells):
-        escaped = [_escape(text) for text in _as_texts(texts)]
+        escaped = [_escape(text) for text in texts]
         if table.bold and i == 0:
             escaped[0], escaped[2] = f"**{escaped[0]}**", f"**{escaped[2]}**"
         lines.append(line(escaped))
@@ -115,7 +105,7 @@ def to_html(heading: str, tables: Sequence[Table]) -> str:
 def _html_rows(table: Table) -> str:
     lines = ["".join(f"<th>{html.escape(text)}</th>" for text in table.titles)]
     for i, texts in enumerate(table.cells):
-        escaped = [html.escape(text) for text in _as_texts(texts)]
+        escaped = [html.escape(text) for text in texts]
         if table.bold and i == 0:
             escaped[0], escaped[2] = f"<b>{escaped[0]}</b>", f"<b>{escaped[2]}</b>"
         escaped[0] = f'<span style="color: {_colour(i)}">&#9679;</span> {escaped[0]}'

@@ -87,7 +87,7 @@ def draw_confusion_matrix(
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
         axes.set_title(f"{title}\n{np.trace(matrix):,} of {matrix.sum():,} right")
         axes.set_xlabel("predicted")
-        axes.set_ylabel("label, and the share of it that was found")
+        axes.set_ylabel("label, with its recall")
 
     side = 2.5 + 0.4 * min(len(classes), LARGEST_LEGIBLE)
     draw(path, plot, side + 0.5, side)

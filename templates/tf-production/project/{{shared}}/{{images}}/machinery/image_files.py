@@ -1,6 +1,8 @@
 """Image files, brought to one size."""
 
 import contextlib
+import math
+import os
 import tempfile
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from machinery.errors import InputError
+from machinery.errors import STORAGE_ERRORS, InputError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
@@ -73,10 +75,25 @@ def read_images(paths: Sequence[Path], size: int | None, beside: Path) -> Genera
         sizes, grey = {entry[:2] for entry in scans}, all(entry[2] for entry in scans)
         height, width = _choose_shape(sizes, size)
         shape = (len(paths), height, width, 1 if grey else 3)
+        _reserve(file.fileno(), math.prod(shape))
         pixels = np.memmap(file, np.uint8, "w+", shape=shape)
         reasons = threads.map(read_image, paths, pixels)
         bad = {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
         yield Images(pixels, bad, _describe(sizes))
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Take the space of a file on the disk. A full one would end the process later.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    if hasattr(os, "posix_fallocate"):  # Windows reserves it anyway, and macOS cannot.
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            if error.errno in STORAGE_ERRORS:  # And not one of a file system that cannot.
+                raise
 
 
 def _scan(path: Path) -> tuple[int, int, bool] | None:
