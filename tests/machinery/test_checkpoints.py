@@ -21,6 +21,7 @@ def header(step: int = 3) -> Header:
         parameters={"seed": 0, "model.width": 4},
         fingerprint="abc",
         optimizer="SGD",
+        arrays=checkpoints.describe(ARRAYS),
     )
 
 

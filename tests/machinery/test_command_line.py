@@ -189,7 +189,7 @@ def test_other_data_for_what_is_finished_are_refused(
     build(tmp_path / "other", seed=1)
     message = f"is finished, with the data of {copy} (fingerprint "
     assert message in refuse(*words, "--data", tmp_path / "other")
-    assert "nowhere (which holds none)" in refuse(*words, "--data", "nowhere")
+    assert "nowhere (no dataset is there)" in refuse(*words, "--data", "nowhere")
     build(copy, overwrite=True, seed=1)
     assert message in refuse(*words)
     shutil.rmtree(copy)

@@ -243,8 +243,9 @@ def _ways_back(names: Sequence[str], commit: str, diff: Path | None) -> list[lis
         ways.append(["git", "checkout", commit[:12], "--", *old])
     if diff:  # It holds all changes of then, also those of files that are still the same.
         above = _git("rev-parse", "--show-prefix").decode().strip()
-        included = [f"--include={above}{name}" for name in names]
-        ways.append(["git", "apply", *included, str(diff)])
+        words = [f"--directory={above}"] if above else []
+        words += [f"--include={above}{name}" for name in names]
+        ways.append(["git", "apply", *words, str(diff)])
     return ways if old or diff else []
 
 
@@ -264,7 +265,7 @@ def git_state() -> tuple[str | None, bytes]:
         return None, b""
     commit = _git("rev-parse", "HEAD")
     code = ("--", "*.py", "*.toml", "*.txt")
-    changes = [_git("diff", "HEAD", *code)]
+    changes = [_git("diff", "--relative", "HEAD", *code)]
     for name in _git("ls-files", "-z", "--others", "--exclude-standard", *code).split(b"\0")[:-1]:
         changes.append(_git("diff", "--no-index", os.devnull, os.fsdecode(name)))
     return commit.decode().strip(), b"".join(changes)
