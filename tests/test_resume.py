@@ -298,7 +298,7 @@ def test_changed_code_in_the_middle_of_a_run(project: Path, server: ForkServer) 
     """It is taken, but not without a word, with what brings it back. A comment changes nothing."""
     folder = experiment(project, "changed")
     command = ("--experiment", folder)
-    notice = f"{folder}: not the code that it was trained with: model/net.py"
+    notice = f"{folder} was trained with other code than that of now: model/net.py"
     path = project / "model" / "net.py"
     text = path.read_text(encoding="utf-8")
     assert server.run("train", *command, stop_at=3).code == 75

@@ -65,5 +65,5 @@ class Parameters(Section):
         if (parts := self.training.accumulate) > smallest:
             raise InputError(
                 f"training.accumulate: got {parts}, expected at most {smallest}, as each part of a "
-                "batch needs an example. Change it in a new experiment."
+                "batch needs an example. Change it with --from."
             )

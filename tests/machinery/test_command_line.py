@@ -69,6 +69,27 @@ def _signals_as_before():
     yield
     for name, handler in handlers.items():
         signal.signal(getattr(signal, name), handler)
+    sys.excepthook = sys.__excepthook__
+
+
+@pytest.mark.parametrize("folder", ["", ".", "data"])
+def test_an_experiment_has_a_folder_of_its_own(
+    refuse: Callable[..., str], data: Path, folder: str
+) -> None:
+    shutil.copytree(data, "data")
+    Path("train.py").touch()
+    words = ("--experiment", folder, "--from", "experiments/baseline")
+    assert f"--experiment: got {folder or '.'!r}, which holds the project or" in refuse(*words)
+
+
+def test_ctrl_c_in_an_import_leaves_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], baseline: Path
+) -> None:
+    parse(monkeypatch)
+    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert capsys.readouterr().err == ""
+    sys.excepthook(ZeroDivisionError, ZeroDivisionError(), None)
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_several_misspelled_options_are_named_at_once(refuse: Callable[..., str]) -> None:
@@ -109,10 +130,10 @@ def test_a_misspelled_option_without_a_value_is_named_too(
         (("--max-minutes", "-1"), "--max-minutes: got -1.0, expected 0 to 1000000"),
         (("--max-minutes", "1e300"), "--max-minutes: got 1e+300, expected 0 to 1000000"),
         (("--max-minutes", "inf"), "--max-minutes: got inf"),
-        (("--experiment", "x" * 300), f"{'x' * 300}/params.yaml: cannot be used: File name too"),
+        (("--experiment", "x" * 300), f"{'x' * 300}: cannot be used: File name too"),
         (
             ("--experiment", "x" * 300, "--from", "experiments/baseline"),
-            f"{'x' * 300}: cannot be used: File name too long.",
+            f"{'x' * 300}: cannot be used: File name too long. Name another path.",
         ),
         (("--from", "x" * 300), f"{'x' * 300}/params.yaml: File name too long; expected a file"),
         (("--from", "experiments/baseline", "--experiment", "new", "--seed", "9" * 5000), "'999"),

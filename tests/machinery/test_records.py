@@ -82,7 +82,7 @@ def test_code_that_changed_is_named(code: Path, tmp_path: Path) -> None:
     assert records.changed_code(run) == ""
     (code / "model" / "net.py").write_text("x = 1")
     (code / "model" / "blocks.py").write_text("x = 1")
-    assert records.changed_code(run).endswith("trained with: model/blocks.py, model/net.py")
+    assert records.changed_code(run).endswith("that of now: model/blocks.py, model/net.py")
 
 
 def test_the_commit_and_the_changes_are_kept(code: Path, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_the_commit_and_the_changes_are_kept(code: Path, tmp_path: Path) -> None
     assert changes == b""
     assert records.Record(run, {}).session["git_changes"] is None
     (code / "model" / "blocks.py").write_text("x = 1\n")
-    assert records.changed_code(run).endswith("trained with: model/blocks.py")
+    assert records.changed_code(run).endswith("that of now: model/blocks.py")
     (code / "model" / "blocks.py").unlink()
     (code / "train.py").write_text("x = 1\n")
     (code / "new.py").write_text("y = 1\n")

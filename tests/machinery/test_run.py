@@ -377,6 +377,22 @@ def test_the_training_loss_is_the_mean_over_the_examples_of_an_epoch(
     assert losses == pytest.approx([math.log(2)] * 4)
 
 
+def test_files_that_no_run_wrote_are_not_replaced(tmp_path: Path, train_run: TrainRun) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("best.safetensors", "train.log", "notes.txt"):
+        (folder / name).write_text("mine")
+    before = files_of(folder)
+    with pytest.raises(InputError, match=r"run holds best\.safetensors, train\.log and no params"):
+        train_run(folder)
+    assert files_of(folder) == before
+
+
+def test_a_stop_is_logged(tmp_path: Path, train_run: TrainRun) -> None:
+    stop_at_second_epoch(tmp_path / "run", train_run)
+    assert "Stopped by" in (tmp_path / "run" / "train.log").read_text()
+
+
 def test_a_checkpoint_is_due_after_some_minutes_and_on_request(
     tmp_path: Path, data: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,7 +138,7 @@ def test_names_that_are_not_utf8_are_refused(
         command, cwd=project, env={**os.environ, **posix}, capture_output=True, check=False
     )
     assert ended.returncode == 2
-    assert b"K\\xf6ln: this name is not UTF-8." in ended.stderr
+    assert b"K\\xf6ln: this name is not read as UTF-8." in ended.stderr
     assert b"PYTHONUTF8=1" in ended.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -147,8 +147,9 @@ def test_names_that_are_not_utf8_are_refused(
 def test_output_to_a_full_disk(project: Path, finished: Path) -> None:
     words = ["synthesize_results.py", str(finished)]
     ended = call(project, words, "> /dev/full", stderr=subprocess.PIPE)
-    message = b"error: standard output: cannot be used: No space left on device.\n"
-    assert (ended.returncode, ended.stderr) == (4, message)
+    assert ended.returncode == 4
+    assert ended.stderr.startswith(b"error: standard output: cannot be used: No space left on dev")
+    assert ended.stderr.count(b"\n") == 1
 
 
 def test_lines_are_shown_at_once(project: Path) -> None:

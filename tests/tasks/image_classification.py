@@ -182,7 +182,7 @@ task = Task(
     "  model.width: {choices: [4, 8]}\n",
     misfits={
         "more stages than the images can be halved": Misfit(
-            {"model.stages": 8}, ("model.stages: got 8", "at most 4", "8 pixels")
+            {"model.stages": 8}, ("model.stages: got 8", "at most 3", "8 pixels")
         ),
         "more parts than a batch has examples": Misfit(
             {"data.batch_size": 8, "training.accumulate": 9},

@@ -11,6 +11,7 @@ When the script is only imported, both calls do nothing.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 from machinery import checkpoints, records
 from machinery.argument_parser import ArgumentParser
+from machinery.contents import made_by_builds
 from machinery.errors import InputError, exit_codes
 from machinery.parameter_file import (
     Section,
@@ -27,7 +29,7 @@ from machinery.parameter_file import (
     name_beside,
     parameter_fields,
 )
-from machinery.stopping import StopRequest, ignore_signals
+from machinery.stopping import StopRequest, hide_interrupts, ignore_signals
 
 
 class Command:
@@ -40,6 +42,8 @@ class Command:
 
     def __init__(self, arguments: argparse.Namespace | None = None, parameters: Any = None) -> None:
         self.arguments, self.parameters = arguments, parameters
+        if arguments is not None:
+            hide_interrupts()
         # From now on signals ask for a stop, also in the seconds that the next imports take.
         minutes = getattr(arguments, "max_minutes", None)
         self.stop = StopRequest(minutes) if hasattr(arguments, "max_minutes") else None
@@ -180,9 +184,11 @@ def say_finished(folder: Path, parameters: Section, data: Path | None) -> None:
     then, found = session.get("fingerprint"), records.read_fingerprint(data or Path(trained_on))
     if (data or found) and found != then:
         here = f"fingerprint {found}" if found else "no dataset is there"
+        now_asked = data or Path(trained_on)
+        other = "those there now" if now_asked == Path(trained_on) else f"those of {now_asked}"
         raise InputError(
             f"{folder} is finished, with the data of {trained_on} (fingerprint {then}), not with "
-            f"that of {data or trained_on} ({here}). {way_on}"
+            f"{other} ({here}). {way_on}"
         )
     print(f"{folder} is finished; nothing to do. {way_on}")
     if changed := records.changed_code(folder):
@@ -231,6 +237,11 @@ def resolve_parameters(schema: type[Section], arguments: argparse.Namespace) -> 
     Raises:
         InputError: values are wrong, or options would change an experiment that exists.
     """
+    if os.path.exists(arguments.experiment / "train.py") or made_by_builds(arguments.experiment):
+        raise InputError(
+            f"--experiment: got {str(arguments.experiment)!r}, which holds the project or a "
+            "dataset. Expected a folder for the experiment alone, such as experiments/NEW."
+        )
     names = [name for name, _ in parameter_fields(schema)]
     given = vars(arguments).items()
     overrides = {name: value for name, value in given if name in names or "." in name}

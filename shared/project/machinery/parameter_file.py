@@ -205,6 +205,7 @@ def _explain(problem: Any, name: str, known: Sequence[str]) -> str:
     if problem["type"] == "missing":
         return "not found, expected a value."
     expected = problem["msg"].replace("Input should be", "expected")
+    expected = expected.replace("a finite number", "a number that is neither NaN nor infinite")
     return f"got {_shorten(problem['input'])}, {expected}."
 
 
@@ -226,7 +227,8 @@ def nearest(name: str, known: Sequence[str]) -> str:
         initials = "".join(word[0] for word in end.split("_") if word)  # lr for learning_rate
         ends[end] = ends[initials] = candidate
     last = name.rpartition(".")[2]
-    close = [ends[last]] if last in ends else difflib.get_close_matches(name, known, n=1)
+    close = [ends[last]] if last in ends else [each for each in known if each.startswith(name)]
+    close = close or difflib.get_close_matches(name, known, n=1)
     close = close or [ends[end] for end in difflib.get_close_matches(last, ends, n=1)]
     return f" (did you mean {close[0]}?)" if close else ""
 

@@ -13,8 +13,11 @@ STORAGE_ERRORS = (
     *(errno.EROFS, errno.EACCES, errno.EPERM),
 )
 
-# Those for a path that cannot be: too long, below a file, or on Windows with a "?".
-PATH_ERRORS = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
+# Those for a path that cannot be: too long, a file or below one, or on Windows with a "?".
+PATH_ERRORS = (
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR),
+    *(errno.EISDIR, errno.EEXIST, errno.EINVAL),
+)
 
 # Words, in lower case, of the errors that PyTorch, TensorFlow and JAX raise when memory is short.
 OUT_OF_MEMORY = (
@@ -93,8 +96,12 @@ def known_error(error: Exception) -> CommandError | None:
         )
     if isinstance(error, OSError) and error.errno in (*STORAGE_ERRORS, *PATH_ERRORS):
         where = f"{error.filename}: " if error.filename else ""
-        kind = InputError if error.errno in PATH_ERRORS else ResourceError
-        return kind(f"{where}cannot be used: {error.strerror}.")
+        message = f"{where}cannot be used: {error.strerror}."
+        if error.errno in PATH_ERRORS:
+            return InputError(f"{message} Name another path.")
+        return ResourceError(
+            f"{message} Mend this or name another path, and run the command again."
+        )
     return None
 
 

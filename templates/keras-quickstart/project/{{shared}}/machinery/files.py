@@ -67,8 +67,8 @@ def check_name(name: str) -> None:
     except UnicodeEncodeError:
         shown = os.fsencode(name).decode("utf-8", "backslashreplace")
         raise InputError(
-            f"{shown}: this name is not UTF-8. Rename it; if only the locale is not UTF-8, set "
-            "PYTHONUTF8=1."
+            f"{shown}: this name is not read as UTF-8. If the locale is another, set PYTHONUTF8=1; "
+            "else rename it."
         ) from None
 
 

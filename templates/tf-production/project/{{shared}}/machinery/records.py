@@ -220,7 +220,7 @@ def changed_code(folder: Path) -> str:
     names = [name for name in sorted({**then, **now}) if then.get(name) != now.get(name)]
     if not names:
         return ""
-    message = f"{folder}: not the code that it was trained with: {', '.join(names)}"
+    message = f"{folder} was trained with other code than that of now: {', '.join(names)}"
     commit, diff = sessions[-1].get("git_commit"), sessions[-1].get("git_changes")
     if commit and (ways := _ways_back(names, commit, folder / diff if diff else None)):
         message += ". Commit what you have now, then bring it back: "

@@ -224,6 +224,8 @@ def main() -> None:
     if arguments.image_size is not None:
         parser.check_range("--image-size", arguments.image_size, 1, 4096)
     parser.check_range("--seed", seed, 0, LARGEST_SEED)
+    if arguments.source and data.resolve() == arguments.source.resolve():
+        parser.error(f"--data: got {data}, the folder of the images, expected one for the arrays")
     if not overwrite:
         refuse_to_replace(data)
     if arguments.source is None:

@@ -53,9 +53,9 @@ def test_shapes(image_shape: tuple[int, int, int]) -> None:
 
 
 def test_too_many_stages() -> None:
-    ModelParameters(stages=4).check_data(make_dataset())
-    with pytest.raises(InputError, match="at most 4"):
-        ModelParameters(stages=5).check_data(make_dataset())
+    ModelParameters(stages=3).check_data(make_dataset())
+    with pytest.raises(InputError, match="at most 3"):
+        ModelParameters(stages=4).check_data(make_dataset())
 
 
 def test_loss_at_the_start() -> None:

@@ -59,7 +59,7 @@ def new_contents(folder: Path, kind: str, source: str, overwrite: bool) -> Gener
     Raises:
         ExistsError: there is a dataset already.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)  # Where a file has this name, it is an error.
     with FileLock(folder / ".lock"):  # Several commands may build at once: one after the other.
         if not overwrite:
             refuse_to_replace(folder)
@@ -73,8 +73,10 @@ def new_contents(folder: Path, kind: str, source: str, overwrite: bool) -> Gener
         replace(unmarked, target)
         try:
             yield target
-        except (Exception, KeyboardInterrupt):  # Such as a full disk: half of it is of no use.
+        except (Exception, KeyboardInterrupt) as error:  # Half of it is of no use.
             _delete(target)
+            if isinstance(error, OSError):  # That of a full disk does not tell which file it was.
+                error.filename = error.filename or str(target)
             raise
         for path in made_by_builds(folder):
             if path != target:

@@ -41,7 +41,8 @@ def refuse_another_run(run: "Run", path: Path, header: Header) -> None:
     if header.fingerprint != run.dataset.fingerprint:
         raise InputError(
             f"{path} was trained on other data (fingerprint {header.fingerprint}, now "
-            f"{run.dataset.fingerprint}). Bring the data back, {WAY_OUT}"
+            f"{run.dataset.fingerprint}). Bring that data back, name its folder with --data, "
+            f"{WAY_OUT}"
         )
     if header.optimizer != run.state.optimizer_name:
         raise InputError(

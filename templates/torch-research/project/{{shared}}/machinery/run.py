@@ -14,7 +14,7 @@ from machinery import checkpoints, contents, records
 from machinery.checkpoints import Header, Progress, State
 from machinery.continuation import refuse_another_run
 from machinery.epoch import Epoch
-from machinery.errors import InputError, is_out_of_memory, out_of_memory
+from machinery.errors import CommandError, InputError, is_out_of_memory, out_of_memory
 from machinery.files import remove, write_atomically
 from machinery.metrics import MetricsLog, Objective, describe, read_metrics
 from machinery.parameter_file import flatten, format_parameters, load_parameters
@@ -115,6 +115,9 @@ class Run:
             with contextlib.suppress(OSError):  # Windows removes it when it is released.
                 (self.folder / ".lock").unlink()
         if self._log:
+            if isinstance(error, CommandError):  # The terminal gets it at the end of the command.
+                words = (logger.name, logging.INFO, "", 0, str(error), (), None)
+                self._log.handle(logger.makeRecord(*words))
             logger.removeHandler(self._log)
             self._log.close()
         self._lock.release()
@@ -137,6 +140,7 @@ class Run:
                 another network or optimizer; nothing was written.
         """
         self.state, self.objective = state, objective
+        self._refuse_to_replace()
         notices = self._load_checkpoint()
         if self.progress.step:
             notices.append(records.changed_code(self.folder))
@@ -162,6 +166,16 @@ class Run:
         for notice in filter(None, notices):
             logger.warning(notice)
         self._announce(facts)
+
+    def _refuse_to_replace(self) -> None:
+        """Refuse a folder with files that a run would replace, and that no run wrote."""
+        if self.overwrite or (self.folder / "params.yaml").exists():
+            return
+        if found := [name for name in self.outputs if (self.folder / name).exists()]:
+            raise InputError(
+                f"{self.folder} holds {', '.join(found)} and no params.yaml, so no run wrote them. "
+                "A run would replace them: move them, or name another --experiment."
+            )
 
     def _load_checkpoint(self) -> list[str]:
         """Load the newest checkpoint; return the warnings about it."""

@@ -3,8 +3,10 @@
 import math
 import os
 import signal
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from machinery.errors import CancelledError, StoppedError
 
@@ -13,6 +15,16 @@ process_start = time.monotonic()
 # What asks a process to stop. Windows has no SIGUSR1, and only Windows has SIGBREAK (Ctrl-Break).
 NAMES = ("SIGTERM", "SIGUSR1", "SIGINT", "SIGBREAK")
 SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+
+
+def hide_interrupts() -> None:
+    """Let Ctrl-C end a command without a traceback while it imports its framework."""
+
+    def hook(kind: Any, error: Any, traceback: Any) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, traceback)
+
+    sys.excepthook = hook
 
 
 def ignore_signals(_worker: int = 0) -> None:

@@ -26,7 +26,7 @@ class DataParameters(Section):
         if self.shift >= min(height, width):
             raise InputError(
                 f"data.shift: got {self.shift}, expected less than {min(height, width)} for images "
-                f"of {width} x {height} pixels. Change it in a new experiment."
+                f"of {width} x {height} pixels. Change it with --from."
             )
 
 
@@ -43,10 +43,11 @@ class ModelParameters(Section):
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="probability moved off the label")
 
     def check_data(self, dataset: Any) -> None:
-        """Refuse more stages than the images can be halved."""
+        """Refuse a later stage of one pixel: batch norm cannot normalise one of one image."""
         side = max(dataset.image_shape[:2])
-        if 2 ** (self.stages - 1) > side:
+        most = max(side.bit_length() - 1, 1)
+        if self.stages > most:
             raise InputError(
-                f"model.stages: got {self.stages}, expected at most {side.bit_length()} for images "
-                f"of {side} pixels: each stage halves them. Change it in a new experiment."
+                f"model.stages: got {self.stages}, expected at most {most} for images of {side} "
+                "pixels: each stage halves them, and the last needs two. Change it with --from."
             )

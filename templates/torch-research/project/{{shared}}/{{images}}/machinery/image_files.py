@@ -68,7 +68,7 @@ def read_images(paths: Sequence[Path], size: int | None, beside: Path) -> Genera
         size: height and width to store, in pixels; None: see LARGEST_SIDE and DEFAULT_SIDE.
         beside: a folder for a temporary file, as the images together may not fit into memory.
     """
-    folder = next(path for path in (beside, *beside.parents) if path.exists())
+    folder = next(path for path in (beside, *beside.parents) if path.is_dir())
     with ThreadPoolExecutor() as threads, tempfile.TemporaryFile(dir=folder) as file:
         # Threads are enough, because Pillow decodes outside Python's global lock.
         scans = [found for found in threads.map(_scan, paths) if found]
@@ -162,6 +162,7 @@ def refuse_bad(source: Path, images: Images, skip: bool) -> None:
     """
     if images.bad and not skip:
         shown = "\n  ".join(f"{path}: {why}" for path, why in list(images.bad.items())[:5])
+        shown += f"\n  and {len(images.bad) - 5} more" if len(images.bad) > 5 else ""
         raise InputError(
             f"{source}: {len(images.bad)} of {len(images.pixels)} images cannot be read; nothing "
             f"was written.\n  {shown}\nMend or remove them, or leave them out with --skip-bad."

@@ -197,10 +197,14 @@ def refuse_bad(path: Path, rows: int, bad: Mapping[int, str], skip: bool) -> Non
         InputError: there are some, and they are not to be left out; or they are all.
     """
     shown = "\n  ".join(f"{path}:{row}: {why}" for row, why in list(bad.items())[:5])
+    shown += f"\n  and {len(bad) - 5} more" if len(bad) > 5 else ""
     if bad and (not skip or len(bad) == rows):
+        advice = "Mend or remove them, or leave them out with --skip-bad."
+        if len(bad) == rows:
+            advice = "All rows are bad: look at --target, --kind and --split."
         raise InputError(
             f"{path}: {len(bad)} of {rows} rows cannot be used; nothing was written.\n  {shown}\n"
-            "Mend or remove them, or leave them out with --skip-bad."
+            f"{advice}"
         )
     for row, why in bad.items():
         print(f"left out: {path}:{row}: {why}")
