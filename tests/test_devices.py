@@ -1,5 +1,6 @@
 """Devices, and processes that load batches: what a run asks of the framework, and when."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -255,6 +256,24 @@ def stop_the_group(project: Path, folder: Path, method: str, number: int) -> tup
     os.killpg(process.pid, number)
     _, errors = process.communicate()
     return process.returncode, errors
+
+
+@pytest.mark.parametrize("loop", ["plain", "lightning"])
+def test_a_bug_ends_the_processes_that_load_batches(loop: str, projects: dict[str, Path]) -> None:
+    """They ignore signals, and Python would wait for them at its end for ever."""
+    project = projects[loop]
+    folder = experiment(project, "bug", tiny(project, {"data.workers": 2}))
+    bug = "import machinery.epoch\nmachinery.epoch.Epoch.end = lambda *_: 1 / 0\n"
+    code = bug + WITH_METHOD.format(method="fork")
+    words = [sys.executable, "-B", "-c", code, "--experiment", str(folder)]
+    process = subprocess.Popen(
+        words, cwd=project, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        assert process.wait(timeout=120) == 1
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # Where nothing of it is left.
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_processes_that_load_batches_outlive_a_signal_to_all(projects: dict[str, Path]) -> None:

@@ -118,7 +118,7 @@ def test_nothing_is_planted_where_a_test_fails_without_a_defect(
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="Windows has no groups of processes")
 def test_tests_that_hang_are_killed_with_what_they_started(tmp_path: Path) -> None:
-    child = "import time; time.sleep(600)"
+    child = f"import time; time.sleep(600)  # {tmp_path}"
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     command = [sys.executable, "-c", code]
     assert prove.run(command, tmp_path, os.environ, minutes=0.02) == (None, "")

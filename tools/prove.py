@@ -97,7 +97,7 @@ class Copy:
                 target = self.folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(root / name, target)
-        settings.write_text("{}\n")
+        settings.write_text("{}\n", encoding="utf-8")
         identity = ["-c", "user.name=Prover", "-c", "user.email=prover@example.org"]
         for words in (["init"], ["add", "--all"], [*identity, "commit", "--message", "A copy"]):
             subprocess.run(["git", *words], cwd=self.folder, check=True, capture_output=True)

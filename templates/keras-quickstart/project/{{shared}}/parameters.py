@@ -19,7 +19,7 @@ class TrainingParameters(Section):
 
     epochs: int = Field(15, ge=1, le=1_000_000, description="passes over the training examples")
     learning_rate: float = Field(
-        4e-3, gt=0, le=1000, description="highest learning rate of the schedule"
+        4e-3, gt=0, le=1e30, description="highest learning rate of the schedule"
     )
     warmup_epochs: float = Field(
         2.0, ge=0, le=1_000_000, description="epochs of linear rise to it; then a cosine"

@@ -115,7 +115,7 @@ def test_a_version_is_on_the_disk_before_it_has_its_number(
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1.5"])
 def test_a_damaged_count_of_versions_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / export.LAST_VERSION).write_text(text)
+    (tmp_path / export.LAST_VERSION).write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"\.last-version: got .*, expected the highest number"):
         export.next_version(tmp_path)
 

@@ -4,7 +4,7 @@ Everything random is a function of (seed, epoch, index). So any number of proces
 batches, and a resumed run does not read the ones before.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,11 +100,11 @@ class TrainingBatches(TorchDataset):
 
 def training_batches(
     split: Split, parameters: Parameters, first_step: int, last_step: int, device: torch.device
-) -> Iterator[Batch]:
-    """Return the batches of the steps from `first_step` up to, without, `last_step`.
+) -> Generator[Batch]:
+    """Yield the batches of the steps from `first_step` up to, without, `last_step`.
 
     They are on the device of the split; from the processor's memory they are ready to be copied
-    to `device`.
+    to `device`. Close the generator: processes that load ignore signals, so they end only then.
     """
     data, seed = parameters.data, parameters.seed
     sampler = BatchSampler(split.examples, data.batch_size, seed, first_step, last_step)
@@ -117,7 +117,7 @@ def training_batches(
         worker_init_fn=ignore_signals,  # The main process stops, and needs its workers until then.
         generator=torch.Generator(),  # Otherwise it would draw from the generator of dropout.
     )
-    return iter(loader)
+    yield from loader
 
 
 def evaluation_batches(split: Split) -> Iterator[Batch]:

@@ -10,7 +10,8 @@ Written to the experiment's folder: last, previous and best.safetensors, metrics
 learning_curves.png, train.log, run.json and tensorboard/.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import Any
 
 from machinery import command_line
@@ -68,7 +69,8 @@ def train(run: Run) -> None:
     )
     # SIGTERM asks the run to save and stop; Lightning's own handler would end it without saving.
     trainer._signal_connector.register_signal_handlers = lambda: None
-    trainer.fit(learner, datamodule=RunData(run, device))
+    with closing(RunData(run, device)) as data:
+        trainer.fit(learner, datamodule=data)
     run.finish()
 
 
@@ -147,7 +149,7 @@ class RunData(pl.LightningDataModule):
     def __init__(self, run: Run, device: torch.device) -> None:
         super().__init__()
         self.run, self.target_device = run, device
-        self.batches: Iterator[Batch] | None = None
+        self.batches: Generator[Batch] | None = None
 
     def setup(self, stage: str) -> None:
         folder, dataset, device = self.run.data, self.run.dataset, self.target_device
@@ -168,6 +170,11 @@ class RunData(pl.LightningDataModule):
             )
         for _ in range(run.steps_per_epoch - run.progress.step % run.steps_per_epoch):
             yield from backend.split_batch(next(self.batches), parts)
+
+    def close(self) -> None:
+        """End the processes that load batches."""
+        if self.batches:
+            self.batches.close()
 
     def val_dataloader(self) -> "Batches":
         split = self.val_split

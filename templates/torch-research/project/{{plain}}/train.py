@@ -11,6 +11,7 @@ learning_curves.png, train.log, run.json and tensorboard/.
 """
 
 from collections.abc import Iterator
+from contextlib import closing
 
 from machinery import command_line
 from parameters import Parameters
@@ -54,11 +55,12 @@ def train(run: Run) -> None:
     if parameters.training.compile:
         model.compile()
 
-    batches = training_batches(train_split, parameters, run.progress.step, run.total_steps, device)
-    for epoch in run.epochs():
-        train_loss, rate = train_epoch(epoch, batches, model, optimizer, device, dtype)
-        metrics = evaluate(model, val_split, Evaluation(dataset), device, dtype)
-        epoch.end(train_loss, metrics, rate)
+    step, last_step = run.progress.step, run.total_steps
+    with closing(training_batches(train_split, parameters, step, last_step, device)) as batches:
+        for epoch in run.epochs():
+            train_loss, rate = train_epoch(epoch, batches, model, optimizer, device, dtype)
+            metrics = evaluate(model, val_split, Evaluation(dataset), device, dtype)
+            epoch.end(train_loss, metrics, rate)
     run.finish()
 
 
