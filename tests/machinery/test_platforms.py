@@ -406,9 +406,20 @@ def test_workers_share_the_gpus(
 @pytest.mark.parametrize(
     ("device", "workers"), [("cpu", search_workers.count_cores()), ("cuda:0", 2), ("gpu", 2)]
 )
-def test_a_search_takes_every_gpu_or_every_core(two_gpus: None, device: str, workers: int) -> None:
+def test_a_search_takes_every_gpu_or_every_core(
+    two_gpus: None, device: str, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no memory of a GPU for itself, where a framework has to start it to see it."""
+    name = "XLA_PYTHON_CLIENT_PREALLOCATE"
+    monkeypatch.setenv(name, "")  # So that it is put back.
+    monkeypatch.delenv(name)
+
+    def choose_device(_: str) -> str:
+        assert os.environ[name] == "false"
+        return device
+
     command = SearchCommand(SimpleNamespace(workers=None, device="auto"))  # ty: ignore[invalid-argument-type]
-    assert command._count_workers(lambda _: device) == workers
+    assert command._count_workers(choose_device) == workers
 
 
 # ---------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ The script:
 """
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,8 @@ class SearchCommand(Command):
         assert self.arguments is not None
         if self.arguments.workers:
             return self.arguments.workers
+        # To say whether there is a GPU, JAX starts it. Its memory is for the workers.
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         device = str(choose_device(self.arguments.device))
         return count_cores() if device.startswith("cpu") else max(len(list_gpus()), 1)
 
