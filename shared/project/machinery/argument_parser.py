@@ -93,12 +93,15 @@ class ArgumentParser(argparse.ArgumentParser):
         self.has_parameters = True
         group = self.add_argument_group("parameters, to change in a new experiment (--from)")
         for name, field in parameter_fields(schema):
+            default = str(field.default)
+            if isinstance(field.default, bool):
+                default = default.lower()
             group.add_argument(
                 f"--{name}",
                 dest=name,
                 default=argparse.SUPPRESS,
                 metavar=_describe_values(field.annotation),
-                help=f"{field.description} [{field.default}]".replace("%", "%%"),
+                help=f"{field.description} [{default}]".replace("%", "%%"),
             )
 
 

@@ -152,7 +152,9 @@ def run_search(
     if done := missing - study.missing():
         seconds = time.perf_counter() - started
         rate = 60 * done / max(seconds, 1e-9)  # Never divided by 0, whatever the clock.
-        print(f"{done} trials in {seconds:.0f} s: {rate:.0f} a minute.")
+        print(
+            f"{done} {'trial' if done == 1 else 'trials'} in {seconds:.0f} s: {rate:.0f} a minute."
+        )
     if to_go := study.missing():
         again = f"{to_go} of {search.settings.trials} trials to go. Run the same command again"
         if stop.error:

@@ -230,7 +230,7 @@ class Run:
         how = "continuing at" if self.progress.step else "starting,"
         words = [
             f"{self.folder}: {how} step {self.progress.step:,} of {self.total_steps:,}",
-            f"{self.steps_per_epoch:,} steps an epoch",
+            f"{self.steps_per_epoch:,} {'step' if self.steps_per_epoch == 1 else 'steps'} an epoch",
             f"{facts['weights']:,} weights",
             f"{facts['device']}, {facts['precision']}",
         ]
