@@ -65,7 +65,7 @@ bad_sources = {
     ),
     "file that is not UTF-8": BadSource(
         _spoiled(lambda path: path.rename(path.with_name(os.fsdecode(b"\xfc.png"))), "cat/1.png"),
-        ("cat/\\xfc.png: this name is not UTF-8",),
+        ("cat/\\xfc.png: this name is not read as UTF-8",),
     ),
     "empty test": BadSource(_splits("a", "b", test=()), ("test", "no images")),
 }
