@@ -177,7 +177,7 @@ def test_a_search_may_be_shorter_than_a_tick_of_the_clock(
     for name in ("perf_counter", "monotonic"):
         monkeypatch.setattr(time, name, lambda: 1.0)
     search.run_search(study.search, train, NoStop(), lambda: 1)
-    assert "1 trials in 0 s" in capsys.readouterr().out
+    assert "1 trial in 0 s" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------------------------------------
