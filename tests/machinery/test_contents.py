@@ -78,7 +78,12 @@ def test_a_build_that_fails_leaves_what_was_there(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is full")
-def test_a_full_disk_is_an_error_and_no_signal() -> None:
+def test_a_full_disk_is_an_error_and_no_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it would be for a file that is mapped into memory."""
+    monkeypatch.setattr("mmap.mmap", lambda *_, **__: pytest.fail("a file was mapped"))
+    build(tmp_path)
     array = np.ones((1000, 1000))
     with pytest.raises(OSError, match="No space left on device"):
         list(machinery.arrays._write(Path("/dev/full"), array, np.arange(1000)))
