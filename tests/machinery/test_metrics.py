@@ -122,7 +122,7 @@ def test_metrics_in_words() -> None:
 
 
 def test_pictures_take_names_for_text(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    name = "val_$5_to_$10"
+    name = "val_$5{_to_$10"  # Not even a formula.
     log = MetricsLog(tmp_path, 0)
     for epoch in (1, 2):
         log.append({**row(epoch, 1.0, 0.5), name: 0.5})
