@@ -429,7 +429,7 @@ def test_out_of_memory(project: Path, server: ForkServer) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))"
     result = server.run("train", "--experiment", folder, setup=limit)
     assert result.code == 4, result.output
-    assert "--training.accumulate 2 (the same batches" in result.output
+    assert "--training.accumulate 2 (the same examples" in result.output
 
 
 @pytest.mark.in_full

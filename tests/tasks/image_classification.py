@@ -61,7 +61,8 @@ bad_sources = {
     "unknown split": BadSource(_splits("a", "b", tset=("a",)), ("tset", "test/")),
     "class only in test": BadSource(_splits("a", "b", test=("a", "c")), ("class c", "train")),
     "class that is not UTF-8": BadSource(
-        lambda source: _images(source, "cat", os.fsdecode(b"K\xf6ln")), ("K\\xf6ln/", "not UTF-8")
+        lambda source: _images(source, "cat", os.fsdecode(b"K\xf6ln")),
+        ("K\\xf6ln/", "not read as UTF-8"),
     ),
     "file that is not UTF-8": BadSource(
         _spoiled(lambda path: path.rename(path.with_name(os.fsdecode(b"\xfc.png"))), "cat/1.png"),
