@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from combinations import Combination, trained_combinations
+from conftest import git
 from fork_server import ForkServer
 from projects import experiment, pace, run, task, tiny
 
@@ -103,7 +104,7 @@ def test_closed_output(project: Path) -> None:
 
 
 @pytest.mark.once_a_template
-def test_search_and_table(project: Path, server: ForkServer) -> None:
+def test_search_and_table(project: Path, server: ForkServer, tmp_path: Path) -> None:
     """Two trials by two workers, one of them evaluated, and all in a table."""
     experiment(project, "start")
     search = project / "experiments" / "search"
@@ -131,6 +132,12 @@ def test_search_and_table(project: Path, server: ForkServer) -> None:
     page = (project / "experiments" / "results.html").read_text()
     assert "<svg" in page
     assert not re.search(r"(src|href)=.https?:", page)  # Self-contained.
+    found = [path for name in ("data", "experiments") for path in (project / name).rglob(".*lock")]
+    locks = sorted(path.relative_to(project).as_posix() for path in found)
+    assert len(locks) >= 4  # Of runs, the data, an evaluation and the results.
+    repository = ("--git-dir", str(tmp_path / "git"), "--work-tree", ".")
+    git(project, *repository[:2], "init", "--quiet")
+    assert git(project, *repository, "check-ignore", *locks).split() == locks
 
 
 @pytest.mark.once_a_template
@@ -188,14 +195,14 @@ def test_the_shipped_parameters_are_all_of_the_schema(project: Path) -> None:
 
 
 @pytest.mark.parametrize("combination", trained_combinations, ids=str)
-def test_the_readme_names_every_file(
+def test_the_readme_or_the_page_of_the_task_names_every_file(
     combination: Combination, rendered: Callable[[Combination], Path]
 ) -> None:
     project = rendered(combination)
-    readme = (project / "README.md").read_text()
+    pages = (project / "README.md").read_text() + (project / "TASK.md").read_text()
     files = [path.name for path in project.glob("*.py")]
     files += [path.name for path in (project / "model").glob("[a-z]*.py")]
-    assert [name for name in (*files, "machinery/") if name not in readme] == []
+    assert [name for name in (*files, "machinery/") if name not in pages] == []
 
 
 @pytest.mark.in_full

@@ -3,12 +3,13 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import machinery.arrays
-from build_dataset import build
+from build_dataset import Dataset, build
 from helpers import files_of
 from machinery import contents
 
@@ -75,6 +76,24 @@ def test_a_build_that_fails_leaves_what_was_there(
     with pytest.raises(OSError, match=r"the disk is full: .*arrays-2"):
         build(tmp_path, overwrite=True)
     assert files_of(tmp_path) == before
+
+
+def test_a_build_that_fails_once_it_is_named_keeps_what_is_named(
+    arrays: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as by Ctrl-C before the old arrays are deleted."""
+    write = machinery.arrays.write_atomically
+
+    def interrupt(*words: Any) -> None:
+        write(*words)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(machinery.arrays, "write_atomically", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path, overwrite=True)
+    dataset = machinery.arrays.read_dataset(tmp_path, Dataset)
+    assert dataset.arrays_folder == "arrays-2"
+    assert dataset.read_split(tmp_path, "train")["points"].any()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is full")

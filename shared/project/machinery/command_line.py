@@ -237,6 +237,7 @@ def resolve_parameters(schema: type[Section], arguments: argparse.Namespace) -> 
     Raises:
         InputError: values are wrong, or options would change an experiment that exists.
     """
+    # Unlike Path.exists, this is no error where the name is too long; a later message says so.
     if os.path.exists(arguments.experiment / "train.py") or made_by_builds(arguments.experiment):
         raise InputError(
             f"--experiment: got {str(arguments.experiment)!r}, which holds the project or a "

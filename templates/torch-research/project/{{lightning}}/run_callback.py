@@ -304,7 +304,7 @@ def silence_lightning() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="pytorch_lightning")
     # Where SLURM is installed, it says so in each training, be it one of a single process.
     warnings.filterwarnings("ignore", "The `srun` command is available")
-    # The size that self.log finds, of the part, is right; the number beside it is of the batch.
+    # self.log looks for the size in each element of a batch. Only `examples` has none.
     warnings.filterwarnings("ignore", "Trying to infer the `batch_size`")
     # It is resumable: RunData begins where the run stands.
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable")

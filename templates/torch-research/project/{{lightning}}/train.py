@@ -110,9 +110,10 @@ class Learner(pl.LightningModule):
         backend.seed_step(self.settings.seed, step, self.device)
 
     def training_step(self, batch: Part, batch_idx: int) -> torch.Tensor:
-        """Return the mean loss of a batch; of a part, its share of it times the parts.
+        """Return the mean loss over a batch.
 
-        Lightning divides the loss by the number of parts, and adds up their gradients.
+        With training.accumulate, `batch` is a part. Lightning then divides what this returns by the
+        number of parts and adds up their gradients, so that they are those of the mean.
         """
         inputs, targets, examples = batch
         outputs = self.network(inputs)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model import image_changes
 from model.parameters import DataParameters
 
 if TYPE_CHECKING:
@@ -20,14 +21,9 @@ def draw(
         For what is switched on: "shifts" (examples, 2) int64, rows down and columns to the right,
         in pixels; "flips" (examples,) bool, whether to mirror left to right.
     """
-    examples = dataset.examples["train"]
-    generator = np.random.default_rng((seed, epoch, 1))
-    drawn: dict[str, np.ndarray] = {}
-    if reach := parameters.shift:
-        drawn["shifts"] = generator.integers(-reach, reach, (examples, 2), endpoint=True)
-    if parameters.flip:
-        drawn["flips"] = generator.random(examples) < 0.5
-    return drawn
+    return image_changes.draw(
+        dataset.examples["train"], parameters.shift, parameters.flip, seed, epoch
+    )
 
 
 def augment(
@@ -46,39 +42,7 @@ def augment(
     """
     images = inputs["images"]
     if "flips" in drawn:
-        images = flip(images, drawn["flips"])
+        images = image_changes.flip(images, drawn["flips"])
     if "shifts" in drawn:
-        images = shift(images, drawn["shifts"], parameters.shift)
+        images = image_changes.shift(images, drawn["shifts"], parameters.shift)
     return {**inputs, "images": images}, targets
-
-
-def flip(images: np.ndarray, flips: np.ndarray) -> np.ndarray:
-    """Mirror some images left to right.
-
-    Args:
-        images: (B, H, W, C)
-        flips: (B,) bool
-
-    Returns:
-        (B, H, W, C)
-    """
-    return np.where(flips[:, None, None, None], images[:, :, ::-1], images)
-
-
-def shift(images: np.ndarray, shifts: np.ndarray, reach: int) -> np.ndarray:
-    """Move each image by its own shift, and fill the edge with black.
-
-    Args:
-        images: (B, H, W, C)
-        shifts: (B, 2) int64, rows down and columns to the right, in pixels.
-        reach: the largest shift in pixels.
-
-    Returns:
-        (B, H, W, C)
-    """
-    _, height, width, _ = images.shape
-    padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
-    batch = np.arange(len(images))[:, None, None]
-    rows = np.arange(height) + reach - shifts[:, :1]  # (B, H)
-    columns = np.arange(width) + reach - shifts[:, 1:]  # (B, W)
-    return padded[batch, rows[:, :, None], columns[:, None, :]]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
+from model import image_changes
 from model.parameters import DataParameters
 
 if TYPE_CHECKING:
@@ -21,14 +22,9 @@ def draw(
         For what is switched on: "shifts" (examples, 2) int64, rows down and columns to the right,
         in pixels; "flips" (examples,) bool, whether to mirror left to right.
     """
-    examples = dataset.examples["train"]
-    generator = np.random.default_rng((seed, epoch, 1))
-    drawn: dict[str, np.ndarray] = {}
-    if reach := parameters.shift:
-        drawn["shifts"] = generator.integers(-reach, reach, (examples, 2), endpoint=True)
-    if parameters.flip:
-        drawn["flips"] = generator.random(examples) < 0.5
-    return drawn
+    return image_changes.draw(
+        dataset.examples["train"], parameters.shift, parameters.flip, seed, epoch
+    )
 
 
 def augment(
@@ -47,39 +43,7 @@ def augment(
     """
     images = inputs["images"]
     if "flips" in drawn:
-        images = flip(images, drawn["flips"])
+        images = image_changes.flip(images, drawn["flips"])
     if "shifts" in drawn:
-        images = shift(images, drawn["shifts"], parameters.shift)
+        images = image_changes.shift(images, drawn["shifts"], parameters.shift)
     return {**inputs, "images": images}, targets
-
-
-def flip(images: tf.Tensor, flips: tf.Tensor) -> tf.Tensor:
-    """Mirror some images left to right.
-
-    Args:
-        images: (B, H, W, C)
-        flips: (B,) bool
-
-    Returns:
-        (B, H, W, C)
-    """
-    return tf.where(flips[:, None, None, None], tf.reverse(images, [2]), images)
-
-
-def shift(images: tf.Tensor, shifts: tf.Tensor, reach: int) -> tf.Tensor:
-    """Move each image by its own shift, and fill the edge with black.
-
-    Args:
-        images: (B, H, W, C)
-        shifts: (B, 2) int64, rows down and columns to the right, in pixels.
-        reach: the largest shift in pixels.
-
-    Returns:
-        (B, H, W, C)
-    """
-    _, height, width, _ = images.shape
-    padded = tf.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
-    rows = tf.range(height, dtype=tf.int64) - shifts[:, :1] + reach  # (B, H), of padded
-    columns = tf.range(width, dtype=tf.int64) - shifts[:, 1:] + reach  # (B, W)
-    moved = tf.gather(padded, rows, axis=1, batch_dims=1)  # (B, H, W + 2 reach, C)
-    return tf.gather(moved, columns, axis=2, batch_dims=1)

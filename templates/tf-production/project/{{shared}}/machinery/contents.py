@@ -73,8 +73,9 @@ def new_contents(folder: Path, kind: str, source: str, overwrite: bool) -> Gener
         replace(unmarked, target)
         try:
             yield target
-        except (Exception, KeyboardInterrupt) as error:  # Half of it is of no use.
-            _delete(target)
+        except (Exception, KeyboardInterrupt) as error:
+            if not _is_named(target):  # Half of a dataset is of no use.
+                _delete(target)
             if isinstance(error, OSError):  # That of a full disk does not tell which file it was.
                 error.filename = error.filename or str(target)
             raise
@@ -139,11 +140,17 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _is_named(contents: Path) -> bool:
+    """Return whether the dataset.json beside a folder of arrays names it."""
+    path = contents.parent / "dataset.json"
+    return path.exists() and f'"{contents.name}"' in path.read_text(encoding="utf-8")
+
+
 def _delete(contents: Path) -> None:
     """Delete a folder of arrays; what else lies there stays. The marker goes last."""
     known = read_marker(contents).sha256  # Empty where the build did not come to its end.
-    found = [path for path in _files(contents) if not known or path.name in known]
-    ours = [path for path in found if known or re.fullmatch(FILES, path.name)]
+    is_ours = known.__contains__ if known else re.compile(FILES).fullmatch
+    ours = [path for path in _files(contents) if is_ours(path.name)]
     # Windows cannot delete what a run has mapped; the next build does.
     with contextlib.suppress(OSError):
         for path in (*ours, contents / f".{MARKER}.tmp", contents / MARKER):

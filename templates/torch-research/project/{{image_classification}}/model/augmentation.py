@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn import functional
 
+from model import image_changes
 from model.parameters import DataParameters
 
 if TYPE_CHECKING:
@@ -22,14 +22,9 @@ def draw(
         For what is switched on: "shifts" (examples, 2) int64, rows down and columns to the right,
         in pixels; "flips" (examples,) bool, whether to mirror left to right.
     """
-    examples = dataset.examples["train"]
-    generator = np.random.default_rng((seed, epoch, 1))
-    drawn: dict[str, np.ndarray] = {}
-    if reach := parameters.shift:
-        drawn["shifts"] = generator.integers(-reach, reach, (examples, 2), endpoint=True)
-    if parameters.flip:
-        drawn["flips"] = generator.random(examples) < 0.5
-    return drawn
+    return image_changes.draw(
+        dataset.examples["train"], parameters.shift, parameters.flip, seed, epoch
+    )
 
 
 def augment(
@@ -48,40 +43,7 @@ def augment(
     """
     images = inputs["images"]
     if "flips" in drawn:
-        images = flip(images, drawn["flips"].to(images.device))
+        images = image_changes.flip(images, drawn["flips"].to(images.device))
     if "shifts" in drawn:
-        images = shift(images, drawn["shifts"].to(images.device), parameters.shift)
+        images = image_changes.shift(images, drawn["shifts"].to(images.device), parameters.shift)
     return {**inputs, "images": images}, targets
-
-
-def flip(images: torch.Tensor, flips: torch.Tensor) -> torch.Tensor:
-    """Mirror some images left to right.
-
-    Args:
-        images: (B, H, W, C)
-        flips: (B,) bool
-
-    Returns:
-        (B, H, W, C)
-    """
-    return torch.where(flips[:, None, None, None], images.flip(2), images)
-
-
-def shift(images: torch.Tensor, shifts: torch.Tensor, reach: int) -> torch.Tensor:
-    """Move each image by its own shift, and fill the edge with black.
-
-    Args:
-        images: (B, H, W, C)
-        shifts: (B, 2) int64, rows down and columns to the right, in pixels.
-        reach: the largest shift in pixels.
-
-    Returns:
-        (B, H, W, C)
-    """
-    _, height, width, _ = images.shape
-    padded = functional.pad(images, (0, 0, reach, reach, reach, reach))
-    # Every window of an image's size, by its upper left corner: a view, nothing is copied.
-    windows = padded.unfold(1, height, 1).unfold(2, width, 1)  # (B, 2r + 1, 2r + 1, C, H, W)
-    windows = windows.permute(0, 1, 2, 4, 5, 3)  # (B, 2r + 1, 2r + 1, H, W, C)
-    top, left = (reach - shifts).unbind(1)
-    return windows[torch.arange(len(images), device=images.device), top, left]

@@ -3,7 +3,8 @@
 import torch
 
 from build_dataset import Dataset
-from model.augmentation import augment, draw, flip, shift
+from model.augmentation import augment, draw
+from model.image_changes import flip, shift
 from model.parameters import DataParameters
 
 DATASET = Dataset.model_construct(examples={"train": 1000})

@@ -27,10 +27,7 @@ def run(*words: object) -> str:
     result = subprocess.run(
         command(*words),
         cwd=ROOT,
-        env={
-            **os.environ,
-            "PYTHONUTF8": "1",
-        },  # Otherwise Windows writes in an encoding of its own.
+        env={**os.environ, "PYTHONUTF8": "1"},  # Windows has an encoding of its own otherwise.
         capture_output=True,
         encoding="utf-8",
         check=False,

@@ -43,7 +43,7 @@ class ModelParameters(Section):
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="probability moved off the label")
 
     def check_data(self, dataset: Any) -> None:
-        """Refuse a later stage of one pixel: batch norm cannot normalise one of one image."""
+        """Refuse so many stages that the last has one pixel: batch norm needs several values."""
         side = max(dataset.image_shape[:2])
         most = max(side.bit_length() - 1, 1)
         if self.stages > most:
