@@ -13,7 +13,7 @@ from pathlib import Path
 import copier
 import pytest
 
-from combinations import Combination, trained_combinations
+from combinations import Combination, contract_combinations
 from fork_server import ForkServer
 from projects import TASKS, experiment, run
 
@@ -31,7 +31,6 @@ collect_ignore = [] if hasattr(os, "fork") else [f"test_{name}.py" for name in F
 # Which combinations a test of a project is for; without a marker, for each.
 MARKERS = {
     "in_full": "an expensive proof, for the task that is proven in full.",
-    "once_a_loop": "for every loop with every task, and in full for one.",
     "once_a_template": "what it tests is the same file whatever loop or backend was chosen.",
     "once_a_task": "what it tests is the same file in every framework.",
     "once": "what it tests is the same file in every framework and task.",
@@ -42,7 +41,6 @@ def is_for(item: pytest.Item, combination: Combination) -> bool:
     """Say whether a test is to be run with a combination."""
     wanted = {
         "in_full": combination.in_full,
-        "once_a_loop": combination.of_a_loop,
         "once_a_template": combination.first_of_template,
         "once_a_task": combination.first_of_task,
         "once": combination.first_of_task and combination.in_full,
@@ -147,7 +145,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Combination]
 
 
 @pytest.fixture(
-    scope="session", params=trained_combinations, ids=[str(c) for c in trained_combinations]
+    scope="session", params=contract_combinations, ids=[str(c) for c in contract_combinations]
 )
 def project(
     request: pytest.FixtureRequest,

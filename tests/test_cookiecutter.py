@@ -10,7 +10,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from combinations import Combination, trained_combinations
+from combinations import Combination, contract_combinations
 from conftest import files_of, git, render, root
 from test_update import awkward, commit, copier_command, publish_next_version
 
@@ -66,7 +66,7 @@ def given_by_copier(source: Path | str, parent: Path, answers: dict[str, str]) -
     return files_of(render(source, parent / "leaf", **data))
 
 
-@pytest.mark.parametrize("combination", trained_combinations, ids=str)
+@pytest.mark.parametrize("combination", contract_combinations, ids=str)
 def test_without_a_prompt_it_gives_what_copier_gives(
     combination: Combination, tagged_repository: Path, workplace: Path, tmp_path: Path
 ) -> None:
@@ -195,7 +195,7 @@ def test_checkout_gives_that_release_and_copier_updates_it(
 
 
 def test_a_replay_gives_the_same(tagged_repository: Path, workplace: Path) -> None:
-    answers = answers_of(trained_combinations[0])
+    answers = answers_of(contract_combinations[0])
     assert cookiecutter(workplace, tagged_repository, *words(answers)).returncode == 0
     first = files_of(workplace / "leaf")
     shutil.rmtree(workplace / "leaf")

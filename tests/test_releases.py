@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from combinations import Combination, trained_combinations
+from combinations import Combination, contract_combinations
 from conftest import files_of, git, render
 from projects import run
 from test_release import announce, release
@@ -83,9 +83,9 @@ def projects(
     """
     root = tmp_path_factory.mktemp("releases")
     repository = shutil.copytree(tagged_repository, root / "trainyard")
-    projects: dict[Combination, list[Path]] = {each: [] for each in trained_combinations}
+    projects: dict[Combination, list[Path]] = {each: [] for each in contract_combinations}
     for number, (version, change) in enumerate(RELEASES.items()):
-        for turn, combination in enumerate(trained_combinations):
+        for turn, combination in enumerate(contract_combinations):
             ways = WAYS if turn == 0 else [WAYS[(turn + number) % 3]]
             of_each_release = combination.in_full and combination.first_of_template
             if of_each_release or turn % 3 == number:
@@ -145,7 +145,7 @@ def check_updated(project: Path) -> None:
     assert f"_commit: v{[*RELEASES][-1]}" in files[".copier-answers.yml"]
 
 
-@pytest.mark.parametrize("combination", trained_combinations, ids=str)
+@pytest.mark.parametrize("combination", contract_combinations, ids=str)
 def test_every_project_comes_along(
     combination: Combination, projects: dict[Combination, list[Path]]
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from combinations import Combination, combinations, trained_combinations
+from combinations import Combination, combinations, contract_combinations
 from conftest import git, render, root
 from projects import task
 from test_release import announce, release
@@ -102,11 +102,11 @@ def test_the_test_workflow(rendered: Callable[[Combination], Path], tmp_path: Pa
 FRAMEWORK_FREE = ("build_dataset", "pipeline")
 
 
-@pytest.mark.parametrize("combination", trained_combinations[1:], ids=str)
+@pytest.mark.parametrize("combination", contract_combinations[1:], ids=str)
 def test_the_projects_own_tests(
     combination: Combination, rendered: Callable[[Combination], Path], tmp_path: Path
 ) -> None:
-    """Those of the framework in each; the others in every loop once, the tasks taking turns."""
+    """Those of the framework in each; the others once for each task and each template."""
     project = shutil.copytree(rendered(combination), tmp_path / "leaf")
     left_out = () if combination.runs_every_project_test else FRAMEWORK_FREE
     ignored = [f"--ignore tests/test_{name}.py" for name in left_out]
