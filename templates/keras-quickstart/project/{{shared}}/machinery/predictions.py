@@ -119,7 +119,7 @@ class PredictionWriter(ABC):
             shown = zip(titles, cells, strict=False)
             yield f"{name}: " + ", ".join(f"{title} {cell}" for title, cell in shown)
 
-    def draw(self, examples: Unlabelled, predictions: Predictions, path: Path) -> None:
+    def draw(self, examples: Unlabelled, predictions: Predictions, path: Path) -> None:  # noqa: B027
         """Draw the first examples, at most 16, with their predictions as PNG."""
 
     def write(self, results: Iterable[tuple[Unlabelled, Predictions]]) -> None:
