@@ -31,8 +31,9 @@ class Dataset(arrays.BaseDataset):
 
     task: Literal["image-classification"]
     inputs: tuple[str, ...] = ("images",)  # (N, height, width, channels) uint8
-    targets: tuple[str, ...] = ("labels",)  # (N,) int64
+    targets: tuple[str, ...] = ("labels",)  # (N,) int64; if multilabel (N, classes) float32
     classes: list[str]
+    multilabel: bool = False  # Each image may have any number of the classes: they are labels.
     mean: list[float]  # of each channel over the training images, in grey levels 0 to 255
     std: list[float]
 
@@ -46,6 +47,9 @@ class Dataset(arrays.BaseDataset):
 
     def check(self, name: str, array: np.ndarray) -> str:
         """Return what is wrong with the labels, or an empty string."""
+        if name == "labels" and self.multilabel:
+            good = np.isin(array, (0, 1)).all()
+            return "" if good else f"got {array[~np.isin(array, (0, 1))][0]}, expected 0 and 1"
         if name != "labels" or (array.min() >= 0 and array.max() < len(self.classes)):
             return ""
         return (
