@@ -2,26 +2,32 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from machinery import predictions
 from machinery.class_report import (
     confusion_matrix,
+    describe_probabilities,
     draw_confusion_matrix,
     draw_f1,
     label_f1_scores,
     measure_labels,
+    probability_rows,
+    probability_titles,
     write_labels,
     write_predicted_classes,
 )
 from machinery.files import write_atomically
 from machinery.metrics import Objective
+from machinery.picture_sheets import draw_sheet
 
 if TYPE_CHECKING:
     from build_dataset import Dataset
+    from machinery.predictions import Predictions, Unlabelled
 
 
 def objective(dataset: "Dataset") -> Objective:
@@ -120,3 +126,41 @@ class Evaluation:
             write_predicted_classes(predictions, ids, labels, probabilities, classes)
         for metric, value in self.metrics().items():
             print(f"  {metric:10} {value:.4f}")
+
+
+class PredictionWriter(predictions.PredictionWriter):
+    """What predict.py writes: a row for each image, and a sheet of the first ones."""
+
+    draws = True
+
+    def titles(self) -> list[str]:
+        """Return the names of the columns."""
+        classes = self.dataset.classes
+        return ["id", *classes] if self.dataset.multilabel else probability_titles(classes)
+
+    def rows(
+        self, examples: "Unlabelled", predictions: "Predictions"
+    ) -> Iterator[Sequence[object]]:
+        """Yield the row of each image: its class, unless labels, and every probability."""
+        ids, probabilities = examples.ids, predictions["probabilities"]
+        if self.dataset.multilabel:
+            return ([name, *each] for name, each in zip(ids, probabilities, strict=True))
+        return probability_rows(ids, probabilities, self.dataset.classes)
+
+    def describe(self, examples: "Unlabelled", predictions: "Predictions") -> Iterator[str]:
+        """Yield the line of each image for the terminal: the most probable classes."""
+        return describe_probabilities(
+            examples.ids, predictions["probabilities"], self.dataset.classes
+        )
+
+    def draw(self, examples: "Unlabelled", predictions: "Predictions", path: Path) -> None:
+        """Draw a sheet of images as the network sees them, with what it says of each."""
+        probabilities, classes = predictions["probabilities"], self.dataset.classes
+        titles = [f"{classes[each.argmax()]} {each.max():.0%}" for each in probabilities]
+        if self.dataset.multilabel:  # All that are predicted, one below the other.
+            found = [np.flatnonzero(each > 0.5) for each in probabilities]
+            lines = zip(probabilities, found, strict=True)
+            titles = [
+                "\n".join(f"{classes[i]} {each[i]:.0%}" for i in some) for each, some in lines
+            ]
+        draw_sheet(examples.inputs["images"], titles, path)

@@ -1,20 +1,24 @@
 """What to look at: the metrics, which epoch is the best, a picture, every prediction."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from machinery import predictions
 from machinery.class_report import (
     area_under_curve,
     confusion_matrix,
+    describe_probabilities,
     draw_confusion_matrix,
     draw_f1,
     f1_scores,
     label_f1_scores,
     measure_labels,
+    probability_rows,
+    probability_titles,
     write_labels,
     write_predicted_classes,
 )
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from build_dataset import Dataset
+    from machinery.predictions import Predictions, Unlabelled
 
 
 def objective(dataset: "Dataset") -> Objective:
@@ -200,3 +205,33 @@ def write_numbers(path: Path, ids: np.ndarray, targets: np.ndarray, values: np.n
         for i in np.argsort(-np.abs(errors), kind="stable")
     )
     write_csv(path, ["id", "target", "predicted", "error"], rows)
+
+
+class PredictionWriter(predictions.PredictionWriter):
+    """What predict.py writes: a row for each row of the table."""
+
+    def titles(self) -> list[str]:
+        """Return the names of the columns."""
+        if self.dataset.kind in ("binary", "multiclass"):
+            return probability_titles(self.dataset.classes)
+        return ["id", *self.dataset.target_columns]
+
+    def rows(
+        self, examples: "Unlabelled", predictions: "Predictions"
+    ) -> Iterator[Sequence[object]]:
+        """Yield the row of each: the number, or the probability of every class or label."""
+        if self.dataset.kind in ("binary", "multiclass"):
+            probabilities = predictions["probabilities"]
+            yield from probability_rows(examples.ids, probabilities, self.dataset.classes)
+        elif self.dataset.kind == "multilabel":
+            for name, each in zip(examples.ids, predictions["probabilities"], strict=True):
+                yield [name, *each]
+        else:
+            yield from zip(examples.ids, predictions["values"], strict=True)
+
+    def describe(self, examples: "Unlabelled", predictions: "Predictions") -> Iterator[str]:
+        """Yield the line of each for the terminal."""
+        if self.dataset.kind not in ("binary", "multiclass"):
+            return super().describe(examples, predictions)
+        probabilities = predictions["probabilities"]
+        return describe_probabilities(examples.ids, probabilities, self.dataset.classes)
