@@ -160,5 +160,7 @@ class PredictionWriter(predictions.PredictionWriter):
         if self.dataset.multilabel:  # All that are predicted, one below the other.
             found = [np.flatnonzero(each > 0.5) for each in probabilities]
             lines = zip(probabilities, found, strict=True)
-            titles = ["\n".join(f"{classes[i]} {each[i]:.0%}" for i in some) for each, some in lines]
+            titles = [
+                "\n".join(f"{classes[i]} {each[i]:.0%}" for i in some) for each, some in lines
+            ]
         draw_sheet(examples.inputs["images"], titles, path)
