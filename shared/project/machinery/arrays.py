@@ -227,6 +227,7 @@ def write_dataset(
     ids: np.ndarray,
     splits: Mapping[str, np.ndarray],
     overwrite: bool = False,
+    draw: Callable[[Path], object] | None = None,
     **fields: Any,
 ) -> Any:
     """Write the arrays of each split and, last, dataset.json; return what it holds.
@@ -238,6 +239,7 @@ def write_dataset(
         ids: (N,) str, where each came from.
         splits: the row numbers of each split.
         overwrite: replace what is there.
+        draw: draws pictures of the examples into the folder of the arrays.
         fields: of the schema: task, source, and those that the task adds.
 
     Raises:
@@ -253,6 +255,8 @@ def write_dataset(
             for name, array in {**arrays, "ids": ids}.items():
                 for block in _write(target / f"{split}_{name}.npy", array, rows):
                     digest.update(block)
+        if draw:
+            draw(target)
         contents.seal(target)
         dataset = schema(
             examples=sizes,

@@ -77,8 +77,13 @@ def loss(
         parameters: in training. None in evaluation: no smoothing.
         options: those of every loss in Keras, such as `reduction`.
     """
-    del dataset  # Its classes are those of the logits.
     smoothing = parameters.label_smoothing if parameters else 0.0
+    if dataset.multilabel:  # The mean over the labels; smoothed over the two answers of each.
+        return {
+            "labels": keras.losses.BinaryCrossentropy(
+                from_logits=True, label_smoothing=smoothing, **options
+            )
+        }
     return {"labels": CrossEntropy(smoothing, **options)}
 
 
@@ -92,7 +97,7 @@ def losses(
 
     Args:
         outputs: of the network, "labels" (B, classes).
-        targets: "labels" (B,) int64.
+        targets: "labels" (B,) int64, or for labels (B, classes) float32.
         dataset: what is learned.
         parameters: in training. None in evaluation: no smoothing.
     """
@@ -101,6 +106,9 @@ def losses(
 
 
 def predict(outputs: Tensors, dataset: "Dataset") -> Tensors:
-    """Return the predictions for each example: "probabilities" (B, classes) float32."""
-    del dataset  # Its classes are those of the logits.
-    return {"probabilities": keras.ops.softmax(outputs["labels"])}
+    """Return the predictions for each example: "probabilities" (B, classes) float32.
+
+    Those of classes add up to 1; those of labels are independent of each other.
+    """
+    activation = keras.ops.sigmoid if dataset.multilabel else keras.ops.softmax
+    return {"probabilities": activation(outputs["labels"])}

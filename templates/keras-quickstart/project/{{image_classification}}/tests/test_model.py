@@ -18,16 +18,19 @@ from model.parameters import ModelParameters
 Shape = tuple[int, int, int]
 
 
-def make_dataset(image_shape: Shape = (8, 8, 1)) -> Dataset:
+def make_dataset(image_shape: Shape = (8, 8, 1), multilabel: bool = False) -> Dataset:
     channels = image_shape[2]
     return Dataset(
         task="image-classification",
         source="test",
         classes=["a", "b", "c"],
+        multilabel=multilabel,
         examples={"train": 8, "val": 8, "test": 8},
         arrays={
             "images": Array(dtype="uint8", shape=image_shape),
-            "labels": Array(dtype="int64", shape=()),
+            "labels": Array(dtype="float32", shape=(3,))
+            if multilabel
+            else Array(dtype="int64", shape=()),
         },
         arrays_folder="arrays-1",
         mean=[128.0] * channels,
@@ -71,11 +74,16 @@ def test_loss_at_the_start() -> None:
     assert backend.to_numpy(losses).mean() == pytest.approx(math.log(3), abs=0.2)
 
 
+@pytest.mark.parametrize("multilabel", [False, True])
 @pytest.mark.parametrize("parameters", [None, ModelParameters(label_smoothing=0.3)])
-def test_fit_minimises_the_mean_of_the_losses(parameters: ModelParameters | None) -> None:
+def test_fit_minimises_the_mean_of_the_losses(
+    parameters: ModelParameters | None, multilabel: bool
+) -> None:
     """The loss of `compile` and the function `losses` agree."""
     inputs, targets = make_batch()
-    model, dataset = make_model(), make_dataset()
+    if multilabel:
+        targets = {"labels": np.eye(3, dtype=np.float32)[targets["labels"]]}
+    model, dataset = make_model(), make_dataset(multilabel=multilabel)
     outputs, tensors = model(inputs), backend.to_tensors(targets)
     losses = backend.to_numpy(net.losses(outputs, tensors, dataset, parameters))
     model.compile(loss=net.loss(dataset, parameters), jit_compile=False)
@@ -95,6 +103,30 @@ def test_label_smoothing() -> None:
     smoothed = net.losses({"labels": logits}, {"labels": np.array([2])}, make_dataset(), parameters)
     expected = 0.7 * by_class[2] + 0.3 * by_class.mean()
     assert backend.to_numpy(smoothed)[0] == pytest.approx(expected, rel=1e-5)
+
+
+MARKS = np.array([[1, 0, 1], [0, 0, 0]], np.float32)
+
+
+def losses_of_labels(logits: np.ndarray, parameters: ModelParameters | None = None) -> np.ndarray:
+    dataset = make_dataset(multilabel=True)
+    targets = backend.to_tensors({"labels": MARKS})
+    return backend.to_numpy(net.losses({"labels": logits}, targets, dataset, parameters))
+
+
+def test_labels_are_independent_of_each_other() -> None:
+    """A network that knows nothing pays ln 2 for each; one that is certain and right, nothing."""
+    nothing = np.zeros((2, 3), np.float32)
+    assert losses_of_labels(nothing) == pytest.approx(np.full(2, math.log(2)))
+    assert losses_of_labels(100 * MARKS - 50) == pytest.approx(np.zeros(2))
+    predicted = net.predict({"labels": backend.to_tensors(nothing)}, make_dataset(multilabel=True))
+    assert (backend.to_numpy(predicted)["probabilities"] == 0.5).all()
+
+
+def test_smoothed_labels() -> None:
+    """Half of what is taken off a label goes to its other answer."""
+    losses = losses_of_labels(100 * MARKS - 50, ModelParameters(label_smoothing=0.3))
+    assert losses == pytest.approx(np.full(2, 0.15 * 50))
 
 
 def test_overfits_a_few_examples() -> None:

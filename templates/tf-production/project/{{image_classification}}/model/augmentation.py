@@ -37,7 +37,7 @@ def augment(
 
     Args:
         inputs: "images" (B, H, W, C) uint8.
-        targets: "labels" (B,) int64.
+        targets: "labels", unchanged.
         drawn: the arrays that `draw` returned, with only the rows of these examples.
         parameters: of the data.
     """

@@ -78,26 +78,32 @@ def losses(
     dataset: "Dataset",
     parameters: "ModelParameters | None" = None,
 ) -> tf.Tensor:
-    """Return the cross-entropy of each example, in nats.
+    """Return the cross-entropy of each example, in nats; of labels, the mean over them.
 
     Args:
         logits: (B, classes) float32
-        targets: "labels" (B,) int64.
+        targets: "labels" (B,) int64, or for labels (B, classes) float32.
         dataset: what is learned.
         parameters: in training: `label_smoothing` is the probability taken off the label and
             spread over all classes (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567,
-            section 7). None in evaluation: no smoothing.
+            section 7), or over the two answers of each label. None in evaluation: no smoothing.
 
     Returns:
         (B,)
     """
-    classes = len(dataset.classes)
+    classes, labels = len(dataset.classes), targets["labels"]
     smoothing = parameters.label_smoothing if parameters else 0.0
-    shares = tf.one_hot(targets["labels"], classes) * (1 - smoothing) + smoothing / classes
+    if dataset.multilabel:
+        shares = labels * (1 - smoothing) + smoothing / 2
+        each = tf.nn.sigmoid_cross_entropy_with_logits(shares, logits)
+        return tf.reduce_mean(each, axis=1)
+    shares = tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
     return tf.nn.softmax_cross_entropy_with_logits(shares, logits)
 
 
 def predict(logits: tf.Tensor, dataset: "Dataset") -> dict[str, tf.Tensor]:
-    """Return the predictions for each example: "probabilities" (B, classes) float32."""
-    del dataset  # Its classes are those of the logits.
-    return {"probabilities": tf.nn.softmax(logits)}
+    """Return the predictions for each example: "probabilities" (B, classes) float32.
+
+    Those of classes add up to 1; those of labels are independent of each other.
+    """
+    return {"probabilities": tf.sigmoid(logits) if dataset.multilabel else tf.nn.softmax(logits)}

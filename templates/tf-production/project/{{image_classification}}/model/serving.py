@@ -3,8 +3,9 @@
     serving_default   images (N, height, width, channels) uint8, of the size in dataset.json
     encoded           image_bytes (N,), the content of PNG, JPEG, BMP or GIF files
 
-Both give probabilities (N, classes) float32 and classes (N,), the name of the most probable class.
-All names, in the order of the probabilities, are in assets.extra/export.json. From Python:
+Both give probabilities (N, classes) float32 and, unless they are of labels of which several may
+hold, classes (N,), the name of the most probable class. All names, in the order of the
+probabilities, are in assets.extra/export.json. From Python:
 
     import tensorflow as tf
 
@@ -59,8 +60,13 @@ class Served(tf.Module):
         }
 
     def classify(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return probabilities (N, classes) and class names (N,) of images (N, H, W, C) uint8."""
+        """Return probabilities (N, classes) and class names (N,) of images (N, H, W, C) uint8.
+
+        Of labels there are no names, as several may hold.
+        """
         predictions = net.predict(self.model({"images": images}), self.dataset)
+        if self.dataset.multilabel:
+            return predictions
         most_probable = tf.argmax(predictions["probabilities"], axis=1)
         names = tf.gather(tf.constant(self.dataset.classes), most_probable)
         return {**predictions, "classes": names}

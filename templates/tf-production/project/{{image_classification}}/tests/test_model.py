@@ -18,16 +18,21 @@ from model.parameters import ModelParameters
 from parameters import Parameters
 
 
-def make_dataset(image_shape: tuple[int, int, int] = (8, 8, 1)) -> Dataset:
+def make_dataset(
+    image_shape: tuple[int, int, int] = (8, 8, 1), multilabel: bool = False
+) -> Dataset:
     channels = image_shape[2]
     return Dataset(
         task="image-classification",
         source="test",
         classes=["a", "b", "c"],
+        multilabel=multilabel,
         examples={"train": 8, "val": 8, "test": 8},
         arrays={
             "images": Array(dtype="uint8", shape=image_shape),
-            "labels": Array(dtype="int64", shape=()),
+            "labels": Array(dtype="float32", shape=(3,))
+            if multilabel
+            else Array(dtype="int64", shape=()),
         },
         arrays_folder="arrays-1",
         mean=[128.0] * channels,
@@ -84,6 +89,27 @@ def test_label_smoothing() -> None:
     smoothed = ModelParameters(label_smoothing=0.1)
     lowest = net.losses(logits, {"labels": tf.constant([0])}, make_dataset(), smoothed)
     assert float(lowest[0]) == pytest.approx(-(shares * np.log(shares)).sum(), rel=1e-5)
+
+
+MARKS = np.array([[1, 0, 1], [0, 0, 0]], np.float32)
+
+
+def test_labels_are_independent_of_each_other() -> None:
+    """A network that knows nothing pays ln 2 for each; one that is certain and right, nothing."""
+    dataset, targets = make_dataset(multilabel=True), {"labels": tf.constant(MARKS)}
+    nothing = tf.zeros((2, 3))
+    assert net.losses(nothing, targets, dataset).numpy() == pytest.approx(math.log(2))
+    certain = net.losses(tf.constant(100 * MARKS - 50), targets, dataset)
+    assert certain.numpy() == pytest.approx(0)
+    assert (net.predict(nothing, dataset)["probabilities"].numpy() == 0.5).all()
+
+
+def test_smoothed_labels() -> None:
+    """Half of what is taken off a label goes to its other answer."""
+    dataset, parameters = make_dataset(multilabel=True), ModelParameters(label_smoothing=0.3)
+    targets = {"labels": tf.constant(MARKS)}
+    losses = net.losses(tf.constant(100 * MARKS - 50), targets, dataset, parameters)
+    assert losses.numpy() == pytest.approx(0.15 * 50)
 
 
 def test_overfits_a_few_examples() -> None:

@@ -20,7 +20,8 @@ from machinery.errors import InputError
 from machinery.files import replace, sync_file, write_atomically
 
 NAME = r"(arrays|records)-\d+"  # Records are TFRecords.
-FILES = r"(train|val|test)[_-].+\.(npy|tfrecord)"  # The names of what builds write there.
+# The names of what builds write there.
+FILES = r"(train|val|test)[_-].+\.(npy|tfrecord)|(samples|counts)\.png"
 MARKER = ".made-by-build"  # A folder that lacks this file was made by a person: it stays.
 
 
@@ -151,6 +152,8 @@ def _delete(contents: Path) -> None:
     known = read_marker(contents).sha256  # Empty where the build did not come to its end.
     is_ours = known.__contains__ if known else re.compile(FILES).fullmatch
     ours = [path for path in _files(contents) if is_ours(path.name)]
+    # A picture that was being written when a build was killed.
+    ours += [path for path in contents.glob(".*.png.tmp") if re.fullmatch(FILES, path.name[1:-4])]
     # Windows cannot delete what a run has mapped; the next build does.
     with contextlib.suppress(OSError):
         for path in (*ours, contents / f".{MARKER}.tmp", contents / MARKER):

@@ -1,15 +1,20 @@
-"""Prepare images for training: the handwritten digits of scikit-learn, or a folder of your own.
+"""Prepare images for training: the handwritten digits of scikit-learn, or images of your own.
 
     python build_dataset.py                      # 1,797 digits of 8 x 8 pixels, no download
     python build_dataset.py --source photos      # photos/cat/1.png, photos/dog/2.jpg, ...
+    python build_dataset.py --source photos --labels train.csv
 
 A source folder has one folder of images per class, or train/, val/ and test/ with such folders in
-them. If val/ or test/ is missing, 10 % of train becomes it, with the same share of each class.
+them. With --labels it has the images anywhere, and a CSV file has a row for each: a column of file
+names, and a column of classes, or of several labels in a cell (a b, a|b or a;b), or a column of 0
+and 1 for each label. If val or test is missing, 10 % of train becomes it, with the same share of
+each class; equal images, and those of one --group, stay together.
 
-Written to data/: arrays of images (N, height, width, channels) uint8 and of labels (N,) int64 for
-each split and, last, dataset.json: once it is there, all is there.
+Written to data/: arrays of images (N, height, width, channels) uint8 and of labels, (N,) int64 or
+(N, classes) float32, for each split and, last, dataset.json: once it is there, all is there.
 """
 
+import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -19,13 +24,21 @@ import numpy as np
 from machinery import arrays
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
 from machinery.arrays import DEFAULT_FOLDER
-from machinery.class_folders import find_examples
 from machinery.contents import refuse_to_replace
-from machinery.errors import InputError, exit_codes
+from machinery.errors import exit_codes
 from machinery.image_files import channel_statistics, read_images, refuse_bad
+from machinery.image_labels import LabelTable, find_in_folders, find_in_table
+from machinery.image_overview import count_classes, draw_counts, draw_samples, say_counts
+from machinery.image_splits import (
+    Classes,
+    check_small,
+    join_groups,
+    split_images,
+    warn_of_leaks,
+)
 from machinery.predictions import Unlabelled
 from machinery.sampling import evaluation_batch_size
-from machinery.splits import StratumError, digests, find_leaks, split_off
+from machinery.splits import digests
 from machinery.unlabelled_images import find_unlabelled, read_blocks
 
 
@@ -34,8 +47,9 @@ class Dataset(arrays.BaseDataset):
 
     task: Literal["image-classification"]
     inputs: tuple[str, ...] = ("images",)  # (N, height, width, channels) uint8
-    targets: tuple[str, ...] = ("labels",)  # (N,) int64
+    targets: tuple[str, ...] = ("labels",)  # (N,) int64; if multilabel (N, classes) float32
     classes: list[str]
+    multilabel: bool = False  # Each image may have any number of the classes: they are labels.
     mean: list[float]  # of each channel over the training images, in grey levels 0 to 255
     std: list[float]
 
@@ -49,6 +63,9 @@ class Dataset(arrays.BaseDataset):
 
     def check(self, name: str, array: np.ndarray) -> str:
         """Return what is wrong with the labels, or an empty string."""
+        if name == "labels" and self.multilabel:
+            good = np.isin(array, (0, 1)).all()
+            return "" if good else f"got {array[~np.isin(array, (0, 1))][0]}, expected 0 and 1"
         if name != "labels" or (array.min() >= 0 and array.max() < len(self.classes)):
             return ""
         return (
@@ -99,77 +116,53 @@ def build_digits(folder: Path, seed: int = 0, overwrite: bool = False) -> Datase
 def build_images(
     folder: Path,
     source: Path,
+    table: LabelTable | None = None,
     size: int | None = None,
     seed: int = 0,
+    drop_small: bool = False,
     skip_bad: bool = False,
     overwrite: bool = False,
 ) -> Dataset:
-    """Read the class folders of `source`, bring the images to one size, and write them.
+    """Read the images of `source`, bring them to one size, and write them with their labels.
 
     Args:
         folder: where the dataset goes.
         source: the folder of images.
+        table: says the labels; None: the folders do.
         size: height and width to store, in pixels; None: that of the images if all are equal and
             not too large, else 64.
         seed: of the random split.
+        drop_small: leave out classes that are too small to split, and say so.
         skip_bad: leave out what cannot be read, and say so.
         overwrite: replace the dataset that is there.
 
     Raises:
-        InputError: naming the folder or the files that cannot be used.
+        InputError: naming the folder, the files or the rows that cannot be used.
     """
-    classes, files = find_examples(source)
-    paths = [image.path for image in files]
+    found = find_in_table(source, table, skip_bad) if table else find_in_folders(source)
+    paths, splits = found.paths, found.splits
     with read_images(paths, size, folder) as images:
         refuse_bad(source, images, skip_bad)
-        labels = np.array([image.label for image in files], np.int64)
-        ids = np.array([path.relative_to(source).as_posix() for path in paths])
         good = np.array([path not in images.bad for path in paths])
-        names = np.array([image.split for image in files])
-        given = {name: np.flatnonzero(good & (names == name)) for name in dict.fromkeys(names)}
         _, height, width, channels = images.pixels.shape
+        kind = "grey" if channels == 1 else "colour"
+        what = "classes" if found.labels.ndim == 1 else "labels"
         print(
-            f"Found {good.sum():,} {'grey' if channels == 1 else 'colour'} images of "
-            f"{len(classes)} classes in {source}, {images.description}; stored as "
-            f"{width} x {height} pixels."
+            f"Found {good.sum():,} {kind} images of {len(found.classes)} {what} in {source}, "
+            f"{images.description}; stored as {width} x {height} pixels."
         )
         contents = digests(images.pixels)
-        splits = split_classes(contents, labels, given, classes, seed)
-        for split, rows in find_leaks(contents, splits):
-            print(
-                f"warning: {len(rows)} images of {split} are in train too, such as {ids[rows[0]]}."
-            )
+        groups = join_groups(contents, found.groups)
+        given = {split: np.flatnonzero(good & (splits == split)) for split in dict.fromkeys(splits)}
+        classes = check_small(groups, Classes(found.classes, found.labels, given), drop_small)
+        rows = split_images(groups, classes, seed)
+        ids = np.array([path.relative_to(source).as_posix() for path in paths])
+        warn_of_leaks(contents, classes.labels, rows, ids)
         return write_images(
-            folder, images.pixels, labels, ids, splits, classes, source.as_posix(), overwrite
+            *(folder, images.pixels, classes.labels, ids, rows, classes.names, source.as_posix()),
+            overwrite,
+            draw_overview=True,
         )
-
-
-def split_classes(
-    contents: np.ndarray,
-    labels: np.ndarray,
-    given: Mapping[str, np.ndarray],
-    classes: Sequence[str],
-    seed: int,
-) -> dict[str, np.ndarray]:
-    """Return the row numbers of train, val and test, keeping the shares of the classes.
-
-    Args:
-        contents: (N,) digests; images that are equal in every pixel go to one split.
-        labels: (N,) int
-        given: the row numbers of each split that the source has.
-        classes: their names.
-        seed: of the random split.
-
-    Raises:
-        InputError: a class has too few images.
-    """
-    try:
-        return split_off(contents, labels, given, seed)
-    except StratumError as error:
-        raise InputError(
-            f"class {classes[error.stratum]} has too few different images to split; expected 3 or "
-            "more. Add images, or give train/, val/ and test/ folders."
-        ) from None
 
 
 def write_images(
@@ -181,20 +174,28 @@ def write_images(
     classes: Sequence[str],
     source: str,
     overwrite: bool = False,
+    draw_overview: bool = False,
 ) -> Dataset:
     """Write the dataset and say so.
 
     Args:
         folder: where the dataset goes.
         images: (N, height, width, channels) uint8
-        labels: (N,) int64
+        labels: (N,) int64, or (N, classes) float32 of 0 and 1.
         ids: (N,) str, where each image came from.
         splits: the row numbers of each split.
         classes: their names.
         source: where the images came from, in words.
         overwrite: replace the dataset that is there.
+        draw_overview: draw some images of each class, and how many there are.
     """
     mean, std = channel_statistics(images, splits["train"])
+    counts = count_classes(labels, splits, classes)
+
+    def draw(contents: Path) -> None:
+        draw_samples(images, labels, splits["train"], classes, contents / "samples.png")
+        draw_counts(counts, classes, contents / "counts.png")
+
     dataset: Dataset = arrays.write_dataset(
         folder,
         Dataset,
@@ -202,14 +203,19 @@ def write_images(
         ids,
         splits,
         overwrite,
+        draw if draw_overview else None,
         task="image-classification",
         source=source,
         classes=list(classes),
+        multilabel=labels.ndim == 2,
         mean=mean,
         std=std,
     )
-    counts = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
-    print(f"Wrote {folder}: {counts} images of {len(classes)} classes.")
+    sizes = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
+    print(f"Wrote {folder}: {sizes} images of {len(classes)} classes.")
+    if draw_overview:
+        say_counts(counts, classes)
+        print(f"To look at: samples.png and counts.png in {folder / dataset.arrays_folder}.")
     return dataset
 
 
@@ -233,26 +239,57 @@ def read_unlabelled(
 def main() -> None:
     """Prepare the dataset that the command line names."""
     parser = ArgumentParser(__doc__)
-    parser.add_argument("--source", type=Path, help="folder of images [the digits]")
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="where to write [data]")
-    parser.add_argument("--image-size", type=int, help="pixels [the images' own size, or 64]")
-    parser.add_argument("--seed", type=int, default=0, help="chooses the random split [0]")
-    parser.add_argument("--skip-bad", action="store_true", help="leave out unreadable images")
-    parser.add_argument("--overwrite", action="store_true", help="replace a dataset in --data")
+    add = parser.add_argument
+    add("--source", type=Path, help="folder of images [the digits]")
+    add("--labels", type=Path, metavar="CSV", help="says the labels [the class folders do]")
+    add("--image", metavar="COLUMN", help="of file names [the one that names images]")
+    add("--target", nargs="+", default=[], metavar="COLUMN", help="to predict [found out]")
+    add("--separator", metavar="TEXT", help="parts labels in a cell; none: one class [found out]")
+    add("--split", metavar="COLUMN", help="says train, val or test [at random]")
+    add("--group", metavar="COLUMN", help="what stays in one split, such as a patient")
+    add("--data", type=Path, default=DEFAULT_FOLDER, help="where to write [data]")
+    add("--image-size", type=int, help="pixels [the images' own size, or 64]")
+    add("--seed", type=int, default=0, help="chooses the random split [0]")
+    add("--drop-small", action="store_true", help="leave out classes too small to split")
+    add("--skip-bad", action="store_true", help="leave out what cannot be used")
+    add("--overwrite", action="store_true", help="replace a dataset in --data")
     arguments = parser.parse_args()
-    data, seed, overwrite = arguments.data, arguments.seed, arguments.overwrite
+    data, source = arguments.data, arguments.source
     if arguments.image_size is not None:
         parser.check_range("--image-size", arguments.image_size, 1, 4096)
-    parser.check_range("--seed", seed, 0, LARGEST_SEED)
-    if arguments.source and data.resolve() == arguments.source.resolve():
+    parser.check_range("--seed", arguments.seed, 0, LARGEST_SEED)
+    if source and data.resolve() == source.resolve():
         parser.error(f"--data: got {data}, the folder of the images, expected one for the arrays")
-    if not overwrite:
+    of_labels = (arguments.image, arguments.separator, arguments.split, arguments.group)
+    if any((*of_labels, arguments.target)) and not arguments.labels:
+        parser.error("--labels: missing; --image, --target and the like name columns of that table")
+    if arguments.labels and not source:
+        parser.error("--source: missing; it is the folder of the images that --labels names")
+    if not arguments.overwrite:
         refuse_to_replace(data)
-    if arguments.source is None:
-        build_digits(data, seed, overwrite)
+    if source is None:
+        build_digits(data, arguments.seed, arguments.overwrite)
     else:
-        size, skip_bad = arguments.image_size, arguments.skip_bad
-        build_images(data, arguments.source, size, seed, skip_bad, overwrite)
+        build_from_arguments(arguments)
+
+
+def build_from_arguments(arguments: argparse.Namespace) -> None:
+    """Prepare images of one's own."""
+    table = None
+    if arguments.labels:
+        image, separator = arguments.image, arguments.separator
+        columns = (image, arguments.target, separator, arguments.split, arguments.group)
+        table = LabelTable(arguments.labels, *columns)
+    build_images(
+        arguments.data,
+        arguments.source,
+        table,
+        size=arguments.image_size,
+        seed=arguments.seed,
+        drop_small=arguments.drop_small,
+        skip_bad=arguments.skip_bad,
+        overwrite=arguments.overwrite,
+    )
 
 
 if __name__ == "__main__":

@@ -65,29 +65,34 @@ def losses(
     dataset: "Dataset",
     parameters: "ModelParameters | None" = None,
 ) -> torch.Tensor:
-    """Return the cross-entropy of each example, in nats.
+    """Return the cross-entropy of each example, in nats; of labels, the mean over them.
 
     Args:
         logits: (B, classes)
-        targets: "labels" (B,) int64.
+        targets: "labels" (B,) int64, or for labels (B, classes) float32.
         dataset: what is learned.
         parameters: in training: `label_smoothing` is the probability taken off the label and
             spread over all classes (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567,
-            section 7). None in evaluation: no smoothing.
+            section 7), or over the two answers of each label. None in evaluation: no smoothing.
 
     Returns:
         (B,)
     """
-    del dataset  # Its classes are those of the logits.
+    labels, smoothing = targets["labels"], parameters.label_smoothing if parameters else 0.0
+    if dataset.multilabel:
+        each = functional.binary_cross_entropy_with_logits(
+            logits.float(), labels * (1 - smoothing) + smoothing / 2, reduction="none"
+        )
+        return each.mean(dim=1)
     return functional.cross_entropy(
-        logits.float(),
-        targets["labels"],
-        label_smoothing=parameters.label_smoothing if parameters else 0.0,
-        reduction="none",
+        logits.float(), labels, label_smoothing=smoothing, reduction="none"
     )
 
 
 def predict(logits: torch.Tensor, dataset: "Dataset") -> dict[str, torch.Tensor]:
-    """Return the predictions for each example: "probabilities" (B, classes) float32."""
-    del dataset  # Its classes are those of the logits.
-    return {"probabilities": logits.float().softmax(dim=1)}
+    """Return the predictions for each example: "probabilities" (B, classes) float32.
+
+    Those of classes add up to 1; those of labels are independent of each other.
+    """
+    logits = logits.float()
+    return {"probabilities": logits.sigmoid() if dataset.multilabel else logits.softmax(dim=1)}

@@ -14,7 +14,9 @@ from model import net
 from model.parameters import ModelParameters
 
 
-def make_dataset(image_shape: tuple[int, int, int] = (8, 8, 1)) -> Dataset:
+def make_dataset(
+    image_shape: tuple[int, int, int] = (8, 8, 1), multilabel: bool = False
+) -> Dataset:
     channels = image_shape[2]
     return Dataset(
         task="image-classification",
@@ -22,11 +24,14 @@ def make_dataset(image_shape: tuple[int, int, int] = (8, 8, 1)) -> Dataset:
         examples={"train": 8, "val": 8, "test": 8},
         arrays={
             "images": Array(dtype="uint8", shape=image_shape),
-            "labels": Array(dtype="int64", shape=()),
+            "labels": Array(dtype="float32", shape=(3,))
+            if multilabel
+            else Array(dtype="int64", shape=()),
         },
         arrays_folder="arrays-1",
         fingerprint="test",
         classes=["a", "b", "c"],
+        multilabel=multilabel,
         mean=[128.0] * channels,
         std=[64.0] * channels,
     )
@@ -74,6 +79,25 @@ def test_label_smoothing_is_for_training_alone() -> None:
     assert net.losses(logits, targets, dataset).item() == pytest.approx(0)
     smoothed = net.losses(logits, targets, dataset, ModelParameters(label_smoothing=0.3))
     assert smoothed.item() == pytest.approx(0.3 * 50 * 2 / 3)
+
+
+MARKS = torch.tensor([[1.0, 0, 1], [0, 0, 0]])
+
+
+def test_labels_are_independent_of_each_other() -> None:
+    """A network that knows nothing pays ln 2 for each; one that is certain and right, nothing."""
+    dataset, targets = make_dataset(multilabel=True), {"labels": MARKS}
+    nothing = torch.zeros(2, 3)
+    assert net.losses(nothing, targets, dataset).tolist() == pytest.approx([math.log(2)] * 2)
+    assert net.losses(100 * MARKS - 50, targets, dataset).tolist() == pytest.approx([0, 0])
+    assert net.predict(nothing, dataset)["probabilities"].tolist() == [[0.5] * 3] * 2
+
+
+def test_smoothed_labels() -> None:
+    """Half of what is taken off a label goes to its other answer."""
+    dataset, parameters = make_dataset(multilabel=True), ModelParameters(label_smoothing=0.3)
+    losses = net.losses(100 * MARKS - 50, {"labels": MARKS}, dataset, parameters)
+    assert losses.tolist() == pytest.approx([0.15 * 50] * 2)
 
 
 def test_overfits_a_few_examples() -> None:

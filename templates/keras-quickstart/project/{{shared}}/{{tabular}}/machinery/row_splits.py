@@ -6,6 +6,7 @@ import numpy as np
 
 from machinery.columns import Columns
 from machinery.errors import InputError
+from machinery.label_columns import stratify_labels
 from machinery.splits import StratumError, digests, find_leaks, split_off
 from machinery.targets import Target
 
@@ -68,9 +69,7 @@ def stratify(target: Target) -> np.ndarray:
         ranks = target.values.argsort(kind="stable").argsort(kind="stable")
         return ranks * min(10, max(1, len(ranks) // 10)) // len(ranks)
     if target.kind == "multilabel":
-        rarest_first = target.values.sum(axis=0).argsort(kind="stable")
-        marked = target.values[:, rarest_first] > 0
-        return np.where(marked.any(axis=1), marked.argmax(axis=1), len(rarest_first))
+        return stratify_labels(target.values)
     return target.values
 
 

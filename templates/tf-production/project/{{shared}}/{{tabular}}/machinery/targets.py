@@ -6,12 +6,12 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from machinery.errors import InputError
+from machinery.label_columns import encode, find_bad_marks, read_marks
 from machinery.tables import Bad, Table
 
 Kind = Literal["regression", "binary", "multiclass", "multilabel"]
 KINDS = get_args(Kind)
 FEW_CLASSES = 10  # Different whole numbers that are rather classes than quantities.
-LABELS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
 
 
 class Target(NamedTuple):
@@ -40,11 +40,11 @@ def guess_kind(table: Table, names: Sequence[str]) -> Kind:
 
 def find_bad_targets(table: Table, names: Sequence[str], kind: Kind, bad: Bad) -> None:
     """Take the rows without a target, or with one that is not of the kind."""
+    if kind == "multilabel":
+        find_bad_marks(table, names, bad)
+        return
     for name in names:
-        if kind == "multilabel":
-            wrong = np.array([cell.lower() not in LABELS for cell in table.columns[name]])
-            bad.add(table, wrong, name, "0 or 1")
-        elif kind == "regression":
+        if kind == "regression":
             bad.add(table, np.isnan(table.read_numbers(name)[0]), name, "a number")
         else:
             bad.add(table, table.is_missing(name), name, "a class")
@@ -57,8 +57,7 @@ def read_target(table: Table, names: Sequence[str], kind: Kind) -> Target:
         InputError: the columns are not of that kind, or hold the same in every row.
     """
     if kind == "multilabel":
-        columns = [[LABELS[cell.lower()] for cell in table.columns[name]] for name in names]
-        return Target(kind, np.array(columns, np.float32).T, list(names))
+        return Target(kind, read_marks(table, names), list(names))
     if kind == "regression":
         values = table.read_numbers(names[0])[0].astype(np.float32)
         if len(np.unique(values)) < 2:
@@ -73,19 +72,3 @@ def read_target(table: Table, names: Sequence[str], kind: Kind) -> Target:
             f"{expected}."
         )
     return Target(kind, labels, classes)
-
-
-def encode(table: Table, name: str) -> tuple[list[str], np.ndarray]:
-    """Return the classes of a column, numbers in their order and texts in theirs, and the labels.
-
-    Returns:
-        the names of the classes; (N,) int64
-    """
-    numbers, _ = table.read_numbers(name)
-    cells = np.array(table.columns[name])
-    if np.isnan(numbers).any():
-        classes, labels = np.unique(cells, return_inverse=True)
-        return classes.tolist(), labels.astype(np.int64)
-    # 1 and 1.0 are one class.
-    _, first, labels = np.unique(numbers, return_index=True, return_inverse=True)
-    return cells[first].tolist(), labels.astype(np.int64)

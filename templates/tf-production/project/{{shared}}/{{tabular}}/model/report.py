@@ -13,9 +13,13 @@ from machinery.class_report import (
     confusion_matrix,
     describe_probabilities,
     draw_confusion_matrix,
+    draw_f1,
     f1_scores,
+    label_f1_scores,
+    measure_labels,
     probability_rows,
     probability_titles,
+    write_labels,
     write_predicted_classes,
 )
 from machinery.files import write_atomically
@@ -168,28 +172,6 @@ def measure_classes(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, 
     return metrics | ({} if area is None else {"auc": area}) | {"f1": float(scores[1])}
 
 
-def measure_labels(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Return the means over the labels: accuracy, area under the curve, F1.
-
-    Args:
-        targets: (N, labels) of 0 and 1.
-        probabilities: (N, labels)
-    """
-    positive = targets > 0
-    areas = [area_under_curve(*each) for each in zip(positive.T, probabilities.T, strict=True)]
-    defined = [area for area in areas if area is not None]
-    metrics = {"accuracy": float(((probabilities > 0.5) == positive).mean())}
-    if defined:
-        metrics["auc"] = float(np.mean(defined))
-    return metrics | {"f1": float(label_f1_scores(targets, probabilities).mean())}
-
-
-def label_f1_scores(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return the F1 score of each label, (labels,); a label is predicted above 0.5."""
-    positive, predicted = targets > 0, probabilities > 0.5
-    return f1_scores((positive & predicted).sum(0), positive.sum(0), predicted.sum(0))
-
-
 def draw_numbers(
     targets: np.ndarray, values: np.ndarray, dataset: "Dataset", title: str, path: Path
 ) -> None:
@@ -208,22 +190,6 @@ def draw_numbers(
     draw(path, plot, 5.5, 5)
 
 
-def draw_f1(scores: np.ndarray, labels: Sequence[str], title: str, path: Path) -> None:
-    """Draw the F1 score of each label as a PNG of bars."""
-
-    def plot(figure: "Figure") -> None:
-        axes = figure.subplots()
-        bars = axes.barh(range(len(labels)), scores)
-        axes.bar_label(bars, fmt="%.2f", padding=2)
-        axes.set_yticks(range(len(labels)), labels)
-        axes.invert_yaxis()
-        axes.set_xlim(0, 1.1)
-        axes.set_xlabel("F1 score")
-        axes.set_title(title)
-
-    draw(path, plot, 6, 1.5 + 0.3 * len(labels))
-
-
 def write_numbers(path: Path, ids: np.ndarray, targets: np.ndarray, values: np.ndarray) -> None:
     """Write a CSV with a line a row of the table, the largest errors first.
 
@@ -239,33 +205,6 @@ def write_numbers(path: Path, ids: np.ndarray, targets: np.ndarray, values: np.n
         for i in np.argsort(-np.abs(errors), kind="stable")
     )
     write_csv(path, ["id", "target", "predicted", "error"], rows)
-
-
-def write_labels(
-    path: Path,
-    ids: np.ndarray,
-    targets: np.ndarray,
-    probabilities: np.ndarray,
-    losses: np.ndarray,
-    labels: Sequence[str],
-) -> None:
-    """Write a CSV with a line a row of the table, the highest losses first.
-
-    Args:
-        path: the file.
-        ids: (N,) str
-        targets: (N, labels) of 0 and 1.
-        probabilities: (N, labels)
-        losses: (N,)
-        labels: their names.
-    """
-    titles = [word for label in labels for word in (label, f"{label}: probability")]
-    rows = []
-    for i in np.argsort(-losses, kind="stable"):
-        pairs = zip(targets[i], probabilities[i], strict=True)
-        cells = [word for label, p in pairs for word in (f"{label:.0f}", f"{p:.4f}")]
-        rows.append([ids[i], f"{losses[i]:.4f}", *cells])
-    write_csv(path, ["id", "loss", *titles], rows)
 
 
 class PredictionWriter(predictions.PredictionWriter):

@@ -1,6 +1,7 @@
-"""What people see of a network: metrics, the best epoch, the confusion matrix, every prediction."""
+"""What people see of a network: metrics, the best epoch, a picture, every prediction."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,12 @@ from machinery.class_report import (
     confusion_matrix,
     describe_probabilities,
     draw_confusion_matrix,
+    draw_f1,
+    label_f1_scores,
+    measure_labels,
     probability_rows,
     probability_titles,
+    write_labels,
     write_predicted_classes,
 )
 from machinery.files import write_atomically
@@ -26,9 +31,16 @@ if TYPE_CHECKING:
 
 
 def objective(dataset: "Dataset") -> Objective:
-    """Return the metric that says which epoch is the best."""
-    del dataset  # It is the same for every dataset of this task.
-    return Objective("val_accuracy", maximize=True)
+    """Return the metric that says which epoch is the best.
+
+    For labels it is the mean F1 score, in which a rare label counts like a frequent one.
+    """
+    return Objective("val_f1" if dataset.multilabel else "val_accuracy", maximize=True)
+
+
+def initial_loss(dataset: "Dataset") -> float:
+    """Return the mean loss, in nats, of a network that holds all answers for equally likely."""
+    return math.log(2 if dataset.multilabel else len(dataset.classes))
 
 
 class Evaluation:
@@ -36,14 +48,16 @@ class Evaluation:
 
     Args:
         dataset: names the classes.
-        keep: keep every prediction, for `write`.
+        keep: keep every prediction, for `write`. Those of labels are kept in any case: the area
+            under the curve needs all.
     """
 
     def __init__(self, dataset: "Dataset", keep: bool = False) -> None:
-        self.dataset, self.keep = dataset, keep
+        self.dataset, self.keep = dataset, keep or dataset.multilabel
         self.examples, self.right, self.loss_sum = 0, 0, 0.0
         self._labels: list[np.ndarray] = []
         self._probabilities: list[np.ndarray] = []
+        self._losses: list[np.ndarray] = []
 
     def add(
         self,
@@ -55,46 +69,61 @@ class Evaluation:
 
         Args:
             predictions: of net.predict: "probabilities" (B, classes).
-            targets: "labels" (B,) int.
+            targets: "labels" (B,) int, or for labels (B, classes) of 0 and 1.
             losses: (B,)
         """
         labels, probabilities = targets["labels"], predictions["probabilities"]
         self.examples += len(labels)
-        self.right += int((probabilities.argmax(axis=1) == labels).sum())
         self.loss_sum += float(losses.sum(dtype=np.float64))
+        if not self.dataset.multilabel:
+            self.right += int((probabilities.argmax(axis=1) == labels).sum())
         if self.keep:
             self._labels.append(labels)
             self._probabilities.append(probabilities)
+            self._losses.append(losses)
+
+    def gathered(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return labels, probabilities and losses of all examples that were kept."""
+        labels, probabilities, losses = map(
+            np.concatenate, (self._labels, self._probabilities, self._losses)
+        )
+        return labels, probabilities, losses
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics by name; "loss" is the mean over the examples.
 
         Another one that you add here is reported, drawn and tabulated like these.
         """
-        return {
-            "loss": self.loss_sum / self.examples,
-            "accuracy": self.right / self.examples,
-        }
+        metrics = {"loss": self.loss_sum / self.examples}
+        if self.dataset.multilabel:
+            labels, probabilities, _ = self.gathered()
+            return metrics | measure_labels(labels, probabilities)
+        return metrics | {"accuracy": self.right / self.examples}
 
     def files(self, name: str) -> list[str]:
         """Return the names of the files that `write` writes."""
-        return [f"metrics_{name}.json", f"confusion_matrix_{name}.png", f"predictions_{name}.csv"]
+        picture = "f1" if self.dataset.multilabel else "confusion_matrix"
+        return [f"metrics_{name}.json", f"{picture}_{name}.png", f"predictions_{name}.csv"]
 
     def write(self, folder: Path, name: str, ids: np.ndarray) -> None:
-        """Write metrics, confusion matrix and predictions, and print the metrics.
+        """Write metrics, a picture and the predictions, and print the metrics.
 
         Args:
             folder: of the experiment.
             name: of the split, with the checkpoint if it is not the best; part of the file names.
             ids: (N,) str
         """
-        labels, probabilities = map(np.concatenate, (self._labels, self._probabilities))
+        labels, probabilities, losses = self.gathered()
         metrics, picture, predictions = (folder / file for file in self.files(name))
         write_atomically(metrics, json.dumps(self.metrics(), indent=2).encode())
-        classes = self.dataset.classes
-        matrix = confusion_matrix(labels, probabilities.argmax(axis=1), len(classes))
-        draw_confusion_matrix(matrix, classes, f"{folder}, {name}", picture)
-        write_predicted_classes(predictions, ids, labels, probabilities, classes)
+        classes, title = self.dataset.classes, f"{folder}, {name}"
+        if self.dataset.multilabel:
+            draw_f1(label_f1_scores(labels, probabilities), classes, title, picture)
+            write_labels(predictions, ids, labels, probabilities, losses, classes)
+        else:
+            matrix = confusion_matrix(labels, probabilities.argmax(axis=1), len(classes))
+            draw_confusion_matrix(matrix, classes, title, picture)
+            write_predicted_classes(predictions, ids, labels, probabilities, classes)
         for metric, value in self.metrics().items():
             print(f"  {metric:10} {value:.4f}")
 
@@ -106,13 +135,17 @@ class PredictionWriter(predictions.PredictionWriter):
 
     def titles(self) -> list[str]:
         """Return the names of the columns."""
-        return probability_titles(self.dataset.classes)
+        classes = self.dataset.classes
+        return ["id", *classes] if self.dataset.multilabel else probability_titles(classes)
 
     def rows(
         self, examples: "Unlabelled", predictions: "Predictions"
     ) -> Iterator[Sequence[object]]:
-        """Yield the row of each image: its class, and the probability of every class."""
-        return probability_rows(examples.ids, predictions["probabilities"], self.dataset.classes)
+        """Yield the row of each image: its class, unless labels, and every probability."""
+        ids, probabilities = examples.ids, predictions["probabilities"]
+        if self.dataset.multilabel:
+            return ([name, *each] for name, each in zip(ids, probabilities, strict=True))
+        return probability_rows(ids, probabilities, self.dataset.classes)
 
     def describe(self, examples: "Unlabelled", predictions: "Predictions") -> Iterator[str]:
         """Yield the line of each image for the terminal: the most probable classes."""
@@ -121,7 +154,13 @@ class PredictionWriter(predictions.PredictionWriter):
         )
 
     def draw(self, examples: "Unlabelled", predictions: "Predictions", path: Path) -> None:
-        """Draw a sheet of images as the network sees them, with predicted class and probability."""
+        """Draw a sheet of images as the network sees them, with what it says of each."""
         probabilities, classes = predictions["probabilities"], self.dataset.classes
         titles = [f"{classes[each.argmax()]} {each.max():.0%}" for each in probabilities]
+        if self.dataset.multilabel:  # All that are predicted, one below the other.
+            found = [np.flatnonzero(each > 0.5) for each in probabilities]
+            lines = zip(probabilities, found, strict=True)
+            titles = [
+                "\n".join(f"{classes[i]} {each[i]:.0%}" for i in some) for each, some in lines
+            ]
         draw_sheet(examples.inputs["images"], titles, path)

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from build_dataset import Dataset
-from machinery.class_report import confusion_matrix, write_predicted_classes
+from machinery.class_report import confusion_matrix, measure_labels, write_predicted_classes
 from machinery.targets import KINDS
 from model.report import (
     Evaluation,
     measure_classes,
-    measure_labels,
     measure_numbers,
     objective,
 )
