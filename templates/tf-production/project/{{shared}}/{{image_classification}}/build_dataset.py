@@ -19,6 +19,7 @@ import numpy as np
 from machinery import arrays
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
 from machinery.arrays import DEFAULT_FOLDER
+from machinery.class_balance import balance_classes, count_classes
 from machinery.class_folders import find_examples
 from machinery.contents import refuse_to_replace
 from machinery.errors import InputError, exit_codes
@@ -35,6 +36,7 @@ class Dataset(arrays.BaseDataset):
     classes: list[str]
     mean: list[float]  # of each channel over the training images, in grey levels 0 to 255
     std: list[float]
+    counts: tuple[int, ...] = ()  # training images of each class; files of before have none
 
     default_source: ClassVar[str] = "scikit-learn's load_digits()"
 
@@ -43,6 +45,10 @@ class Dataset(arrays.BaseDataset):
         """Height, width, channels."""
         height, width, channels = map(int, self.arrays["images"].shape)  # ty: ignore[invalid-argument-type]
         return height, width, channels
+
+    def class_weights(self, balance: float) -> tuple[float, ...]:
+        """Return what an example of each class counts in the training loss with model.balance."""
+        return balance_classes(self.counts, balance)
 
     def check(self, name: str, array: np.ndarray) -> str:
         """Return what is wrong with the labels, or an empty string."""
@@ -204,6 +210,7 @@ def write_images(
         classes=list(classes),
         mean=mean,
         std=std,
+        counts=count_classes(labels[splits["train"]], len(classes)),
     )
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
     print(f"Wrote {folder}: {counts} images of {len(classes)} classes.")

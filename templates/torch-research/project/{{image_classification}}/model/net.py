@@ -1,5 +1,6 @@
 """The network, its loss and its predictions."""
 
+import functools
 from typing import TYPE_CHECKING
 
 import torch
@@ -73,18 +74,28 @@ def losses(
         dataset: what is learned.
         parameters: in training: `label_smoothing` is the probability taken off the label and
             spread over all classes (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567,
-            section 7). None in evaluation: no smoothing.
+            section 7); with `balance`, examples of rare classes count for more. None in evaluation:
+            neither.
 
     Returns:
         (B,)
     """
-    del dataset  # Its classes are those of the logits.
-    return functional.cross_entropy(
+    labels = targets["labels"]
+    each = functional.cross_entropy(
         logits.float(),
-        targets["labels"],
+        labels,
         label_smoothing=parameters.label_smoothing if parameters else 0.0,
         reduction="none",
     )
+    if parameters and parameters.balance:
+        each = each * to_tensor(dataset.class_weights(parameters.balance), labels.device)[labels]
+    return each
+
+
+@functools.cache  # Copied to a GPU at every step, they would make Python wait for it.
+def to_tensor(weights: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """Return the weights of the classes on a device, (classes,) float32."""
+    return torch.tensor(weights, device=device)
 
 
 def predict(logits: torch.Tensor, dataset: "Dataset") -> dict[str, torch.Tensor]:
