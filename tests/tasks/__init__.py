@@ -34,6 +34,8 @@ class Effect:
     # training examples, before and after. Of the loss: the gradients of the weights of a first
     # step, without and with it, and the targets.
     check: Callable[..., None]
+    # Of the loss: which rows the batch of that step has, given the targets. None: all.
+    rows: Callable[[Mapping[str, Any]], list[int]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -100,7 +100,7 @@ def make_own_data(folder: Path) -> OwnData:
 # ---------------------------------------------------------------------------------------------
 # What the parameters do.
 
-SHIFT, SMOOTHING = 2, 0.3
+SHIFT, SMOOTHING, BALANCE = 2, 0.3, 0.7
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -136,6 +136,22 @@ def check_label_smoothing(plain: Arrays, smoothed: Arrays, targets: Arrays) -> N
     np.testing.assert_allclose(smoothed[name], plain[name] + moved, rtol=0, atol=1e-5)
 
 
+def rarest(targets: Arrays) -> list[int]:
+    """Return the rows of the class that has the fewest."""
+    return np.flatnonzero(targets["labels"] == np.bincount(targets["labels"]).argmin()).tolist()
+
+
+def check_balance(plain: Arrays, balanced: Arrays, targets: Arrays) -> None:
+    """An example of a class counts counts**-BALANCE, in units of the mean over all examples."""
+    counts = np.bincount(targets["labels"])
+    weights = counts**-BALANCE / np.mean((counts**-BALANCE)[targets["labels"]])
+    weight = weights[counts.argmin()]
+    assert weight > 1.005  # Rounding cannot hide it.
+    close = 1e-4 * max(np.abs(array).max() for array in plain.values())
+    for name in plain:
+        np.testing.assert_allclose(balanced[name], weight * plain[name], rtol=0, atol=close)
+
+
 def count_weights(parameters: Mapping[str, Any], dataset: Mapping[str, Any]) -> int:
     """Each stage: two convolutions of 3 x 3, and a scale and an offset of each channel after them.
 
@@ -168,7 +184,10 @@ task = Task(
     },
     normalises_over_batch=True,
     changes_data={"data.shift": Effect(SHIFT, check_shift), "data.flip": Effect(True, check_flip)},
-    changes_loss={"model.label_smoothing": Effect(SMOOTHING, check_label_smoothing)},
+    changes_loss={
+        "model.label_smoothing": Effect(SMOOTHING, check_label_smoothing),
+        "model.balance": Effect(BALANCE, check_balance, rarest),
+    },
     sizes=("model.width", "model.stages"),
     count_weights=count_weights,
     other_network={"width": 8},

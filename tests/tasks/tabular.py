@@ -47,9 +47,10 @@ def make_own_data(folder: Path) -> OwnData:
         writer = csv.writer(file)
         writer.writerow(["number $", "noise", "place", "kind"])
         for row in range(300):
-            number = "" if row % 10 == 9 else f"{generator.normal() + 4 * (row % 3):.3f}"
+            kind = (0, 1, 0, 2, 0, 1)[row % 6]  # They are not equally frequent.
+            number = "" if row % 10 == 9 else f"{generator.normal() + 4 * kind:.3f}"
             noise = f"{generator.normal():.3f}"
-            writer.writerow([number, noise, places[row // 3 % 3], kinds[row % 3]])
+            writer.writerow([number, noise, places[row // 3 % 3], kinds[kind]])
     parameters = {"model.width": 16, "training.epochs": 30, "data.batch_size": 16}
     printed = ("300 rows", "multiclass, 3 classes", "2 of numbers", "1 of categories")
     return OwnData(source, printed, parameters, bar=0.75, options=("--target", "kind"))
@@ -58,7 +59,7 @@ def make_own_data(folder: Path) -> OwnData:
 # ---------------------------------------------------------------------------------------------
 # What the parameters do.
 
-HIDDEN = 0.3
+HIDDEN, BALANCE = 0.3, 0.7
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -71,6 +72,22 @@ def check_hide(before: Arrays, after: Arrays) -> None:
         assert abs(missing[name][there[name]].mean() - HIDDEN) < 0.1
         kept = ~missing[name]
         assert np.array_equal(before[name][kept], after[name][kept])
+
+
+def rarest(targets: Arrays) -> list[int]:
+    """Return the rows of the class that has the fewest."""
+    return np.flatnonzero(targets["target"] == np.bincount(targets["target"]).argmin()).tolist()
+
+
+def check_balance(plain: Arrays, balanced: Arrays, targets: Arrays) -> None:
+    """A row of a class counts counts**-BALANCE, in units of the mean over all rows."""
+    counts = np.bincount(targets["target"])
+    weights = counts**-BALANCE / np.mean((counts**-BALANCE)[targets["target"]])
+    weight = weights[counts.argmin()]
+    assert weight > 1.2
+    close = 1e-4 * max(np.abs(array).max() for array in plain.values())
+    for name in plain:
+        np.testing.assert_allclose(balanced[name], weight * plain[name], rtol=0, atol=close)
 
 
 def count_weights(parameters: Mapping[str, Any], dataset: Mapping[str, Any]) -> int:
@@ -102,7 +119,7 @@ task = Task(
     plain={"data.hide": 0.0, "model.dropout": 0.0},
     normalises_over_batch=False,
     changes_data={"data.hide": Effect(HIDDEN, check_hide)},
-    changes_loss={},
+    changes_loss={"model.balance": Effect(BALANCE, check_balance, rarest)},
     sizes=("model.width", "model.layers", "model.embedding"),
     count_weights=count_weights,
     other_network={"width": 16},

@@ -1,5 +1,6 @@
 """The network, its loss and its predictions."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -48,23 +49,29 @@ class CrossEntropy(keras.losses.Loss):
     Args:
         label_smoothing: probability taken off the label and spread over all classes
             (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7).
+        weights: what an example of each class counts, (classes,); empty: all the same.
         options: those of every loss in Keras, such as `reduction`.
     """
 
-    def __init__(self, label_smoothing: float, **options: Any) -> None:
+    def __init__(
+        self, label_smoothing: float, weights: Sequence[float] = (), **options: Any
+    ) -> None:
         super().__init__(**options)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.weights = label_smoothing, weights
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each example, (B,); calling the object applies the reduction."""
         # Keras's loss for class numbers, SparseCategoricalCrossentropy, has no label smoothing.
         labels = keras.ops.cast(y_true, "int32")
-        return keras.losses.categorical_crossentropy(
+        each = keras.losses.categorical_crossentropy(
             keras.ops.one_hot(labels, y_pred.shape[-1]),
             y_pred,
             from_logits=True,
             label_smoothing=self.label_smoothing,
         )
+        if not self.weights:
+            return each
+        return each * keras.ops.take(keras.ops.array(self.weights, each.dtype), labels)
 
 
 def loss(
@@ -74,7 +81,7 @@ def loss(
 
     Args:
         dataset: what is learned.
-        parameters: in training. None in evaluation: no smoothing.
+        parameters: in training. None in evaluation: no smoothing, no balance of the classes.
         options: those of every loss in Keras, such as `reduction`.
     """
     smoothing = parameters.label_smoothing if parameters else 0.0
@@ -84,7 +91,9 @@ def loss(
                 from_logits=True, label_smoothing=smoothing, **options
             )
         }
-    return {"labels": CrossEntropy(smoothing, **options)}
+    balance = parameters.balance if parameters else 0.0
+    weights = dataset.class_weights(balance) if balance else ()
+    return {"labels": CrossEntropy(smoothing, weights, **options)}
 
 
 def losses(
@@ -99,7 +108,7 @@ def losses(
         outputs: of the network, "labels" (B, classes).
         targets: "labels" (B,) int64, or for labels (B, classes) float32.
         dataset: what is learned.
-        parameters: in training. None in evaluation: no smoothing.
+        parameters: in training. None in evaluation: no smoothing, no balance of the classes.
     """
     cross_entropy = loss(dataset, parameters, reduction=None)["labels"]
     return cross_entropy(targets["labels"], outputs["labels"])

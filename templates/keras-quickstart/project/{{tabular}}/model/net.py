@@ -1,5 +1,6 @@
 """The network, its loss and its predictions."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -110,6 +111,25 @@ class SquaredError(keras.losses.Loss):
         return keras.ops.square(y_pred[:, 0] - (y_true - self.mean) / self.std)
 
 
+class BalancedCrossEntropy(keras.losses.Loss):
+    """Cross-entropy of class numbers (B,) and logits (B, classes) with weights, in nats.
+
+    Args:
+        weights: what an example of each class counts, (classes,).
+        options: of every loss in Keras, such as `reduction`.
+    """
+
+    def __init__(self, weights: Sequence[float], **options: Any) -> None:
+        super().__init__(**options)
+        self.weights = weights
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the loss of each example, (B,); calling the object applies the reduction."""
+        labels = keras.ops.cast(y_true, "int32")
+        each = keras.losses.sparse_categorical_crossentropy(labels, y_pred, from_logits=True)
+        return each * keras.ops.take(keras.ops.array(self.weights, each.dtype), labels)
+
+
 def loss(
     dataset: "Dataset", parameters: "ModelParameters | None" = None, **options: Any
 ) -> dict[str, keras.losses.Loss]:
@@ -117,14 +137,17 @@ def loss(
 
     Args:
         dataset: what is learned.
-        parameters: in training; none changes this loss.
+        parameters: in training: with `balance`, examples of rare classes count for more.
         options: of every loss in Keras, such as `reduction`.
     """
-    del parameters
     if dataset.kind == "regression":
         return {"target": SquaredError(dataset.target_mean, dataset.target_std, **options)}
     if dataset.kind == "multilabel":  # The mean over the labels.
         return {"target": keras.losses.BinaryCrossentropy(from_logits=True, **options)}
+    if parameters and parameters.balance:
+        return {
+            "target": BalancedCrossEntropy(dataset.class_weights(parameters.balance), **options)
+        }
     return {"target": keras.losses.SparseCategoricalCrossentropy(from_logits=True, **options)}
 
 
@@ -140,7 +163,7 @@ def losses(
         outputs: of the network, "target" (B, classes), or for regression (B, 1).
         targets: "target": (B,) float32, (B,) int64, or for labels (B, classes) float32.
         dataset: what is learned.
-        parameters: in training; none changes this loss.
+        parameters: in training: with `balance`, examples of rare classes count for more.
     """
     each = loss(dataset, parameters, reduction=None)["target"]
     return each(targets["target"], outputs["target"])

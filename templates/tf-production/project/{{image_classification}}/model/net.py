@@ -86,7 +86,8 @@ def losses(
         dataset: what is learned.
         parameters: in training: `label_smoothing` is the probability taken off the label and
             spread over all classes (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567,
-            section 7), or over the two answers of each label. None in evaluation: no smoothing.
+            section 7), or over the two answers of each label; with `balance`, examples of rare
+            classes count for more. None in evaluation: neither.
 
     Returns:
         (B,)
@@ -98,7 +99,10 @@ def losses(
         each = tf.nn.sigmoid_cross_entropy_with_logits(shares, logits)
         return tf.reduce_mean(each, axis=1)
     shares = tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
-    return tf.nn.softmax_cross_entropy_with_logits(shares, logits)
+    each = tf.nn.softmax_cross_entropy_with_logits(shares, logits)
+    if parameters and parameters.balance:
+        each *= tf.gather(dataset.class_weights(parameters.balance), labels)
+    return each
 
 
 def predict(logits: tf.Tensor, dataset: "Dataset") -> dict[str, tf.Tensor]:

@@ -25,6 +25,7 @@ import numpy as np
 from machinery import arrays
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
 from machinery.arrays import DEFAULT_FOLDER
+from machinery.class_balance import balance_classes, count_classes
 from machinery.columns import (
     Columns,
     column_statistics,
@@ -67,6 +68,8 @@ class Dataset(arrays.BaseDataset):
     classes: list[str]  # The last of two is the positive one. For regression: none.
     target_mean: float  # over the training rows; for classes 0 and 1
     target_std: float
+    counts: tuple[int, ...] = ()  # Training rows of each of two or more classes; files of before
+    # have none.
 
     default_source: ClassVar[str] = "scikit-learn's load_breast_cancer()"
 
@@ -81,6 +84,10 @@ class Dataset(arrays.BaseDataset):
         if (array >= 0).all() and (array < counts).all():
             return ""
         return f"got numbers from {array.min()} to {array.max()}, expected 0 to {counts.max() - 1}"
+
+    def class_weights(self, balance: float) -> tuple[float, ...]:
+        """Return what an example of each class counts in the training loss with model.balance."""
+        return balance_classes(self.counts, balance)
 
 
 def read_dataset(folder: Path) -> Dataset:
@@ -256,6 +263,7 @@ def write_rows(
         found["categories"] = np.stack(numbered, axis=1)
     mean, std = column_statistics(columns.numbers[train])
     is_number = target.kind == "regression"
+    has_classes = target.kind in ("binary", "multiclass")
     dataset: Dataset = arrays.write_dataset(
         folder,
         Dataset,
@@ -276,6 +284,7 @@ def write_rows(
         classes=target.classes,
         target_mean=float(target.values[train].mean(dtype=np.float64)) if is_number else 0.0,
         target_std=float(target.values[train].std(dtype=np.float64)) or 1.0 if is_number else 1.0,
+        counts=count_classes(target.values[train], len(target.classes)) if has_classes else (),
     )
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
     print(f"Wrote {folder}: {counts} rows.")

@@ -119,19 +119,21 @@ def losses(
         outputs: (B, classes), or for regression (B, 1)
         targets: "target": (B,) float32, (B,) int64, or for labels (B, classes) float32.
         dataset: what is learned.
-        parameters: in training; none changes this loss.
+        parameters: in training: with `balance`, examples of rare classes count for more.
 
     Returns:
         (B,)
     """
-    del parameters
     target = targets["target"]
     if dataset.kind == "regression":
         return (outputs[:, 0] - (target - dataset.target_mean) / dataset.target_std) ** 2
     if dataset.kind == "multilabel":
         each = tf.nn.sigmoid_cross_entropy_with_logits(target, outputs)
         return tf.reduce_mean(each, axis=1)
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(target, outputs)
+    each = tf.nn.sparse_softmax_cross_entropy_with_logits(target, outputs)
+    if parameters and parameters.balance:
+        each *= tf.gather(dataset.class_weights(parameters.balance), target)
+    return each
 
 
 def predict(outputs: tf.Tensor, dataset: "Dataset") -> dict[str, tf.Tensor]:

@@ -1,5 +1,6 @@
 """The network, its loss and its predictions."""
 
+import functools
 from typing import TYPE_CHECKING
 
 import torch
@@ -73,7 +74,8 @@ def losses(
         dataset: what is learned.
         parameters: in training: `label_smoothing` is the probability taken off the label and
             spread over all classes (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567,
-            section 7), or over the two answers of each label. None in evaluation: no smoothing.
+            section 7), or over the two answers of each label; with `balance`, examples of rare
+            classes count for more. None in evaluation: neither.
 
     Returns:
         (B,)
@@ -84,9 +86,18 @@ def losses(
             logits.float(), labels * (1 - smoothing) + smoothing / 2, reduction="none"
         )
         return each.mean(dim=1)
-    return functional.cross_entropy(
+    each = functional.cross_entropy(
         logits.float(), labels, label_smoothing=smoothing, reduction="none"
     )
+    if parameters and parameters.balance:
+        each = each * to_tensor(dataset.class_weights(parameters.balance), labels.device)[labels]
+    return each
+
+
+@functools.cache  # Copied to a GPU at every step, they would make Python wait for it.
+def to_tensor(weights: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """Return the weights of the classes on a device, (classes,) float32."""
+    return torch.tensor(weights, device=device)
 
 
 def predict(logits: torch.Tensor, dataset: "Dataset") -> dict[str, torch.Tensor]:

@@ -24,6 +24,7 @@ import numpy as np
 from machinery import arrays
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
 from machinery.arrays import DEFAULT_FOLDER
+from machinery.class_balance import balance_classes
 from machinery.contents import refuse_to_replace
 from machinery.errors import exit_codes
 from machinery.image_files import channel_statistics, read_images, refuse_bad
@@ -52,6 +53,7 @@ class Dataset(arrays.BaseDataset):
     multilabel: bool = False  # Each image may have any number of the classes: they are labels.
     mean: list[float]  # of each channel over the training images, in grey levels 0 to 255
     std: list[float]
+    counts: tuple[int, ...] = ()  # training images of each class; files of before have none
 
     default_source: ClassVar[str] = "scikit-learn's load_digits()"
 
@@ -60,6 +62,10 @@ class Dataset(arrays.BaseDataset):
         """Height, width, channels."""
         height, width, channels = map(int, self.arrays["images"].shape)  # ty: ignore[invalid-argument-type]
         return height, width, channels
+
+    def class_weights(self, balance: float) -> tuple[float, ...]:
+        """Return what an example of each class counts in the training loss with model.balance."""
+        return balance_classes(self.counts, balance)
 
     def check(self, name: str, array: np.ndarray) -> str:
         """Return what is wrong with the labels, or an empty string."""
@@ -210,6 +216,7 @@ def write_images(
         multilabel=labels.ndim == 2,
         mean=mean,
         std=std,
+        counts=() if labels.ndim == 2 else tuple(counts["train"].tolist()),
     )
     sizes = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
     print(f"Wrote {folder}: {sizes} images of {len(classes)} classes.")

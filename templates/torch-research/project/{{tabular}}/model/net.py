@@ -1,5 +1,6 @@
 """The network, its loss and its predictions."""
 
+import functools
 from typing import TYPE_CHECKING
 
 import torch
@@ -110,19 +111,27 @@ def losses(
         outputs: (B, classes), or for regression (B, 1)
         targets: "target": (B,) float32, (B,) int64, or for labels (B, classes) float32.
         dataset: what is learned.
-        parameters: in training; none changes this loss.
+        parameters: in training: with `balance`, examples of rare classes count for more.
 
     Returns:
         (B,)
     """
-    del parameters
     outputs, target = outputs.float(), targets["target"]
     if dataset.kind == "regression":
         return (outputs[:, 0] - (target - dataset.target_mean) / dataset.target_std) ** 2
     if dataset.kind == "multilabel":
         each = functional.binary_cross_entropy_with_logits(outputs, target, reduction="none")
         return each.mean(dim=1)
-    return functional.cross_entropy(outputs, target, reduction="none")
+    each = functional.cross_entropy(outputs, target, reduction="none")
+    if parameters and parameters.balance:
+        each = each * to_tensor(dataset.class_weights(parameters.balance), target.device)[target]
+    return each
+
+
+@functools.cache  # Copied to a GPU at every step, they would make Python wait for it.
+def to_tensor(weights: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """Return the weights of the classes on a device, (classes,) float32."""
+    return torch.tensor(weights, device=device)
 
 
 def predict(outputs: torch.Tensor, dataset: "Dataset") -> dict[str, torch.Tensor]:

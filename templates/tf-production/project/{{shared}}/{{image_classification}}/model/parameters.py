@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from machinery.class_balance import refuse_balance
 from machinery.errors import InputError
 from machinery.parameter_file import Section
 
@@ -41,9 +42,17 @@ class ModelParameters(Section):
     )
     dropout: float = Field(0.2, ge=0, lt=1, description="probability of dropping a feature")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="probability moved off the label")
+    balance: float = Field(
+        0.0, ge=0, le=1, description="how far rare classes count for more; 1: as frequent ones"
+    )
 
     def check_data(self, dataset: Any) -> None:
-        """Refuse so many stages that the last has one pixel: batch norm needs several values."""
+        """Refuse so many stages that the last has one pixel: batch norm needs several values.
+
+        And a balance of classes that nobody counted.
+        """
+        several = "an image may have several labels" if dataset.multilabel else ""
+        refuse_balance(self.balance, dataset.counts, several)
         side = max(dataset.image_shape[:2])
         most = max(side.bit_length() - 1, 1)
         if self.stages > most:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from build_dataset import build_digits, build_images, read_dataset
 from machinery.errors import InputError
+from model.parameters import ModelParameters
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
@@ -165,6 +166,20 @@ def test_digits(tmp_path: Path) -> None:
         assert counts.min() >= 0.9 * count / 10  # Every digit has its share.
     assert build_digits(tmp_path / "again").fingerprint == dataset.fingerprint
     assert build_digits(tmp_path / "other", seed=1).fingerprint != dataset.fingerprint
+    assert dataset.counts == tuple(np.bincount(load(tmp_path / "data", "train")[1]))
+
+
+def test_balance_needs_the_counts_of_the_classes(tmp_path: Path) -> None:
+    dataset = build_digits(tmp_path / "data")
+    ModelParameters(balance=1.0).check_data(dataset)
+    weights = np.array(dataset.class_weights(1.0))
+    assert (weights * dataset.counts).sum() == pytest.approx(sum(dataset.counts))
+    assert np.ptp(weights * dataset.counts) == pytest.approx(0)
+    assert dataset.class_weights(0.0) == (1.0,) * 10
+    older = dataset.model_copy(update={"counts": ()})
+    ModelParameters().check_data(older)
+    with pytest.raises(InputError, match="Prepare the data again"):
+        ModelParameters(balance=0.5).check_data(older)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")

@@ -1,7 +1,10 @@
 """The parameters of the data and of the network; those of the training are in parameters.py."""
 
+from typing import Any
+
 from pydantic import Field
 
+from machinery.class_balance import refuse_balance
 from machinery.parameter_file import Section
 
 
@@ -24,3 +27,12 @@ class ModelParameters(Section):
     layers: int = Field(2, ge=0, le=1000, description="residual layers")
     embedding: int = Field(8, ge=1, le=2**16, description="numbers that stand for a category")
     dropout: float = Field(0.2, ge=0, lt=1, description="probability of dropping a feature")
+    balance: float = Field(
+        0.0, ge=0, le=1, description="how far rare classes count for more; 1: as frequent ones"
+    )
+
+    def check_data(self, dataset: Any) -> None:
+        """Refuse a balance of classes where a row has not one class, or nobody counted them."""
+        single = dataset.kind in ("binary", "multiclass")
+        impossible = "" if single else f"in {dataset.kind} no row has one class"
+        refuse_balance(self.balance, dataset.counts, impossible)

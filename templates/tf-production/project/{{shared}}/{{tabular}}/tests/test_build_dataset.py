@@ -16,6 +16,7 @@ from build_dataset import (
     prepare_default,
     read_dataset,
 )
+from model.parameters import ModelParameters
 
 
 def save(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]], **style: Any) -> Path:
@@ -267,8 +268,20 @@ def test_breast_cancer(tmp_path: Path) -> None:
     dataset = read_dataset(tmp_path / "data")
     assert dataset.examples == {"train": 398, "val": 57, "test": 114}
     assert dataset.classes == ["benign", "malignant"]
+    assert dataset.counts == tuple(np.bincount(read(tmp_path / "data", "train", "target")))
     for split in dataset.examples:
         labels = read(tmp_path / "data", split, "target")
         assert labels.mean() == pytest.approx(212 / 569, abs=0.01)
     assert build_breast_cancer(tmp_path / "again").fingerprint == dataset.fingerprint
     assert build_breast_cancer(tmp_path / "other", seed=1).fingerprint != dataset.fingerprint
+
+
+def test_balance_needs_counted_classes(source: Path, tmp_path: Path) -> None:
+    dataset = build(tmp_path, source, "weight", kind="regression")
+    ModelParameters().check_data(dataset)
+    with pytest.raises(utils.InputError, match="in regression no row has one class"):
+        ModelParameters(balance=0.5).check_data(dataset)
+    classes = build_breast_cancer(tmp_path / "classes")
+    ModelParameters(balance=0.5).check_data(classes)
+    with pytest.raises(utils.InputError, match="Prepare the data again"):
+        ModelParameters(balance=0.5).check_data(classes.model_copy(update={"counts": ()}))
