@@ -88,7 +88,7 @@ def count_weights(parameters: Mapping[str, Any], dataset: Mapping[str, Any]) -> 
 
 task = Task(
     name="tabular",
-    overlays=("classes",),
+    overlays=("classes", "tables"),
     words=r"tabular|csv|categor(y(?!=)|ies|ical)|columns? of (a|the) table"
     r"|missing (cell|number|value)|regression|binary|multiclass|multilabel"
     r"|rmse|(?<![a-z0-9])(mae|auc|f1|r2)(?![a-z0-9])|breast",

@@ -22,7 +22,7 @@ from machinery.arrays import DEFAULT_FOLDER
 from machinery.class_folders import find_examples
 from machinery.contents import refuse_to_replace
 from machinery.errors import InputError, exit_codes
-from machinery.image_files import channel_statistics, read_images, refuse_bad
+from machinery.image_files import channel_statistics, find_images, read_images, refuse_bad
 from machinery.splits import StratumError, digests, find_leaks, split_off
 
 
@@ -115,7 +115,7 @@ def build_images(
     Raises:
         InputError: naming the folder or the files that cannot be used.
     """
-    classes, files = find_examples(source)
+    classes, files = find_examples(source, find_images, "images", "1.png")
     paths = [image.path for image in files]
     with read_images(paths, size, folder) as images:
         refuse_bad(source, images, skip_bad)
