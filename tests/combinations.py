@@ -24,6 +24,7 @@ ways = [
 contracts = {
     "image-classification": [choice for _, choice in ways],
     "tabular": ["lightning", "-", "jax"],
+    "text-classification": ["plain", "-", "torch"],
 }
 tasks = [*contracts]
 

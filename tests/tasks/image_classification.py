@@ -168,7 +168,7 @@ def count_weights(parameters: Mapping[str, Any], dataset: Mapping[str, Any]) -> 
 
 task = Task(
     name="image-classification",
-    overlays=("images", "classes", "tables"),
+    overlays=("images", "classes", "tables", "folders"),
     words=r"image|pixel|label|\bclass(es)?\b|digit|channel|softmax|logits|cross.entropy|confusion"
     r"|accuracy|\bcrop",
     tiny={

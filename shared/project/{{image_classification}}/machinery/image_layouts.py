@@ -8,7 +8,8 @@ from pathlib import Path
 
 from machinery.class_folders import SPLIT_FOLDERS, list_folders
 from machinery.errors import InputError
-from machinery.image_files import EXTENSIONS, by_name, is_of_system
+from machinery.found_files import by_name, is_of_system
+from machinery.image_files import EXTENSIONS
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 TABLES = (".csv", ".tsv")

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from machinery.errors import STORAGE_ERRORS, InputError
+from machinery.found_files import find_files
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
@@ -21,34 +22,8 @@ DEFAULT_SIDE = 64  # others as squares of this side, unless another size is aske
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return the image files at any depth below a folder, by name, without those of the system.
-
-    What has such a name and is no regular file is left out, and that is said: reading a named pipe
-    or a device would wait for ever.
-    """
-    paths = [
-        path
-        for path in sorted(folder.rglob("*"), key=by_name)
-        if path.suffix.lower() in EXTENSIONS
-        and not any(map(is_of_system, path.relative_to(folder).parts))
-    ]
-    for path in paths:
-        if not path.is_file() and not path.is_dir():
-            print(f"left out: {path}: not a regular file")
-    return [path for path in paths if path.is_file()]
-
-
-def by_name(path: Path) -> tuple[str, ...]:
-    """Return what to sort paths by. Windows would compare them without their case.
-
-    So the numbers of the classes, and the random split, are the same on each system.
-    """
-    return path.parts
-
-
-def is_of_system(name: str) -> bool:
-    """Return whether a name is not the person's: hidden, or the folder that macOS adds to zips."""
-    return name.startswith(".") or name == "__MACOSX"
+    """Return the image files at any depth below a folder: see find_files."""
+    return find_files(folder, EXTENSIONS)
 
 
 class Images(NamedTuple):

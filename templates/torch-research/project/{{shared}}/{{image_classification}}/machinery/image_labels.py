@@ -53,7 +53,7 @@ def find_in_folders(source: Path) -> LabelledImages:
         for inner in (folder, *list_folders(folder)) if folder.name in SPLIT_FOLDERS else (folder,):
             if not next(inner.rglob("*.*"), None):
                 print(f"left out: {inner}: an empty folder")
-    classes, files = find_examples(root)
+    classes, files = find_examples(root, find_images, "images", "1.png")
     labels = np.array([image.label for image in files], np.int64)
     splits = np.array([image.split for image in files])
     return LabelledImages([image.path for image in files], labels, classes, splits)

@@ -1,15 +1,16 @@
-"""Images in folders that are named after their classes.
+"""Files in folders that are named after their classes.
 
 A source has one such folder per class, as in photos/cat/1.png, or a folder for each split with
 those in it, as in photos/train/cat/1.png.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from machinery.errors import InputError
 from machinery.files import check_name
-from machinery.image_files import by_name, find_images, is_of_system
+from machinery.found_files import by_name, is_of_system
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -20,16 +21,27 @@ SPLIT_FOLDERS = {
 }
 
 
-class ImageFile(NamedTuple):
-    """One image file, the number of its class and the name of its split."""
+class ClassFile(NamedTuple):
+    """One file, the number of its class and the name of its split."""
 
     path: Path
     label: int
     split: str
 
 
-def find_examples(source: Path) -> tuple[list[str], list[ImageFile]]:
-    """Return the names of the classes, and the image files sorted by split and name.
+FindFiles = Callable[[Path], list[Path]]  # Returns the files of the task below a folder.
+
+
+def find_examples(
+    source: Path, find_files: FindFiles, what: str, file: str
+) -> tuple[list[str], list[ClassFile]]:
+    """Return the names of the classes, and their files sorted by split and name.
+
+    Args:
+        source: the folder.
+        find_files: such as find_images.
+        what: the files are, in the plural, such as "images", for messages.
+        file: the name that one of them might have, such as "1.png".
 
     Raises:
         InputError: the folders are not those of classes, or of splits with classes in them; or
@@ -38,26 +50,26 @@ def find_examples(source: Path) -> tuple[list[str], list[ImageFile]]:
     if not source.is_dir():
         raise InputError(f"{source}: not a folder. Give a folder of class folders.")
     roots = _find_splits(source)
-    listed = {split: list_classes(root) for split, root in roots.items()}
+    listed = {split: list_classes(root, find_files) for split, root in roots.items()}
     for path in (path for found in listed.values() for paths in found.values() for path in paths):
         check_name(str(path))
     classes = list(listed["train"])
     if len(classes) < 2:
         found = ", ".join(classes) or "none"
         raise InputError(
-            f"{roots['train']}: class folders with images: {found}; expected two or more, as in "
-            f"{roots['train']}/cat/1.png and {roots['train']}/dog/1.png."
+            f"{roots['train']}: class folders with {what}: {found}; expected two or more, as in "
+            f"{roots['train']}/cat/{file} and {roots['train']}/dog/{file}."
         )
     for split, found in listed.items():
         if extra := sorted(set(found) - set(classes)):
             raise InputError(
-                f"{roots[split]}: class {extra[0]} has no images in {roots['train']}. "
+                f"{roots[split]}: class {extra[0]} has no {what} in {roots['train']}. "
                 "Add some there, or remove the folder."
             )
         if not found:
-            raise InputError(f"{roots[split]}: no images. Add some, or remove the folder.")
+            raise InputError(f"{roots[split]}: no {what}. Add some, or remove the folder.")
     return classes, [
-        ImageFile(path, classes.index(name), split)
+        ClassFile(path, classes.index(name), split)
         for split, found in listed.items()
         for name in found
         for path in found[name]
@@ -76,9 +88,9 @@ def _find_splits(source: Path) -> dict[str, Path]:
     return {SPLIT_FOLDERS[name]: path for name, path in folders.items()}
 
 
-def list_classes(root: Path) -> dict[str, list[Path]]:
-    """Return the image files of each class folder; folders without images do not count."""
-    return {folder.name: files for folder in list_folders(root) if (files := find_images(folder))}
+def list_classes(root: Path, find_files: FindFiles) -> dict[str, list[Path]]:
+    """Return the files of each class folder; folders without such files do not count."""
+    return {folder.name: files for folder in list_folders(root) if (files := find_files(folder))}
 
 
 def list_folders(root: Path) -> list[Path]:

@@ -1,0 +1,89 @@
+"""What people want to know of texts before a network learns from them."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from machinery.ragged import Ragged
+from machinery.splits import find_leaks
+from machinery.words import UNKNOWN
+
+SHOWN = 20  # Classes whose texts are counted one by one.
+
+
+def say_texts(source: str, labels: np.ndarray, classes: Sequence[str], words: Ragged) -> None:
+    """Print how many texts there are of each class, and how long they are.
+
+    Args:
+        source: where they are.
+        labels: (N,) int
+        classes: their names.
+        words: of each text.
+    """
+    counts = np.bincount(labels, minlength=len(classes))
+    shown = [f"{counts[i]:,} {classes[i]}" for i in np.argsort(-counts, kind="stable")[:SHOWN]]
+    shown += [f"and {len(classes) - SHOWN} more"] if len(classes) > SHOWN else []
+    print(f"Found {len(labels):,} texts of {len(classes)} classes in {source}: {', '.join(shown)}.")
+    print(
+        f"A text has {np.median(lengths_of(words)):,.0f} words (median), at most {words.longest:,}."
+    )
+
+
+def say_cut(words: Ragged, longest: int) -> None:
+    """Print how many texts are cut because they are longer than is kept."""
+    cut = int((lengths_of(words) > longest).sum())
+    if cut:
+        print(
+            f"{cut:,} texts ({cut / len(words):.1%}) are cut after {longest:,} words (--longest)."
+        )
+
+
+def lengths_of(words: Ragged) -> np.ndarray:
+    """Return how many words each text has, (N,)."""
+    return words.offsets[1:] - words.offsets[:-1]
+
+
+def warn_of_repeats(
+    groups: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    ids: np.ndarray,
+    splits: Mapping[str, np.ndarray],
+) -> None:
+    """Print a warning where texts of the same words are in two classes, or in two splits.
+
+    Args:
+        groups: (N,) the same for texts of the same words.
+        labels: (N,) int
+        classes: their names.
+        ids: (N,) str
+        splits: the row numbers of each.
+    """
+    order = np.lexsort((labels, groups))
+    same = groups[order[1:]] == groups[order[:-1]]
+    differs = np.flatnonzero(same & (labels[order[1:]] != labels[order[:-1]]))
+    if len(differs):
+        first, second = order[differs[0]], order[differs[0] + 1]
+        count = int(np.isin(groups, groups[order[differs]]).sum())
+        print(
+            f"warning: {count} texts have the same words as one of another class, such as "
+            f"{ids[first]} ({classes[labels[first]]}) and {ids[second]} "
+            f"({classes[labels[second]]})."
+        )
+    for split, rows in find_leaks(groups, splits):
+        print(f"warning: {len(rows)} texts of {split} are in train too, such as {ids[rows[0]]}.")
+
+
+def say_unknown(tokens: Ragged, val: np.ndarray, vocabulary: Sequence[str]) -> None:
+    """Print how many words the network knows, and the share in val that it does not.
+
+    Args:
+        tokens: the numbers of the words of all texts.
+        val: the row numbers of val.
+        vocabulary: the words.
+    """
+    found = np.concatenate([tokens[row] for row in val.tolist()])
+    print(
+        f"The vocabulary has {len(vocabulary):,} words of train; {(found == UNKNOWN).mean():.1%} "
+        "of the words of val are unknown."
+    )

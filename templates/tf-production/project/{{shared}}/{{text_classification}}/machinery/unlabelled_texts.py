@@ -1,0 +1,62 @@
+"""Texts to predict: files, folders of them, and columns of tables."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from machinery.errors import InputError
+from machinery.tables import Bad, read_table, refuse_bad
+from machinery.text_sources import find_texts, find_wordless, read_files, refuse_bad_files
+
+BLOCK = 256  # Texts that are read at a time.
+
+
+def read_blocks(
+    paths: Sequence[Path], column: str, skip_bad: bool
+) -> Iterator[tuple[np.ndarray, list[str]]]:
+    """Yield blocks of texts: where each came from, (N,) str, and the texts.
+
+    Args:
+        paths: .txt files, folders of them at any depth, and CSV files.
+        column: of the texts in a CSV file; empty: "text".
+        skip_bad: leave out what cannot be used, and say so.
+
+    Raises:
+        InputError: naming the files, or the rows, that cannot be used.
+    """
+    for path in paths:
+        if path.suffix.lower() == ".csv":
+            yield from _read_table(path, column or "text", skip_bad)
+            continue
+        if not path.exists():
+            raise InputError(f"{path}: not found. Give .txt files, folders of them, or CSV files.")
+        files = find_texts(path) if path.is_dir() else [path]
+        if not files:
+            raise InputError(f"{path}: no text files. Give a folder with .txt files.")
+        for first in range(0, len(files), BLOCK):
+            yield from _read_files(path, files[first : first + BLOCK], skip_bad)
+
+
+def _read_files(
+    path: Path, files: Sequence[Path], skip_bad: bool
+) -> Iterator[tuple[np.ndarray, list[str]]]:
+    texts, bad = read_files(files)
+    if bad and not skip_bad:
+        refuse_bad_files(str(path), len(files), bad, skip=False)
+    for file, why in bad.items():
+        print(f"left out: {file}: {why}")
+    if texts:
+        yield np.array([file.as_posix() for file in texts]), list(texts.values())
+
+
+def _read_table(path: Path, column: str, skip_bad: bool) -> Iterator[tuple[np.ndarray, list[str]]]:
+    table = read_table(path, skip_bad)
+    table.check_names("the texts", [column])
+    bad = Bad()
+    bad.add(table, find_wordless(table, column), column, "a text with a word")
+    refuse_bad(path, len(table), bad, skip_bad)
+    table.leave_out(bad)
+    ids = np.array([f"{path.as_posix()}:{row}" for row in table.rows])
+    for first in range(0, len(table), BLOCK):
+        yield ids[first : first + BLOCK], table.columns[column][first : first + BLOCK]

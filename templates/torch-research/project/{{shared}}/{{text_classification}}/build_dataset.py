@@ -1,0 +1,333 @@
+"""Prepare texts for training: docstrings that are on every machine, or texts of your own.
+
+    python build_dataset.py                      # 2,000 descriptions, of eight subjects, no download
+    python build_dataset.py --source reviews     # reviews/good/1.txt, reviews/bad/2.txt, ...
+    python build_dataset.py --source reviews.csv --text review --target stars
+
+A source folder has one folder of .txt files per class, or train/, val/ and test/ with such folders
+in them; a CSV file names its columns in the first line. Texts are in UTF-8. If val or test is
+missing, 10 % of train becomes it, with the same share of each class; texts of the same words stay
+in one split.
+
+Written to data/: the words of each text as numbers, tokens (words,) int32, and labels (N,) int64 for
+each split and, last, dataset.json: once it is there, all is there.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from machinery import arrays
+from machinery.argument_parser import LARGEST_SEED, ArgumentParser
+from machinery.arrays import DEFAULT_FOLDER
+from machinery.contents import refuse_to_replace
+from machinery.docstrings import SUBJECTS, read_docstrings
+from machinery.errors import InputError, exit_codes
+from machinery.predictions import Unlabelled
+from machinery.ragged import Ragged
+from machinery.splits import StratumError, digests, split_off
+from machinery.text_checks import say_cut, say_texts, say_unknown, warn_of_repeats
+from machinery.text_sources import Texts, read_columns, read_folders
+from machinery.unlabelled_texts import read_blocks
+from machinery.words import (
+    UNKNOWN,
+    choose_vocabulary,
+    number_vocabulary,
+    number_words,
+    read_words,
+    split_words,
+)
+
+VOCABULARY = 20_000  # Words that are known, at most,
+LONGEST = 256  # and words that are kept of a text;
+LONGEST_DOCSTRING = 64  # of a docstring fewer, so that training takes seconds.
+BEGINNING = 60  # Characters of a text that are kept to recognise it by.
+
+
+class Dataset(arrays.BaseDataset):
+    """What dataset.json holds for this task."""
+
+    task: Literal["text-classification"]
+    inputs: tuple[str, ...] = ("tokens",)  # (words,) int32, 0 where a batch is padded
+    targets: tuple[str, ...] = ("labels",)  # (N,) int64
+    classes: list[str]
+    vocabulary: list[str]  # Word i is number i + 2; 1 is any other word.
+    text_column: str  # of the CSV file that the texts came from; empty: they came from files
+
+    default_source: ClassVar[str] = "docstrings of SciPy and scikit-learn"
+
+    def check(self, name: str, array: np.ndarray) -> str:
+        """Return what is wrong with the numbers of words or classes, or an empty string."""
+        least, most = (UNKNOWN, len(self.vocabulary) + UNKNOWN) if name == "tokens" else (0, 0)
+        if name == "labels":
+            most = len(self.classes) - 1
+        if array.size == 0 or (array.min() >= least and array.max() <= most):
+            return ""
+        return f"got numbers from {array.min()} to {array.max()}, expected {least} to {most}"
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Read dataset.json; raise InputError if it is missing or not of this task."""
+    return arrays.read_dataset(folder, Dataset)
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """Read dataset.json; if the default folder is empty, prepare the docstrings there first."""
+    return arrays.open_dataset(folder, Dataset, prepare_default)
+
+
+def prepare_default(folder: Path) -> None:
+    """Prepare the docstrings in a folder that holds nothing."""
+    print(f"{folder} holds no dataset yet: preparing the docstrings.")
+    build_docstrings(folder)
+
+
+def build_docstrings(
+    folder: Path,
+    vocabulary_size: int = VOCABULARY,
+    longest: int = LONGEST_DOCSTRING,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Dataset:
+    """Write the descriptions of functions and classes, each of the package that it stands in.
+
+    Descriptions of one name, such as fit, stay in one split: many of them are nearly equal.
+    """
+    found = read_docstrings()
+    names = [each.name.rpartition(".")[2] for each in found]
+    texts = Texts(
+        ids=np.array([each.name for each in found]),
+        texts=[each.text for each in found],
+        labels=np.array([each.subject for each in found], np.int64),
+        classes=list(SUBJECTS),
+        given={"train": np.arange(len(found))},
+    )
+    source = Dataset.default_source
+    groups = np.unique(names, return_inverse=True)[1]
+    return write_texts(folder, texts, source, "", vocabulary_size, longest, seed, overwrite, groups)
+
+
+def build_texts(
+    folder: Path,
+    source: Path,
+    text: str = "",
+    target: str = "",
+    id_column: str | None = None,
+    split_column: str | None = None,
+    vocabulary_size: int = VOCABULARY,
+    longest: int = LONGEST,
+    seed: int = 0,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+) -> Dataset:
+    """Read texts of a person's own, split them, and write them.
+
+    Args:
+        folder: where the dataset goes.
+        source: the folder of class folders, or the CSV file.
+        text: the column of the texts; empty: `source` is a folder.
+        target: the column of the classes.
+        id_column: names the texts.
+        split_column: says train, val or test; None: chosen at random.
+        vocabulary_size: how many words are known, at most.
+        longest: how many words of a text are kept.
+        seed: of the random split.
+        skip_bad: leave out what cannot be used, and say so.
+        overwrite: replace the dataset that is there.
+
+    Raises:
+        InputError: naming the files, or the rows and columns, that cannot be used.
+    """
+    if text:
+        texts = read_columns(source, text, target, id_column, split_column, skip_bad)
+    else:
+        texts = read_folders(source, skip_bad)
+    where = source.as_posix()
+    return write_texts(folder, texts, where, text, vocabulary_size, longest, seed, overwrite)
+
+
+def split_classes(
+    groups: np.ndarray, texts: Texts, source: str, seed: int
+) -> dict[str, np.ndarray]:
+    """Return the row numbers of train, val and test, keeping the shares of the classes.
+
+    Args:
+        groups: (N,), what stays together.
+        texts: all of them.
+        source: where they came from, for messages.
+        seed: of the random split.
+
+    Raises:
+        InputError: a class has too few texts.
+    """
+    advice = "Add texts, remove the class, or say which texts are train, val and test."
+    try:
+        splits = split_off(groups, texts.labels, texts.given, seed)
+    except StratumError as error:
+        raise InputError(
+            f"{source}: class {texts.classes[error.stratum]} has too few different texts to split; "
+            f"expected 3 or more. {advice}"
+        ) from None
+    counts = np.bincount(texts.labels[splits["train"]], minlength=len(texts.classes))
+    if not counts.all():
+        raise InputError(
+            f"{source}: no text of train is of class {texts.classes[int(counts.argmin())]}. {advice}"
+        )
+    return splits
+
+
+def write_texts(
+    folder: Path,
+    texts: Texts,
+    source: str,
+    text_column: str,
+    vocabulary_size: int,
+    longest: int,
+    seed: int,
+    overwrite: bool,
+    groups: np.ndarray | None = None,
+) -> Dataset:
+    """Split texts, number their words, write the dataset, and say what was found.
+
+    Args:
+        folder: where the dataset goes.
+        texts: all of them.
+        source: where they came from, in words.
+        text_column: of a CSV file, or empty.
+        vocabulary_size: how many words are known, at most.
+        longest: how many words of a text are kept.
+        seed: of the random split.
+        overwrite: replace the dataset that is there.
+        groups: (N,), what stays together; None: texts of the same words.
+
+    Raises:
+        InputError: a class has too few texts.
+    """
+    numbers, words = read_words(texts.texts)
+    content = digests(numbers)
+    say_texts(source, texts.labels, texts.classes, numbers)
+    splits = split_classes(content if groups is None else groups, texts, source, seed)
+    warn_of_repeats(content, texts.labels, texts.classes, texts.ids, splits)
+    say_cut(numbers, longest)
+    of_train = np.concatenate([numbers[row] for row in splits["train"].tolist()])
+    vocabulary = choose_vocabulary(of_train, words, vocabulary_size)
+    known = number_vocabulary(vocabulary)
+    renumbered = number_words(words, known, len(words))
+    tokens = Ragged.join([renumbered[numbers[row][:longest]] for row in range(len(numbers))])
+    say_unknown(tokens, splits["val"], vocabulary)
+    dataset: Dataset = arrays.write_dataset(
+        folder,
+        Dataset,
+        {"tokens": tokens, "labels": texts.labels},
+        name_texts(texts),
+        splits,
+        overwrite,
+        task="text-classification",
+        source=source,
+        classes=texts.classes,
+        vocabulary=vocabulary,
+        text_column=text_column,
+    )
+    counts = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
+    print(f"Wrote {folder}: {counts} texts of {len(texts.classes)} classes.")
+    return dataset
+
+
+def name_texts(texts: Texts) -> np.ndarray:
+    """Return where each text came from, a tab and how it begins, (N,) str."""
+    begins = [" ".join(text[: 2 * BEGINNING].split())[:BEGINNING] for text in texts.texts]
+    pairs = zip(texts.ids.tolist(), begins, strict=True)
+    return np.array([f"{name}\t{begin}" for name, begin in pairs])
+
+
+def read_unlabelled(
+    paths: Sequence[Path], dataset: Dataset, skip_bad: bool = False
+) -> Iterator[Unlabelled]:
+    """Yield blocks of texts to predict, in the order of `paths`.
+
+    Args:
+        paths: .txt files, folders of them at any depth, and CSV files with the column of the texts.
+        dataset: what the network was trained on.
+        skip_bad: leave out what cannot be used, and say so.
+
+    Raises:
+        InputError: naming the files, or the rows, that cannot be used.
+    """
+    known = number_vocabulary(dataset.vocabulary)
+    longest = dataset.arrays["tokens"].longest
+    for ids, texts in read_blocks(paths, dataset.text_column, skip_bad):
+        tokens = [number_words(split_words(text), known, longest) for text in texts]
+        padded = Ragged.join(tokens)
+        padded.longest = longest
+        yield Unlabelled(ids, {"tokens": padded.take(np.arange(len(texts)))})
+
+
+def main() -> None:
+    """Prepare the dataset that the command line names."""
+    parser = ArgumentParser(__doc__)
+    parser.add_argument("--source", type=Path, help="folder or CSV file [the docstrings]")
+    parser.add_argument("--text", metavar="COLUMN", default="", help="of a CSV file: the texts")
+    parser.add_argument("--target", metavar="COLUMN", default="", help="of it: their classes")
+    parser.add_argument("--id", metavar="COLUMN", help="names the texts [row-2, row-3, ...]")
+    parser.add_argument("--split", metavar="COLUMN", help="says train, val or test [at random]")
+    words = f"words that are known, at most [{VOCABULARY}]"
+    parser.add_argument("--vocabulary", type=int, default=VOCABULARY, help=words)
+    words = f"words that are kept of a text [{LONGEST}; of a docstring {LONGEST_DOCSTRING}]"
+    parser.add_argument("--longest", type=int, help=words)
+    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="where to write [data]")
+    parser.add_argument("--seed", type=int, default=0, help="chooses the random split [0]")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out texts of no use")
+    parser.add_argument("--overwrite", action="store_true", help="replace a dataset in --data")
+    arguments = parser.parse_args()
+    parser.check_range("--seed", arguments.seed, 0, LARGEST_SEED)
+    parser.check_range("--vocabulary", arguments.vocabulary, 1, 10_000_000)
+    if arguments.longest is not None:
+        parser.check_range("--longest", arguments.longest, 1, 1_000_000)
+    check_columns(parser, arguments)
+    if not arguments.overwrite:
+        refuse_to_replace(arguments.data)
+    build_from_arguments(arguments)
+
+
+def check_columns(parser: ArgumentParser, arguments: argparse.Namespace) -> None:
+    """End the process with a message where columns are named without a table, or not named."""
+    source, told = arguments.source, {"--text": arguments.text, "--target": arguments.target}
+    given = told | {"--id": arguments.id, "--split": arguments.split}
+    if source and arguments.data.resolve() == source.resolve():
+        parser.error(f"--data: got {source}, the folder of the texts, expected one for the arrays")
+    if source is None or source.is_dir():
+        for option, name in given.items():
+            if name:
+                parser.error(f"{option}: goes with a CSV file as --source")
+    elif source.exists():
+        for option, name in told.items():
+            if not name:
+                parser.error(f"{option}: missing; name that column of {source}")
+
+
+def build_from_arguments(arguments: argparse.Namespace) -> None:
+    """Prepare the docstrings, or texts of one's own."""
+    common = {"vocabulary_size": arguments.vocabulary, "seed": arguments.seed}
+    common["overwrite"] = arguments.overwrite
+    if arguments.source is None:
+        build_docstrings(arguments.data, longest=arguments.longest or LONGEST_DOCSTRING, **common)
+        return
+    build_texts(
+        arguments.data,
+        arguments.source,
+        arguments.text,
+        arguments.target,
+        arguments.id,
+        arguments.split,
+        longest=arguments.longest or LONGEST,
+        skip_bad=arguments.skip_bad,
+        **common,
+    )
+
+
+if __name__ == "__main__":
+    with exit_codes():
+        main()
