@@ -3,12 +3,12 @@
     python build_dataset.py                      # scenes of scattered digits, no download
     python build_dataset.py --source streets     # streets/images/1.jpg, streets/masks/1.png, ...
 
-A mask gives each pixel of its image a class, as a number or as a colour. The source may have train/,
-val/ and test/ above or below images/ and masks/. If val/ or test/ is missing, 10 % of train becomes
-it.
+A mask gives each pixel of its image a class, as a number or as a colour. The source may have
+train/, val/ and test/ above or below images/ and masks/. If val/ or test/ is missing, 10 % of train
+becomes it.
 
-Written to data/: arrays of images (N, height, width, channels) uint8 and of masks (N, height, width)
-uint8 for each split and, last, dataset.json: once it is there, all is there.
+Written to data/: arrays of images (N, height, width, channels) uint8 and of masks (N, height,
+width) uint8 for each split and, last, dataset.json: once it is there, all is there.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,6 @@ from machinery.unlabelled_images import find_unlabelled, read_blocks
 SCENES = {"train": 1000, "val": 200, "test": 300}
 SIDE = 24  # Height and width of a scene in pixels.
 MOST_DIGITS = 5  # in a scene
-BLOCK = 256  # Masks that are looked at at a time.
 
 
 class Dataset(arrays.BaseDataset):
@@ -60,13 +59,16 @@ class Dataset(arrays.BaseDataset):
         """Return what is wrong with the masks, or an empty string."""
         if name != "masks":
             return ""
-        blocks = (array[start : start + BLOCK] for start in range(0, len(array), BLOCK))
+        blocks = (
+            array[start : start + mask_files.BLOCK]
+            for start in range(0, len(array), mask_files.BLOCK)
+        )
         largest = max(int(np.where(block == IGNORED, 0, block).max()) for block in blocks)
         if largest < len(self.classes):
             return ""
         return (
-            f"got class number {largest}, expected 0 to {len(self.classes) - 1}, or {IGNORED} where "
-            "it is not known"
+            f"got class number {largest}, expected 0 to {len(self.classes) - 1}, or {IGNORED} "
+            "where it is not known"
         )
 
 
@@ -87,7 +89,7 @@ def prepare_default(folder: Path) -> None:
 
 
 def build_scenes(folder: Path, seed: int = 0, overwrite: bool = False) -> Dataset:
-    """Write scenes of scikit-learn's handwritten digits, each with a mask: background and ten digits.
+    """Write scenes of scikit-learn's handwritten digits and their masks, background and ten digits.
 
     No digit is in the scenes of two splits. Source: E. Alpaydin, C. Kaynak,
     https://doi.org/10.24432/C50P49, its test set.
@@ -164,7 +166,7 @@ def build_masks(
         good = np.array([pair.image not in bad for pair in pairs], bool)
         if not good.any():
             raise InputError(f"{source}: no images with masks. Put some into images/ and masks/.")
-        numbers, names = number_classes(known, found, source)
+        numbers, names = mask_files.number_classes(known, found, source)
         shape = images.pixels.shape[1:3]
         with mask_files.read_masks([p.mask for p in pairs], shape, numbers, folder) as masks:
             describe(images.pixels, images.description, int(good.sum()), source)
@@ -174,8 +176,8 @@ def build_masks(
             splits = split_images(contents, given, seed)
             ids = np.array([pair.image.relative_to(source).as_posix() for pair in pairs])
             for split, rows in find_leaks(contents, splits):
-                example = ids[rows[0]]
-                print(f"warning: {len(rows)} images of {split} are in train too, such as {example}.")
+                example = f"such as {ids[rows[0]]}"
+                print(f"warning: {len(rows)} images of {split} are in train too, {example}.")
             return write_masks(
                 folder,
                 {"images": images.pixels, "masks": masks},
@@ -195,46 +197,6 @@ def describe(pixels: np.ndarray, sizes: str, count: int, source: Path) -> None:
         f"Found {count:,} {kind} images with masks in {source}, {sizes}; stored as {width} x "
         f"{height} pixels."
     )
-
-
-def number_classes(
-    known: Mapping[int, str] | None, found: Mapping[int, int], source: Path
-) -> tuple[dict[int, int], dict[str, str]]:
-    """Return the class number of each value in the masks, and the name of each value's class.
-
-    Values of one name are one class. A class named "ignored", and 255 where more than one other
-    class number is found, are not learned.
-
-    Raises:
-        InputError: there are too few classes, too many, or numbers beside colours.
-    """
-    if known is None:
-        values = sorted(found)
-        if len({value >= mask_files.COLOUR for value in values}) > 1:
-            raise InputError(
-                f"{source}: some masks have class numbers, others colours, such as "
-                f"{mask_files.format_value(values[0])} and {mask_files.format_value(values[-1])}; "
-                "expected one kind."
-            )
-        ignored = {IGNORED} if len(values) > 2 else set()
-        known = {v: "ignored" if v in ignored else mask_files.format_value(v) for v in values}
-        shown = ", ".join(f"{mask_files.format_value(v)} in {found[v]} masks" for v in values[:20])
-        print(f"Values: {shown}{', ...' if len(values) > 20 else ''}.")
-        print(f"To name them, write {source}/classes.csv: value,class in the first line, then e.g.")
-        print(f"{mask_files.format_value(values[0])},background")
-    names = dict.fromkeys(name for name in known.values() if name != "ignored")
-    if not 2 <= len(names) <= mask_files.MOST_CLASSES:
-        raise InputError(
-            f"{source}: {len(names)} classes: {', '.join([*names][:5])}; expected 2 to "
-            f"{mask_files.MOST_CLASSES}."
-        )
-    order = {name: number for number, name in enumerate(names)}
-    numbers = {value: order.get(name, IGNORED) for value, name in known.items()}
-    texts = {
-        name: "/".join(mask_files.format_value(v) for v, other in known.items() if other == name)
-        for name in names
-    }
-    return numbers, {text: name for name, text in texts.items()}
 
 
 def split_images(
@@ -257,14 +219,6 @@ def split_images(
             "There are too few different images to split; expected 3 or more. Add images, or give "
             "train/, val/ and test/ folders."
         ) from None
-
-
-def pixel_counts(masks: np.ndarray, rows: np.ndarray, classes: int) -> np.ndarray:
-    """Return how many known pixels of some masks are of each class, (classes,) int64."""
-    counts = np.zeros(256, np.int64)
-    for start in range(0, len(rows), BLOCK):
-        counts += np.bincount(masks[rows[start : start + BLOCK]].ravel(), minlength=256)
-    return counts[:classes]
 
 
 def write_masks(
@@ -291,7 +245,10 @@ def write_masks(
         InputError: no pixel of a split has a known class.
     """
     classes = [*names.values()]
-    counts = {s: pixel_counts(examples["masks"], r, len(classes)) for s, r in splits.items()}
+    counts = {
+        split: mask_files.pixel_counts(examples["masks"], rows, len(classes))
+        for split, rows in splits.items()
+    }
     for split, count in counts.items():
         if not count.sum():
             raise InputError(f"{split}: no pixel of its masks has a class. Give other images.")

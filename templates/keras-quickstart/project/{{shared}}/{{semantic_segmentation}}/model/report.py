@@ -1,4 +1,4 @@
-"""What people see of a network: metrics, the best epoch, its worst masks, predictions as pictures."""
+"""What people see of a network: metrics, the best epoch, the worst masks, predicted masks."""
 
 import json
 import math

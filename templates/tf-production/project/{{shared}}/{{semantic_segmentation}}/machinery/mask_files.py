@@ -25,6 +25,7 @@ from machinery.image_files import find_images
 
 IGNORED = 255  # The value of a stored mask where the class is not known.
 MOST_CLASSES = 255
+BLOCK = 256  # Masks that are counted at a time.
 MOST_VALUES = 64  # in one mask, where nobody says which there are: more come from lossy files
 COLOUR = 1 << 24  # A colour counts as this plus its RGB; smaller numbers are class numbers.
 
@@ -266,3 +267,51 @@ def refuse_bad_files(source: Path, bad: Mapping[Path, str], count: int, skip: bo
         )
     for path, reason in bad.items():
         print(f"left out: {path}: {reason}")
+
+
+def number_classes(
+    known: Mapping[int, str] | None, found: Mapping[int, int], source: Path
+) -> tuple[dict[int, int], dict[str, str]]:
+    """Return the class number of each value in the masks, and the name of each value's class.
+
+    Values of one name are one class. A class named "ignored", and 255 where more than one other
+    class number is found, are not learned.
+
+    Raises:
+        InputError: there are too few classes, too many, or numbers beside colours.
+    """
+    if known is None:
+        values = sorted(found)
+        if len({value >= COLOUR for value in values}) > 1:
+            raise InputError(
+                f"{source}: some masks have class numbers, others colours, such as "
+                f"{format_value(values[0])} and {format_value(values[-1])}; "
+                "expected one kind."
+            )
+        ignored = {IGNORED} if len(values) > 2 else set()
+        known = {v: "ignored" if v in ignored else format_value(v) for v in values}
+        shown = ", ".join(f"{format_value(v)} in {found[v]} masks" for v in values[:20])
+        print(f"Values: {shown}{', ...' if len(values) > 20 else ''}.")
+        print(f"To name them, write {source}/classes.csv: value,class in the first line, then e.g.")
+        print(f"{format_value(values[0])},background")
+    names = dict.fromkeys(name for name in known.values() if name != "ignored")
+    if not 2 <= len(names) <= MOST_CLASSES:
+        raise InputError(
+            f"{source}: {len(names)} classes: {', '.join([*names][:5])}; expected 2 to "
+            f"{MOST_CLASSES}."
+        )
+    order = {name: number for number, name in enumerate(names)}
+    numbers = {value: order.get(name, IGNORED) for value, name in known.items()}
+    texts = {
+        name: "/".join(format_value(v) for v, other in known.items() if other == name)
+        for name in names
+    }
+    return numbers, {text: name for name, text in texts.items()}
+
+
+def pixel_counts(masks: np.ndarray, rows: np.ndarray, classes: int) -> np.ndarray:
+    """Return how many known pixels of some masks are of each class, (classes,) int64."""
+    counts = np.zeros(256, np.int64)
+    for start in range(0, len(rows), BLOCK):
+        counts += np.bincount(masks[rows[start : start + BLOCK]].ravel(), minlength=256)
+    return counts[:classes]

@@ -61,7 +61,7 @@ def class_colours(classes: int) -> np.ndarray:
     """
     import matplotlib
 
-    listed = np.array(matplotlib.colormaps["tab20"].colors)  # ty: ignore[unresolved-attribute]
+    listed = np.array(matplotlib.colormaps["tab20"].colors)  # ty: ignore[missing-attribute]
     order = [*range(0, 20, 2), *range(1, 20, 2)]  # The strong ones first.
     rows = np.resize(np.array(order), max(classes - 1, 0))
     colours = np.round(255 * listed[rows]).astype(np.uint8).reshape(-1, 3)
