@@ -25,6 +25,7 @@ contracts = {
     "image-classification": [choice for _, choice in ways],
     "tabular": ["lightning", "-", "jax"],
     "text-classification": ["plain", "-", "torch"],
+    "semantic-segmentation": ["lightning", "-", "tensorflow"],
 }
 tasks = [*contracts]
 

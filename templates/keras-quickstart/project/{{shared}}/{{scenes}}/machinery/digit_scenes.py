@@ -3,6 +3,7 @@
 What is where is known, so every scene has a mask of its pixels and a box around each digit.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,12 +18,20 @@ CLASSES = tuple(str(digit) for digit in range(10))
 class Scenes(NamedTuple):
     """Scenes, with what is in each."""
 
-    images: np.ndarray  # (N, SIDE, SIDE, 1) uint8
-    masks: np.ndarray  # (N, SIDE, SIDE) uint8: 0 is background, else the digit plus 1
+    images: np.ndarray  # (N, side, side, 1) uint8
+    masks: np.ndarray  # (N, side, side) uint8: 0 is background, else the digit plus 1
     boxes: list[np.ndarray]  # for each (digits, 5) int64: class, left, top, right, bottom
 
 
-def make_scenes(digits: np.ndarray, labels: np.ndarray, scenes: int, seed: int) -> Scenes:
+def make_scenes(
+    digits: np.ndarray,
+    labels: np.ndarray,
+    scenes: int,
+    seed: int,
+    side: int = SIDE,
+    most: int = MOST,
+    scales: Sequence[int] = SCALES,
+) -> Scenes:
     """Scatter digits over scenes, so that no two touch.
 
     Args:
@@ -30,18 +39,21 @@ def make_scenes(digits: np.ndarray, labels: np.ndarray, scenes: int, seed: int) 
         labels: (N,) int, which digit each is.
         scenes: how many to make.
         seed: of what is drawn.
+        side: height and width of a scene in pixels.
+        most: digits in a scene, at most.
+        scales: by which a digit is enlarged, one of them at random.
     """
     generator = np.random.default_rng(seed)
-    images = generator.integers(0, INK // 2, (scenes, SIDE, SIDE), np.uint8)
-    masks, boxes = np.zeros((scenes, SIDE, SIDE), np.uint8), []
+    images = generator.integers(0, INK // 2, (scenes, side, side), np.uint8)
+    masks, boxes = np.zeros((scenes, side, side), np.uint8), []
     for image, mask in zip(images, masks, strict=True):
         found = []
-        taken = np.zeros((SIDE, SIDE), bool)
-        for row in generator.integers(0, len(digits), generator.integers(1, MOST, endpoint=True)):
-            digit = digits[row].repeat(scale := generator.choice(SCALES), 0).repeat(scale, 1)
+        taken = np.zeros((side, side), bool)
+        for row in generator.integers(0, len(digits), generator.integers(1, most, endpoint=True)):
+            digit = digits[row].repeat(scale := generator.choice(scales), 0).repeat(scale, 1)
             ink = digit > INK
             rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
-            top, left = generator.integers(0, SIDE - len(digit), 2, endpoint=True)
+            top, left = generator.integers(0, side - len(digit), 2, endpoint=True)
             place = np.s_[top : top + len(digit), left : left + len(digit)]
             if taken[place].any():  # It would cover another one: the scene has one digit fewer.
                 continue
