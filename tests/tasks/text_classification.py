@@ -1,5 +1,7 @@
 """What the tests know of text classification."""
 
+import csv
+import itertools
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -8,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks import BadSource, Effect, Misfit, OwnData, Task
+from tasks import BadSource, BadUnlabelled, Effect, Misfit, OwnData, Task
 
 COLUMNS = ("--text", "words", "--target", "class")
 ROWS = "words,class\n" + "".join(f"text number {row},{'ab'[row % 2]}\n" for row in range(40))
@@ -144,6 +146,60 @@ def make_own_data(folder: Path) -> OwnData:
 
 
 # ---------------------------------------------------------------------------------------------
+# What is predicted.
+
+
+def write_unlabelled(
+    path: Path, inputs: Mapping[str, np.ndarray], dataset: Mapping[str, Any]
+) -> None:
+    """Write texts of the same words as a table, beside a column that nobody needs."""
+    words = np.array(["", "unheard", *dataset["vocabulary"]])
+    assert words[1] not in dataset["vocabulary"]
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["note", "text"])
+        for first, last in itertools.pairwise(inputs["tokens_offsets"]):
+            text = ", ".join(words[inputs["tokens"][first:last]])
+            writer.writerow(["x", f"{text}!\n".capitalize()])
+
+
+def _edit(old: str, new: str) -> Callable[[Path], object]:
+    """Return what replaces a text that a file begins with."""
+
+    def spoil(path: Path) -> None:
+        content = path.read_text("utf-8")
+        assert content.startswith(old)
+        path.write_text(new + content.removeprefix(old), "utf-8")
+
+    return spoil
+
+
+bad_unlabelled = {
+    "not there": BadUnlabelled(Path.unlink, ("texts.csv", "No such file")),
+    "empty file": BadUnlabelled(lambda path: path.write_bytes(b""), ("is empty",)),
+    "column names alone": BadUnlabelled(
+        lambda path: path.write_text("note,text\n"), ("no example",)
+    ),
+    "a column of another name": BadUnlabelled(
+        _edit("note,text", "note,texts"), ("no column 'text'", "did you mean texts?")
+    ),
+    "a text without words": BadUnlabelled(
+        _edit("note,text\n", "note,text\nx,...\n"),
+        ("texts.csv:2: text: got '...', expected a text with a word", "--skip-bad"),
+        left_out=1,
+    ),
+    "a row that is too long": BadUnlabelled(
+        _edit("note,text\n", "note,text\nx,y,z\n"),
+        ("texts.csv:2: got 3 cells, expected 2", "--skip-bad"),
+        left_out=1,
+    ),
+    "not UTF-8": BadUnlabelled(
+        lambda path: path.write_bytes(b"text\nK\xf6ln\n"), (":2: byte 0xf6 is not UTF-8",)
+    ),
+}
+
+
+# ---------------------------------------------------------------------------------------------
 # What the parameters do.
 
 HIDDEN, SMOOTHING = 0.3, 0.3
@@ -218,6 +274,9 @@ task = Task(
     },
     bad_sources=bad_sources,
     bad_build_options=("--vocabulary=0", "--longest=0", "--longest=x", "--text=a", "--target=a"),
+    write_unlabelled=write_unlabelled,
+    unlabelled_name="texts.csv",
+    bad_unlabelled=bad_unlabelled,
     make_own_data=make_own_data,
     own_data_shows_more=False,
 )

@@ -168,7 +168,11 @@ def test_texts_to_predict_become_the_same_numbers(source: Path, tmp_path: Path) 
         list(read_unlabelled(paths, dataset))
     blocks = list(read_unlabelled(paths, dataset, skip_bad=True))
     ids = [name for block in blocks for name in block.ids]
-    assert ids[:3] == [paths[0].as_posix(), f"{table.as_posix()}:2", f"{table.as_posix()}:3"]
+    assert ids[:3] == [
+        paths[0].as_posix(),
+        f"{table.as_posix()}:row-2",
+        f"{table.as_posix()}:row-3",
+    ]
     assert len(ids) == 3 + 19
     tokens = np.concatenate([block.inputs["tokens"] for block in blocks])
     assert tokens.dtype == np.int32
