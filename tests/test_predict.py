@@ -41,7 +41,10 @@ def write_test_split(project: Path, folder: Path) -> Path:
     """Write the inputs of the test split as a person has them; return what to give predict.py."""
     dataset = json.loads((project / "data" / "dataset.json").read_text())
     arrays = arrays_folder(project / "data")
-    inputs = {name: np.load(arrays / f"test_{name}.npy") for name in dataset["inputs"]}
+    # Of a ragged one also the offsets.
+    names = [name for each in dataset["inputs"] for name in (each, f"{each}_offsets")]
+    paths = {name: arrays / f"test_{name}.npy" for name in names}
+    inputs = {name: np.load(path) for name, path in paths.items() if path.exists()}
     path = folder / task(project).unlabelled_name
     task(project).write_unlabelled(path, inputs, dataset)
     return path

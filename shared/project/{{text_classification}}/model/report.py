@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from machinery import predictions
-from machinery.class_report import confusion_matrix, draw_confusion_matrix, f1_scores
+from machinery.class_report import (
+    confusion_matrix,
+    describe_probabilities,
+    draw_confusion_matrix,
+    f1_scores,
+    probability_rows,
+    probability_titles,
+)
 from machinery.files import write_atomically
 from machinery.metrics import Objective
 from machinery.spreadsheets import write_csv
@@ -106,14 +113,18 @@ class PredictionWriter(predictions.PredictionWriter):
 
     def titles(self) -> list[str]:
         """Return the names of the columns."""
-        return ["id", "predicted", *self.dataset.classes]
+        return probability_titles(self.dataset.classes)
 
     def rows(
         self, examples: "Unlabelled", predictions: "Predictions"
     ) -> Iterator[Sequence[object]]:
         """Yield the row of each text: the predicted class, the probability of every class."""
-        for name, each in zip(examples.ids, predictions["probabilities"], strict=True):
-            yield [name, self.dataset.classes[each.argmax()], *each]
+        return probability_rows(examples.ids, predictions["probabilities"], self.dataset.classes)
+
+    def describe(self, examples: "Unlabelled", predictions: "Predictions") -> Iterator[str]:
+        """Yield the line of each text for the terminal."""
+        probabilities = predictions["probabilities"]
+        return describe_probabilities(examples.ids, probabilities, self.dataset.classes)
 
 
 def write_predicted_texts(

@@ -1,6 +1,6 @@
 """Prepare texts for training: docstrings that are on every machine, or texts of your own.
 
-    python build_dataset.py                      # 2,000 descriptions, of eight subjects, no download
+    python build_dataset.py                      # descriptions of eight packages, no download
     python build_dataset.py --source reviews     # reviews/good/1.txt, reviews/bad/2.txt, ...
     python build_dataset.py --source reviews.csv --text review --target stars
 
@@ -9,8 +9,8 @@ in them; a CSV file names its columns in the first line. Texts are in UTF-8. If 
 missing, 10 % of train becomes it, with the same share of each class; texts of the same words stay
 in one split.
 
-Written to data/: the words of each text as numbers, tokens (words,) int32, and labels (N,) int64 for
-each split and, last, dataset.json: once it is there, all is there.
+Written to data/: the words of each text as numbers, tokens (words,) int32, and labels (N,) int64
+for each split and, last, dataset.json: once it is there, all is there.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from machinery.words import (
 
 VOCABULARY = 20_000  # Words that are known, at most,
 LONGEST = 256  # and words that are kept of a text;
-LONGEST_DOCSTRING = 64  # of a docstring fewer, so that training takes seconds.
+LONGEST_DOCSTRING = 32  # of a docstring fewer, so that training takes seconds.
 BEGINNING = 60  # Characters of a text that are kept to recognise it by.
 
 
@@ -174,7 +174,7 @@ def split_classes(
     counts = np.bincount(texts.labels[splits["train"]], minlength=len(texts.classes))
     if not counts.all():
         raise InputError(
-            f"{source}: no text of train is of class {texts.classes[int(counts.argmin())]}. {advice}"
+            f"{source}: no text of train is of class {texts.classes[counts.argmin()]}. {advice}"
         )
     return splits
 

@@ -20,7 +20,7 @@ def draw(
     """Draw the changes of every training example in an epoch.
 
     Returns:
-        If hiding is switched on, "hidden" (examples, words) bool, the places where a word is hidden.
+        If hiding is switched on, "hidden" (examples, words) bool, where a word is hidden.
     """
     if not parameters.hide:
         return {}

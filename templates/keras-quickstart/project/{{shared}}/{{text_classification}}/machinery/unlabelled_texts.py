@@ -1,12 +1,13 @@
 """Texts to predict: files, folders of them, and columns of tables."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from machinery.errors import InputError
-from machinery.tables import Bad, read_table, refuse_bad
+from machinery.tables import Bad, Table, open_records, refuse_bad
 from machinery.text_sources import find_texts, find_wordless, read_files, refuse_bad_files
 
 BLOCK = 256  # Texts that are read at a time.
@@ -27,7 +28,8 @@ def read_blocks(
     """
     for path in paths:
         if path.suffix.lower() == ".csv":
-            yield from _read_table(path, column or "text", skip_bad)
+            prefix = f"{path.as_posix()}:" if len(paths) > 1 else ""
+            yield from _read_table(path, column or "text", skip_bad, prefix)
             continue
         if not path.exists():
             raise InputError(f"{path}: not found. Give .txt files, folders of them, or CSV files.")
@@ -50,13 +52,23 @@ def _read_files(
         yield np.array([file.as_posix() for file in texts]), list(texts.values())
 
 
-def _read_table(path: Path, column: str, skip_bad: bool) -> Iterator[tuple[np.ndarray, list[str]]]:
-    table = read_table(path, skip_bad)
-    table.check_names("the texts", [column])
-    bad = Bad()
-    bad.add(table, find_wordless(table, column), column, "a text with a word")
-    refuse_bad(path, len(table), bad, skip_bad)
-    table.leave_out(bad)
-    ids = np.array([f"{path.as_posix()}:{row}" for row in table.rows])
-    for first in range(0, len(table), BLOCK):
-        yield ids[first : first + BLOCK], table.columns[column][first : first + BLOCK]
+def _read_table(
+    path: Path, column: str, skip_bad: bool, prefix: str
+) -> Iterator[tuple[np.ndarray, list[str]]]:
+    with open_records(path) as (_, records):
+        _, names = next(records)
+        Table(path, names, []).check_names("the texts", [column])
+        while block := list(itertools.islice(records, BLOCK)):
+            bad = Bad()
+            for row, cells in block:
+                if len(cells) != len(names):
+                    bad[row] = f"got {len(cells)} cells, expected {len(names)} as in row 1"
+            table = Table(path, names, [record for record in block if record[0] not in bad])
+            bad.add(table, find_wordless(table, column), column, "a text with a word")
+            if bad and not skip_bad:
+                refuse_bad(path, len(block), bad, skip=False)
+            for row, why in bad.items():
+                print(f"left out: {path}:{row}: {why}")
+            table.leave_out(bad)
+            if len(table):
+                yield np.array([f"{prefix}row-{row}" for row in table.rows]), table.columns[column]
