@@ -68,7 +68,7 @@ class ForkServer:
         """Run a script with arguments.
 
         Args:
-            script: "train", "evaluate" or "build_dataset".
+            script: "train", "evaluate", "predict" or "build_dataset".
             arguments: of the command line.
             stop_at: the look at the stop request that finds one, as if by SIGTERM just then.
             crash_at: the file operation at which the process dies: see CrashPoints.
@@ -159,8 +159,8 @@ def child(request: dict[str, Any]) -> None:
             CrashPoints(request["crash_at"]).install(*writers)
         if request["script"] == "train":
             train(script, request["stop_at"])
-        elif request["script"] == "evaluate":
-            evaluate(script)
+        elif request["script"] in ("evaluate", "predict"):
+            use_trained(script)
         else:
             script.main()
 
@@ -178,12 +178,13 @@ def train(script: Any, stop_at: int | None) -> None:
     command.run(script.train, open_dataset)
 
 
-def evaluate(script: Any) -> None:
-    """Do what `python evaluate.py` does."""
+def use_trained(script: Any) -> None:
+    """Do what `python evaluate.py` or `python predict.py` does."""
     from machinery import command_line
     from parameters import Parameters
 
-    command = command_line.evaluation("__main__", script.__doc__, Parameters)
+    reads = {"evaluate": command_line.evaluation, "predict": command_line.prediction}
+    command = reads[script.__name__]("__main__", script.__doc__, Parameters)
     command.run(script.main)
 
 

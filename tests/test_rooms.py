@@ -72,7 +72,7 @@ WRITERS = {
     "arrays.py: _write": "into a folder that nothing names yet",
     "contents.py: new_contents": "into a folder that has no name of its own yet",
     "files.py: sync_file": "it changes nothing",
-    "files.py: write_atomically": "beside the old file, which it then replaces",
+    "files.py: writing_atomically": "beside the old file, which it then replaces",
     "image_files.py: read_images": "into a file without a name",
     "metrics.py: __init__": "what the checkpoint does not count on is cut off or written anew",
     "metrics.py: append": "a line that the next checkpoint will count on",
@@ -141,11 +141,14 @@ def test_backend_has_the_same_names(combination: Combination, rendered: Rendered
 ROLES = {
     "train.py": {"train"},
     "evaluate.py": {"evaluate", "main"},
-    "build_dataset.py": {"Dataset", "open_dataset", "read_dataset", "prepare_default", "main"},
+    "predict.py": {"predict", "main"},
+    "build_dataset.py": {
+        *("Dataset", "open_dataset", "read_dataset", "prepare_default", "read_unlabelled", "main"),
+    },
     "model/net.py": {"losses", "predict"},
     "model/data_loader.py": {"Split", "load_split", "evaluation_batches"},
     "model/augmentation.py": {"draw", "augment"},
-    "model/report.py": {"objective", "Evaluation"},
+    "model/report.py": {"objective", "Evaluation", "PredictionWriter"},
     "model/parameters.py": {"DataParameters", "ModelParameters"},
 }
 
@@ -158,7 +161,8 @@ def test_every_file_has_the_same_role(combination: Combination, rendered: Render
 
 @every_trained
 def test_every_project_has_the_same_verbs(combination: Combination, rendered: Rendered) -> None:
-    verbs = {"train", "evaluate", "build_dataset", "search_hyperparams", "synthesize_results"}
+    verbs = {"train", "evaluate", "predict", "build_dataset"}
+    verbs |= {"search_hyperparams", "synthesize_results"}
     files = {path.stem for path in rendered(combination).glob("*.py")}
     assert files >= {*verbs, "backend", "parameters", "utils"}
 
@@ -249,6 +253,7 @@ WORDS = re.compile("|".join(task.words for task in TASKS.values()), re.IGNORECAS
 ALLOWED: dict[str, dict[str, str]] = {
     "": {
         r"^\s*class \w+": "Python's keyword",
+        r"(?i)unlabelled": "examples without targets",
         r"such as .*(image|class|accuracy)": "an example, and it says so",
     },
     "machinery/arrays.py": {
@@ -265,6 +270,9 @@ ALLOWED: dict[str, dict[str, str]] = {
     "machinery/sampling.py": {r"\(pixels, \.\.\.\)": "an example of what it counts"},
     "machinery/search_study.py": {r"suggest_categorical": "what Optuna calls a choice"},
     "spreadsheets.py": {r"(?i)csv": "the form of a file that every task may write"},
+    "predict": {r"(?i)csv": "the form of the file of predictions"},
+    "machinery/command_line.py": {r"(?i)csv": "the form of the file of predictions"},
+    "machinery/__init__.py": {r"(?i)csv": "the form of the file of predictions"},
     "run_callback.py": {r"has lost digits": "of a number"},
     "tf-production/project/tests/test_records.py": {r"\blabel\b": "an array of that test"},
     "torch-research/project/backend.py": {r"channels_last": "PyTorch's name of a memory layout"},

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 
 @dataclasses.dataclass(frozen=True)
 class OwnData:
@@ -46,6 +48,15 @@ class BadSource:
 
 
 @dataclasses.dataclass(frozen=True)
+class BadUnlabelled:
+    """Examples that predict.py refuses, or leaves out with --skip-bad."""
+
+    spoil: Callable[[Path], object]  # what Task.write_unlabelled wrote
+    expected: tuple[str, ...]  # in the message
+    left_out: int = 0  # with --skip-bad; 0: it is refused all the same
+
+
+@dataclasses.dataclass(frozen=True)
 class Task:
     """A task, for tests that know none."""
 
@@ -79,6 +90,11 @@ class Task:
     damage: Mapping[str, tuple[Callable[[Path], object], tuple[str, ...]]]  # of a folder of data
     bad_sources: Mapping[str, BadSource]
     bad_build_options: tuple[str, ...]
+    # Writes the inputs of examples, by name, to a path that does not exist, as a person has them:
+    # what predict.py reads there is the same in every bit.
+    write_unlabelled: Callable[[Path, Mapping[str, np.ndarray], Mapping[str, Any]], object]
+    unlabelled_name: str  # of the path
+    bad_unlabelled: Mapping[str, BadUnlabelled]
     make_own_data: Callable[[Path], OwnData]  # in an empty folder, with a $ in a name of it
     own_data_shows_more: bool  # Some parameter changes nothing on the default data.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tasks import BadSource, Effect, Misfit, OwnData, Task
+from tasks import BadSource, BadUnlabelled, Effect, Misfit, OwnData, Task
 
 
 def _image(path: Path, value: int = 0) -> None:
@@ -95,6 +95,74 @@ def make_own_data(folder: Path) -> OwnData:
         **{"training.epochs": 8, "data.batch_size": 16},
     }
     return OwnData(source, ("120 colour images of 3 classes",), parameters, bar=0.9)
+
+
+# ---------------------------------------------------------------------------------------------
+# What is predicted.
+
+
+def write_unlabelled(path: Path, inputs: Mapping[str, np.ndarray], dataset: object) -> None:
+    """Write images as PNGs, which lose nothing, and a list of them backwards among other columns.
+
+    The path is that of the list.
+    """
+    del dataset
+    folder = path.parent / "unlabelled"
+    folder.mkdir()
+    lines = ["number,photo"]
+    for number, pixels in enumerate(inputs["images"]):
+        name = f"{len(inputs['images']) - number:04}.png"
+        Image.fromarray(pixels.squeeze(2)).save(folder / name)
+        lines.append(f"{number},unlabelled/{name}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _replace(old: str, new: str) -> Callable[[Path], object]:
+    """Return what replaces a text in a list of images."""
+    return lambda path: path.write_text(path.read_text().replace(old, new))
+
+
+def _spoil_image(spoil: Callable[[Path], object]) -> Callable[[Path], object]:
+    """Return what spoils one of the images that a list names."""
+    return lambda path: spoil(path.parent / "unlabelled" / "0002.png")
+
+
+def _instead(make: Callable[[Path], object]) -> Callable[[Path], object]:
+    """Return what puts something else where the list was."""
+
+    def spoil(path: Path) -> None:
+        path.unlink()
+        make(path)
+
+    return spoil
+
+
+bad_unlabelled = {
+    "not there": BadUnlabelled(Path.unlink, ("list.csv", "not found")),
+    "empty folder": BadUnlabelled(_instead(Path.mkdir), ("holds no images", ".png")),
+    "folder of other files": BadUnlabelled(
+        _instead(lambda path: (path.mkdir(), (path / "notes.txt").write_text("x"))),
+        ("holds no images",),
+    ),
+    "not an image": BadUnlabelled(
+        _spoil_image(lambda path: path.write_text("x")),
+        ("unlabelled/0002.png: not an image", "--skip-bad", "nothing was written"),
+        left_out=1,
+    ),
+    "cut short": BadUnlabelled(
+        _spoil_image(lambda path: os.truncate(path, 60)), ("0002.png", "--skip-bad"), left_out=1
+    ),
+    "empty list": BadUnlabelled(lambda path: os.truncate(path, 0), ("no column names files",)),
+    "list of nothing that is there": BadUnlabelled(
+        _replace("unlabelled/", "elsewhere/"), ("no column names files", "names of images")
+    ),
+    "list with a file that is gone": BadUnlabelled(
+        _spoil_image(Path.unlink), ("list.csv:", "photo: got 'unlabelled/0002.png'")
+    ),
+    "list that is not text": BadUnlabelled(
+        lambda path: path.write_bytes(b"\xff\xfe"), ("list.csv", "UTF-8")
+    ),
+}
 
 
 # ---------------------------------------------------------------------------------------------
@@ -196,6 +264,9 @@ task = Task(
     damage={"label out of range": (_label_out_of_range, ("10", "0 to 9"))},
     bad_sources=bad_sources,
     bad_build_options=("--image-size=0", "--image-size=x"),
+    write_unlabelled=write_unlabelled,
+    unlabelled_name="list.csv",
+    bad_unlabelled=bad_unlabelled,
     make_own_data=make_own_data,
     own_data_shows_more=False,
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks import BadSource, Effect, Misfit, OwnData, Task
+from tasks import BadSource, BadUnlabelled, Effect, Misfit, OwnData, Task
 
 TARGET = ("--target", "y")
 NUMBERS = "a,y\n" + "".join(f"{row},{row % 2}\n" for row in range(40))
@@ -53,6 +53,73 @@ def make_own_data(folder: Path) -> OwnData:
     parameters = {"model.width": 16, "training.epochs": 30, "data.batch_size": 16}
     printed = ("300 rows", "multiclass, 3 classes", "2 of numbers", "1 of categories")
     return OwnData(source, printed, parameters, bar=0.75, options=("--target", "kind"))
+
+
+# ---------------------------------------------------------------------------------------------
+# What is predicted.
+
+
+def write_unlabelled(
+    path: Path, inputs: Mapping[str, np.ndarray], dataset: Mapping[str, Any]
+) -> None:
+    """Write rows as a table with all digits; the columns stand backwards, beside one more."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*dataset["number_columns"][::-1], "note, which nobody needs"])
+        writer.writerows([*map(str, row[::-1]), "x"] for row in inputs["numbers"])
+
+
+def _edit(change: Callable[[list[list[str]]], object]) -> Callable[[Path], object]:
+    """Return what changes the cells of a table, of which the first row names the columns."""
+
+    def spoil(path: Path) -> None:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+        change(rows)
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
+
+    return spoil
+
+
+def _cell(row: int, column: int, text: str) -> Callable[[Path], object]:
+    return _edit(lambda rows: rows[row].__setitem__(column, text))
+
+
+bad_unlabelled = {
+    "not there": BadUnlabelled(Path.unlink, ("rows.csv", "not found")),
+    "folder": BadUnlabelled(lambda path: (path.unlink(), path.mkdir()), ("rows.csv", "CSV")),
+    "empty file": BadUnlabelled(lambda path: path.write_bytes(b""), ("is empty",)),
+    "column names alone": BadUnlabelled(
+        _edit(lambda rows: rows.__delitem__(slice(1, None))), ("no example",)
+    ),
+    "a column of another name": BadUnlabelled(
+        _cell(0, 0, "worst fractal dimensions"),
+        ("'worst fractal dimension' (did you mean worst fractal dimensions?)", "trained on"),
+    ),
+    "all columns of other names": BadUnlabelled(
+        _edit(lambda rows: rows.__setitem__(0, [f"x{i}" for i in range(len(rows[0]))])),
+        ("'mean radius'", "and 25 more"),
+    ),
+    "two columns of one name": BadUnlabelled(_cell(0, 0, "mean radius"), ("mean radius", "both")),
+    "text in a column of numbers": BadUnlabelled(
+        _cell(2, 0, "many"),
+        ("rows.csv:3: worst fractal dimension: got 'many', expected a number", "--skip-bad"),
+        left_out=1,
+    ),
+    "a number that float32 cannot hold": BadUnlabelled(
+        _cell(2, 0, "1e50"), ("rows.csv:3", "'1e50'"), left_out=1
+    ),
+    "uneven rows": BadUnlabelled(
+        _edit(lambda rows: rows[4].append("one more")), ("rows.csv:5", "32 cells"), left_out=1
+    ),
+    "not UTF-8": BadUnlabelled(
+        lambda path: path.write_bytes(path.read_bytes().replace(b",x", b",\xf6")), (":2", "0xf6")
+    ),
+    "a quote that is not closed": BadUnlabelled(
+        lambda path: path.write_text(path.read_text() + '"'), ("quote",)
+    ),
+}
 
 
 # ---------------------------------------------------------------------------------------------
@@ -124,6 +191,9 @@ task = Task(
     damage={"target out of range": (_target_out_of_range, ("2", "0 to 1"))},
     bad_sources=bad_sources,
     bad_build_options=("--kind=x", "--target=y"),
+    write_unlabelled=write_unlabelled,
+    unlabelled_name="rows.csv",
+    bad_unlabelled=bad_unlabelled,
     make_own_data=make_own_data,
     own_data_shows_more=True,
 )

@@ -62,9 +62,9 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     arrays, path, step = command_line.read_trained(arguments, dataset.fingerprint)
     model = backend.make_model(parameters, dataset, device)
     backend.load_weights(model, arrays, path)
-    print(f"{path} of step {step:,}:")
     blocks = read_unlabelled(arguments.paths, dataset, arguments.skip_bad)
-    writer.write(predict(model, blocks, dataset, device, dtype))
+    results = predict(model, blocks, dataset, device, dtype)
+    writer.write(f"{path} of step {step:,}", results)
 
 
 command.run(main)

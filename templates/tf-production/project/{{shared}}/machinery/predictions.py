@@ -122,10 +122,11 @@ class PredictionWriter(ABC):
     def draw(self, examples: Unlabelled, predictions: Predictions, path: Path) -> None:  # noqa: B027
         """Draw the first examples, at most 16, with their predictions as PNG."""
 
-    def write(self, results: Iterable[tuple[Unlabelled, Predictions]]) -> None:
-        """Write a row, or several, for each example; print and draw the first ones.
+    def write(self, network: str, results: Iterable[tuple[Unlabelled, Predictions]]) -> None:
+        """Write the rows of each example; print and draw the first ones.
 
         Args:
+            network: what predicted them, in words.
             results: batches of examples, and the predictions for each.
 
         Raises:
@@ -150,11 +151,13 @@ class PredictionWriter(ABC):
         def head(number: int) -> tuple[Unlabelled, dict[str, np.ndarray]]:
             return examples.part(0, number), {n: a[:number] for n, a in predictions.items()}
 
+        print(f"{network}, {count:,} {'example' if count == 1 else 'examples'}:")
         for line in self.describe(*head(PRINTED)):
             print(f"  {line}")
         if count > PRINTED:
             print(f"  and {count - PRINTED:,} more")
-        print(f"Wrote {self.path}: predictions for {count:,} examples.")
         if self.picture:
             self.draw(*head(DRAWN), self.picture)
-            print(f"The first {min(count, DRAWN)} are drawn in {self.picture}.")
+            print(f"Wrote {self.path}, and a picture of the first ones: {self.picture}")
+        else:
+            print(f"Wrote {self.path}.")

@@ -1,5 +1,6 @@
 """The commands of the README, run as a person types them, on a small experiment."""
 
+import csv
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import task
 
+from build_dataset import read_dataset
 from machinery.checkpoints import LAST, read_checkpoint
 from machinery.metrics import read_metrics
 from machinery.parameter_file import load_parameters
@@ -85,6 +87,18 @@ def test_evaluation_repeats_what_training_measured(small: Path, data: Path) -> N
     metrics = json.loads((small / "metrics_val_last.json").read_text("utf-8"))
     for name, value in metrics.items():
         assert value == pytest.approx(measured[f"val_{name}"])
+
+
+def test_prediction(small: Path, data: Path, tmp_path: Path) -> None:
+    source = task.make_unlabelled(tmp_path, read_dataset(data))
+    output = tmp_path / "predictions.csv"
+    words = (source, "--experiment", small, "--output", output, "--device", "cpu")
+    assert str(output) in run("predict.py", *words)
+    with open(output, newline="", encoding="utf-8") as file:
+        titles, *rows = csv.reader(file)
+    assert titles[0] == "id"
+    assert len(rows) == task.UNLABELLED
+    assert all(len(row) == len(titles) for row in rows)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
