@@ -270,6 +270,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "machinery/sampling.py": {r"\(pixels, \.\.\.\)": "an example of what it counts"},
     "machinery/search_study.py": {r"suggest_categorical": "what Optuna calls a choice"},
     "spreadsheets.py": {r"(?i)csv": "the form of a file that every task may write"},
+    "project/tests/test_pipeline.py": {r"csv": "the form of the file of predictions"},
     "predict": {r"(?i)csv": "the form of the file of predictions"},
     "machinery/command_line.py": {r"(?i)csv": "the form of the file of predictions"},
     "machinery/__init__.py": {r"(?i)csv": "the form of the file of predictions"},

@@ -83,8 +83,8 @@ def read_dataset(experiment: Path, schema: type[arrays.BaseDataset]) -> Any:
 class PredictionWriter(ABC):
     """Writes predictions as a CSV file while they are computed, whole or not at all.
 
-    The class of this name in model/report.py says what a task writes: it has `titles` and `rows`,
-    and may have `describe` and `draw`.
+    What a task writes is said in model/report.py, under the same name: there are `titles` and
+    `rows`, and there may be `describe` and `draw`.
 
     Args:
         dataset: what the network was trained on.

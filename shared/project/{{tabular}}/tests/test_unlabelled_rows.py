@@ -65,6 +65,7 @@ def test_bad_rows_are_named_or_left_out(
     (block,) = read_unlabelled([path], dataset, skip_bad=True)
     assert block.ids.tolist() == ["row-2", "row-5"]
     assert capsys.readouterr().out.count("left out: ") == 2
+    assert not list(read_unlabelled([write(tmp_path, "size,town\n1\n")], dataset, skip_bad=True))
 
 
 def test_missing_columns_are_named(tmp_path: Path, dataset: Dataset) -> None:

@@ -1,11 +1,11 @@
 """Writing files so that they are whole at any moment, whatever kills the process."""
 
 import contextlib
+import io
 import os
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import BinaryIO
 
 from machinery.errors import InputError
 
@@ -51,7 +51,7 @@ def write_atomically(path: Path, content: bytes, keep: Path | None = None) -> No
 
 
 @contextlib.contextmanager
-def writing_atomically(path: Path, keep: Path | None = None) -> Generator[BinaryIO]:
+def writing_atomically(path: Path, keep: Path | None = None) -> Generator[io.BufferedWriter]:
     """Open a file to write it piece by piece, otherwise as `write_atomically` does.
 
     An error in the block leaves the old content.

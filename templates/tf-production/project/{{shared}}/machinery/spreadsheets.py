@@ -33,10 +33,10 @@ def write_csv(path: Path, titles: Sequence[str], rows: Iterable[Sequence[object]
         titles: of the columns.
         rows: of cells.
     """
-    with writing_atomically(path) as binary:
+    with writing_atomically(path) as file:
         # A file's name may hold bytes that are no text.
-        file = io.TextIOWrapper(binary, "utf-8", "backslashreplace", newline="")
-        writer = csv.writer(file, lineterminator="\n")
+        text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
+        writer = csv.writer(text, lineterminator="\n")
         for row in itertools.chain([titles], rows):
             writer.writerow([as_text(str(cell)) for cell in row])
-        file.detach()  # Flushes; the file itself is closed by the one who opened it.
+        text.detach()  # Flushes; the file itself is closed by the one who opened it.

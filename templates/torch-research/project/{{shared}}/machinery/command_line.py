@@ -179,7 +179,8 @@ def check_places(arguments: argparse.Namespace) -> None:
             raise InputError(f"{path}: not found{beside}.")
         if not path.is_file() and not path.is_dir():
             raise InputError(f"{path}: neither a file nor a folder.")
-        if output.with_suffix(path.suffix).resolve() == path.resolve():
+        # A picture of the first examples may lie beside the output.
+        if path.resolve() in (output.resolve(), output.with_suffix(".png").resolve()):
             raise InputError(f"--output: {output} would replace {path}. Name another file.")
         if path.resolve() in output.resolve().parents:
             raise InputError(

@@ -42,7 +42,7 @@ class Table:
     ) -> None:
         self.path, self.names, self.decimal_comma = path, list(names), decimal_comma
         self.rows = np.array([number for number, _ in records], np.int64)
-        columns = zip(*(cells for _, cells in records), strict=True)
+        columns = list(zip(*(cells for _, cells in records), strict=True)) or [()] * len(names)
         self.columns = dict(zip(self.names, map(list, columns), strict=True))
 
     def __len__(self) -> int:
