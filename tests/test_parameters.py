@@ -547,7 +547,8 @@ def check_precision(runs: Runs) -> None:
     gradients, rounded = (
         trained.first_gradients for trained in (runs.plain.previous, runs.special.last)
     )
-    assert 1e-4 < distance(gradients, rounded) < 0.1
+    # A processor that does not compute in bfloat16 rounds each of the many terms of a sum.
+    assert 1e-4 < distance(gradients, rounded) < 0.3
 
 
 def check_compile(runs: Runs) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tasks import BadSource, Effect, Misfit, OwnData, Task
+from tasks import BadSource, BadUnlabelled, Effect, Misfit, OwnData, Task
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:
@@ -174,6 +174,39 @@ def make_own_data(folder: Path) -> OwnData:
 
 
 # ---------------------------------------------------------------------------------------------
+# What is predicted.
+
+
+def write_unlabelled(path: Path, inputs: Mapping[str, np.ndarray], dataset: object) -> None:
+    """Write images as PNGs, which lose nothing, into a folder."""
+    del dataset
+    for number, pixels in enumerate(inputs["images"]):
+        _save(path / f"{number:04}.png", pixels.squeeze(2))
+
+
+def _spoil_image(spoil: Callable[[Path], object]) -> Callable[[Path], object]:
+    return lambda path: spoil(path / "0002.png")
+
+
+def _empty(path: Path) -> None:
+    for file in path.iterdir():
+        file.unlink()
+
+
+bad_unlabelled = {
+    "empty folder": BadUnlabelled(_empty, ("holds no images", ".png")),
+    "not an image": BadUnlabelled(
+        _spoil_image(lambda path: path.write_text("x")),
+        ("0002.png: not an image", "--skip-bad", "nothing was written"),
+        left_out=1,
+    ),
+    "cut short": BadUnlabelled(
+        _spoil_image(lambda path: os.truncate(path, 60)), ("0002.png", "--skip-bad"), left_out=1
+    ),
+}
+
+
+# ---------------------------------------------------------------------------------------------
 # What the parameters do.
 
 SHIFT, BALANCE = 2, 1.0
@@ -280,6 +313,9 @@ task = Task(
     damage={"class out of range": (_class_out_of_range, ("11", "0 to 10"))},
     bad_sources=bad_sources,
     bad_build_options=("--image-size=0", "--image-size=x", "--classes=x.csv"),
+    write_unlabelled=write_unlabelled,
+    unlabelled_name="unlabelled",
+    bad_unlabelled=bad_unlabelled,
     make_own_data=make_own_data,
     own_data_shows_more=False,
 )

@@ -3,8 +3,8 @@
     serving_default   images (N, height, width, channels) uint8, of the size in dataset.json
 
 It gives masks (N, height, width) uint8, the number of the most probable class of each pixel,
-confidence (N,) float32, the mean of its probability over the image, and shares (N, classes) float32,
-the part of the pixels that each class has. All names, in the order of the numbers, are in
+confidence (N,) float32, the mean of its probability over the image, and shares (N, classes)
+float32, the part of the pixels that each class has. All names, in the order of the numbers, are in
 assets.extra/export.json. From Python:
 
     import numpy as np

@@ -207,10 +207,10 @@ class PredictionWriter(predictions.PredictionWriter):
             confidence = f"{predictions['confidence'][row]:.4f}"
             yield [name, file, confidence, *(f"{share:.4f}" for share in shares[row])]
 
-    def write(self, results: "Iterable[tuple[Unlabelled, Predictions]]") -> None:
+    def write(self, network: str, results: "Iterable[tuple[Unlabelled, Predictions]]") -> None:
         """Write all; if that fails, nothing is left of it."""
         try:
-            super().write(results)
+            super().write(network, results)
         except BaseException:
             for path in self.written:
                 remove(path)
