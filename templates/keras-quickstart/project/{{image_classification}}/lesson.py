@@ -35,6 +35,8 @@ from model import net
 from model.data_loader import load_split
 from parameters import Parameters
 
+print(f"Keras computes with {keras.backend.backend()} on {backend.choose_device('auto')}.")
+
 # %% [markdown]
 # ## The data
 #
@@ -88,7 +90,8 @@ model.compile(
     metrics={"labels": ["accuracy"]},
 )
 history = model.fit(
-    *(train.inputs, train.targets),
+    train.inputs,
+    train.targets,
     validation_data=(val.inputs, val.targets),
     batch_size=64,
     epochs=10,
@@ -112,14 +115,17 @@ plt.show()
 # %% [markdown]
 # ## The exam
 #
-# How many images of *test* does it get right? And which ones not? Here are those for which it gave
-# the right answer the least probability. Would you have known them?
+# How many images of *test* does it get right? `net.predict` turns the numbers that the network gives
+# into probabilities.
 
 # %%
-outputs = backend.to_tensors(model.predict(test.inputs, verbose=0))
-probabilities = backend.to_numpy(net.predict(outputs, dataset))["probabilities"]
+network = keras.Model(model.input, net.predict(model.output, dataset))
+probabilities = network.predict(test.inputs, verbose=0)["probabilities"]
 labels, answers = test.targets["labels"], probabilities.argmax(axis=1)
 print(f"{(answers == labels).sum()} of {len(labels)} are right.")
+
+# %% [markdown]
+# These were the hardest: the right answer got the least probability. Would you have known them?
 
 # %%
 hardest = np.argsort(probabilities[np.arange(len(labels)), labels])
@@ -147,11 +153,10 @@ drawing.save(picture)  # Leave this line out when the picture is yours.
 # %%
 image = np.zeros(dataset.image_shape, np.uint8)
 print(read_image(picture, image) or f"{picture} is read.")
-outputs = backend.to_tensors(model.predict({"images": image[None]}, verbose=0))
-probabilities = backend.to_numpy(net.predict(outputs, dataset))["probabilities"][0]
+answer = network.predict({"images": image[None]}, verbose=0)["probabilities"][0]
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
 left.imshow(image, cmap="gray")
-right.barh(dataset.classes, probabilities)
+right.barh(dataset.classes, answer)
 right.set_xlabel("probability")
 plt.show()
 
