@@ -2,8 +2,8 @@
 
     python build_notebook.py                        # writes notebook.ipynb
 
-Open it in Jupyter, or upload it to Colab or Kaggle: choose a GPU there, on Kaggle switch the internet
-on, and run all cells. It needs no other file, as a folded cell unpacks the project.
+Open it in Jupyter, or upload it to Colab or Kaggle: choose a GPU there, on Kaggle switch the
+internet on, and run all cells. It needs no other file, as a folded cell unpacks the project.
 """
 
 import base64
@@ -40,9 +40,9 @@ os.environ |= {{"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOC
 COMMANDS = """
 ## The same by commands
 
-`train.py` does it better: it changes the examples at random, moves the learning rate, keeps the best
-network and all that belongs to the run, and goes on where it was when you stop it and run it again. An
-experiment is a folder, and a new one is an old one with changes. The table compares them.
+`train.py` does more: it lets the learning rate rise and fall, and can change the examples at random.
+It keeps the best network, and a record of the run. Stop it and run it again: it goes on where it
+was. An experiment is a folder, and a new one is an old one with changes. A table compares them.
 """
 TRAIN = "!python train.py\n!python evaluate.py"
 COMPARE = """

@@ -2,7 +2,8 @@
 
     network = keras.models.load_model("experiments/baseline/best.keras")
 
-It takes the inputs as the prepared data holds them, and returns what `predict` in model/net.py does.
+It takes the inputs as the prepared data holds them, and returns what `predict` in model/net.py
+returns.
 """
 
 import logging
@@ -30,7 +31,7 @@ def write_best(run: Run, device: str) -> None:
     best = run.folder / checkpoints.BEST
     try:
         arrays, _ = checkpoints.read_trained(best, run.dataset.fingerprint)
-        # A new one: what `compile` added to the trained one could not be opened without the project.
+        # A new one, as what `compile` adds cannot be opened without the project.
         model = backend.make_model(run.parameters, run.dataset, device)
         backend.load_weights(model, arrays, best)
         save(keras.Model(model.input, net.predict(model.output, run.dataset)), path)

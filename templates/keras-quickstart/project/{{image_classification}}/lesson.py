@@ -1,6 +1,6 @@
 """A first lesson: a network learns to name images, in a few short cells.
 
-    python build_notebook.py        # makes notebook.ipynb of these cells, for Jupyter, Colab, Kaggle
+    python build_notebook.py        # makes a notebook of these cells: for Jupyter, Colab, Kaggle
     python lesson.py                # runs them as they are
 
 A line that begins with `# %%` begins a cell. Editors such as VS Code run such cells here, too.
@@ -13,8 +13,8 @@ A line that begins with `# %%` begins a cell. Editors such as VS Code run such c
 # read a digit that you drew. Run one cell after the other, and change what you like: nothing can
 # break.
 #
-# First, the tools: Keras builds and trains networks, Matplotlib draws pictures, and the other lines
-# take what this project brings along.
+# First, the tools: Keras builds and trains networks, Matplotlib draws pictures, and the other
+# lines take what this project brings along.
 
 # %%
 import backend  # Before Keras, as it chooses what Keras computes with.
@@ -61,11 +61,11 @@ plt.show()
 # %% [markdown]
 # ## The network
 #
-# Convolutions look for patterns: edges first, then shapes. Pooling makes the image smaller. The last
-# layer gives a number to each class, and the largest number wins.
+# Convolutions look for patterns: edges first, then shapes. Pooling makes the image smaller. The
+# last layer gives a number to each class, and the largest number wins.
 #
-# Its sizes are in `experiments/baseline/params.yaml`, its code in `model/net.py`. The cell after the
-# next shows it.
+# Its sizes are in `experiments/baseline/params.yaml`, its code in `model/net.py`. The cell after
+# the next shows it.
 
 # %%
 parameters = load_parameters(Parameters, Path("experiments/baseline/params.yaml"))
@@ -79,9 +79,9 @@ print(inspect.getsource(net.build_model))
 # %% [markdown]
 # ## Learning
 #
-# `compile` says how it learns. The *loss* measures how wrong it is, and the *optimizer* changes the
-# weights a little after each batch, so that the loss falls. `fit` does this over and over: one epoch
-# is one pass over all training images.
+# `compile` says how it learns. The *loss* measures how wrong it is, and the *optimizer* changes
+# the weights a little after each batch, so that the loss falls. `fit` does this over and over: one
+# epoch is one pass over all training images.
 
 # %%
 model.compile(
@@ -115,8 +115,8 @@ plt.show()
 # %% [markdown]
 # ## The exam
 #
-# How many images of *test* does it get right? `net.predict` turns the numbers that the network gives
-# into probabilities.
+# How many images of *test* does it get right? `net.predict` turns the numbers that the network
+# gives into probabilities.
 
 # %%
 network = keras.Model(model.input, net.predict(model.output, dataset))
@@ -163,6 +163,6 @@ plt.show()
 # %% [markdown]
 # ## What next?
 #
-# - Change one thing, such as `epochs`, the learning rate or `parameters.model.width = 8`, and run the
-#   cells again from there. Is it better on *val*?
+# - Change one thing, such as `epochs`, the learning rate or `parameters.model.width = 8`, and run
+#   the cells again from there. Is it better on *val*?
 # - `TASK.md` says how to train on photographs of your own.

@@ -1,6 +1,6 @@
 """A first lesson: a network learns from the rows of a table, in a few short cells.
 
-    python build_notebook.py        # makes notebook.ipynb of these cells, for Jupyter, Colab, Kaggle
+    python build_notebook.py        # makes a notebook of these cells: for Jupyter, Colab, Kaggle
     python lesson.py                # runs them as they are
 
 A line that begins with `# %%` begins a cell. Editors such as VS Code run such cells here, too.
@@ -13,8 +13,8 @@ A line that begins with `# %%` begins a cell. Editors such as VS Code run such c
 # judge a row that you make up. Run one cell after the other, and change what you like: nothing can
 # break.
 #
-# First, the tools: Keras builds and trains networks, Matplotlib draws pictures, and the other lines
-# take what this project brings along.
+# First, the tools: Keras builds and trains networks, Matplotlib draws pictures, and the other
+# lines take what this project brings along.
 
 # %%
 import backend  # Before Keras, as it chooses what Keras computes with.
@@ -38,9 +38,9 @@ print(f"Keras computes with {keras.backend.backend()} on {backend.choose_device(
 # %% [markdown]
 # ## The data
 #
-# Each row is a lump of tissue, measured under a microscope: 30 numbers (the inputs), and whether it
-# was benign or malignant (the target). The network learns from *train*. We watch it on *val* while it
-# learns. We keep *test* for the end, as an exam with questions that it has never seen.
+# Each row is a lump of tissue, measured under a microscope: 30 numbers (the inputs), and whether
+# it was benign or malignant (the target). The network learns from *train*. We watch it on *val*
+# while it learns. We keep *test* for the end, as an exam with questions that it has never seen.
 
 # %%
 dataset = open_dataset(Path("data"))
@@ -65,11 +65,11 @@ plt.show()
 # %% [markdown]
 # ## The network
 #
-# It brings all columns to one scale, and looks at them together in several layers. The last one gives
-# a number to each class, and the largest number wins.
+# It brings all columns to one scale, and looks at them together in several layers. The last one
+# gives a number to each class, and the largest number wins.
 #
-# Its sizes are in `experiments/baseline/params.yaml`, its code in `model/net.py`. The cell after the
-# next shows it.
+# Its sizes are in `experiments/baseline/params.yaml`, its code in `model/net.py`. The cell after
+# the next shows it.
 
 # %%
 parameters = load_parameters(Parameters, Path("experiments/baseline/params.yaml"))
@@ -83,9 +83,9 @@ print(inspect.getsource(net.build_model))
 # %% [markdown]
 # ## Learning
 #
-# `compile` says how it learns. The *loss* measures how wrong it is, and the *optimizer* changes the
-# weights a little after each batch, so that the loss falls. `fit` does this over and over: one epoch
-# is one pass over all training rows.
+# `compile` says how it learns. The *loss* measures how wrong it is, and the *optimizer* changes
+# the weights a little after each batch, so that the loss falls. `fit` does this over and over: one
+# epoch is one pass over all training rows.
 
 # %%
 model.compile(
@@ -129,7 +129,8 @@ labels, answers = test.targets["target"], probabilities.argmax(axis=1)
 print(f"{(answers == labels).sum()} of {len(labels)} are right.")
 
 # %% [markdown]
-# A row in the middle of this picture was a hard one. A row on the wrong side of the line is a mistake.
+# A row in the middle of this picture was a hard one. A row on the wrong side of the line is a
+# mistake.
 
 # %%
 figure, place = plt.subplots(figsize=(8, 3), layout="constrained")
@@ -165,6 +166,6 @@ plt.show()
 # %% [markdown]
 # ## What next?
 #
-# - Change one thing, such as `epochs`, the learning rate or `parameters.model.width = 8`, and run the
-#   cells again from there. Is it better on *val*?
+# - Change one thing, such as `epochs`, the learning rate or `parameters.model.width = 8`, and run
+#   the cells again from there. Is it better on *val*?
 # - `TASK.md` says how to train on a table of your own.
