@@ -40,9 +40,10 @@ os.environ |= {{"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOC
 COMMANDS = """
 ## The same by commands
 
-`train.py` does more: it lets the learning rate rise and fall, and can change the examples at random.
-It keeps the best network, and a record of the run. Stop it and run it again: it goes on where it
-was. An experiment is a folder, and a new one is an old one with changes. A table compares them.
+`train.py` does more: it lets the learning rate rise and fall, and can change the examples at
+random. It keeps the best network, and a record of the run. Stop it and run it again: it goes on
+where it was. An experiment is a folder, and a new one is an old one with changes. A table compares
+them.
 """
 TRAIN = "!python train.py\n!python evaluate.py"
 COMPARE = """

@@ -96,7 +96,8 @@ def test_it_predicts_without_the_project(trained: Path, tmp_path: Path) -> None:
                 expected.setdefault(name, []).append(array)
 
     evaluate(load_best(trained), split, Kept(dataset))
-    np.savez(tmp_path / "inputs.npz", **split.take(np.arange(5))[0])
+    inputs: dict[str, Any] = dict(split.take(np.arange(5))[0])
+    np.savez(tmp_path / "inputs.npz", **inputs)
     shutil.copy(trained / keras_file.NAME, tmp_path / "given.keras")
     python(tmp_path, "-I", "-c", OPEN, "given.keras")
     with np.load(tmp_path / "predictions.npz") as found:

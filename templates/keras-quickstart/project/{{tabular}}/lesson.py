@@ -56,8 +56,8 @@ for name, number in zip(dataset.number_columns, train.inputs["numbers"][0], stri
 figure, places = plt.subplots(1, 4, figsize=(11, 2.5), layout="constrained")
 for column, place in enumerate(places):
     for label, name in enumerate(dataset.classes):
-        rows = train.targets["target"] == label
-        place.hist(train.inputs["numbers"][rows, column], bins=20, alpha=0.6, label=name)
+        inputs, _ = train.take(np.flatnonzero(train.targets["target"] == label))
+        place.hist(inputs["numbers"][:, column], bins=20, alpha=0.6, label=name)
     place.set_title(dataset.number_columns[column])
 places[0].legend()
 plt.show()
@@ -135,9 +135,8 @@ print(f"{(answers == labels).sum()} of {len(labels)} are right.")
 # %%
 figure, place = plt.subplots(figsize=(8, 3), layout="constrained")
 for label, name in enumerate(dataset.classes):
-    place.hist(
-        probabilities[labels == label, -1], bins=np.linspace(0, 1, 41), alpha=0.6, label=name
-    )
+    found = probabilities[labels == label, -1]
+    place.hist(found, bins=40, range=(0, 1), alpha=0.6, label=name)
 place.axvline(0.5, color="grey", linestyle=":")
 place.set_xlabel(f"probability of {dataset.classes[-1]}")
 place.set_ylabel("rows")
