@@ -61,6 +61,9 @@ def test_every_experiment_has_the_same_files(experiments: Path, task: str) -> No
         folder.name: sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
         for folder in of_task(experiments, task)
     }
+    for name, found in files.items():  # Keras alone opens this one.
+        if name.startswith("keras-quickstart"):
+            found.remove("best.keras")
     expected = next(iter(files.values()))
     assert {"best.safetensors", "dataset.json", "learning_curves.png", "run.json"} < {*expected}
     assert files == dict.fromkeys(files, expected)

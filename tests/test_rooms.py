@@ -277,7 +277,6 @@ ALLOWED: dict[str, dict[str, str]] = {
     "run_callback.py": {r"has lost digits": "of a number"},
     "tf-production/project/tests/test_records.py": {r"\blabel\b": "an array of that test"},
     "torch-research/project/backend.py": {r"channels_last": "PyTorch's name of a memory layout"},
-    "keras-quickstart/project/build_notebook.py": {r"Image": "IPython shows pictures by it"},
     "tests/combinations.py": {r"^tasks = ": "the names of the tasks"},
     "tests/test_answers.py": {
         r"letters_digits": "what names are made of",

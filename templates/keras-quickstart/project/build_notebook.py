@@ -1,13 +1,17 @@
-"""Pack the project, as it is now, into one notebook for Colab or Kaggle.
+"""Make one notebook of lesson.py, with the project as it is now in it.
 
     python build_notebook.py                        # writes notebook.ipynb
 
-Upload it there, choose a GPU, on Kaggle switch the internet on, and run all cells. For each file of
-the project there is a cell that writes it, so after a change in a cell, run that cell again.
+Open it in Jupyter, or upload it to Colab or Kaggle: choose a GPU there, on Kaggle switch the
+internet on, and run all cells. It needs no other file, as a folded cell unpacks the project.
 """
 
+import base64
 import hashlib
+import io
 import json
+import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,40 +21,90 @@ from machinery.errors import exit_codes
 from machinery.files import write_atomically
 
 ROOT = Path(__file__).parent
-# The files that are shown; the cells of the others are folded away.
-READ = ("model/net.py", "model/augmentation.py", "model/data_loader.py", "evaluate.py", "train.py")
+LESSON = "lesson.py"
+FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}, "_kg_hide-input": True}
+
+START = """
+# @title Before the lesson: run this cell once. It unpacks the project and installs what it needs.
+import base64, io, os, pathlib, zipfile
+
+PROJECT = "{archive}"
+with zipfile.ZipFile(io.BytesIO(base64.b64decode(PROJECT))) as project:
+    for name in project.namelist():
+        if not pathlib.Path(name).exists():  # What you have changed stays as it is.
+            project.extract(name)
+# The commands at the end share the GPU with this notebook.
+os.environ |= {{"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}}
+%pip install --quiet {requirements}
+"""
+COMMANDS = """
+## The same by commands
+
+`train.py` does more: it lets the learning rate rise and fall, and can change the examples at
+random. It keeps the best network, and a record of the run. Stop it and run it again: it goes on
+where it was. An experiment is a folder, and a new one is an old one with changes. A table compares
+them.
+"""
+TRAIN = "!python train.py\n!python evaluate.py"
+COMPARE = """
+from IPython.display import Markdown
+
+!python train.py --experiment experiments/short --from experiments/baseline --training.epochs 5
+!python evaluate.py --experiment experiments/short
+!python synthesize_results.py
+Markdown("experiments/results.md")
+"""
+LOAD = """
+The best network is one file. Download it: Keras opens it on any computer, without this project.
+"""
+OPEN = 'keras.models.load_model("experiments/baseline/best.keras").summary()'
 
 
-def make_cell(kind: str, source: str, hidden: bool = False) -> dict[str, Any]:
+def make_cell(kind: str, source: str, number: int = 0, folded: bool = False) -> dict[str, Any]:
     """Return a cell of a notebook: "markdown" or "code", its input folded away or not.
 
     The format is https://nbformat.readthedocs.io, version 4.5.
     """
     cell: dict[str, Any] = {"cell_type": kind, "source": source.strip("\n")}
-    cell["id"] = hashlib.sha256(source.encode()).hexdigest()[:8]
-    cell["metadata"] = (
-        {"jupyter": {"source_hidden": True}, "_kg_hide-input": True} if hidden else {}
-    )
+    cell["id"] = hashlib.sha256(f"{number} {source}".encode()).hexdigest()[:8]
+    cell["metadata"] = FOLDED if folded else {}
     if kind == "code":
         cell |= {"execution_count": None, "outputs": []}
     return cell
 
 
-def file_cells(names: list[str], hidden: bool) -> list[dict[str, Any]]:
-    """Return for each file a cell that writes it."""
-    return [
-        make_cell("code", f"%%writefile {name}\n{(ROOT / name).read_text('utf-8')}", hidden)
-        for name in names
-    ]
+def lesson_cells() -> list[dict[str, Any]]:
+    """Return the cells of lesson.py, each of which begins with a line of `# %%`."""
+    path = ROOT / LESSON
+    if not path.exists():  # You may have deleted it.
+        return []
+    _, *parts = re.split(r"^# %%(.*)\n", path.read_text("utf-8"), flags=re.MULTILINE)
+    cells = []
+    for number, (kind, body) in enumerate(zip(parts[::2], parts[1::2], strict=True)):
+        if "[markdown]" in kind:
+            cells.append(make_cell("markdown", re.sub("^# ?", "", body, flags=re.M), number))
+        else:
+            cells.append(make_cell("code", body, number))
+    return cells
 
 
 def project_files() -> list[str]:
-    """Return the names of the files that the commands in the notebook need."""
-    patterns = ["keras.json", "*.py", "model/**/*.py", "machinery/*.py"]
+    """Return the names of the files that the cells need."""
+    patterns = ["keras.json", "*.py", "model/**/*.py", "machinery/*.py", "TASK.md"]
     patterns += ["experiments/baseline/params.yaml", "experiments/search/search.yaml"]
     files = [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
-    names = [path.relative_to(ROOT).as_posix() for path in files if path.read_bytes()]
-    return [name for name in names if name != Path(__file__).name]
+    names = [path.relative_to(ROOT).as_posix() for path in files]
+    return [name for name in names if name not in (LESSON, Path(__file__).name)]
+
+
+def pack() -> str:
+    """Return a zip archive of the project in base64; the same files give the same text."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as project:
+        for name in project_files():
+            entry = zipfile.ZipInfo(name)  # Its date is 1980, not today.
+            project.writestr(entry, (ROOT / name).read_bytes(), zipfile.ZIP_DEFLATED, 9)
+    return base64.b64encode(archive.getvalue()).decode()
 
 
 def requirements() -> str:
@@ -69,42 +123,17 @@ def is_backend(requirement: str) -> bool:
 
 def make_notebook() -> dict[str, Any]:
     """Return the notebook as its JSON."""
-    files = project_files()
-    machinery = [name for name in files if name.startswith("machinery/")]
-    others = [name for name in files if name not in (*machinery, *READ)]
-    folders = sorted({str(Path(name).parent) for name in files} - {"."})
-    show = "from pathlib import Path\n\nfrom IPython.display import Image, Markdown, display"
-    baseline = "experiments/baseline"
+    start = START.format(archive=pack(), requirements=requirements())
+    lesson = lesson_cells()
     cells = [
-        make_cell("markdown", "# Train a network\n\nRun all cells. Made by `build_notebook.py`."),
-        make_cell("code", f"%pip install --quiet {requirements()}"),
-        make_cell(
-            "markdown", "## The project\n\nThe machinery, which you need not read, folded away:"
-        ),
-        make_cell("code", f"!mkdir -p {' '.join(folders)}"),
-        *file_cells(machinery, hidden=True),
-        make_cell("markdown", "The data, the parameters and the commands, folded away, too:"),
-        *file_cells(others, hidden=True),
-        make_cell("markdown", "The network, how it is fed, and how it learns:"),
-        *file_cells(list(READ), hidden=False),
-        make_cell("markdown", "## Train and evaluate"),
-        make_cell("code", "!python train.py"),
-        make_cell("code", f'{show}\n\ndisplay(Image("{baseline}/learning_curves.png"))'),
-        make_cell("code", "!python evaluate.py"),
-        make_cell(
-            "code",
-            f'for picture in sorted(Path("{baseline}").glob("*_test.png")):\n'
-            "    display(Image(str(picture)))",
-        ),
-        make_cell("markdown", "## Change something\n\nAn experiment is an old one with changes:"),
-        make_cell(
-            "code",
-            f"!python train.py --experiment experiments/short --from {baseline} "
-            "--training.epochs 5",
-        ),
-        make_cell("code", "!python evaluate.py --experiment experiments/short"),
-        make_cell("code", "!python synthesize_results.py"),
-        make_cell("code", 'display(Markdown("experiments/results.md"))'),
+        *lesson[:1],
+        make_cell("code", start, folded=True),
+        *lesson[1:],
+        make_cell("markdown", COMMANDS),
+        make_cell("code", TRAIN),
+        make_cell("code", COMPARE),
+        make_cell("markdown", LOAD),
+        make_cell("code", f"import keras\n\n{OPEN}"),
     ]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
@@ -116,7 +145,7 @@ def main() -> None:
     ArgumentParser(__doc__).parse_args()
     content = json.dumps(make_notebook(), indent=1, ensure_ascii=False) + "\n"
     write_atomically(ROOT / "notebook.ipynb", content.encode())
-    print("notebook.ipynb: upload it to Colab or Kaggle, choose a GPU, and run all cells.")
+    print("notebook.ipynb: open it in Jupyter, or upload it to Colab or Kaggle; run all cells.")
 
 
 if __name__ == "__main__":

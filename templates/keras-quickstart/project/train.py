@@ -6,7 +6,7 @@
 The second line starts a new experiment from an old one, with changes. A run that was stopped or
 killed continues when the same command is given again, and ends in the same weights, bit for bit.
 
-Written to the experiment's folder: last, previous and best.safetensors, metrics.jsonl,
+Written to the experiment's folder: last, previous and best.safetensors, best.keras, metrics.jsonl,
 learning_curves.png, train.log, run.json and tensorboard/.
 """
 
@@ -20,6 +20,7 @@ import backend  # Before Keras, as it chooses Keras's backend.
 # isort: split
 import keras
 
+import keras_file
 from build_dataset import Dataset, open_dataset
 from evaluate import evaluate
 from machinery.run import Run
@@ -61,6 +62,7 @@ def train(run: Run) -> None:
             jit_compile=training.compile or keras.backend.backend() == "jax",
             steps_per_execution=backend.STEPS_PER_EXECUTION,
         )
+        run.outputs += (keras_file.NAME,)  # --overwrite replaces it, too.
         run.begin(backend.State(model), objective(dataset), backend.facts(model, device))
         callback = RunCallback(
             run, batches, schedule, lambda: evaluate(model, val_split, Evaluation(dataset))
@@ -74,6 +76,7 @@ def train(run: Run) -> None:
                 shuffle=False,  # The batches are shuffled already.
                 verbose=0,
             )
+        keras_file.write_best(run, device)
     run.finish()
 
 

@@ -53,7 +53,7 @@ class Run:
     """
 
     # What `overwrite` deletes; the record first, so that a kill leaves no run called finished.
-    outputs = (
+    outputs: tuple[str, ...] = (
         *("run.json", checkpoints.LAST, checkpoints.PREVIOUS, checkpoints.BEST, "metrics.jsonl"),
         *("dataset.json", "train.log", "learning_curves.png"),
     )
