@@ -1,0 +1,74 @@
+"""A moving average of the weights, which is evaluated and kept in place of the weights."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def averaging(optimizer: type[keras.Optimizer], decay: float) -> type[keras.Optimizer]:
+    """Return an optimizer that also keeps the exponential moving average of the weights.
+
+    Its decay warms up, so that a short run does not remember its first weights: at step n, counted
+    from 0, it is min(decay, n / (n + 9)), and the average begins as the weights after step 0. This
+    is the warm-up of tf.train.ExponentialMovingAverage with num_updates=n - 1
+    (https://www.tensorflow.org/api_docs/python/tf/train/ExponentialMovingAverage). The statistics
+    of batch norm are those of the network: they are averages already.
+
+    Keras's own use_ema has no warm-up, counts the parts of a batch as steps, and gives the network
+    its average at the end of each `fit`, so that the rest of an epoch could not be continued.
+
+    Args:
+        optimizer: the class, such as keras.optimizers.AdamW.
+        decay: training.average, below 1; 0: return the class as it is.
+    """
+    if not decay:
+        return optimizer
+
+    class Averaging(optimizer):
+        """Has `averages`, one for each variable that it was built with."""
+
+        def build(self, variables: list[keras.Variable]) -> None:
+            """Make the variables of the optimizer and the averages."""
+            super().build(variables)
+            self.averages = [
+                self.add_variable_from_reference(each, name="average") for each in variables
+            ]
+
+        def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+            """Change the weights, and take the new ones into the averages."""
+            super().apply(grads, trainable_variables)
+            parts = self.gradient_accumulation_steps or 1
+            calls = ops.cast(self.iterations, "float32")
+            step = ops.floor(calls / parts) - 1
+            share = 1 - ops.minimum(decay, step / (step + 9))  # of the new weights
+            share = ops.where(calls % parts > 0, 0.0, share)  # Within a batch nothing has changed.
+            for average, weights in zip(self.averages, self._trainable_variables, strict=True):
+                average.assign(average + share * (weights - average))
+
+    Averaging.__name__ = f"Averaging{optimizer.__name__}"
+    return Averaging
+
+
+def pairs(model: keras.Model) -> list[tuple[keras.Variable, keras.Variable]]:
+    """Return each trainable variable of a network with its average; none where none is kept."""
+    averages = getattr(model.optimizer, "averages", [])
+    return [*zip(model.trainable_variables, averages, strict=True)] if averages else []
+
+
+@contextlib.contextmanager
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Give a network its average weights in the block, where its optimizer keeps them."""
+    found = pairs(model)
+    # Copies, as the arrays of PyTorch's tensors share their memory.
+    trained = [np.array(ops.convert_to_numpy(variable)) for variable, _ in found]
+    for variable, average in found:
+        variable.assign(average)
+    try:
+        yield
+    finally:
+        for (variable, _), value in zip(found, trained, strict=True):
+            variable.assign(value)
