@@ -167,7 +167,8 @@ def test_more_epochs_go_on(tmp_path: Path, train_run: TrainRun) -> None:
     with pytest.raises(StoppedError):
         train_run(tmp_path / "run", epochs(4), stop=stop_at(3))
     train_run(tmp_path / "run", epochs(5))
-    assert content(tmp_path / "run") == content(tmp_path / "whole")
+    # All but the parameters of the best epoch, which was trained before there were so many.
+    assert content(tmp_path / "run")[:4] == content(tmp_path / "whole")[:4]
     said = [session["changed_epochs"] for session in records.read_sessions(tmp_path / "run")]
     assert [words[:24] for words in said] == [
         *("", "training.epochs (2 -> 4)", "training.epochs (4 -> 5)")

@@ -6,6 +6,7 @@ Importing this module imports Keras on the backend that keras.json or KERAS_BACK
 import contextlib
 import importlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,22 @@ def synchronize(model: keras.Model) -> None:
     """Bring the variables of a network up to date, as `fit` on JAX keeps their values elsewhere."""
     if keras_backend.name == "jax":
         model.jax_state_sync()
+
+
+@contextlib.contextmanager
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Give a network its average weights in the block, where its optimizer keeps them."""
+    synchronize(model)
+    found = pairs(model)
+    # Copies, as the arrays of PyTorch's tensors share their memory.
+    trained = [np.array(keras.ops.convert_to_numpy(variable)) for variable, _ in found]
+    for variable, average in found:
+        variable.assign(average)
+    try:
+        yield
+    finally:
+        for (variable, _), value in zip(found, trained, strict=True):
+            variable.assign(value)
 
 
 class State:

@@ -27,7 +27,7 @@ from model import net
 from model.data_loader import TrainingBatches, load_split
 from model.report import Evaluation, objective
 from run_callback import RunCallback
-from weight_average import averaged, averaging
+from weight_average import averaging
 
 
 def train(run: Run) -> None:
@@ -65,7 +65,7 @@ def train(run: Run) -> None:
         run.begin(backend.State(model), objective(dataset), backend.facts(model, device))
 
         def evaluate_epoch() -> dict[str, float]:
-            with averaged(model):
+            with backend.averaged(model):
                 return evaluate(model, val_split, Evaluation(dataset))
 
         callback = RunCallback(run, batches, schedule, evaluate_epoch)

@@ -1,11 +1,8 @@
 """A moving average of the weights, which is evaluated and kept in place of the weights."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 
@@ -57,18 +54,3 @@ def pairs(model: keras.Model) -> list[tuple[keras.Variable, keras.Variable]]:
     """Return each trainable variable of a network with its average; none where none is kept."""
     averages = getattr(model.optimizer, "averages", [])
     return [*zip(model.trainable_variables, averages, strict=True)] if averages else []
-
-
-@contextlib.contextmanager
-def averaged(model: keras.Model) -> Iterator[None]:
-    """Give a network its average weights in the block, where its optimizer keeps them."""
-    found = pairs(model)
-    # Copies, as the arrays of PyTorch's tensors share their memory.
-    trained = [np.array(ops.convert_to_numpy(variable)) for variable, _ in found]
-    for variable, average in found:
-        variable.assign(average)
-    try:
-        yield
-    finally:
-        for (variable, _), value in zip(found, trained, strict=True):
-            variable.assign(value)
