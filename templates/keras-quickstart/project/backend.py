@@ -6,7 +6,7 @@ Importing this module imports Keras on the backend that keras.json or KERAS_BACK
 import contextlib
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +224,7 @@ def synchronize(model: keras.Model) -> None:
 
 
 @contextlib.contextmanager
-def averaged(model: keras.Model) -> Iterator[None]:
+def averaged(model: keras.Model) -> Generator[None]:
     """Give a network its average weights in the block, where its optimizer keeps them."""
     synchronize(model)
     found = pairs(model)

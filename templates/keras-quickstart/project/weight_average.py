@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 
-def averaging(optimizer: type[keras.Optimizer], decay: float) -> type[keras.Optimizer]:
+def averaging(optimizer: Any, decay: float) -> type[keras.Optimizer]:
     """Return an optimizer that also keeps the exponential moving average of the weights.
 
     Its decay warms up, so that a short run does not remember its first weights: at step n, counted
@@ -39,10 +39,10 @@ def averaging(optimizer: type[keras.Optimizer], decay: float) -> type[keras.Opti
             """Change the weights, and take the new ones into the averages."""
             super().apply(grads, trainable_variables)
             parts = self.gradient_accumulation_steps or 1
-            calls = ops.cast(self.iterations, "float32")
-            step = ops.floor(calls / parts) - 1
+            step = ops.cast(self.iterations // parts - 1, "float32")
             share = 1 - ops.minimum(decay, step / (step + 9))  # of the new weights
-            share = ops.where(calls % parts > 0, 0.0, share)  # Within a batch nothing has changed.
+            within_batch = self.iterations % parts > 0  # There no weight has changed.
+            share = ops.where(within_batch, 0.0, share)
             for average, weights in zip(self.averages, self._trainable_variables, strict=True):
                 average.assign(average + share * (weights - average))
 

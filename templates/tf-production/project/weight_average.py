@@ -1,7 +1,7 @@
 """A moving average of the weights, which is evaluated and kept in place of the weights."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import keras
 import tensorflow as tf
@@ -36,7 +36,7 @@ class WeightAverage:
 
 
 @contextlib.contextmanager
-def averaged(average: WeightAverage | None) -> Iterator[None]:
+def averaged(average: WeightAverage | None) -> Generator[None]:
     """Give the network its average weights in the block; None: the block uses the trained ones."""
     if average is None:
         yield

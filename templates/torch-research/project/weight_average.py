@@ -24,7 +24,8 @@ class WeightAverage:
     def __init__(self, model: torch.nn.Module, decay: float) -> None:
         self.decay = decay
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        self._weights, self._averages = [*model.parameters()], [*self.model.parameters()]
+        self._weights: list[torch.Tensor] = [*model.parameters()]
+        self._averages: list[torch.Tensor] = [*self.model.parameters()]
         self._buffers = [*zip(self.model.buffers(), model.buffers(), strict=True)]
 
     @torch.no_grad()
