@@ -180,10 +180,10 @@ def unfinished(project: Path, server: ForkServer) -> Path:
 
 
 def test_changed_parameters(project: Path, server: ForkServer, unfinished: Path) -> None:
-    (project / unfinished / "params.yaml").write_text(tiny(project, {"training.epochs": 3}))
+    (project / unfinished / "params.yaml").write_text(tiny(project, {"training.patience": 3}))
     before = snapshot(project)
     result = server.run("train", "--experiment", unfinished)
-    expected = ["training.epochs (2 -> 3)", "params.yaml", "--overwrite"]
+    expected = ["training.patience (0 -> 3)", "params.yaml", "--overwrite"]
     assert_refused(project, result.code, result.output, before, *expected)
 
 
@@ -234,10 +234,10 @@ def test_a_finished_run_that_is_given_again(project: Path, server: ForkServer) -
     assert "--overwrite" in result.output
     assert snapshot(project) == before
 
-    (project / folder / "params.yaml").write_text(tiny(project, {"training.epochs": 3}))
+    (project / folder / "params.yaml").write_text(tiny(project, {"training.epochs": 1}))
     before = snapshot(project)
     result = server.run("train", "--experiment", folder)
-    expected = ["is finished, with other parameters", "training.epochs (2 -> 3)", "--overwrite"]
+    expected = ["is finished, with other parameters", "training.epochs (2 -> 1)", "--overwrite"]
     assert_refused(project, result.code, result.output, before, *expected)
 
 

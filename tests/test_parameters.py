@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from safetensors import safe_open
+from safetensors.numpy import load_file
 
 from fork_server import ForkServer
 from projects import answers, arrays_folder, experiment, task, template, tiny
@@ -25,6 +26,7 @@ BETAS = (0.9, 0.999)  # of AdamW
 CLEAR = 5e-4  # A gradient beside which the epsilon of AdamW matters little, in every framework.
 SEED, OTHER_SEED = 1, 2
 RATE, DECAY = 0.05, 0.3
+AVERAGE, SHORT_AVERAGE = 0.5, 0.05
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -35,6 +37,7 @@ class Checkpoint(NamedTuple):
     weights: dict[str, np.ndarray]
     first: dict[str, np.ndarray]  # moments of the gradients
     second: dict[str, np.ndarray]
+    averages: dict[str, np.ndarray]  # of the weights, where the run keeps them
 
     @property
     def first_gradients(self) -> dict[str, np.ndarray]:
@@ -64,8 +67,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
             found = [array for key, array in arrays.items() if key.endswith(ends)]
             moments |= {name: found[0]} if found else {}
     trained = {name: weights[name] for name in first}
+    averages = {name: arrays[f"average.{name}"] for name in first if f"average.{name}" in arrays}
     assert trained
-    return Checkpoint(step, trained, first, second)
+    return Checkpoint(step, trained, first, second, averages)
 
 
 def norm(gradients: Arrays) -> float:
@@ -317,13 +321,14 @@ class Runs:
     @functools.cached_property
     def optimized(self) -> Trained:
         """Two steps that change the weights. Gradients are clipped to half of the first one's."""
-        return self.train_optimizing("optimized", {})
+        return self.train_optimizing("optimized", {"training.average": AVERAGE})
 
     @functools.cached_property
     def optimized_in_parts(self) -> Trained:
         """The same two steps in parts, which are not all of one size."""
         assert self.examples % 7
-        return self.train_optimizing("optimized-in-parts", {"training.accumulate": 7})
+        changes = {"training.accumulate": 7, "training.average": SHORT_AVERAGE}
+        return self.train_optimizing("optimized-in-parts", changes)
 
     def train_optimizing(self, name: str, changes: Mapping[str, Any]) -> Trained:
         """Train all that AdamW and the schedule have parameters for."""
@@ -367,6 +372,7 @@ class Runs:
         changes = {
             **{"training.epochs": 1, "training.checkpoint_minutes": 1e-9, "seed": OTHER_SEED},
             **{"data.batch_size": -(-self.examples // 4), "data.workers": 2},
+            "training.schedule": "constant",
         }
         path = str(self.folder / "loaded.jsonl")
         return self.train("busy", changes, LOADERS.format(path=path, examples=self.examples))
@@ -500,6 +506,31 @@ def assert_optimized(trained: Trained, before: Checkpoint) -> None:
     assert len(seen) > 1
 
 
+def check_schedule(runs: Runs) -> None:
+    """A cosine falls to its half in the middle; without it the last rate is the first."""
+    rates = [row["learning_rate"] for row in runs.plain.rows]
+    assert rates == pytest.approx([STILL, STILL / 2], rel=1e-5)
+    assert runs.busy.rows[0]["learning_rate"] == pytest.approx(STILL, rel=1e-5)
+
+
+def check_average(runs: Runs) -> None:
+    """It begins as the weights of the first step. In the second its decay is 1 / 10 at most.
+
+    The best checkpoint holds the average of its epoch.
+    """
+    assert not runs.plain.last.averages
+    for trained, decay in ((runs.optimized, 0.1), (runs.optimized_in_parts, SHORT_AVERAGE)):
+        first, last = trained.previous, trained.last
+        assert first.averages.keys() == last.averages.keys() == first.weights.keys()
+        best = load_file(trained.folder / "best.safetensors")
+        kept = {name: best[f"model.{name}"] for name in first.weights}
+        assert min(distance(kept, first.averages), distance(kept, last.averages)) == 0
+        assert distance(first.averages, first.weights) == 0
+        for name, average in last.averages.items():
+            expected = decay * first.weights[name] + (1 - decay) * last.weights[name]
+            np.testing.assert_allclose(average, expected, rtol=1e-5, atol=1e-7)
+
+
 def check_clip_norm(runs: Runs) -> None:
     """The gradients keep their direction and get this norm."""
     gradients, clipped = (
@@ -572,8 +603,10 @@ CHECKS: dict[str, Callable[[Runs], None]] = {
     "training.epochs": check_epochs,
     "training.learning_rate": check_rates,
     "training.warmup_epochs": check_rates,
+    "training.schedule": check_schedule,
     "training.weight_decay": check_rates,
     "training.clip_norm": check_clip_norm,
+    "training.average": check_average,
     "training.accumulate": check_accumulate,
     "training.patience": check_patience,
     "training.checkpoint_minutes": check_checkpoint_minutes,

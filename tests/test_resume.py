@@ -62,6 +62,30 @@ def test_resume_between_steps_of_several_parts(project: Path, server: ForkServer
     assert_same_results(project / folder, project / whole)
 
 
+def test_resume_with_an_average_of_the_weights(project: Path, server: ForkServer) -> None:
+    """Both are continued. What is evaluated and kept as the best is the average."""
+    parameters = tiny(project, {"training.average": 0.9})
+    whole = experiment(project, "whole-average", parameters)
+    assert server.run("train", "--experiment", whole).code == 0
+    last = load_file(project / whole / "last.safetensors")
+    averages = [name.removeprefix("average.") for name in last if name.startswith("average.")]
+    assert averages
+    assert any((last[f"average.{name}"] != last[f"model.{name}"]).any() for name in averages)
+    for checkpoint in ("last", "best"):
+        command = ("--experiment", whole, "--split", "val", "--checkpoint", checkpoint)
+        assert server.run("evaluate", *command).code == 0
+    rows = [json.loads(line) for line in (project / whole / "metrics.jsonl").open()]
+    found = json.loads((project / whole / "metrics_val_last.json").read_text())
+    assert found["loss"] == pytest.approx(rows[-1]["val_loss"], rel=1e-3)
+    found = json.loads((project / whole / "metrics_val.json").read_text())
+    assert any(found["loss"] == pytest.approx(row["val_loss"], rel=1e-3) for row in rows)
+    for looks in (pace(project).stops // 3, pace(project).late):
+        folder = experiment(project, "stopped-average", parameters)
+        assert server.run("train", "--experiment", folder, stop_at=looks).code == 75
+        assert server.run("train", "--experiment", folder).code == 0
+        assert_same_results(project / folder, project / whole)
+
+
 @pytest.mark.in_full
 def test_stop_at_every_look(project: Path, server: ForkServer, reference: Path) -> None:
     """Stopped again and again, a step or an execution at a time."""

@@ -189,14 +189,27 @@ def test_options_are_typed_and_data_are_those_of_the_source(
 def test_what_is_finished_is_said(
     tmp_path: Path, train_run: Callable[..., Run], refuse: Callable[..., str]
 ) -> None:
-    train_run(tmp_path / "run", {"training": {"epochs": 1}})
+    train_run(tmp_path / "run", {"training": {"epochs": 3}})
     words = ("--experiment", tmp_path / "run")
     assert "is finished; nothing to do" in refuse(*words, expected=0)
     again = ("--from", "experiments/baseline")
-    assert "with other parameters: training.epochs (1 -> 2)" in refuse(*words, *again)
+    assert "with other parameters: training.epochs (3 -> 2)" in refuse(*words, *again)
     path = tmp_path / "run" / "params.yaml"
-    path.write_text(path.read_text().replace("epochs: 1 ", "epochs: 3 "))
-    assert "is finished, with other parameters: training.epochs (1 -> 3)" in refuse(*words)
+    path.write_text(path.read_text().replace("epochs: 3 ", "epochs: 2 "))
+    assert "is finished, with other parameters: training.epochs (3 -> 2)" in refuse(*words)
+
+
+def test_more_epochs_are_no_other_parameters(
+    tmp_path: Path, train_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_run(tmp_path / "run", {"training": {"epochs": 2}})
+    words = ("--experiment", tmp_path / "run")
+    _, parameters = parse(monkeypatch, *words, "--training.epochs", "3")
+    assert parameters.training.epochs == 3
+    path = tmp_path / "run" / "params.yaml"
+    path.write_text(path.read_text().replace("epochs: 2 ", "epochs: 4 "))
+    _, parameters = parse(monkeypatch, *words)
+    assert parameters.training.epochs == 4
 
 
 def test_other_data_for_what_is_finished_are_refused(

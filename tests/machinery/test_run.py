@@ -156,6 +156,47 @@ def test_another_experiment_is_not_continued(
     assert files_of(tmp_path / "run") == before
 
 
+def epochs(count: int, **others: Any) -> dict[str, Any]:
+    return {"training": {"epochs": count, **others}}
+
+
+def test_more_epochs_go_on(tmp_path: Path, train_run: TrainRun) -> None:
+    """As if they had been asked for at first, where the rate does not depend on them."""
+    train_run(tmp_path / "whole", epochs(5))
+    train_run(tmp_path / "run", epochs(2))
+    with pytest.raises(StoppedError):
+        train_run(tmp_path / "run", epochs(4), stop=stop_at(3))
+    train_run(tmp_path / "run", epochs(5))
+    # All but the parameters of the best epoch, which was trained before there were so many.
+    assert content(tmp_path / "run")[:4] == content(tmp_path / "whole")[:4]
+    said = [session["changed_epochs"] for session in records.read_sessions(tmp_path / "run")]
+    assert [words[:24] for words in said] == [
+        *("", "training.epochs (2 -> 4)", "training.epochs (4 -> 5)")
+    ]
+
+    train_run(tmp_path / "cosine", epochs(2, schedule="cosine"))
+    train_run(tmp_path / "cosine", epochs(3, schedule="cosine"))
+    said = records.read_sessions(tmp_path / "cosine")[-1]["changed_epochs"]
+    assert "where the schedule of 3 epochs has it" in said
+
+
+def test_epochs_that_change_nothing_are_refused(tmp_path: Path, train_run: TrainRun) -> None:
+    """Fewer than are done; or more, where the patience is over."""
+    with pytest.raises(StoppedError):
+        train_run(tmp_path / "run", epochs(4), stop=stop_at(5))
+    before = files_of(tmp_path / "run")
+    with pytest.raises(InputError, match=r"training.epochs \(4 -> 1\), expected more than the"):
+        train_run(tmp_path / "run", epochs(1))
+    assert files_of(tmp_path / "run") == before
+    train_run(tmp_path / "run", epochs(3))  # Fewer, but not yet done.
+
+    patient = {"patience": 1, "learning_rate": 1e-300}
+    run = train_run(tmp_path / "patient", epochs(50, **patient))
+    assert run.progress.step < run.total_steps
+    with pytest.raises(InputError, match="training.patience 1 ended the run after"):
+        train_run(tmp_path / "patient", epochs(60, **patient))
+
+
 def test_other_data_or_another_optimizer_are_refused(
     tmp_path: Path, train_run: TrainRun, monkeypatch: pytest.MonkeyPatch, dataset: Dataset
 ) -> None:

@@ -1,7 +1,8 @@
 """The state of a run on disk: safetensors files that hold no code and notice damage.
 
 last.safetensors and previous.safetensors hold all that it takes to continue, best.safetensors only
-the weights of the best epoch. Each holds a SHA-256 of its content.
+the weights of the best epoch, averaged where the run averages them. Each holds a SHA-256 of its
+content.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # NumPy takes longer to import than --help takes to answer.
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 WEIGHTS = "model."  # The names of the network's arrays begin so; those of the optimizer otherwise.
+AVERAGE = "average."  # So begin those of moving averages of weights, where a run keeps them.
 
 
 class DamagedError(Exception):
@@ -66,7 +68,11 @@ class State(Protocol):
         """
 
     def to_arrays(self) -> "Mapping[str, np.ndarray]":
-        """Return the arrays; the names of the network's begin with "model."."""
+        """Return the arrays.
+
+        The names of the network's begin with "model."; those of moving averages of its weights,
+        where it keeps them, with "average." and then the same.
+        """
         ...
 
 
@@ -184,6 +190,11 @@ def select(arrays: "Mapping[str, np.ndarray]", prefix: str) -> "dict[str, np.nda
         for name, array in arrays.items()
         if name.startswith(prefix)
     }
+
+
+def trained_weights(arrays: "Mapping[str, np.ndarray]") -> "dict[str, np.ndarray]":
+    """Return the network's arrays by its names for them; where averages are kept, those."""
+    return select(arrays, WEIGHTS) | select(arrays, AVERAGE)
 
 
 def check_fit(

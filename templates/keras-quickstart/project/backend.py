@@ -6,7 +6,7 @@ Importing this module imports Keras on the backend that keras.json or KERAS_BACK
 import contextlib
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,12 @@ with exit_codes():  # A missing backend ends in a message, whichever command imp
 import keras
 
 from build_dataset import Dataset
-from machinery.checkpoints import check_fit, select
+from machinery.checkpoints import check_fit, select, trained_weights
 from machinery.sampling import fold_seed
 from model import net
 from model.data_loader import TrainingBatches
 from parameters import Parameters, TrainingParameters
+from weight_average import pairs
 
 # How many steps `fit` takes at a time, before it calls the callbacks. A loop in TensorFlow or JAX
 # takes less time than one in Python. On PyTorch, Keras accepts only 1.
@@ -132,12 +133,14 @@ def make_schedule(
 ) -> keras.optimizers.schedules.LearningRateSchedule:
     """Return the learning rate as a function of the optimizer steps done.
 
-    Linear warm-up, then a cosine to zero (https://arxiv.org/abs/1608.03983, without restarts).
+    Linear warm-up, then a cosine to zero (https://arxiv.org/abs/1608.03983, without restarts), or
+    constant.
     """
     warmup_steps = training.warmup_epochs * steps_per_epoch
     return keras.optimizers.schedules.CosineDecay(
         training.learning_rate / (warmup_steps + 1),
         decay_steps=max(training.epochs * steps_per_epoch - warmup_steps, 1),
+        alpha=1.0 if training.schedule == "constant" else 0.0,  # The rate in the end, as a share.
         warmup_target=training.learning_rate,
         warmup_steps=warmup_steps,
     )
@@ -220,6 +223,22 @@ def synchronize(model: keras.Model) -> None:
         model.jax_state_sync()
 
 
+@contextlib.contextmanager
+def averaged(model: keras.Model) -> Generator[None]:
+    """Give a network its average weights in the block, where its optimizer keeps them."""
+    synchronize(model)
+    found = pairs(model)
+    # Copies, as the arrays of PyTorch's tensors share their memory.
+    trained = [np.array(keras.ops.convert_to_numpy(variable)) for variable, _ in found]
+    for variable, average in found:
+        variable.assign(average)
+    try:
+        yield
+    finally:
+        for (variable, _), value in zip(found, trained, strict=True):
+            variable.assign(value)
+
+
 class State:
     """What a checkpoint holds: every variable of the network and of its optimizer.
 
@@ -234,6 +253,16 @@ class State:
         self.model = model
         self.optimizer_name = describe_optimizer(model.optimizer)
         model.optimizer.build(model.trainable_variables)
+        averages = {variable.path: average for variable, average in pairs(model)}
+        own = {variable.path: variable for variable in model.optimizer.variables}
+        for average in averages.values():
+            del own[average.path]
+        # The variables of each owner, by their names in a checkpoint without its own.
+        self.owners: dict[str, dict[str, keras.Variable]] = {
+            "model.": {variable.path: variable for variable in model.variables},
+            "optimizer.": own,
+            "average.": averages,
+        }
 
     def load(self, arrays: dict[str, np.ndarray], path: Path) -> None:
         """Load the arrays of a checkpoint.
@@ -241,42 +270,33 @@ class State:
         Raises:
             InputError: naming what is missing, unknown or of another shape.
         """
-        owners = {"model.": self.model.variables, "optimizer.": self.model.optimizer.variables}
-        for owner, variables in owners.items():  # All of them, before one is changed.
-            shapes = {variable.path: variable.shape for variable in variables}
+        for owner, variables in self.owners.items():  # All of them, before one is changed.
+            shapes = {name: variable.shape for name, variable in variables.items()}
             check_fit(select(arrays, owner), shapes, path)
-        for owner, variables in owners.items():
-            assign(variables, select(arrays, owner), path)
+        for owner, variables in self.owners.items():
+            for name, variable in variables.items():
+                variable.assign(arrays[owner + name])
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays for a checkpoint."""
         synchronize(self.model)
-        owners = {"model": self.model, "optimizer": self.model.optimizer}
         return {
-            f"{owner}.{variable.path}": keras.ops.convert_to_numpy(variable)
-            for owner, variables in owners.items()
-            for variable in variables.variables
+            owner + name: keras.ops.convert_to_numpy(variable)
+            for owner, variables in self.owners.items()
+            for name, variable in variables.items()
         }
 
 
 def load_weights(model: keras.Model, arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Put the network's part of a checkpoint into a network.
+    """Put the trained weights of a checkpoint into a network: averaged ones, where it has them.
 
     Raises:
         InputError: naming what is missing, unknown or of another shape.
     """
-    assign(model.variables, select(arrays, "model."), path)
-
-
-def assign(variables: Sequence[keras.Variable], arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Put the arrays of a checkpoint into variables, by their paths.
-
-    Raises:
-        InputError: naming what is missing, unknown or of another shape.
-    """
-    check_fit(arrays, {variable.path: variable.shape for variable in variables}, path)
-    for variable in variables:
-        variable.assign(arrays[variable.path])
+    weights = trained_weights(arrays)
+    check_fit(weights, {variable.path: variable.shape for variable in model.variables}, path)
+    for variable in model.variables:
+        variable.assign(weights[variable.path])
 
 
 def describe_optimizer(optimizer: keras.optimizers.Optimizer) -> str:

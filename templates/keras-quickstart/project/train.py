@@ -28,6 +28,7 @@ from model import net
 from model.data_loader import TrainingBatches, load_split
 from model.report import Evaluation, objective
 from run_callback import RunCallback
+from weight_average import averaging
 
 
 def train(run: Run) -> None:
@@ -49,7 +50,7 @@ def train(run: Run) -> None:
     with backend.scope(device):
         model = backend.make_model(parameters, dataset, device)
         schedule = backend.make_schedule(training, run.steps_per_epoch)
-        optimizer = keras.optimizers.AdamW(
+        optimizer = averaging(keras.optimizers.AdamW, training.average)(
             backend.by_part(schedule, training.accumulate),
             weight_decay=training.weight_decay,
             global_clipnorm=training.clip_norm or None,
@@ -64,9 +65,12 @@ def train(run: Run) -> None:
         )
         run.outputs += (keras_file.NAME,)  # --overwrite replaces it, too.
         run.begin(backend.State(model), objective(dataset), backend.facts(model, device))
-        callback = RunCallback(
-            run, batches, schedule, lambda: evaluate(model, val_split, Evaluation(dataset))
-        )
+
+        def evaluate_epoch() -> dict[str, float]:
+            with backend.averaged(model):
+                return evaluate(model, val_split, Evaluation(dataset))
+
+        callback = RunCallback(run, batches, schedule, evaluate_epoch)
         for epochs in callback.epochs_to_fit():
             model.fit(
                 backend.feed(batches),

@@ -18,12 +18,13 @@ import tensorflow as tf
 
 from build_dataset import Dataset
 from machinery import devices
-from machinery.checkpoints import check_fit, select
+from machinery.checkpoints import check_fit, select, trained_weights
 from machinery.records import versions
 from machinery.sampling import fold_seed
 from model import net
 from model.data_loader import Batch
 from parameters import Parameters, TrainingParameters
+from weight_average import WeightAverage
 
 GPU_ADVICE = (
     'README.md, "A GPU", says what to install for yours, such as: python -m pip install '
@@ -88,8 +89,10 @@ def make_model(parameters: Parameters, dataset: Dataset, precision: str) -> net.
     return model
 
 
-class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then a cosine to zero (https://arxiv.org/abs/1608.03983, without restarts).
+class Warmup(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then constant, or a cosine to zero.
+
+    The cosine is that of https://arxiv.org/abs/1608.03983, without restarts.
 
     Args:
         training: holds the highest rate and the lengths, in epochs.
@@ -98,7 +101,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(self, training: TrainingParameters, steps_per_epoch: int) -> None:
         super().__init__()
-        self.highest = training.learning_rate
+        self.highest, self.kind = training.learning_rate, training.schedule
         self.warmup_steps = training.warmup_epochs * steps_per_epoch
         # Never 0, as the cosine is computed in a training that only warms up, too.
         self.decay_steps = max(training.epochs * steps_per_epoch - self.warmup_steps, 1)
@@ -107,18 +110,20 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         """Return the learning rate after a number of optimizer steps."""
         step = tf.cast(step, tf.float32)
         rise = (step + 1) / (self.warmup_steps + 1)
-        fall = (1 + tf.cos(math.pi * (step - self.warmup_steps) / self.decay_steps)) / 2
-        return self.highest * tf.where(step < self.warmup_steps, rise, fall)
+        after = 1.0
+        if self.kind == "cosine":
+            after = (1 + tf.cos(math.pi * (step - self.warmup_steps) / self.decay_steps)) / 2
+        return self.highest * tf.where(step < self.warmup_steps, rise, after)
 
     def get_config(self) -> dict[str, Any]:
         """Return the settings; Keras asks for them when an optimizer describes itself."""
-        names = ("highest", "warmup_steps", "decay_steps")
+        names = ("highest", "kind", "warmup_steps", "decay_steps")
         return {name: getattr(self, name) for name in names}
 
 
-def make_schedule(training: TrainingParameters, steps_per_epoch: int) -> WarmupCosine:
+def make_schedule(training: TrainingParameters, steps_per_epoch: int) -> Warmup:
     """Return the learning rate as a function of the optimizer steps done."""
-    return WarmupCosine(training, steps_per_epoch)
+    return Warmup(training, steps_per_epoch)
 
 
 def split_batch(batch: Batch, parts: int) -> Iterator[tuple[Batch, tf.Tensor]]:
@@ -154,10 +159,22 @@ class State:
     Args:
         model: the network, with its weights made.
         optimizer: of the network's trainable variables, built.
+        average: of the network's weights, if it is kept.
     """
 
-    def __init__(self, model: keras.Model, optimizer: keras.Optimizer) -> None:
-        self.model, self.optimizer = model, optimizer
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.Optimizer,
+        average: WeightAverage | None = None,
+    ) -> None:
+        paths = [variable.path for variable in model.trainable_variables]
+        # The variables of each owner, by their names in a checkpoint without its own.
+        self.owners: dict[str, dict[str, Any]] = {
+            "model.": {variable.path: variable for variable in model.variables},
+            "optimizer.": {variable.path: variable for variable in optimizer.variables},
+            "average.": dict(zip(paths, average.variables, strict=True)) if average else {},
+        }
         self.optimizer_name = describe_optimizer(optimizer)
 
     def load(self, arrays: dict[str, np.ndarray], path: Path) -> None:
@@ -166,33 +183,32 @@ class State:
         Raises:
             InputError: naming what is missing, unknown or of another shape.
         """
-        owners = {"model.": self.model.variables, "optimizer.": self.optimizer.variables}
-        for owner, variables in owners.items():  # All of them, before one is changed.
-            shapes = {variable.path: variable.shape for variable in variables}
+        for owner, variables in self.owners.items():  # All of them, before one is changed.
+            shapes = {name: variable.shape for name, variable in variables.items()}
             check_fit(select(arrays, owner), shapes, path)
-        for owner, variables in owners.items():
-            _assign(variables, select(arrays, owner), path)
+        for owner, variables in self.owners.items():
+            for name, variable in variables.items():
+                variable.assign(arrays[owner + name])
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays for a checkpoint."""
-        variables = {f"model.{variable.path}": variable for variable in self.model.variables}
-        variables |= {f"optimizer.{each.path}": each for each in self.optimizer.variables}
-        return {name: variable.numpy() for name, variable in variables.items()}
+        return {
+            owner + name: variable.numpy()
+            for owner, variables in self.owners.items()
+            for name, variable in variables.items()
+        }
 
 
 def load_weights(model: keras.Model, arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Put the network's part of a checkpoint into a network.
+    """Put the trained weights of a checkpoint into a network: averaged ones, where it has them.
 
     Raises:
         InputError: naming what is missing, unknown or of another shape.
     """
-    _assign(model.variables, select(arrays, "model."), path)
-
-
-def _assign(variables: list[Any], arrays: dict[str, np.ndarray], path: Path) -> None:
-    check_fit(arrays, {variable.path: variable.shape for variable in variables}, path)
-    for variable in variables:
-        variable.assign(arrays[variable.path])
+    weights = trained_weights(arrays)
+    check_fit(weights, {variable.path: variable.shape for variable in model.variables}, path)
+    for variable in model.variables:
+        variable.assign(weights[variable.path])
 
 
 def describe_optimizer(optimizer: keras.Optimizer) -> str:

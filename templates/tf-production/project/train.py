@@ -35,6 +35,7 @@ from machinery.sampling import fold_seed
 from model import net
 from model.data_loader import Batch, load_split, training_batches
 from model.report import Evaluation, objective
+from weight_average import WeightAverage, averaged
 
 # A call of the graph takes more and more steps, until it takes so long. 0: one step per call.
 SECONDS_PER_CALL = 0.1
@@ -67,15 +68,17 @@ def train(run: Run) -> None:
         name="optimizer",
     )
     optimizer.build(model.trainable_variables)
-    state = backend.State(model, optimizer)
+    average = WeightAverage(model, training.average) if training.average else None
+    state = backend.State(model, optimizer, average)
     run.begin(state, objective(dataset), backend.facts(model, device, precision))
 
-    steps = TrainingSteps(model, optimizer, parameters, dataset)
+    steps = TrainingSteps(model, optimizer, parameters, dataset, average)
     evaluation_step = make_evaluation_step(model, val_split, dataset)
     batches = training_batches(train_split, parameters, run.progress.step, run.total_steps)
     for epoch in run.epochs():
         train_loss = train_epoch(epoch, batches, steps)
-        metrics = evaluate(evaluation_step, val_split, Evaluation(dataset))
+        with averaged(average):
+            metrics = evaluate(evaluation_step, val_split, Evaluation(dataset))
         epoch.end(train_loss, metrics, float(learning_rate(epoch.last_step - 1)))
     run.finish()
 
@@ -104,6 +107,7 @@ class TrainingSteps:
         optimizer: of its trainable variables, built.
         parameters: of the experiment.
         dataset: what is learned.
+        average: of the network's weights, if it is kept.
     """
 
     def __init__(
@@ -112,8 +116,9 @@ class TrainingSteps:
         optimizer: keras.Optimizer,
         parameters: Parameters,
         dataset: Dataset,
+        average: WeightAverage | None = None,
     ) -> None:
-        self.model, self.optimizer = model, optimizer
+        self.model, self.optimizer, self.average = model, optimizer, average
         self.parameters, self.dataset = parameters, dataset
         self.seed = fold_seed(parameters.seed)
         self.per_call = 1
@@ -141,6 +146,8 @@ class TrainingSteps:
             gradients = backend.add_gradients(gradients, found) if part else found
             loss_sum += part_sum
         self.optimizer.apply(gradients, self.model.trainable_variables)
+        if self.average:
+            self.average.update(self.optimizer.iterations - 1)
         return loss_sum
 
     def differentiate(

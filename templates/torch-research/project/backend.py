@@ -11,12 +11,13 @@ import torch
 
 from build_dataset import Dataset
 from machinery import devices
-from machinery.checkpoints import check_fit, select
+from machinery.checkpoints import check_fit, select, trained_weights
 from machinery.records import versions
 from machinery.sampling import fold_seed
 from model import net
 from model.data_loader import Batch
 from parameters import Parameters, TrainingParameters
+from weight_average import WeightAverage
 
 GPU_ADVICE = (
     'README.md, "A GPU", says what to install for yours, such as: python -m pip install '
@@ -91,7 +92,8 @@ def make_model(parameters: Parameters, dataset: Dataset, device: torch.device) -
 def make_schedule(training: TrainingParameters, steps_per_epoch: int) -> Callable[[int], float]:
     """Return the learning rate as a function of the optimizer steps done.
 
-    Linear warm-up, then a cosine to zero (https://arxiv.org/abs/1608.03983, without restarts).
+    Linear warm-up, then a cosine to zero (https://arxiv.org/abs/1608.03983, without restarts), or
+    constant.
     """
     warmup_steps = training.warmup_epochs * steps_per_epoch
     # Never 0, as a scheduler also asks for the rate after the last step.
@@ -100,6 +102,8 @@ def make_schedule(training: TrainingParameters, steps_per_epoch: int) -> Callabl
     def learning_rate(step: int) -> float:
         if step < warmup_steps:
             return training.learning_rate * (step + 1) / (warmup_steps + 1)
+        if training.schedule == "constant":
+            return training.learning_rate
         return (
             training.learning_rate
             * (1 + math.cos(math.pi * (step - warmup_steps) / decay_steps))
@@ -168,10 +172,17 @@ class State:
     Args:
         model: the network.
         optimizer: of the network's parameters.
+        average: of the network's weights, if it is kept.
     """
 
-    def __init__(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: WeightAverage | None = None,
+    ) -> None:
         self.model, self.optimizer = model, optimizer
+        self.averages = dict(average.model.named_parameters()) if average else {}
         self.optimizer_name = describe_optimizer(optimizer)
 
     def load(self, arrays: dict[str, np.ndarray], path: Path) -> None:
@@ -180,7 +191,10 @@ class State:
         Raises:
             InputError: naming what is missing, unknown or of another shape.
         """
-        check_weights(self.model, arrays, path)  # All is checked before anything is changed.
+        shapes = {name: tensor.shape for name, tensor in self.model.state_dict().items()}
+        check_fit(select(arrays, "model."), shapes, path)  # All, before anything is changed.
+        averages = select(arrays, "average.")
+        check_fit(averages, {name: each.shape for name, each in self.averages.items()}, path)
         weights, found = dict(self.model.named_parameters()), select(arrays, "optimizer.")
         owners = {name.rpartition(".")[0] for name in found} & weights.keys()
         dimensions = {name.rpartition(".")[2]: array.ndim for name, array in found.items()}
@@ -190,7 +204,9 @@ class State:
             for key, ndim in dimensions.items()
         }
         check_fit(found, expected, path)
-        load_weights(self.model, arrays, path)
+        put_weights(self.model, select(arrays, "model."))
+        for name, array in averages.items():
+            self.averages[name].copy_(torch.tensor(array))
         for name, array in found.items():
             owner, _, key = name.rpartition(".")
             value = torch.tensor(array, device=weights[owner].device)
@@ -202,6 +218,7 @@ class State:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays for a checkpoint."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in self.averages.items()}
         for name, weight in self.model.named_parameters():
             for key, tensor in self.optimizer.state[weight].items():
                 tensors[f"optimizer.{name}.{key}"] = tensor
@@ -209,20 +226,20 @@ class State:
 
 
 def load_weights(model: torch.nn.Module, arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Put the network's part of a checkpoint into a network.
+    """Put the trained weights of a checkpoint into a network: averaged ones, where it has them.
 
     Raises:
         InputError: naming what is missing, unknown or of another shape.
     """
-    check_weights(model, arrays, path)
-    found = select(arrays, "model.")
-    model.load_state_dict({name: torch.tensor(array) for name, array in found.items()})
-
-
-def check_weights(model: torch.nn.Module, arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Raise InputError, as load_weights does, where a checkpoint does not fit a network."""
+    weights = trained_weights(arrays)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    check_fit(select(arrays, "model."), shapes, path)
+    check_fit(weights, shapes, path)
+    put_weights(model, weights)
+
+
+def put_weights(model: torch.nn.Module, weights: dict[str, np.ndarray]) -> None:
+    """Put weights and buffers into a network that they fit."""
+    model.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
 
 
 def describe_optimizer(optimizer: torch.optim.Optimizer) -> str:

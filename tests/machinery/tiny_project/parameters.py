@@ -37,6 +37,7 @@ class TrainingParameters(Section):
     momentum: float = Field(0.5, ge=0, lt=1, description="of the steps before")
     accumulate: int = Field(1, ge=1, description="parts of a batch, for advice; not used here")
     warmup_epochs: float = Field(1.0, ge=0, description="of lower rate")
+    schedule: str = Field("constant", description="the rate changes with the epochs, or not")
     patience: int = Field(0, ge=0, description="stop after so many epochs without gain; 0: never")
     checkpoint_minutes: float = Field(10.0, gt=0, description="longest time between checkpoints")
     pause: float = Field(0.0, ge=0, description="seconds to sleep each step")

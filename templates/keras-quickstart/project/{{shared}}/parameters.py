@@ -21,12 +21,19 @@ class TrainingParameters(Section):
     learning_rate: float = Field(
         4e-3, gt=0, le=1e30, description="highest learning rate of the schedule"
     )
-    warmup_epochs: float = Field(
-        2.0, ge=0, le=1_000_000, description="epochs of linear rise to it; then a cosine"
+    warmup_epochs: float = Field(2.0, ge=0, le=1_000_000, description="epochs of linear rise to it")
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="then: a cosine to zero at the last epoch, or constant"
     )
     weight_decay: float = Field(1e-2, ge=0, le=1000, description="decoupled weight decay of AdamW")
     clip_norm: float = Field(
         1.0, ge=0, le=1_000_000, description="clip gradients to this norm; 0: off"
+    )
+    average: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay of the moving average of the weights that is evaluated; 0: off",
     )
     accumulate: int = Field(
         1,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 
 import backend
 from machinery.epoch import Epoch
@@ -17,6 +18,7 @@ from machinery.records import versions
 from machinery.run import Run
 from model.data_loader import Batch
 from model.report import objective
+from weight_average import WeightAverage
 
 # A batch or a part of one: inputs, targets, and how many examples the whole batch has.
 Part = tuple[*Batch, int]
@@ -50,7 +52,7 @@ class RunCallback(pl.callbacks.Checkpoint):
             "framework": "lightning",
             "versions": versions("torch", "pytorch-lightning", "numpy"),
         }
-        state = TrainerState(trainer, network)
+        state = TrainerState(trainer, network, self.learner.average)
         state.trainer_to_json()  # Refuses what no checkpoint can hold, before anything is written.
         run.begin(state, objective(run.dataset), facts)
         self.epochs = run.epochs()
@@ -131,10 +133,13 @@ class TrainerState(backend.State):
     Args:
         trainer: with its optimizer set up.
         network: that the optimizer changes.
+        average: of the network's weights, if it is kept.
     """
 
-    def __init__(self, trainer: pl.Trainer, network: torch.nn.Module) -> None:
-        super().__init__(network, trainer.optimizers[0])
+    def __init__(
+        self, trainer: pl.Trainer, network: torch.nn.Module, average: WeightAverage | None = None
+    ) -> None:
+        super().__init__(network, trainer.optimizers[0], average)
         self.trainer: Any = trainer  # Any, as its type lacks `callbacks`.
         self.schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
 
@@ -199,6 +204,10 @@ class TrainerState(backend.State):
             group.update(values)
         for scheduler, values in zip(self.schedulers, state["schedulers"], strict=True):
             scheduler.load_state_dict(values)
+            if isinstance(scheduler, LambdaLR):  # With more epochs it has another rate here.
+                rates = zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+                for group, (base, factor) in zip(self.optimizer.param_groups, rates, strict=True):
+                    group["lr"] = base * factor(scheduler.last_epoch)
         for callback in self.trainer.callbacks:
             if values := state["callbacks"].get(callback.state_key):
                 callback.load_state_dict(values)

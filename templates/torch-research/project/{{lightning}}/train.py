@@ -32,6 +32,7 @@ from model import net
 from model.data_loader import Batch, evaluation_batches, load_split, training_batches
 from model.report import Evaluation
 from run_callback import Part, RunCallback, silence_lightning
+from weight_average import WeightAverage
 
 
 def train(run: Run) -> None:
@@ -88,6 +89,8 @@ class Learner(pl.LightningModule):
         self.settings = parameters  # `parameters` of a Module are its weights.
         self.dataset = dataset
         self.network = backend.make_model(parameters, dataset, device)
+        decay = parameters.training.average
+        self.average = WeightAverage(self.network, decay) if decay else None
 
     def configure_optimizers(self) -> Any:
         training = self.settings.training
@@ -120,13 +123,20 @@ class Learner(pl.LightningModule):
         losses = net.losses(outputs, targets, self.dataset, self.settings.model)  # (B,)
         return self.settings.training.accumulate * losses.sum() / examples
 
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """Take a step, and take the new weights into their average, if one is kept."""
+        step = self.trainer.global_step
+        super().optimizer_step(*arguments, **named)
+        if self.average:
+            self.average.update(step)
+
     def on_validation_epoch_start(self) -> None:
         self.evaluation = Evaluation(self.dataset)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the evaluation, as evaluate.py does."""
         inputs, targets = batch
-        outputs = self.network(inputs)
+        outputs = (self.average.model if self.average else self.network)(inputs)
         losses = net.losses(outputs, targets, self.dataset)
         predictions = backend.to_numpy(net.predict(outputs, self.dataset))
         self.evaluation.add(predictions, backend.to_numpy(targets), losses.cpu().numpy())

@@ -28,6 +28,7 @@ from machinery.run import Run
 from model import net
 from model.data_loader import Batch, load_split, training_batches
 from model.report import Evaluation, objective
+from weight_average import WeightAverage
 
 
 def train(run: Run) -> None:
@@ -50,7 +51,9 @@ def train(run: Run) -> None:
     optimizer = torch.optim.AdamW(
         model.parameters(), weight_decay=parameters.training.weight_decay, fused=True
     )
-    state = backend.State(model, optimizer)
+    decay = parameters.training.average
+    average = WeightAverage(model, decay) if decay else None
+    state = backend.State(model, optimizer, average)
     run.begin(state, objective(dataset), backend.facts(model, device, dtype))
     if parameters.training.compile:
         model.compile()
@@ -58,8 +61,9 @@ def train(run: Run) -> None:
     step, last_step = run.progress.step, run.total_steps
     with closing(training_batches(train_split, parameters, step, last_step, device)) as batches:
         for epoch in run.epochs():
-            train_loss, rate = train_epoch(epoch, batches, model, optimizer, device, dtype)
-            metrics = evaluate(model, val_split, Evaluation(dataset), device, dtype)
+            train_loss, rate = train_epoch(epoch, batches, model, optimizer, device, dtype, average)
+            evaluated = average.model if average else model
+            metrics = evaluate(evaluated, val_split, Evaluation(dataset), device, dtype)
             epoch.end(train_loss, metrics, rate)
     run.finish()
 
@@ -71,6 +75,7 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     device: torch.device,
     dtype: torch.dtype,
+    average: WeightAverage | None = None,
 ) -> tuple[float, float]:
     """Train to the end of the epoch; return its mean loss and its last learning rate."""
     run, parameters = epoch.run, epoch.run.parameters
@@ -95,6 +100,8 @@ def train_epoch(
         if training.clip_norm:
             torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
         optimizer.step()
+        if average:
+            average.update(step)
 
         if epoch.look_is_due():
             epoch.look(loss_sum.item())

@@ -20,6 +20,7 @@ from typing import Any
 from machinery import checkpoints, records
 from machinery.argument_parser import ArgumentParser
 from machinery.contents import made_by_builds
+from machinery.continuation import EPOCHS, differ_in_epochs
 from machinery.errors import InputError, exit_codes
 from machinery.files import refuse_to_overwrite
 from machinery.parameter_file import (
@@ -219,6 +220,8 @@ def parse_training(
 def say_finished(folder: Path, parameters: Section, data: Path | None) -> None:
     """Say that a run is finished and what can follow, and end the process.
 
+    A run that is asked for more epochs is not: it goes on.
+
     Args:
         folder: of the run.
         parameters: that are asked for.
@@ -232,10 +235,13 @@ def say_finished(folder: Path, parameters: Section, data: Path | None) -> None:
     session = records.read_sessions(folder)[-1]
     trained, now = session.get("parameters", {}), flatten(parameters)
     way_on = (
-        "Evaluate it (evaluate.py), start a new experiment (--experiment experiments/NEW --from "
-        f"{folder}), or train it anew (--overwrite)."
+        "Evaluate it (evaluate.py), train it longer (more training.epochs), start a new experiment "
+        f"(--experiment experiments/NEW --from {folder}), or train it anew (--overwrite)."
     )
-    if changed := differences({name: trained.get(name, now[name]) for name in now}, now):
+    then = {name: trained.get(name, now[name]) for name in now}
+    if differ_in_epochs(then, now) and now[EPOCHS] > then[EPOCHS]:
+        return
+    if changed := differences(then, now):
         raise InputError(f"{folder} is finished, with other parameters: {changed}. {way_on}")
     trained_on = session.get("data", "data")
     then, found = session.get("fingerprint"), records.read_fingerprint(data or Path(trained_on))
@@ -305,12 +311,14 @@ def resolve_parameters(schema: type[Section], arguments: argparse.Namespace) -> 
     path = arguments.experiment / "params.yaml"
     if arguments.source is None:
         if overrides and path.exists():
-            load_parameters(schema, path, overrides)  # A misspelled option is named first.
-            raise InputError(
-                f"--{next(iter(overrides))}: {path} is the record of {arguments.experiment} and "
-                "stays as it is. Name a new experiment: "
-                f"--experiment experiments/NEW --from {arguments.experiment} with your options."
-            )
+            parameters = load_parameters(schema, path, overrides)
+            if others := [name for name in overrides if name != EPOCHS]:
+                raise InputError(
+                    f"--{others[0]}: {path} is the record of {arguments.experiment} and stays as "
+                    f"it is; only {EPOCHS} may grow. Name a new experiment: --experiment "
+                    f"experiments/NEW --from {arguments.experiment} with your options."
+                )
+            return parameters
         if not path.exists():
             raise InputError(
                 f"{path}: not found.{name_beside(path.parent)} To start a new experiment, say from "

@@ -77,6 +77,7 @@ class Run:
         self.progress = Progress()
         self.on_epoch: Callable[[dict[str, float]], None] | None = None
         self.record: records.Record | None = None  # begin() makes it.
+        self.changed_epochs = ""  # What it means if the epochs are others than before, in words.
         self._log: logging.FileHandler | None = None
         self._lock = FileLock(folder / ".lock", timeout=1)  # is_running() takes it for a moment.
         self._made_lock, self._made_folders = False, list[Path]()
@@ -153,6 +154,7 @@ class Run:
             {
                 "overwrite": self._anew or self._continues_overwriting,
                 "from_step": self.progress.step,
+                "changed_epochs": self.changed_epochs,
                 "parameters": flatten(self.parameters),
                 "optimizer": state.optimizer_name,
                 "task": self.dataset.task,
@@ -190,11 +192,11 @@ class Run:
             found = checkpoints.read_newest(self.folder)
             if found:
                 arrays, header, path, notice = found
-                refuse_another_run(self, path, header)
+                self.changed_epochs = refuse_another_run(self, path, header)
                 read_metrics(self.folder, header.progress.metrics_bytes)  # Refuses a damaged file.
                 self.state.load(arrays, path)
                 self.progress = header.progress
-                return [notice]
+                return [notice, self.changed_epochs]
             if len(read_metrics(self.folder)) > 1:  # A kill may leave one row and no checkpoint.
                 raise InputError(
                     f"{self.folder / checkpoints.LAST}: not found, and {self.folder} holds "
@@ -287,8 +289,8 @@ class Run:
         progress.metrics_bytes = self._metrics.append(row)
         arrays = self.state.to_arrays()
         if is_best:
-            names = [name for name in arrays if name.startswith(checkpoints.WEIGHTS)]
-            self._write(checkpoints.BEST, {name: arrays[name] for name in names})
+            best = checkpoints.trained_weights(arrays)
+            self._write(checkpoints.BEST, {checkpoints.WEIGHTS + name: best[name] for name in best})
         self.save(arrays)
         assert self.record
         self.record.session["examples_per_second"] = round(examples_per_second)
