@@ -4,6 +4,7 @@ Folders such as train_images/ and test_images/ would otherwise be learned as two
 """
 
 import re
+import zipfile
 from pathlib import Path
 
 from machinery.class_folders import SPLIT_FOLDERS, list_folders
@@ -26,8 +27,8 @@ def refuse_files(source: Path) -> None:
     """
     if source.is_dir():
         return
-    if source.suffix.lower() in ARCHIVES and source.is_file():
-        folder = source.with_suffix("")
+    if source.is_file() and (source.suffix.lower() in ARCHIVES or zipfile.is_zipfile(source)):
+        folder = source.with_suffix("") if source.suffix else "FOLDER"
         raise InputError(
             f"{source}: an archive, not a folder. Unpack it, then give the folder: "
             f"--source {folder}."
