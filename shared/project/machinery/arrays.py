@@ -27,7 +27,8 @@ from machinery.ragged import Ragged
 
 DEFAULT_FOLDER = Path("data")
 SPLITS = ("train", "val", "test")
-BLOCK_BYTES = 2**25  # About how much of an array is written at a time: 32 MiB.
+BLOCK = 1024  # Examples that are written at a time, at most,
+BLOCK_BYTES = 2**24  # and their bytes, at most, unless a single example has more.
 
 
 def _check_dtype(name: str) -> str:
@@ -294,7 +295,7 @@ def _write(path: Path, array: Examples, rows: np.ndarray) -> Iterator[bytes | me
     with open(path, "wb") as file:  # Not mapped into memory: a full disk would end the process.
         np.lib.format.write_array_header_1_0(file, header)
         example = array.dtype.itemsize * math.prod(array.shape[1:])
-        size = max(1, BLOCK_BYTES // max(1, example))
+        size = max(1, min(BLOCK, BLOCK_BYTES // max(1, example)))
         for start in range(0, len(rows), size):
             block = np.ascontiguousarray(array[rows[start : start + size]]).tobytes()
             file.write(block)

@@ -91,7 +91,7 @@ def _refuse_parts(root: Path) -> None:
     folders = list_folders(root)
     tables = _files(root, TABLES)
     parts = [path for path in folders if PART.fullmatch(path.name.lower())]
-    flat = [path for path in parts if not list_folders(path)]
+    flat = [path for path in parts if _files(path, EXTENSIONS) and not list_folders(path)]
     is_split = {path.name for path in folders} <= {*SPLIT_FOLDERS} and not flat
     wrong = parts and len(parts) == len(folders) and not is_split
     loose = _files(root, EXTENSIONS) and not folders
