@@ -109,8 +109,9 @@ def test_source(
     bad = found.bad_sources[case]
     bad.make(tmp_path / "source")
     before = snapshot(project)
-    where = ("--source", tmp_path / "source", "--data", "refused")
-    result = server.run("build_dataset", *where, *bad.options)
+    source = tmp_path / "source"
+    options = [word.replace("{source}", str(source)) for word in bad.options]
+    result = server.run("build_dataset", "--source", source, "--data", "refused", *options)
     assert_refused(project, result.code, result.output, before, *bad.expected)
 
 

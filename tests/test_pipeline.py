@@ -18,6 +18,7 @@ from combinations import Combination, trained_combinations
 from conftest import git
 from fork_server import ForkServer
 from projects import experiment, pace, run, task, tiny
+from tasks import OwnData
 
 
 def metrics_of(folder: Path, name: str = "test") -> dict[str, float]:
@@ -157,14 +158,31 @@ def test_an_evaluation_notes_its_files_before_it_writes_them(
 @pytest.mark.once_a_template
 def test_own_data(project: Path, server: ForkServer, tmp_path: Path) -> None:
     """Data of one's own, by the lines of the README; with a $ in names, which pictures draw."""
+    folder = project / "experiments" / "$own_5$"
+    train_on_own_data(project, server, task(project).make_own_data(tmp_path), folder)
+    another = ("--experiment", "experiments/another", "--from", folder.relative_to(project))
+    stopped = server.run("train", *another, "--seed", 1, "--max-minutes", 0)
+    assert stopped.code == 75, stopped.output
+    sessions = json.loads((project / "experiments/another/run.json").read_text())["sessions"]
+    assert sessions[-1]["data"] == "data/own"
+
+
+@pytest.mark.once_a_template
+def test_own_data_of_other_kinds(project: Path, server: ForkServer, tmp_path: Path) -> None:
+    for name, make in task(project).more_own_data.items():
+        folder = project / "experiments" / name
+        train_on_own_data(project, server, make(tmp_path / name), folder)
+
+
+def train_on_own_data(project: Path, server: ForkServer, own: OwnData, folder: Path) -> None:
+    """Prepare, train and evaluate; the metric has to be as good as can be expected."""
     found = task(project)
-    own = found.make_own_data(tmp_path)
+    shutil.rmtree(project / "data" / "own", ignore_errors=True)
     source = ("--source", own.source, "--data", "data/own")
     built = server.run("build_dataset", *source, *own.options)
     assert built.code == 0, built.output
     for words in own.printed:
         assert words in built.output
-    folder = project / "experiments" / "$own_5$"
     where = ("--experiment", folder.relative_to(project), "--data", "data/own")
     changes = [word for item in own.parameters.items() for word in (f"--{item[0]}", item[1])]
     trained = server.run("train", *where, "--from", "experiments/baseline", *changes)
@@ -174,11 +192,6 @@ def test_own_data(project: Path, server: ForkServer, tmp_path: Path) -> None:
     assert "could not be drawn" not in trained.output + evaluated.output
     value = metrics_of(folder)[found.metric]
     assert found.reaches(value, own.bar), metrics_of(folder)
-    another = ("--experiment", "experiments/another", "--from", where[1])
-    stopped = server.run("train", *another, "--seed", 1, "--max-minutes", 0)
-    assert stopped.code == 75, stopped.output
-    sessions = json.loads((project / "experiments/another/run.json").read_text())["sessions"]
-    assert sessions[-1]["data"] == "data/own"
 
 
 @pytest.mark.once_a_task

@@ -46,7 +46,8 @@ class BadSource:
 
     make: Callable[[Path], object]  # puts it at a path that does not exist
     expected: tuple[str, ...]  # in the message
-    options: tuple[str, ...] = ()  # of build_dataset.py beside --source and --data
+    # Of build_dataset.py beside --source and --data; {source} stands for the path.
+    options: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +100,8 @@ class Task:
     bad_unlabelled: Mapping[str, BadUnlabelled]
     make_own_data: Callable[[Path], OwnData]  # in an empty folder, with a $ in a name of it
     own_data_shows_more: bool  # Some parameter changes nothing on the default data.
+    # Of other kinds, by name, in a folder that does not exist.
+    more_own_data: Mapping[str, Callable[[Path], OwnData]] = dataclasses.field(default_factory=dict)
 
     def reaches(self, value: float, bar: float) -> bool:
         """Say whether a value of the metric is at least as good as another."""

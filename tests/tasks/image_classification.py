@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,177 @@ def _splits(*classes: str, **others: tuple[str, ...]) -> Callable[[Path], None]:
     return make
 
 
+def _labelled(
+    *lines: str, header: str = "image,label", images: tuple[str, ...] = ()
+) -> Callable[[Path], None]:
+    """Return what makes ten images without class folders, and a table of them and more lines."""
+
+    def make(source: Path) -> None:
+        for number in range(10):
+            _image(source / f"{number}.png", value=number)
+        for number, name in enumerate(images, start=10):
+            _image(source / name, value=number)
+        labels = [f"{number}.png,{('cat', 'dog')[number % 2]}" for number in range(10)]
+        labels = [] if header != "image,label" else labels
+        (source / "train.csv").write_text("\n".join([header, *labels, *lines]))
+
+    return make
+
+
+def _marked(*marks: str) -> Callable[[Path], None]:
+    """Return the same with columns of 0 and 1, the last of which are told."""
+    rows = [f"{number},0,1" for number in range(10 - len(marks))]
+    rows += [f"{number},{cells}" for number, cells in enumerate(marks, start=10 - len(marks))]
+    return _labelled(*rows, header="image,cat,dog")
+
+
+def _table(text: str) -> Callable[[Path], None]:
+    """Return what makes an image, and a table with this content beside it."""
+
+    def make(source: Path) -> None:
+        _image(source / "0.png")
+        (source / "train.csv").write_text(text)
+
+    return make
+
+
+def _tree(*files: str) -> Callable[[Path], None]:
+    """Return what makes files, of which those that end in .png are images."""
+
+    def make(source: Path) -> None:
+        for number, name in enumerate(files):
+            if name.endswith(".png"):
+                _image(source / name, value=number)
+            else:
+                (source / name).parent.mkdir(parents=True, exist_ok=True)
+                (source / name).write_text("x")
+
+    return make
+
+
+def _archive(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("cat/1.png", "x")
+
+
+LABELS = ("--labels", "{source}/train.csv")
+
+# Folders that look like something else.
+other_layouts = {
+    "an archive": BadSource(_archive, ("an archive", "Unpack it")),
+    "Kaggle's folders": BadSource(
+        _tree("train_images/1.png", "test_images/2.png", "sample_submission.csv", "train.csv"),
+        ("test_images/, train_images/", "no class folders", "train_images --labels", "train.csv"),
+    ),
+    "splits without classes": BadSource(
+        _tree("train/1.png", "train/2.png", "test/3.png", "labels.csv"),
+        ("test/, train/", "no class folders", "/train --labels", "labels.csv"),
+    ),
+    "images without folders": BadSource(
+        _tree("1.png", "2.png", "labels.csv"), ("no class folders", "--labels", "labels.csv")
+    ),
+    "images and masks": BadSource(
+        _tree("images/1.png", "masks/1.png"), ("images/ and masks/", "task=semantic-segmentation")
+    ),
+    "images and masks of splits": BadSource(
+        _tree("train/images/1.png", "train/labels/1.png", "val/images/1.png"),
+        ("images/ and labels/", "task=semantic-segmentation"),
+    ),
+    "images and boxes": BadSource(
+        _tree("images/1.png", "labels/1.txt"), ("images/ and labels/", "task=object-detection")
+    ),
+    "a folder around one class": BadSource(
+        _tree("photos/cat/1.png", "photos/cat/2.png"), ("photos: class folders", "cat", "two or")
+    ),
+}
+
+# Tables that do not fit the images.
+bad_tables = {
+    "label without image": BadSource(
+        _labelled("99.png,cat"), ("train.csv:12: image: got '99.png'", "--skip-bad"), LABELS
+    ),
+    "image without label": BadSource(
+        _labelled(images=("10.png",)), ("1 of 11 images", "10.png", "--skip-bad"), LABELS
+    ),
+    "name of two images": BadSource(
+        _labelled("a.png,cat", images=("x/a.png", "y/a.png")),
+        ("train.csv:12: image: got 'a.png'", "give its folder"),
+        LABELS,
+    ),
+    "unknown column": BadSource(
+        _labelled(), ("no column 'labl' for --target", "mean label"), (*LABELS, "--target", "labl")
+    ),
+    "column of something else": BadSource(
+        _labelled(),
+        ("column 'label' names an image", "'cat'", "--image"),
+        (*LABELS, "--image", "label", "--target", "image"),
+    ),
+    "no column of images": BadSource(
+        _labelled("cat,x", "dog,y", header="animal,label"),
+        ("no column names images", "animal (such as 'cat')", "--image"),
+        LABELS,
+    ),
+    "no column of labels": BadSource(
+        _labelled("0.png,10,x", "1.png,20,y", header="image,size,colour"),
+        ("which column", "image, size, colour", "--target"),
+        LABELS,
+    ),
+    "no such table": BadSource(_labelled(), ("no.csv",), ("--labels", "{source}/no.csv")),
+    "empty table": BadSource(_table(""), ("train.csv", "is empty"), LABELS),
+    "table without rows": BadSource(_table("image,label\n"), ("train.csv", "rows below"), LABELS),
+    "row that is too short": BadSource(
+        _table("image,label\n0.png\n"), ("csv:2", "1 cells"), LABELS
+    ),
+    "empty label": BadSource(
+        _labelled("10.png,", images=("10.png",)), ("train.csv:12: label: got ''",), LABELS
+    ),
+    "two labels of one image": BadSource(
+        _labelled("0.png,dog"), ("train.csv:12: label: got 'dog' for '0.png'", "row 2"), LABELS
+    ),
+    "class of one image": BadSource(
+        _labelled("10.png,fish", images=("10.png",)), ("class fish", "--drop-small"), LABELS
+    ),
+    "mark that is neither 0 nor 1": BadSource(
+        _marked("1,2"),
+        ("train.csv:11: dog: got '2'", "0 or 1"),
+        (*LABELS, "--target", "cat", "dog"),
+    ),
+    "unknown split in the table": BadSource(
+        _labelled(
+            *(f"{i}.png,{'ab'[i % 2]},train" for i in range(9)),
+            "9.png,b,tset",
+            header="image,label,part",
+        ),
+        ("train.csv:11: part: got 'tset'", "train, val or test"),
+        (*LABELS, "--split", "part"),
+    ),
+    "class that train lacks": BadSource(
+        _labelled(
+            *(f"{i}.png,{'ab'[i % 2]},{('train', 'val')[i % 2]}" for i in range(10)),
+            header="image,label,part",
+        ),
+        ("class b", "in train"),
+        (*LABELS, "--split", "part"),
+    ),
+    "empty group": BadSource(
+        _labelled(
+            *(f"{i}.png,{'ab'[i % 2]},p{i}" for i in range(9)),
+            "9.png,b,",
+            header="image,label,patient",
+        ),
+        ("train.csv:11: patient: got ''",),
+        (*LABELS, "--group", "patient"),
+    ),
+    "everything in one group": BadSource(
+        _labelled(*(f"{i}.png,{'ab'[i % 2]},p" for i in range(10)), header="image,label,patient"),
+        ("class a has too few different images", "or groups"),
+        (*LABELS, "--group", "patient"),
+    ),
+}
+
 bad_sources = {
+    **other_layouts,
+    **bad_tables,
     "missing folder": BadSource(lambda source: None, ("not a folder",)),
     "empty folder": BadSource(Path.mkdir, ("none", "two or more")),
     "one class": BadSource(lambda source: _images(source, "cat"), ("cat", "two or more")),
@@ -95,6 +266,25 @@ def make_own_data(folder: Path) -> OwnData:
         **{"training.epochs": 8, "data.batch_size": 16},
     }
     return OwnData(source, ("120 colour images of 3 classes",), parameters, bar=0.9)
+
+
+def make_tagged_data(folder: Path) -> OwnData:
+    """120 PNGs in folders of their own, and a table with any of three labels for each."""
+    generator = np.random.default_rng(0)
+    names, lines = np.array(["red", "$green$", "blue"]), ["image_id,tags"]
+    for number in range(120):
+        marks = generator.random(3) < 0.5
+        pixels = generator.integers(0, 120, (16, 16, 3), np.uint8) + np.uint8(100) * marks
+        path = folder / "images" / f"{number % 5}" / f"{number:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+        lines.append(f"{path.stem},{'|'.join(names[marks]) or 'none'}")
+    table = folder / "train.csv"
+    table.write_text("\n".join(lines))
+    parameters = {"model.width": 8, "training.epochs": 12, "data.batch_size": 8}
+    printed = ("120 colour images of 4 labels", "parted by '|'", "names the images")
+    options = ("--labels", str(table))
+    return OwnData(folder / "images", printed, parameters, bar=0.9, options=options)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -282,10 +472,11 @@ task = Task(
     },
     damage={"label out of range": (_label_out_of_range, ("10", "0 to 9"))},
     bad_sources=bad_sources,
-    bad_build_options=("--image-size=0", "--image-size=x"),
+    bad_build_options=("--image-size=0", "--image-size=x", "--target=x", "--group=x"),
     write_unlabelled=write_unlabelled,
     unlabelled_name="list.csv",
     bad_unlabelled=bad_unlabelled,
     make_own_data=make_own_data,
     own_data_shows_more=False,
+    more_own_data={"tagged": make_tagged_data},
 )

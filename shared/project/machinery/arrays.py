@@ -27,7 +27,8 @@ from machinery.ragged import Ragged
 
 DEFAULT_FOLDER = Path("data")
 SPLITS = ("train", "val", "test")
-BLOCK = 1024  # Examples that are written at a time.
+BLOCK = 1024  # Examples that are written at a time, at most,
+BLOCK_BYTES = 2**24  # and their bytes, at most, unless a single example has more.
 
 
 def _check_dtype(name: str) -> str:
@@ -295,7 +296,9 @@ def _write(path: Path, array: Examples, rows: np.ndarray) -> Iterator[bytes | me
     header["shape"] = (len(rows), *array.shape[1:])
     with open(path, "wb") as file:  # Not mapped into memory: a full disk would end the process.
         np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(rows), BLOCK):
-            block = np.ascontiguousarray(array[rows[start : start + BLOCK]]).tobytes()
+        example = array.dtype.itemsize * math.prod(array.shape[1:])
+        size = max(1, min(BLOCK, BLOCK_BYTES // max(1, example)))
+        for start in range(0, len(rows), size):
+            block = np.ascontiguousarray(array[rows[start : start + size]]).tobytes()
             file.write(block)
             yield block

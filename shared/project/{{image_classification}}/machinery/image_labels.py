@@ -155,22 +155,27 @@ class ImageNames:
 def _choose_image_column(
     table: Table, told: str | None, others: set[str], files: ImageNames
 ) -> str:
-    """Return the column that names images: the only one whose cells mostly do."""
+    """Return the column that names images: the one whose cells name more of them than any other.
+
+    Class numbers may be names of images, too, but then only of a few.
+    """
     if told:
         table.check_names("--image", [told])
         return told
-    names = [name for name in table.names if name not in others]
-    cells = {name: table.columns[name][:LOOKED_AT] for name in names}
-    fitting = [name for name in names if sum(map(bool, map(files.find, cells[name]))) > 0]
-    most = [n for n in fitting if sum(map(bool, map(files.find, cells[n]))) * 2 > len(cells[n])]
-    fitting = most or fitting
-    if len(fitting) == 1:
-        print(f"{table.path}: column {fitting[0]!r} names the images.")
-        return fitting[0]
-    shown = ", ".join(f"{name} (such as {cells[name][0]!r})" for name in names[:8])
+    named = {}
+    for name in table.names:
+        if name not in others:
+            found = map(files.find, table.columns[name][:LOOKED_AT])
+            named[name] = len({paths[0] for paths in found if paths})
+    most = max(named.values(), default=0)
+    best = [name for name, count in named.items() if count == most > 0]
+    if len(best) == 1:
+        print(f"{table.path}: column {best[0]!r} names the images.")
+        return best[0]
+    shown = ", ".join(f"{name} (such as {table.columns[name][0]!r})" for name in [*named][:8])
     raise InputError(
-        f"{table.path}: {'several columns name' if fitting else 'no column names'} images below "
-        f"the source, such as {files.paths[0]}. The columns are {shown}. Name one with --image."
+        f"{table.path}: {'several columns name' if best else 'no column names'} images below the "
+        f"source, such as {files.paths[0]}. The columns are {shown}. Name one with --image."
     )
 
 

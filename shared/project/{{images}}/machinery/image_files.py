@@ -4,14 +4,15 @@ import contextlib
 import math
 import os
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from machinery.arrays import BLOCK_BYTES
 from machinery.errors import STORAGE_ERRORS, InputError
 from machinery.found_files import find_files
 
@@ -19,6 +20,7 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
 LARGEST_SIDE = 256  # Images that all have one size, up to this side, are stored as they are,
 DEFAULT_SIDE = 64  # others as squares of this side, unless another size is asked for.
+ROWS_WAITING = 4096  # Images that threads are given at a time.
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -46,15 +48,35 @@ def read_images(paths: Sequence[Path], size: int | None, beside: Path) -> Genera
     folder = next(path for path in (beside, *beside.parents) if path.is_dir())
     with ThreadPoolExecutor() as threads, tempfile.TemporaryFile(dir=folder) as file:
         # Threads are enough, because Pillow decodes outside Python's global lock.
-        scans = [found for found in threads.map(_scan, paths) if found]
-        sizes, grey = {entry[:2] for entry in scans}, all(entry[2] for entry in scans)
+        scans = [found for found in _work(threads, _scan, "sizes", paths) if found]
+        sizes, greys = {entry[:2] for entry in scans}, sum(entry[2] for entry in scans)
+        grey = greys == len(scans)
         height, width = _choose_shape(sizes, size)
         shape = (len(paths), height, width, 1 if grey else 3)
         _reserve(file.fileno(), math.prod(shape))
         pixels = np.memmap(file, np.uint8, "w+", shape=shape)
-        reasons = threads.map(read_image, paths, pixels)
+        reasons = _work(threads, read_image, "images", paths, pixels)
         bad = {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
-        yield Images(pixels, bad, _describe(sizes))
+        mixed = f", {greys:,} of them grey" if greys and not grey else ""
+        yield Images(pixels, bad, _describe(sizes) + mixed)
+
+
+def _work(
+    threads: ThreadPoolExecutor, function: Callable[..., Any], name: str, *columns: Any
+) -> Iterator[Any]:
+    """Yield what a function returns for each row of some columns; a terminal shows how far it is.
+
+    Threads get a block at a time: each row that waits takes memory.
+    """
+    from tqdm import tqdm
+
+    rows = len(columns[0])
+    with tqdm(total=rows, desc=name, leave=False, disable=None) as bar:
+        for start in range(0, rows, ROWS_WAITING):
+            block = [column[start : start + ROWS_WAITING] for column in columns]
+            for result in threads.map(function, *block):
+                bar.update()
+                yield result
 
 
 def _reserve(descriptor: int, size: int) -> None:
@@ -155,8 +177,10 @@ def channel_statistics(images: np.ndarray, rows: np.ndarray) -> tuple[list[float
     """
     channels = images.shape[-1]
     counts = np.zeros((channels, 256), np.int64)  # of each grey level
-    for start in range(0, len(rows), 1024):
-        block = images[rows[start : start + 1024]]
+    # Counting makes numbers of 8 bytes of the grey levels.
+    size = max(1, BLOCK_BYTES // (8 * math.prod(images.shape[1:])))
+    for start in range(0, len(rows), size):
+        block = images[rows[start : start + size]]
         counts += [np.bincount(block[..., c].ravel(), minlength=256) for c in range(channels)]
     levels = np.arange(256)
     mean = counts @ levels / counts.sum(axis=1)

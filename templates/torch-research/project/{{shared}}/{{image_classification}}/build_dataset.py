@@ -219,7 +219,8 @@ def write_images(
         counts=() if labels.ndim == 2 else tuple(counts["train"].tolist()),
     )
     sizes = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
-    print(f"Wrote {folder}: {sizes} images of {len(classes)} classes.")
+    what = "labels" if dataset.multilabel else "classes"
+    print(f"Wrote {folder}: {sizes} images of {len(classes)} {what}.")
     if draw_overview:
         say_counts(counts, classes)
         print(f"To look at: samples.png and counts.png in {folder / dataset.arrays_folder}.")
@@ -267,9 +268,9 @@ def main() -> None:
     parser.check_range("--seed", arguments.seed, 0, LARGEST_SEED)
     if source and data.resolve() == source.resolve():
         parser.error(f"--data: got {data}, the folder of the images, expected one for the arrays")
-    of_labels = (arguments.image, arguments.separator, arguments.split, arguments.group)
-    if any((*of_labels, arguments.target)) and not arguments.labels:
-        parser.error("--labels: missing; --image, --target and the like name columns of that table")
+    for name in ("image", "target", "separator", "split", "group"):
+        if getattr(arguments, name) and not arguments.labels:
+            parser.error(f"--{name}: goes with --labels, the table that says the labels")
     if arguments.labels and not source:
         parser.error("--source: missing; it is the folder of the images that --labels names")
     if not arguments.overwrite:

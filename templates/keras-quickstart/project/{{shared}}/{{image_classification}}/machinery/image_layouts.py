@@ -4,6 +4,7 @@ Folders such as train_images/ and test_images/ would otherwise be learned as two
 """
 
 import re
+import zipfile
 from pathlib import Path
 
 from machinery.class_folders import SPLIT_FOLDERS, list_folders
@@ -27,8 +28,8 @@ def refuse_files(source: Path) -> None:
     """
     if source.is_dir():
         return
-    if source.suffix.lower() in ARCHIVES and source.is_file():
-        folder = source.with_suffix("")
+    if source.is_file() and (source.suffix.lower() in ARCHIVES or zipfile.is_zipfile(source)):
+        folder = source.with_suffix("") if source.suffix else "FOLDER"
         raise InputError(
             f"{source}: an archive, not a folder. Unpack it, then give the folder: "
             f"--source {folder}."
@@ -91,7 +92,7 @@ def _refuse_parts(root: Path) -> None:
     folders = list_folders(root)
     tables = _files(root, TABLES)
     parts = [path for path in folders if PART.fullmatch(path.name.lower())]
-    flat = [path for path in parts if not list_folders(path)]
+    flat = [path for path in parts if _files(path, EXTENSIONS) and not list_folders(path)]
     is_split = {path.name for path in folders} <= {*SPLIT_FOLDERS} and not flat
     wrong = parts and len(parts) == len(folders) and not is_split
     loose = _files(root, EXTENSIONS) and not folders

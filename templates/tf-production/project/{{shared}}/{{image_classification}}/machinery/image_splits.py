@@ -64,7 +64,7 @@ def check_small(groups: np.ndarray, classes: Classes, drop: bool) -> Classes:
             kept.append(number)
         elif not drop:
             raise InputError(
-                f"class {name} has too few different images in train to split: {different}, "
+                f"class {name} has too few different images (or groups) in train: {different}, "
                 f"expected {needed} or more. Add images, give train/, val/ and test/, or leave "
                 "such classes out with --drop-small."
             )

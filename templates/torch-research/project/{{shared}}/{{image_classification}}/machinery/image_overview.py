@@ -65,7 +65,7 @@ def draw_counts(counts: Mapping[str, np.ndarray], classes: Sequence[str], path: 
         axes.set_xlabel("images")
         if not named:
             axes.set_ylabel(f"{len(classes):,} classes, the largest first")
-        axes.legend()
+        figure.legend(loc="outside upper center", ncols=len(counts))  # It covers no bar.
 
     draw(path, plot, 6.5, 1.5 + 0.25 * min(len(classes), 2 * CLASSES_SHOWN))
 
