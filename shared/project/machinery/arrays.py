@@ -132,19 +132,30 @@ class BaseDataset(pydantic.BaseModel):
         return examples
 
 
-def read_dataset(folder: Path, schema: type[BaseDataset]) -> Any:
-    """Read dataset.json; raise InputError if it is missing or does not fit the task's schema."""
+def read_dataset(folder: Path, schema: type[BaseDataset], advice: str = "") -> Any:
+    """Read dataset.json.
+
+    Args:
+        folder: where it is.
+        schema: of the task.
+        advice: what to do where it is of no use; without it, to prepare the data again.
+
+    Raises:
+        InputError: it is missing or does not fit the schema.
+    """
     path = folder / "dataset.json"
     try:
         return schema.model_validate_json(path.read_bytes())
     except FileNotFoundError:
+        if advice:
+            raise InputError(f"{path}: not found. {advice}") from None
         raise _not_found(folder, schema.default_source) from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}.") from None
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "JSON"
-        raise InputError(f"{path}: {field}: {first['msg']}. {again(folder)}") from None
+        raise InputError(f"{path}: {field}: {first['msg']}. {advice or again(folder)}") from None
 
 
 def _not_found(folder: Path, default_source: str) -> InputError:

@@ -10,7 +10,7 @@ Written to data/: arrays of images (N, height, width, channels) uint8 and of lab
 each split and, last, dataset.json: once it is there, all is there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -23,7 +23,10 @@ from machinery.class_folders import find_examples
 from machinery.contents import refuse_to_replace
 from machinery.errors import InputError, exit_codes
 from machinery.image_files import channel_statistics, read_images, refuse_bad
+from machinery.predictions import Unlabelled
+from machinery.sampling import evaluation_batch_size
 from machinery.splits import StratumError, digests, find_leaks, split_off
+from machinery.unlabelled_images import find_unlabelled, read_blocks
 
 
 class Dataset(arrays.BaseDataset):
@@ -208,6 +211,23 @@ def write_images(
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
     print(f"Wrote {folder}: {counts} images of {len(classes)} classes.")
     return dataset
+
+
+def read_unlabelled(
+    paths: Sequence[Path], dataset: Dataset, skip_bad: bool = False
+) -> Iterator[Unlabelled]:
+    """Yield blocks of images to predict, as they are stored, in the order of `paths`.
+
+    Args:
+        paths: images, folders of them at any depth, and CSV files with a column of their names.
+        dataset: what the network was trained on.
+        skip_bad: leave out what cannot be read, and say so.
+
+    Raises:
+        InputError: naming the path or the files that cannot be used.
+    """
+    size = evaluation_batch_size(dataset.positions)
+    yield from read_blocks(find_unlabelled(paths), dataset.image_shape, size, skip_bad)
 
 
 def main() -> None:

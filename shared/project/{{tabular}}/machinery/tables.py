@@ -1,10 +1,12 @@
 """Tables in text files: CSV, with commas, semicolons or tabs between the cells."""
 
+import contextlib
 import csv
-import io
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -15,6 +17,8 @@ DELIMITERS = (",", ";", "\t")
 MISSING = ("", "?", "na", "n/a", "nan", "null")  # What stands for a missing cell, in any case.
 NOT_A_NUMBER = (*MISSING, "none")  # Among texts, "none" may be an answer of its own.
 LARGEST = float(np.finfo(np.float32).max)
+
+Record = tuple[int, list[str]]  # The number of a row, and its cells.
 
 
 class Table:
@@ -33,7 +37,7 @@ class Table:
         self,
         path: Path,
         names: Sequence[str],
-        records: Sequence[tuple[int, list[str]]],
+        records: Sequence[Record],
         decimal_comma: bool = False,
     ) -> None:
         self.path, self.names, self.decimal_comma = path, list(names), decimal_comma
@@ -110,13 +114,9 @@ def read_table(path: Path, skip_bad: bool = False) -> Table:
     Raises:
         InputError: naming the file, and the row and column, that cannot be used.
     """
-    text = _read_text(path)
-    delimiter = _find_delimiter(text)
-    records = list(_read_records(path, text, delimiter))
-    if not records:
-        raise InputError(f"{path}: is empty; expected a line of column names, and rows below it.")
+    with open_records(path) as (delimiter, found):
+        records = list(found)
     names = records[0][1]
-    _check_header(path, names)
     if len(records) == 1:
         raise InputError(f"{path}: holds column names alone; expected rows below them.")
     bad = {
@@ -129,26 +129,58 @@ def read_table(path: Path, skip_bad: bool = False) -> Table:
     return Table(path, names, good, decimal_comma=delimiter == ";")
 
 
-def _read_text(path: Path) -> str:
+@contextlib.contextmanager
+def open_records(path: Path) -> Generator[tuple[str, Iterator[Record]]]:
+    """Open a table to read it row by row: the names of the columns, then at least nothing.
+
+    Args:
+        path: see read_table.
+
+    Returns:
+        what lies between the cells; the number of each row that is not blank, and its cells
+        without blanks around them
+
+    Raises:
+        InputError: naming the file, and the line, that cannot be read.
+    """
     try:
-        content = path.read_bytes()
+        # Excel begins its UTF-8 with a mark.
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            delimiter = _find_delimiter(file)
+            file.seek(0)
+            records = _read_records(path, file, delimiter)
+            if not (first := next(records, None)):
+                raise InputError(
+                    f"{path}: is empty; expected a line of column names, and rows below it."
+                )
+            _check_header(path, first[1])
+            yield delimiter, itertools.chain([first], records)
+    except UnicodeDecodeError:
+        raise InputError(_not_utf_8(path)) from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}. Give a CSV file.") from None
-    try:
-        return content.decode("utf-8-sig")  # Excel begins its UTF-8 with a mark.
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise InputError(
-            f"{path}:{line}: byte 0x{content[error.start]:02x} is not UTF-8. Save the table as "
-            '"CSV UTF-8", or convert it: iconv -f windows-1252 -t utf-8.'
-        ) from None
 
 
-def _find_delimiter(text: str) -> str:
+def _not_utf_8(path: Path) -> str:
+    """Return what to say of a file with bytes that are not UTF-8."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return (
+                    f"{path}:{number}: byte 0x{line[error.start]:02x} is not UTF-8. Save the table "
+                    'as "CSV UTF-8", or convert it: iconv -f windows-1252 -t utf-8.'
+                )
+    return f"{path}: is not UTF-8."
+
+
+def _find_delimiter(file: TextIO) -> str:
     """Return the delimiter that cuts the first rows into the most cells, as many in each."""
 
     def score(delimiter: str) -> tuple[bool, int]:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        file.seek(0)
+        reader = csv.reader(file, delimiter=delimiter)
         try:
             lengths = [len(cells) for _, cells in zip(range(20), reader, strict=False) if cells]
         except csv.Error:
@@ -158,9 +190,8 @@ def _find_delimiter(text: str) -> str:
     return max(DELIMITERS, key=score)
 
 
-def _read_records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of each row that is not blank, and its cells without blanks around them."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+def _read_records(path: Path, file: TextIO, delimiter: str) -> Iterator[Record]:
+    reader = csv.reader(file, delimiter=delimiter, strict=True)
     row = 0
     try:
         for row, cells in enumerate(reader, start=1):

@@ -21,12 +21,14 @@ from machinery import checkpoints, records
 from machinery.argument_parser import ArgumentParser
 from machinery.contents import made_by_builds
 from machinery.errors import InputError, exit_codes
+from machinery.files import refuse_to_overwrite
 from machinery.parameter_file import (
     Section,
     differences,
     flatten,
     load_parameters,
     name_beside,
+    nearest,
     parameter_fields,
 )
 from machinery.stopping import StopRequest, hide_interrupts, ignore_signals
@@ -129,10 +131,63 @@ def evaluation(
     with exit_codes():
         parser = ArgumentParser(description)
         parser.add_experiment()
-        parser.add_argument("--checkpoint", choices=["best", "last"], default="best", help="[best]")
+        parser.add_data()
+        parser.add_checkpoint()
         (add_options or add_evaluation_options)(parser)
         arguments = parser.parse_args()
-        return EvaluateCommand(arguments, trained_parameters(arguments, schema))
+        parameters = trained_parameters(arguments, schema)
+        arguments.data = arguments.data or records.data_of(arguments.experiment)
+        return EvaluateCommand(arguments, parameters)
+
+
+def prediction(name: str, description: str | None, schema: type[Section]) -> EvaluateCommand:
+    """Read the command line of predict.py, which needs no data but what it names.
+
+    A wrong one ends the process.
+
+    Args:
+        name: __name__ of the script.
+        description: its docstring.
+        schema: of params.yaml.
+    """
+    if name != "__main__":
+        return EvaluateCommand()
+    with exit_codes():
+        parser = ArgumentParser(description)
+        parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="what to predict")
+        parser.add_experiment()
+        parser.add_checkpoint()
+        parser.add_device()
+        output = Path("predictions.csv")
+        parser.add_argument("--output", type=Path, default=output, help=f"CSV file [{output}]")
+        parser.add_argument("--skip-bad", action="store_true", help="leave out what is of no use")
+        parser.add_argument("--overwrite", action="store_true", help="replace --output")
+        arguments = parser.parse_args()
+        parameters = trained_parameters(arguments, schema)
+        check_places(arguments)
+        return EvaluateCommand(arguments, parameters)
+
+
+def check_places(arguments: argparse.Namespace) -> None:
+    """Raise InputError where predict.py could not read its input or would write over a file."""
+    output = arguments.output
+    if output.suffix.lower() != ".csv":
+        raise InputError(f"--output: got {output}, expected a name that ends in .csv.")
+    for path in arguments.paths:
+        if not path.exists():
+            beside = nearest(path.name, [each.name for each in path.parent.glob("*")])
+            raise InputError(f"{path}: not found{beside}.")
+        if not path.is_file() and not path.is_dir():
+            raise InputError(f"{path}: neither a file nor a folder.")
+        if output.with_suffix(path.suffix).resolve() == path.resolve():
+            raise InputError(f"--output: {output} would replace {path}. Name another file.")
+        if path.resolve() in output.resolve().parents:
+            raise InputError(
+                f"--output: {output} lies in {path}, which is to be predicted. Name a file "
+                "elsewhere."
+            )
+    if not arguments.overwrite:
+        refuse_to_overwrite(output)
 
 
 def parse_training(
@@ -146,6 +201,7 @@ def parse_training(
     """
     parser = ArgumentParser(description)
     parser.add_experiment()
+    parser.add_data()
     parser.add_device()
     parser.add_argument("--from", type=Path, dest="source", help="new experiment: its parameters")
     parser.add_argument("--overwrite", action="store_true", help="train a finished run anew")
@@ -211,7 +267,6 @@ def trained_parameters(arguments: argparse.Namespace, schema: type[Section]) -> 
         raise InputError(
             f"{path}: not found. Train: python train.py --experiment {arguments.experiment}{anew}"
         )
-    arguments.data = arguments.data or records.data_of(arguments.experiment)
     return parameters
 
 

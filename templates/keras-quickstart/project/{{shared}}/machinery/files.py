@@ -1,9 +1,11 @@
 """Writing files so that they are whole at any moment, whatever kills the process."""
 
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import BinaryIO
 
 from machinery.errors import InputError
 
@@ -44,20 +46,41 @@ def write_atomically(path: Path, content: bytes, keep: Path | None = None) -> No
         content: of the file.
         keep: where the old file is moved to; None: it is replaced.
     """
+    with writing_atomically(path, keep) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def writing_atomically(path: Path, keep: Path | None = None) -> Generator[BinaryIO]:
+    """Open a file to write it piece by piece, otherwise as `write_atomically` does.
+
+    An error in the block leaves the old content.
+    """
     # The name is fixed, so the next write replaces what a killed one left.
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:  # That of a full disk does not tell which file it was.
-        error.filename = error.filename or str(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            remove(temporary)
+        if isinstance(error, OSError):  # That of a full disk does not tell which file it was.
+            error.filename = error.filename or str(path)
         raise
     if keep and path.exists():
         replace(path, keep)
     replace(temporary, path)
     sync_folder(path.parent)
+
+
+def refuse_to_overwrite(path: Path) -> None:
+    """Raise InputError where a file is there already, or its folder is not."""
+    if path.exists():
+        raise InputError(f"{path}: is there already. Name another --output, or add --overwrite.")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: no such folder. Make it, or name another --output.")
 
 
 def check_name(name: str) -> None:

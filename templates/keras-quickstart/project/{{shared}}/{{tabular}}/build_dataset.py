@@ -16,7 +16,7 @@ for each split, and dataset.json, which is written last: it says that all is the
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -34,6 +34,7 @@ from machinery.columns import (
 )
 from machinery.contents import refuse_to_replace
 from machinery.errors import InputError, exit_codes
+from machinery.predictions import Unlabelled
 from machinery.row_splits import split_rows
 from machinery.tables import Bad, Table, read_table, refuse_bad
 from machinery.targets import (
@@ -44,6 +45,7 @@ from machinery.targets import (
     guess_kind,
     read_target,
 )
+from machinery.unlabelled_rows import RowReader
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -61,6 +63,7 @@ class Dataset(arrays.BaseDataset):
     category_columns: dict[str, list[str]]  # Level i of a column is number i + 1 in the array;
     # 0 is a missing cell, or a level that no training row has.
     target_columns: list[str]
+    id_column: str | None = None  # names the rows
     classes: list[str]  # The last of two is the positive one. For regression: none.
     target_mean: float  # over the training rows; for classes 0 and 1
     target_std: float
@@ -178,7 +181,9 @@ def build_table(
     given = read_splits(table, split_column)
     say_columns(table, columns, target, targets)
     splits = split_rows(columns, target, ids, given, str(source), seed)
-    return write_rows(folder, columns, target, targets, ids, splits, source.as_posix(), overwrite)
+    return write_rows(
+        folder, columns, target, targets, ids, splits, source.as_posix(), overwrite, id_column
+    )
 
 
 def check_kind(kind: Kind | None, targets: Sequence[str]) -> Kind | None:
@@ -225,6 +230,7 @@ def write_rows(
     splits: Mapping[str, np.ndarray],
     source: str,
     overwrite: bool = False,
+    id_column: str | None = None,
 ) -> Dataset:
     """Write the dataset and say so.
 
@@ -237,6 +243,7 @@ def write_rows(
         splits: the row numbers of each.
         source: where they came from, in words.
         overwrite: replace the dataset that is there.
+        id_column: held the ids.
     """
     train = splits["train"]
     found: dict[str, np.ndarray] = {"target": target.values}
@@ -265,6 +272,7 @@ def write_rows(
         std=std,
         category_columns={name: kept.tolist() for name, kept in levels.items()},
         target_columns=list(target_names),
+        id_column=id_column,
         classes=target.classes,
         target_mean=float(target.values[train].mean(dtype=np.float64)) if is_number else 0.0,
         target_std=float(target.values[train].std(dtype=np.float64)) or 1.0 if is_number else 1.0,
@@ -272,6 +280,14 @@ def write_rows(
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
     print(f"Wrote {folder}: {counts} rows.")
     return dataset
+
+
+def read_unlabelled(
+    paths: Sequence[Path], dataset: Dataset, skip_bad: bool = False
+) -> Iterator[Unlabelled]:
+    """Yield blocks of the rows of CSV files, without target; see RowReader for what is refused."""
+    columns = (dataset.number_columns, dataset.category_columns, dataset.target_columns)
+    yield from RowReader(*columns, dataset.id_column, skip_bad).read(paths)
 
 
 def main() -> None:

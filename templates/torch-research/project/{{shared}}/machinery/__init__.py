@@ -23,6 +23,7 @@ code hands in what it needs of them. Each file has one subject:
     records          run.json: what was run, by which code, on which data
     metrics          metrics.jsonl and TensorBoard
     pictures         learning curves
+    predictions      examples without targets in blocks, and their predictions as CSV
     spreadsheets     files for spreadsheets, with texts that are no formulas
     terminal         log lines above the progress bar, and messages that nobody needs
     search           many experiments: the command and its report

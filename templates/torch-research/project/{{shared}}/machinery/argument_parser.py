@@ -76,11 +76,15 @@ class ArgumentParser(argparse.ArgumentParser):
         raise SystemExit(InputError.exit_code)
 
     def add_experiment(self) -> None:
-        """Add the options that say where: --experiment and --data."""
         folder = Path("experiments/baseline")
         self.add_argument("--experiment", type=Path, default=folder, help=f"folder [{folder}]")
+
+    def add_data(self) -> None:
         where = "dataset folder [that of the experiment, or of --from; else data]"
         self.add_argument("--data", type=Path, help=where)
+
+    def add_checkpoint(self) -> None:
+        self.add_argument("--checkpoint", choices=["best", "last"], default="best", help="[best]")
 
     def add_device(self) -> None:
         self.add_argument("--device", choices=DEVICES, default="auto", help="[auto]")

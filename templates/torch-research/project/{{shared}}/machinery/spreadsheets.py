@@ -6,11 +6,12 @@ Names may come from anywhere, and a spreadsheet takes a cell such as
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from machinery.files import write_atomically
+from machinery.files import writing_atomically
 
 FORMULA = re.compile(r"[=+\-@\t\r]")  # How it begins.
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
@@ -25,16 +26,17 @@ def as_text(text: str) -> str:
 
 
 def write_csv(path: Path, titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV in one piece.
+    """Write a CSV, whole or not at all; each row goes to the disk when it is there.
 
     Args:
         path: the file.
         titles: of the columns.
         rows: of cells.
     """
-    file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator="\n")
-    for row in (titles, *rows):
-        writer.writerow([as_text(str(cell)) for cell in row])
-    # A file's name may hold bytes that are no text.
-    write_atomically(path, file.getvalue().encode(errors="backslashreplace"))
+    with writing_atomically(path) as binary:
+        # A file's name may hold bytes that are no text.
+        file = io.TextIOWrapper(binary, "utf-8", "backslashreplace", newline="")
+        writer = csv.writer(file, lineterminator="\n")
+        for row in itertools.chain([titles], rows):
+            writer.writerow([as_text(str(cell)) for cell in row])
+        file.detach()  # Flushes; the file itself is closed by the one who opened it.

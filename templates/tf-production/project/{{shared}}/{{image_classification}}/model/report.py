@@ -1,22 +1,28 @@
 """What people see of a network: metrics, the best epoch, the confusion matrix, every prediction."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from machinery import predictions
 from machinery.class_report import (
     confusion_matrix,
+    describe_probabilities,
     draw_confusion_matrix,
+    probability_rows,
+    probability_titles,
     write_predicted_classes,
 )
 from machinery.files import write_atomically
 from machinery.metrics import Objective
+from machinery.picture_sheets import draw_sheet
 
 if TYPE_CHECKING:
     from build_dataset import Dataset
+    from machinery.predictions import Predictions, Unlabelled
 
 
 def objective(dataset: "Dataset") -> Objective:
@@ -91,3 +97,31 @@ class Evaluation:
         write_predicted_classes(predictions, ids, labels, probabilities, classes)
         for metric, value in self.metrics().items():
             print(f"  {metric:10} {value:.4f}")
+
+
+class PredictionWriter(predictions.PredictionWriter):
+    """What predict.py writes: a row for each image, and a sheet of the first ones."""
+
+    draws = True
+
+    def titles(self) -> list[str]:
+        """Return the names of the columns."""
+        return probability_titles(self.dataset.classes)
+
+    def rows(
+        self, examples: "Unlabelled", predictions: "Predictions"
+    ) -> Iterator[Sequence[object]]:
+        """Yield the row of each image: its class, and the probability of every class."""
+        return probability_rows(examples.ids, predictions["probabilities"], self.dataset.classes)
+
+    def describe(self, examples: "Unlabelled", predictions: "Predictions") -> Iterator[str]:
+        """Yield the line of each image for the terminal: the most probable classes."""
+        return describe_probabilities(
+            examples.ids, predictions["probabilities"], self.dataset.classes
+        )
+
+    def draw(self, examples: "Unlabelled", predictions: "Predictions", path: Path) -> None:
+        """Draw a sheet of images as the network sees them, with predicted class and probability."""
+        probabilities, classes = predictions["probabilities"], self.dataset.classes
+        titles = [f"{classes[each.argmax()]} {each.max():.0%}" for each in probabilities]
+        draw_sheet(examples.inputs["images"], titles, path)

@@ -1,17 +1,21 @@
 """What to look at: the metrics, which epoch is the best, a picture, every prediction."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from machinery import predictions
 from machinery.class_report import (
     area_under_curve,
     confusion_matrix,
+    describe_probabilities,
     draw_confusion_matrix,
     f1_scores,
+    probability_rows,
+    probability_titles,
     write_predicted_classes,
 )
 from machinery.files import write_atomically
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from build_dataset import Dataset
+    from machinery.predictions import Predictions, Unlabelled
 
 
 def objective(dataset: "Dataset") -> Objective:
@@ -261,3 +266,33 @@ def write_labels(
         cells = [word for label, p in pairs for word in (f"{label:.0f}", f"{p:.4f}")]
         rows.append([ids[i], f"{losses[i]:.4f}", *cells])
     write_csv(path, ["id", "loss", *titles], rows)
+
+
+class PredictionWriter(predictions.PredictionWriter):
+    """What predict.py writes: a row for each row of the table."""
+
+    def titles(self) -> list[str]:
+        """Return the names of the columns."""
+        if self.dataset.kind in ("binary", "multiclass"):
+            return probability_titles(self.dataset.classes)
+        return ["id", *self.dataset.target_columns]
+
+    def rows(
+        self, examples: "Unlabelled", predictions: "Predictions"
+    ) -> Iterator[Sequence[object]]:
+        """Yield the row of each: the number, or the probability of every class or label."""
+        if self.dataset.kind in ("binary", "multiclass"):
+            probabilities = predictions["probabilities"]
+            yield from probability_rows(examples.ids, probabilities, self.dataset.classes)
+        elif self.dataset.kind == "multilabel":
+            for name, each in zip(examples.ids, predictions["probabilities"], strict=True):
+                yield [name, *each]
+        else:
+            yield from zip(examples.ids, predictions["values"], strict=True)
+
+    def describe(self, examples: "Unlabelled", predictions: "Predictions") -> Iterator[str]:
+        """Yield the line of each for the terminal."""
+        if self.dataset.kind not in ("binary", "multiclass"):
+            return super().describe(examples, predictions)
+        probabilities = predictions["probabilities"]
+        return describe_probabilities(examples.ids, probabilities, self.dataset.classes)

@@ -1,6 +1,6 @@
 """Reports on classes: metrics, the confusion matrix, the list of predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from machinery.spreadsheets import write_csv
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MOST_PROBABLE = 3  # Classes of an example that the terminal shows.
 LARGEST_LEGIBLE = 40  # Classes whose names and counts a confusion matrix can show.
 
 
@@ -115,3 +116,37 @@ def write_predicted_classes(
         [ids[i], classes[labels[i]], classes[predicted[i]], f"{certainty[i]:.4f}"] for i in order
     )
     write_csv(path, ["id", "label", "predicted", "probability"], rows)
+
+
+def probability_titles(classes: Sequence[str]) -> list[str]:
+    """Return the titles of a CSV file of probabilities; see probability_rows."""
+    return ["id", "predicted", *classes]
+
+
+def probability_rows(
+    ids: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
+) -> Iterator[Sequence[object]]:
+    """Yield a row for each example: its id, the predicted class, the probability of each class.
+
+    Args:
+        ids: (N,) str
+        probabilities: (N, classes) float32, which are written with all their digits.
+        classes: their names.
+    """
+    for name, each in zip(ids, probabilities, strict=True):
+        yield [name, classes[each.argmax()], *each]
+
+
+def describe_probabilities(
+    ids: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
+) -> Iterator[str]:
+    """Yield a line for each example: its id, and the most probable classes.
+
+    Args:
+        ids: (N,) str
+        probabilities: (N, classes)
+        classes: their names.
+    """
+    for name, each in zip(ids, probabilities, strict=True):
+        best = np.argsort(-each, kind="stable")[:MOST_PROBABLE]
+        yield f"{name}: " + ", ".join(f"{classes[place]} {each[place]:.4f}" for place in best)

@@ -1,0 +1,125 @@
+"""Rows of a table to predict, read a block at a time."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from machinery.columns import number_levels
+from machinery.errors import InputError
+from machinery.parameter_file import nearest
+from machinery.predictions import Unlabelled
+from machinery.tables import Bad, Record, Table, open_records
+
+BLOCK = 512  # Rows
+
+
+class RowReader:
+    """Reads the columns that a network was trained on, wherever they stand in a table.
+
+    Args:
+        numbers: the columns of numbers.
+        categories: the columns of categories, and the levels of each in their order.
+        targets: the columns that are predicted; where a table has them, they are not used.
+        id_column: names the rows, where a table has it; None: row-2, row-3, ...
+        skip_bad: leave out rows that cannot be used, and say so.
+    """
+
+    def __init__(
+        self,
+        numbers: Sequence[str],
+        categories: Mapping[str, Sequence[str]],
+        targets: Sequence[str],
+        id_column: str | None,
+        skip_bad: bool,
+    ) -> None:
+        self.numbers, self.targets = numbers, targets
+        self.levels = {name: np.array(levels, np.str_) for name, levels in categories.items()}
+        self.id_column, self.skip_bad = id_column, skip_bad
+
+    def read(self, paths: Sequence[Path]) -> Iterator[Unlabelled]:
+        """Yield the rows of some tables in blocks.
+
+        Raises:
+            InputError: naming the file, and the column or the rows, that cannot be used.
+        """
+        for path in paths:
+            prefix = f"{path.as_posix()}:" if len(paths) > 1 else ""
+            with open_records(path) as (delimiter, records):
+                _, names = next(records)
+                self._check_columns(path, names)
+                unknown: Counter[str] = Counter()  # cells with a category that is not known
+                while block := list(itertools.islice(records, BLOCK)):
+                    table = self._read_good(path, names, block, delimiter == ";")
+                    if len(table):
+                        yield Unlabelled(self._name(table, prefix), self._encode(table, unknown))
+            for name, count in unknown.items():
+                print(f"{path}: {name}: {count:,} cells hold what no training row had: unknown.")
+
+    def _check_columns(self, path: Path, names: Sequence[str]) -> None:
+        """Refuse a table in which a column is missing; say which columns are not used."""
+        needed = [*self.numbers, *self.levels]
+        others = [name for name in names if name not in needed]
+        if missing := [name for name in needed if name not in names]:
+            said = [f"{name!r}{nearest(name, others)}" for name in missing[:5]]
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            raise InputError(
+                f"{path}: columns are missing that the network was trained on: "
+                f"{', '.join(said)}{more}."
+            )
+        ignored = [name for name in others if name != self.id_column]
+        if ignored:
+            shown = ", ".join(ignored[:10]) + (", ..." if len(ignored) > 10 else "")
+            print(f"{path}: columns that are not used: {shown}")
+
+    def _read_good(
+        self, path: Path, names: Sequence[str], block: Sequence[Record], decimal_comma: bool
+    ) -> Table:
+        """Return the rows of a block that can be used."""
+        width = len(names)
+        bad = Bad(
+            {
+                row: f"got {len(cells)} cells, expected {width} as in row 1"
+                for row, cells in block
+                if len(cells) != width
+            }
+        )
+        even = [record for record in block if record[0] not in bad]
+        table = Table(path, names, even, decimal_comma)
+        for name in self.numbers:
+            bad.add(table, table.read_numbers(name)[1], name, "a number")
+        if bad and not self.skip_bad:
+            shown = "\n  ".join(f"{path}:{row}: {why}" for row, why in sorted(bad.items())[:5])
+            more = f"\n  and {len(bad) - 5} more" if len(bad) > 5 else ""
+            raise InputError(
+                f"{path}: rows cannot be used, so nothing was written:\n  {shown}{more}\n"
+                "Mend or remove them, or leave them out with --skip-bad."
+            )
+        for row, why in sorted(bad.items()):
+            print(f"left out: {path}:{row}: {why}")
+        table.leave_out(bad)
+        return table
+
+    def _name(self, table: Table, prefix: str) -> np.ndarray:
+        if self.id_column in table.columns:
+            return np.array(table.columns[self.id_column])
+        return np.array([f"{prefix}row-{row}" for row in table.rows])
+
+    def _encode(self, table: Table, unknown: Counter[str]) -> dict[str, np.ndarray]:
+        """Return the inputs of the network; count the categories that it does not know."""
+        inputs = {}
+        if self.numbers:
+            columns = [table.read_numbers(name)[0] for name in self.numbers]
+            inputs["numbers"] = np.stack(columns, axis=1).astype(np.float32)
+        if self.levels:
+            columns = []
+            for name, levels in self.levels.items():
+                missing = table.is_missing(name)
+                numbered = number_levels(np.array(table.columns[name]), levels)
+                columns.append(np.where(missing, 0, numbered))
+                if count := int(((numbered == 0) & ~missing).sum()):
+                    unknown[name] += count
+            inputs["categories"] = np.stack(columns, axis=1)
+        return inputs
