@@ -20,7 +20,7 @@ ways = [
 ]
 
 # The first is proven in full in every way, the others by the contract suite.
-tasks = ["image-classification", "tabular"]
+tasks = ["image-classification", "tabular", "object-detection"]
 
 licences = ["MIT", "BSD-3-Clause", "Apache-2.0", "none"]
 

@@ -27,15 +27,17 @@ from machinery import arrays
 from machinery.annotations import find_pictures
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
 from machinery.arrays import DEFAULT_FOLDER
-from machinery.box_files import describe, read_blocks, read_pictures
+from machinery.box_files import describe, letterbox, read_pictures
 from machinery.box_pictures import Boxes, Picture, draw_boxes
 from machinery.contents import refuse_to_replace
 from machinery.digit_scenes import CLASSES, make_scenes
 from machinery.errors import InputError, exit_codes
-from machinery.image_files import channel_statistics, find_images
+from machinery.image_files import channel_statistics
 from machinery.predictions import Unlabelled
 from machinery.ragged import Ragged
+from machinery.sampling import evaluation_batch_size
 from machinery.splits import StratumError, digests, find_leaks, split_off
+from machinery.unlabelled_images import find_unlabelled, read_blocks
 
 SCENES = {"train": 1200, "val": 150, "test": 150}
 
@@ -234,20 +236,18 @@ def draw_some(
 def read_unlabelled(
     paths: Sequence[Path], dataset: Dataset, skip_bad: bool = False
 ) -> Iterator[Unlabelled]:
-    """Read pictures for predict.py, a block at a time; "originals" are their widths and heights.
+    """Yield blocks of pictures to predict, as they are stored, in the order of `paths`.
 
     Args:
-        paths: image files, or folders of them.
-        dataset: that the network was trained on.
+        paths: images, folders of them at any depth, and CSV files with a column of their names.
+        dataset: what the network was trained on.
         skip_bad: leave out what cannot be read, and say so.
 
     Raises:
         InputError: naming what cannot be read.
     """
-    files: list[Path] = []
-    for path in paths:
-        files += find_images(path) if path.is_dir() else [path]
-    yield from read_blocks(files, dataset.image_shape, skip_bad)
+    size = evaluation_batch_size(dataset.positions)
+    yield from read_blocks(find_unlabelled(paths), dataset.image_shape, size, skip_bad, letterbox)
 
 
 def write_images(

@@ -4,8 +4,7 @@ A picture is scaled until it fits, and what is left beside or below it is black:
 """
 
 import contextlib
-import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -15,12 +14,11 @@ from PIL import Image
 
 from machinery.errors import InputError
 from machinery.files import check_name
-from machinery.image_files import LARGEST_SIDE, read_image, read_images, scan_image
-from machinery.predictions import Unlabelled
+from machinery.image_files import LARGEST_SIDE, read_images, scan_image
 
+SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 DEFAULT_SIDE = 128  # of the squares that pictures of several sizes become
 CELL = 4  # pixels of a side of a cell in the grid of the network as it is shipped
-BLOCK = 64  # pictures that are read at a time to predict
 SLACK = 1.0  # A box may reach so many pixels out of its picture, as others round: it is clipped.
 SHOWN = 5  # problems
 CLASSES_SHOWN = 20
@@ -234,31 +232,3 @@ def describe(
         f"  sides of boxes as stored: {sides.min():.0f} to {sides.max():.0f} pixels, mostly about "
         f"{np.median(sides):.0f}; {small:,} boxes are smaller than a cell of {CELL} x {CELL}"
     )
-
-
-def read_blocks(
-    paths: Sequence[Path], image_shape: tuple[int, int, int], skip_bad: bool
-) -> Iterator[Unlabelled]:
-    """Read pictures to predict, some at a time; "originals" are their widths and heights.
-
-    Raises:
-        InputError: naming a file that cannot be read, unless those are left out.
-    """
-    for first in range(0, len(paths), BLOCK):
-        block = paths[first : first + BLOCK]
-        pixels = np.zeros((len(block), *image_shape), np.uint8)
-        with ThreadPoolExecutor() as threads:
-            scans = [*threads.map(scan_image, block)]
-            reasons = [*threads.map(lambda p, a: read_image(p, a, letterbox), block, pixels)]
-        for path, reason in zip(block, reasons, strict=True):
-            if reason and not skip_bad:
-                raise InputError(
-                    f"{path}: {reason}. Name another file, or leave it out with --skip-bad."
-                )
-            if reason:
-                print(f"left out: {path}: {reason}")
-        good = [row for row, reason in enumerate(reasons) if not reason]
-        if good:
-            ids = np.array([str(block[row]) for row in good])
-            sizes = np.array([scan[:2] if (scan := scans[row]) else (1, 1) for row in good])
-            yield Unlabelled(ids, {"images": pixels[good]}, sizes)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from machinery.spreadsheets import write_csv
 
 if TYPE_CHECKING:
     from build_dataset import Dataset
+    from machinery.predictions import Predictions, Unlabelled
 
 CERTAIN = 0.3  # The score from which a box is counted in images_*.csv, and drawn.
 LISTED = 0.05  # The score from which predict.py writes a box.
@@ -161,14 +162,14 @@ def select(predictions: Mapping[str, np.ndarray], row: int, lowest: float) -> Bo
 class PredictionWriter(predictions.PredictionWriter):
     """Writes a line for each box; an image in which nothing was found has none."""
 
-    draws: ClassVar[bool] = True
+    draws = True
 
     def titles(self) -> list[str]:
         """Return the names of the columns; places are in pixels of the picture as it came."""
         return ["id", "class", "score", "left", "top", "right", "bottom"]
 
     def rows(
-        self, examples: predictions.Unlabelled, predictions: Mapping[str, np.ndarray]
+        self, examples: "Unlabelled", predictions: "Predictions"
     ) -> Iterator[Sequence[object]]:
         """Yield a line for each box, the most certain first."""
         assert examples.originals is not None
@@ -181,12 +182,7 @@ class PredictionWriter(predictions.PredictionWriter):
                 places = (f"{value:.1f}" for value in box)
                 yield [name, self.dataset.classes[number], f"{score:.4f}", *places]
 
-    def draw(
-        self,
-        examples: predictions.Unlabelled,
-        predictions: Mapping[str, np.ndarray],
-        path: Path,
-    ) -> None:
+    def draw(self, examples: "Unlabelled", predictions: "Predictions", path: Path) -> None:
         """Draw the first images with their boxes."""
         pictures = [
             Picture(str(name), pixels, predicted=select(predictions, row, CERTAIN))

@@ -100,7 +100,7 @@ def losses(
     """
     classes, places = outputs["classes"].float(), outputs["places"].float()
     examples, rows, columns, count = classes.shape
-    stride = cell_size(dataset, rows)
+    stride = cell_size(dataset, rows, columns)
     numbers, corners = targets["boxes"][..., 0].long(), targets["boxes"][..., 1:] / stride
     is_box = (numbers >= 0).float()  # (B, M)
     numbers = numbers.clamp(min=0)
@@ -133,9 +133,9 @@ def is_first(places: torch.Tensor) -> torch.Tensor:
     return (~same.tril(diagonal=-1).any(dim=2)).float()
 
 
-def cell_size(dataset: "Dataset", rows: int) -> int:
-    """Return the pixels of a side of a cell, a power of 2, given the rows of the grid."""
-    return 2 ** math.ceil(math.log2(dataset.image_shape[0] / rows))
+def cell_size(dataset: "Dataset", rows: int, columns: int) -> int:
+    """Return the pixels of a side of a cell, a power of 2, given the size of the grid."""
+    return 2 ** math.ceil(math.log2(max(dataset.image_shape[:2]) / max(rows, columns)))
 
 
 def predict(outputs: dict[str, torch.Tensor], dataset: "Dataset") -> dict[str, torch.Tensor]:
@@ -151,7 +151,7 @@ def predict(outputs: dict[str, torch.Tensor], dataset: "Dataset") -> dict[str, t
     classes, places = outputs["classes"].float(), outputs["places"].float()
     examples, rows, columns, count = classes.shape
     height, width, _ = dataset.image_shape
-    stride = cell_size(dataset, rows)
+    stride = cell_size(dataset, rows, columns)
     probabilities = classes.reshape(examples, -1).sigmoid()
     scores, place = probabilities.topk(min(CANDIDATES, probabilities.shape[1]))
     cell, numbers = place // count, place % count

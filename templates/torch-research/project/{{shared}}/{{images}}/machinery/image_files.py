@@ -1,10 +1,11 @@
 """Image files, brought to one size."""
 
 import contextlib
+import functools
 import math
 import os
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,14 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B")
 LARGEST_SIDE = 256  # Images that all have one size, up to this side, are stored as they are,
 DEFAULT_SIDE = 64  # others as squares of this side, unless another size is asked for.
+
+# Brings an image to a width and a height.
+Fit = Callable[[Image.Image, tuple[int, int]], Image.Image]
+
+
+def crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return an image scaled to cover a width and a height, and cropped to the middle."""
+    return ImageOps.fit(image, size, Image.Resampling.BILINEAR)
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -60,24 +69,27 @@ class Images(NamedTuple):
 
 
 @contextlib.contextmanager
-def read_images(paths: Sequence[Path], size: int | None, beside: Path) -> Generator[Images]:
-    """Decode image files, turn them upright, scale them to one size, and crop them to the middle.
+def read_images(
+    paths: Sequence[Path], size: int | None, beside: Path, fit: Fit = crop
+) -> Generator[Images]:
+    """Decode image files, turn them upright, and bring them to one size.
 
     Args:
         paths: the files.
         size: height and width to store, in pixels; None: see LARGEST_SIDE and DEFAULT_SIDE.
         beside: a folder for a temporary file, as the images together may not fit into memory.
+        fit: brings an image to the size.
     """
     folder = next(path for path in (beside, *beside.parents) if path.is_dir())
     with ThreadPoolExecutor() as threads, tempfile.TemporaryFile(dir=folder) as file:
         # Threads are enough, because Pillow decodes outside Python's global lock.
-        scans = [found for found in threads.map(_scan, paths) if found]
+        scans = [found for found in threads.map(scan_image, paths) if found]
         sizes, grey = {entry[:2] for entry in scans}, all(entry[2] for entry in scans)
         height, width = _choose_shape(sizes, size)
         shape = (len(paths), height, width, 1 if grey else 3)
         _reserve(file.fileno(), math.prod(shape))
         pixels = np.memmap(file, np.uint8, "w+", shape=shape)
-        reasons = threads.map(read_image, paths, pixels)
+        reasons = threads.map(functools.partial(read_image, fit=fit), paths, pixels)
         bad = {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
         yield Images(pixels, bad, _describe(sizes))
 
@@ -96,7 +108,7 @@ def _reserve(descriptor: int, size: int) -> None:
                 raise
 
 
-def _scan(path: Path) -> tuple[int, int, bool] | None:
+def scan_image(path: Path) -> tuple[int, int, bool] | None:
     """Return width, height and whether an image is grey, from its header; None if that fails."""
     try:
         with Image.open(path) as image:
@@ -124,12 +136,13 @@ def _describe(sizes: set[tuple[int, int]]) -> str:
     return f"{shown[0]} pixels" if len(shown) == 1 else f"from {shown[0]} to {shown[-1]} pixels"
 
 
-def read_image(path: Path, pixels: np.ndarray) -> str:
-    """Decode one image into an array, upright, scaled, and cropped to the middle.
+def read_image(path: Path, pixels: np.ndarray, fit: Fit = crop) -> str:
+    """Decode one image into an array, upright and brought to its size.
 
     Args:
         path: the file.
         pixels: where the result goes, (height, width, channels) uint8.
+        fit: brings the image to that size.
 
     Returns:
         A sentence that says why the image cannot be read, or an empty string.
@@ -145,7 +158,7 @@ def read_image(path: Path, pixels: np.ndarray) -> str:
                 upright = Image.alpha_composite(white, upright.convert("RGBA"))
             upright = upright.convert("L" if channels == 1 else "RGB")
             if upright.size != (width, height):
-                upright = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
+                upright = fit(upright, (width, height))
             pixels[:] = np.asarray(upright).reshape(pixels.shape)
             return ""
     except UnidentifiedImageError:
