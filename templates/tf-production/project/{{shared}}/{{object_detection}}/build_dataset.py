@@ -288,7 +288,7 @@ def write_images(
     )
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
     total = sum(len(boxes[row]) for rows in splits.values() for row in rows)
-    print(f"Wrote {folder}: {counts} images with {total:,} boxes of {len(dataset.classes)} classes.")
+    print(f"Wrote {folder}: {counts} images with {total:,} boxes of {len(classes)} classes.")
     return dataset
 
 

@@ -69,9 +69,7 @@ def flip_boxes(boxes: torch.Tensor, flips: torch.Tensor, width: int) -> torch.Te
     return torch.where(flips[:, None, None] & (boxes[..., :1] >= 0), mirrored, boxes)
 
 
-def shift_boxes(
-    boxes: torch.Tensor, shifts: torch.Tensor, height: int, width: int
-) -> torch.Tensor:
+def shift_boxes(boxes: torch.Tensor, shifts: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Move the boxes of each image with it, and cut off what is beyond its edge.
 
     Args:

@@ -45,11 +45,14 @@ class Net(nn.Module):
             channels = width
         self.stages = nn.Sequential(*stages)
         # The cells look further: an object may be larger than what the stages see.
-        self.neck = nn.Sequential(*convolution(channels, channels), *convolution(channels, channels))
+        further = [*convolution(channels, channels), *convolution(channels, channels)]
+        self.neck = nn.Sequential(*further)
         self.dropout = nn.Dropout2d(parameters.dropout)
         self.classifier = nn.Conv2d(channels, len(dataset.classes), kernel_size=1)
         self.places = nn.Conv2d(channels, 4, kernel_size=1)
-        nn.init.constant_(self.classifier.bias, math.log(FREQUENCY / (1 - FREQUENCY)))
+        with torch.no_grad():
+            assert self.classifier.bias is not None
+            self.classifier.bias.fill_(math.log(FREQUENCY / (1 - FREQUENCY)))
 
     def forward(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return what each cell of the grid predicts; a cell has 2**stages pixels a side.

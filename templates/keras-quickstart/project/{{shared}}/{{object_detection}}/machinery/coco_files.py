@@ -118,33 +118,55 @@ def _read_set(
         else:
             paths.add(path)
             pictures[number] = Picture(path, each.split, [])
-    known = {image["id"] for image in content["images"] if isinstance(image, dict) and "id" in image}
-    seen, crowds = set(), 0
+    known = {str(image.get("id")) for image in content["images"] if isinstance(image, dict)}
+    _read_annotations(each, content, numbers, known, pictures, found)
+    found.pictures.extend(sorted(pictures.values(), key=lambda picture: picture.path.parts))
+
+
+def _read_annotations(
+    each: AnnotationFile,
+    content: dict,
+    numbers: dict[int, int],
+    known: set[str],
+    pictures: dict[Any, Picture],
+    found: Found,
+) -> None:
+    """Add the boxes of one JSON file to its pictures.
+
+    Args:
+        each: the file.
+        content: of the file.
+        numbers: of the classes, by the numbers of the categories.
+        known: the ids of all pictures, those that are not there too.
+        pictures: those that are there, by id.
+        found: where problems and notes go.
+    """
+    seen, crowds = set[Any](), 0
     for row, annotation in enumerate(content["annotations"]):
         if not isinstance(annotation, dict):
             found.problems.append(f"{each.path}: annotations[{row}]: expected an object")
             continue
         number = annotation.get("id", f"[{row}]")
         where = f"{each.path}: annotation {number}"
-        image = annotation.get("image_id")
-        if annotation.get("iscrowd") == 1:
+        image, category = annotation.get("image_id"), annotation.get("category_id")
+        if not all(isinstance(x, int | str) for x in (number, image, category)):
+            found.problems.append(f"{where}: expected numbers as id, image_id and category_id")
+        elif annotation.get("iscrowd") == 1:
             crowds += 1
         elif number in seen:
             found.problems.append(f"{where}: this id is there twice")
-        elif image not in known:
+        elif str(image) not in known:
             found.problems.append(f"{where}: image {image!r} is not in images")
-        elif annotation.get("category_id") not in numbers:
-            category = annotation.get("category_id")
+        elif category not in numbers:
             found.problems.append(f"{where}: category {category!r} is not in categories")
         elif (edges := _edges(annotation.get("bbox"))) is None:
             found.problems.append(
                 f"{where}: bbox {annotation.get('bbox')!r}, expected [left, top, width, height]"
             )
         elif image in pictures:
-            mark = Mark(where, numbers[annotation["category_id"]], edges)
-            pictures[image].marks.append(mark)
-        seen.add(number)
-    found.pictures.extend(sorted(pictures.values(), key=lambda picture: picture.path.parts))
+            pictures[image].marks.append(Mark(where, numbers[category], edges))
+        if isinstance(number, int | str):
+            seen.add(number)
     if crowds:
         found.notes.append(f"{crowds:,} crowds (iscrowd) of {each.path} are left out")
 

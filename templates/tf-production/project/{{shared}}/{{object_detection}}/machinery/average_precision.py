@@ -72,8 +72,8 @@ class AveragePrecision:
     def add(
         self,
         boxes: np.ndarray,
-        scores: np.ndarray,
         classes: np.ndarray,
+        scores: np.ndarray,
         true_boxes: np.ndarray,
         true_classes: np.ndarray,
     ) -> None:
@@ -81,8 +81,8 @@ class AveragePrecision:
 
         Args:
             boxes: (P, 4), predicted.
-            scores: (P,)
             classes: (P,) int
+            scores: (P,)
             true_boxes: (Q, 4)
             true_classes: (Q,) int
         """

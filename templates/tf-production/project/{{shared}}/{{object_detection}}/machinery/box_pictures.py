@@ -16,11 +16,18 @@ TRUE, PREDICTED = "#2ca02c", "#ff7f0e"  # green and orange
 
 
 class Boxes(NamedTuple):
-    """Boxes of one picture."""
+    """True boxes of one picture."""
 
     corners: np.ndarray  # (M, 4): left, top, right, bottom in pixels
     classes: np.ndarray  # (M,) int
-    scores: np.ndarray | None = None  # (M,) of predicted ones
+
+
+class Scored(NamedTuple):
+    """Predicted boxes of one picture."""
+
+    corners: np.ndarray  # (M, 4): left, top, right, bottom in pixels
+    classes: np.ndarray  # (M,) int
+    scores: np.ndarray  # (M,), from 0 to 1
 
 
 class Picture(NamedTuple):
@@ -29,7 +36,7 @@ class Picture(NamedTuple):
     title: str
     pixels: np.ndarray  # (height, width, channels) uint8
     true: Boxes | None = None
-    predicted: Boxes | None = None
+    predicted: Scored | None = None
 
 
 def draw_boxes(
@@ -72,7 +79,7 @@ def draw_boxes(
 
 
 def _add(
-    axes: Any, boxes: Boxes | None, classes: Sequence[str], colour: str, above: bool
+    axes: Any, boxes: Boxes | Scored | None, classes: Sequence[str], colour: str, above: bool
 ) -> None:
     """Draw boxes, with the name of the class above its box or, with the score, below it."""
     if boxes is None:
@@ -85,6 +92,13 @@ def _add(
         size = (right - left, bottom - top)
         box = Rectangle((left, top), *size, fill=False, color=colour, linestyle=style)
         axes.add_patch(box)
-        text = classes[number] if boxes.scores is None else f"{classes[number]} {boxes.scores[row]:.2f}"
-        place = (left, top) if above else (left, bottom)
-        axes.text(*place, text, color=colour, fontsize=7, va="bottom" if above else "top")
+        score = f" {boxes.scores[row]:.2f}" if isinstance(boxes, Scored) else ""
+        axes.text(
+            left,
+            top if above else bottom,
+            f"{classes[number]}{score}",
+            color=colour,
+            fontsize=7,
+            va="bottom" if above else "top",
+            clip_on=True,
+        )

@@ -10,7 +10,7 @@ import numpy as np
 from machinery import predictions
 from machinery.average_precision import THRESHOLDS, AveragePrecision, find_right
 from machinery.box_files import to_original
-from machinery.box_pictures import Boxes, Picture, draw_boxes
+from machinery.box_pictures import Boxes, Picture, Scored, draw_boxes
 from machinery.files import write_atomically
 from machinery.metrics import Objective
 from machinery.spreadsheets import write_csv
@@ -49,7 +49,7 @@ class Evaluation:
         self.precision = AveragePrecision(len(dataset.classes))
         self._losses: list[np.ndarray] = []
         self._true: list[Boxes] = []
-        self._predicted: list[Boxes] = []
+        self._predicted: list[Scored] = []
 
     def add(
         self,
@@ -70,9 +70,7 @@ class Evaluation:
             true = true[true[:, 0] >= 0]
             found = Boxes(true[:, 1:], true[:, 0].astype(np.int64))
             predicted = select(predictions, row, lowest=0)
-            self.precision.add(
-                predicted.corners, predicted.scores, predicted.classes, found.corners, found.classes
-            )
+            self.precision.add(*predicted, *found)
             if self.keep:
                 self._true.append(found)
                 self._predicted.append(select(predictions, row, lowest=CERTAIN))
@@ -128,35 +126,39 @@ class Evaluation:
 
     def _list(self, path: Path, ids: np.ndarray) -> None:
         """Write a CSV with one line per image, those with the most mistakes first."""
-        rows = []
         losses = np.concatenate(self._losses)
-        for name, true, predicted, loss in zip(
-            ids, self._true, self._predicted, losses, strict=True
-        ):
-            right = sum(
-                int(
-                    find_right(
-                        predicted.corners[predicted.classes == number],
-                        true.corners[true.classes == number],
-                        THRESHOLDS[:1],
-                    ).sum()
-                )
-                for number in np.unique(true.classes)
-            )
-            missed, wrong = len(true.classes) - right, len(predicted.classes) - right
-            rows.append([name, len(true.classes), right, missed, wrong, f"{loss:.4f}"])
-        order = sorted(range(len(rows)), key=lambda i: (-rows[i][3] - rows[i][4], -losses[i]))
+        pairs = [*zip(self._true, self._predicted, strict=True)]
+        right = np.array([count_right(true, predicted) for true, predicted in pairs])
+        missed, wrong = (np.array([len(each[i].classes) for each in pairs]) - right for i in (0, 1))
+        order = np.lexsort((-losses, -missed - wrong))
         titles = ["id", "boxes", "right", "missed", "wrong", "loss"]
-        write_csv(path, titles, [rows[i] for i in order])
+        rows = (
+            [ids[i], right[i] + missed[i], right[i], missed[i], wrong[i], f"{losses[i]:.4f}"]
+            for i in order
+        )
+        write_csv(path, titles, rows)
 
 
-def select(predictions: Mapping[str, np.ndarray], row: int, lowest: float) -> Boxes:
+def count_right(true: Boxes, predicted: Scored) -> int:
+    """Return how many true boxes of an image were found, with an overlap of at least 0.5."""
+    right = [
+        find_right(
+            predicted.corners[predicted.classes == number],
+            true.corners[true.classes == number],
+            THRESHOLDS[:1],
+        )
+        for number in np.unique(true.classes)
+    ]
+    return sum(int(each.sum()) for each in right)
+
+
+def select(predictions: Mapping[str, np.ndarray], row: int, lowest: float) -> Scored:
     """Return the boxes of one image whose score is above `lowest`, the most certain first."""
     scores = predictions["scores"][row]
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] > lowest]
     boxes, classes = predictions["boxes"][row][order], predictions["classes"][row][order]
-    return Boxes(boxes, classes, scores[order])
+    return Scored(boxes, classes, scores[order])
 
 
 class PredictionWriter(predictions.PredictionWriter):
@@ -175,7 +177,6 @@ class PredictionWriter(predictions.PredictionWriter):
         assert examples.originals is not None
         for row, name in enumerate(examples.ids):
             found = select(predictions, row, LISTED)
-            assert found.scores is not None
             size = tuple(examples.originals[row])
             corners = to_original(found.corners, size, self.dataset.image_shape)
             for box, number, score in zip(corners, found.classes, found.scores, strict=True):
