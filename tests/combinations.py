@@ -26,6 +26,7 @@ contracts = {
     "tabular": ["lightning", "-", "jax"],
     "text-classification": ["plain", "-", "torch"],
     "semantic-segmentation": ["lightning", "-", "tensorflow"],
+    "object-detection": ["plain", "-", "torch"],
 }
 tasks = [*contracts]
 

@@ -1,6 +1,7 @@
 """Image files to predict, named in any order, and read a block at a time."""
 
 import csv
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ import numpy as np
 
 from machinery.errors import InputError
 from machinery.files import check_name
-from machinery.image_files import EXTENSIONS, find_images, read_image
+from machinery.image_files import EXTENSIONS, Fit, crop, find_images, read_image, scan_image
 from machinery.predictions import Unlabelled
 
 LISTS = (".csv", ".tsv")
@@ -86,15 +87,22 @@ def find_column(path: Path, titles: Sequence[str], first: Sequence[str]) -> int:
 
 
 def read_blocks(
-    files: Iterable[tuple[str, Path]], shape: tuple[int, int, int], size: int, skip_bad: bool
+    files: Iterable[tuple[str, Path]],
+    shape: tuple[int, int, int],
+    size: int,
+    skip_bad: bool,
+    fit: Fit = crop,
 ) -> Iterator[Unlabelled]:
     """Decode images as build_dataset.py does, and yield them in blocks.
+
+    Their "originals" are the widths and heights of the files, (N, 2).
 
     Args:
         files: what each image is called, and its file.
         shape: height, width, channels to bring them to.
         size: images in a block.
         skip_bad: leave out those that cannot be read, and say so.
+        fit: brings an image to the size.
 
     Raises:
         InputError: naming those of a block that cannot be read.
@@ -105,7 +113,9 @@ def read_blocks(
             for _, path in block:
                 check_name(str(path))
             pixels = np.zeros((len(block), *shape), np.uint8)
-            reasons = [*threads.map(read_image, (path for _, path in block), pixels)]
+            paths = [path for _, path in block]
+            sizes = [found[:2] if found else (0, 0) for found in threads.map(scan_image, paths)]
+            reasons = [*threads.map(functools.partial(read_image, fit=fit), paths, pixels)]
             bad = [f"{path}: {why}" for (_, path), why in zip(block, reasons, strict=True) if why]
             if bad and not skip_bad:
                 shown = "\n  ".join(bad[:5]) + (f"\n  and {len(bad) - 5} more" * (len(bad) > 5))
@@ -118,4 +128,4 @@ def read_blocks(
             good = np.array([not why for why in reasons])
             if good.any():
                 names = np.array([name for name, _ in block])
-                yield Unlabelled(names[good], {"images": pixels[good]})
+                yield Unlabelled(names[good], {"images": pixels[good]}, np.array(sizes)[good])

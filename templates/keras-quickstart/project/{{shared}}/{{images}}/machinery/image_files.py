@@ -1,6 +1,7 @@
 """Image files, brought to one size."""
 
 import contextlib
+import functools
 import math
 import os
 import tempfile
@@ -22,6 +23,14 @@ LARGEST_SIDE = 256  # Images that all have one size, up to this side, are stored
 DEFAULT_SIDE = 64  # others as squares of this side, unless another size is asked for.
 ROWS_WAITING = 4096  # Images that threads are given at a time.
 
+# Brings an image to a width and a height.
+Fit = Callable[[Image.Image, tuple[int, int]], Image.Image]
+
+
+def crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return an image scaled to cover a width and a height, and cropped to the middle."""
+    return ImageOps.fit(image, size, Image.Resampling.BILINEAR)
+
 
 def find_images(folder: Path) -> list[Path]:
     """Return the image files at any depth below a folder: see find_files."""
@@ -37,25 +46,28 @@ class Images(NamedTuple):
 
 
 @contextlib.contextmanager
-def read_images(paths: Sequence[Path], size: int | None, beside: Path) -> Generator[Images]:
-    """Decode image files, turn them upright, scale them to one size, and crop them to the middle.
+def read_images(
+    paths: Sequence[Path], size: int | None, beside: Path, fit: Fit = crop
+) -> Generator[Images]:
+    """Decode image files, turn them upright, and bring them to one size.
 
     Args:
         paths: the files.
         size: height and width to store, in pixels; None: see LARGEST_SIDE and DEFAULT_SIDE.
         beside: a folder for a temporary file, as the images together may not fit into memory.
+        fit: brings an image to the size.
     """
     folder = next(path for path in (beside, *beside.parents) if path.is_dir())
     with ThreadPoolExecutor() as threads, tempfile.TemporaryFile(dir=folder) as file:
         # Threads are enough, because Pillow decodes outside Python's global lock.
-        scans = [found for found in _work(threads, _scan, "sizes", paths) if found]
+        scans = [found for found in _work(threads, scan_image, "sizes", paths) if found]
         sizes, greys = {entry[:2] for entry in scans}, sum(entry[2] for entry in scans)
         grey = greys == len(scans)
         height, width = _choose_shape(sizes, size)
         shape = (len(paths), height, width, 1 if grey else 3)
         _reserve(file.fileno(), math.prod(shape))
         pixels = np.memmap(file, np.uint8, "w+", shape=shape)
-        reasons = _work(threads, read_image, "images", paths, pixels)
+        reasons = _work(threads, functools.partial(read_image, fit=fit), "images", paths, pixels)
         bad = {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
         mixed = f", {greys:,} of them grey" if greys and not grey else ""
         yield Images(pixels, bad, _describe(sizes) + mixed)
@@ -93,7 +105,7 @@ def _reserve(descriptor: int, size: int) -> None:
                 raise
 
 
-def _scan(path: Path) -> tuple[int, int, bool] | None:
+def scan_image(path: Path) -> tuple[int, int, bool] | None:
     """Return width, height and whether an image is grey, from its header; None if that fails."""
     try:
         with Image.open(path) as image:
@@ -121,12 +133,13 @@ def _describe(sizes: set[tuple[int, int]]) -> str:
     return f"{shown[0]} pixels" if len(shown) == 1 else f"from {shown[0]} to {shown[-1]} pixels"
 
 
-def read_image(path: Path, pixels: np.ndarray) -> str:
-    """Decode one image into an array, upright, scaled, and cropped to the middle.
+def read_image(path: Path, pixels: np.ndarray, fit: Fit = crop) -> str:
+    """Decode one image into an array, upright and brought to its size.
 
     Args:
         path: the file.
         pixels: where the result goes, (height, width, channels) uint8.
+        fit: brings the image to that size.
 
     Returns:
         A sentence that says why the image cannot be read, or an empty string.
@@ -142,7 +155,7 @@ def read_image(path: Path, pixels: np.ndarray) -> str:
                 upright = Image.alpha_composite(white, upright.convert("RGBA"))
             upright = upright.convert("L" if channels == 1 else "RGB")
             if upright.size != (width, height):
-                upright = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
+                upright = fit(upright, (width, height))
             pixels[:] = np.asarray(upright).reshape(pixels.shape)
             return ""
     except UnidentifiedImageError:
