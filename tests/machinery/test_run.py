@@ -193,7 +193,7 @@ def test_epochs_that_change_nothing_are_refused(tmp_path: Path, train_run: Train
     patient = {"patience": 1, "learning_rate": 1e-300}
     run = train_run(tmp_path / "patient", epochs(50, **patient))
     assert run.progress.step < run.total_steps
-    with pytest.raises(InputError, match="training.patience 1 ended the run after"):
+    with pytest.raises(InputError, match=r"training\.patience 1 ended the run after"):
         train_run(tmp_path / "patient", epochs(60, **patient))
 
 
