@@ -228,10 +228,10 @@ def averaged(model: keras.Model) -> Generator[None]:
     """Give a network its average weights in the block, where its optimizer keeps them."""
     synchronize(model)
     found = pairs(model)
-    # Copies, as the arrays of PyTorch's tensors share their memory.
+    # Copies: PyTorch's arrays share the memory of their tensors, and JAX reuses what it has read.
     trained = [np.array(keras.ops.convert_to_numpy(variable)) for variable, _ in found]
     for variable, average in found:
-        variable.assign(average)
+        variable.assign(np.array(keras.ops.convert_to_numpy(average)))
     try:
         yield
     finally:

@@ -19,8 +19,8 @@ def averaging(optimizer: Any, decay: float) -> type[keras.Optimizer]:
     its average at the end of each `fit`, so that the rest of an epoch could not be continued.
 
     Args:
-        optimizer: the class, such as keras.optimizers.AdamW.
-        decay: training.average, below 1; 0: return the class as it is.
+        optimizer: its type, such as keras.optimizers.AdamW.
+        decay: training.average, below 1; 0: return the type as it is.
     """
     if not decay:
         return optimizer
