@@ -74,6 +74,7 @@ WRITERS = {
     "files.py: sync_file": "it changes nothing",
     "files.py: writing_atomically": "beside the old file, which it then replaces",
     "image_files.py: read_images": "into a file without a name",
+    "mask_files.py: read_masks": "into a file without a name",
     "metrics.py: __init__": "what the checkpoint does not count on is cut off or written anew",
     "metrics.py: append": "a line that the next checkpoint will count on",
     "pictures.py: draw": "into memory",
@@ -277,7 +278,8 @@ ALLOWED: dict[str, dict[str, str]] = {
     "run_callback.py": {r"has lost digits": "of a number"},
     "tf-production/project/tests/test_records.py": {r"\blabel\b": "an array of that test"},
     "torch-research/project/backend.py": {r"channels_last": "PyTorch's name of a memory layout"},
-    "tests/combinations.py": {r"^tasks = ": "the names of the tasks"},
+    "tests/combinations.py": {r'^    "[a-z-]+": \[': "the names of the tasks"},
+    "tests/test_bad_input.py": {r'"unknown word"': "of a command line"},
     "tests/test_answers.py": {
         r"letters_digits": "what names are made of",
         r"st\.characters\(categories=": "what Unicode calls kinds of characters",

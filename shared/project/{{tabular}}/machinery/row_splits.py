@@ -8,7 +8,24 @@ from machinery.columns import Columns
 from machinery.errors import InputError
 from machinery.label_columns import stratify_labels
 from machinery.splits import StratumError, digests, find_leaks, split_off
+from machinery.tables import Table
 from machinery.targets import Target
+
+SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+def read_splits(table: Table, column: str | None) -> dict[str, np.ndarray]:
+    """Return the row numbers of the splits that a column names.
+
+    Raises:
+        InputError: none is train.
+    """
+    if column is None:
+        return {}
+    found = np.array([SPLIT_NAMES[cell.lower()] for cell in table.columns[column]])
+    if "train" not in found:
+        raise InputError(f"{table.path}: no row has train in column {column!r}.")
+    return {name: np.flatnonzero(found == name) for name in np.unique(found).tolist()}
 
 
 def split_rows(

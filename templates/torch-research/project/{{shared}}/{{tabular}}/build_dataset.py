@@ -34,21 +34,20 @@ from machinery.columns import (
     read_columns,
 )
 from machinery.contents import refuse_to_replace
-from machinery.errors import InputError, exit_codes
+from machinery.errors import exit_codes
 from machinery.predictions import Unlabelled
-from machinery.row_splits import split_rows
+from machinery.row_splits import SPLIT_NAMES, read_splits, split_rows
 from machinery.tables import Bad, Table, read_table, refuse_bad
 from machinery.targets import (
     KINDS,
     Kind,
     Target,
+    check_kind,
     find_bad_targets,
     guess_kind,
     read_target,
 )
 from machinery.unlabelled_rows import RowReader
-
-SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 class Dataset(arrays.BaseDataset):
@@ -191,30 +190,6 @@ def build_table(
     return write_rows(
         folder, columns, target, targets, ids, splits, source.as_posix(), overwrite, id_column
     )
-
-
-def check_kind(kind: Kind | None, targets: Sequence[str]) -> Kind | None:
-    """Return the kind; refuse several columns for one that has a single target."""
-    if kind not in (None, "multilabel") and len(targets) > 1:
-        raise InputError(
-            f"--target: got {len(targets)} columns, expected one for --kind {kind}. Several "
-            "columns are labels of 0 and 1: --kind multilabel."
-        )
-    return kind
-
-
-def read_splits(table: Table, column: str | None) -> dict[str, np.ndarray]:
-    """Return the row numbers of the splits that a column names.
-
-    Raises:
-        InputError: none is train.
-    """
-    if column is None:
-        return {}
-    found = np.array([SPLIT_NAMES[cell.lower()] for cell in table.columns[column]])
-    if "train" not in found:
-        raise InputError(f"{table.path}: no row has train in column {column!r}.")
-    return {name: np.flatnonzero(found == name) for name in np.unique(found).tolist()}
 
 
 def say_columns(table: Table, columns: Columns, target: Target, targets: Sequence[str]) -> None:

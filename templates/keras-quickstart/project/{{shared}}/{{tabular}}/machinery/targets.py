@@ -22,6 +22,16 @@ class Target(NamedTuple):
     classes: list[str]  # of classes their names, of labels too; none for regression
 
 
+def check_kind(kind: Kind | None, targets: Sequence[str]) -> Kind | None:
+    """Return the kind; refuse several columns for one that has a single target."""
+    if kind not in (None, "multilabel") and len(targets) > 1:
+        raise InputError(
+            f"--target: got {len(targets)} columns, expected one for --kind {kind}. Several "
+            "columns are labels of 0 and 1: --kind multilabel."
+        )
+    return kind
+
+
 def guess_kind(table: Table, names: Sequence[str]) -> Kind:
     """Return the kind of problem that the target columns look like."""
     if len(names) > 1:
