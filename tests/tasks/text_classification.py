@@ -237,7 +237,7 @@ def count_weights(parameters: Mapping[str, Any], dataset: Mapping[str, Any]) -> 
 task = Task(
     name="text-classification",
     overlays=("classes", "folders", "tables"),
-    words=r"text.classification|vocabular(y|ies)|tokeni[sz]|docstrings of|(un)?known words?",
+    words=r"text.classification|vocabular(y|ies)|tokeni[sz]|docstrings of",
     tiny={
         "seed": 1,
         **{"data.batch_size": 400, "data.hide": 0.1},

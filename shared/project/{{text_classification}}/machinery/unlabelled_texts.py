@@ -56,19 +56,21 @@ def _read_table(
     path: Path, column: str, skip_bad: bool, prefix: str
 ) -> Iterator[tuple[np.ndarray, list[str]]]:
     with open_records(path) as (_, records):
-        _, names = next(records)
-        Table(path, names, []).check_names("the texts", [column])
+        header = next(records)
+        names = header[1]
+        Table(path, names, [header]).check_names("the texts", [column])
         while block := list(itertools.islice(records, BLOCK)):
             bad = Bad()
             for row, cells in block:
                 if len(cells) != len(names):
                     bad[row] = f"got {len(cells)} cells, expected {len(names)} as in row 1"
-            table = Table(path, names, [record for record in block if record[0] not in bad])
-            bad.add(table, find_wordless(table, column), column, "a text with a word")
+            if good := [record for record in block if record[0] not in bad]:
+                table = Table(path, names, good)
+                bad.add(table, find_wordless(table, column), column, "a text with a word")
+                table.leave_out(bad)
             if bad and not skip_bad:
                 refuse_bad(path, len(block), bad, skip=False)
             for row, why in bad.items():
                 print(f"left out: {path}:{row}: {why}")
-            table.leave_out(bad)
-            if len(table):
+            if good and len(table):
                 yield np.array([f"{prefix}row-{row}" for row in table.rows]), table.columns[column]

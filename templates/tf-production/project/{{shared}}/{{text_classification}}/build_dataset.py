@@ -61,10 +61,9 @@ class Dataset(arrays.BaseDataset):
 
     def check(self, name: str, array: np.ndarray) -> str:
         """Return what is wrong with the numbers of words or classes, or an empty string."""
-        least, most = (UNKNOWN, len(self.vocabulary) + UNKNOWN) if name == "tokens" else (0, 0)
-        if name == "labels":
-            most = len(self.classes) - 1
-        if array.size == 0 or (array.min() >= least and array.max() <= most):
+        words = (UNKNOWN, UNKNOWN + len(self.vocabulary))
+        least, most = words if name == "tokens" else (0, len(self.classes) - 1)
+        if array.min() >= least and array.max() <= most:
             return ""
         return f"got numbers from {array.min()} to {array.max()}, expected {least} to {most}"
 

@@ -132,7 +132,8 @@ def read_columns(
     classes, labels = np.unique(np.array(table.columns[target]), return_inverse=True)
     if len(classes) < 2:
         raise InputError(
-            f"{source}: {target!r} holds {classes[0]!r} in every row, expected two classes or more."
+            f"{source}: {target!r} holds {str(classes[0])!r} in every row, expected two classes or "
+            "more."
         )
     names = table.columns[id_column] if id_column else [f"row-{row}" for row in table.rows]
     return Texts(

@@ -29,7 +29,7 @@ class Docstring(NamedTuple):
     """The description of a function, a class or a method."""
 
     subject: int  # the place in SUBJECTS
-    name: str  # such as scipy.stats.norm.fit
+    name: str  # such as scipy.stats.fit, for a method too
     text: str
 
 
