@@ -75,14 +75,14 @@ def read_images(paths: Sequence[Path], size: int | None, beside: Path) -> Genera
         sizes, grey = {entry[:2] for entry in scans}, all(entry[2] for entry in scans)
         height, width = _choose_shape(sizes, size)
         shape = (len(paths), height, width, 1 if grey else 3)
-        _reserve(file.fileno(), math.prod(shape))
+        reserve(file.fileno(), math.prod(shape))
         pixels = np.memmap(file, np.uint8, "w+", shape=shape)
         reasons = threads.map(read_image, paths, pixels)
         bad = {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
         yield Images(pixels, bad, _describe(sizes))
 
 
-def _reserve(descriptor: int, size: int) -> None:
+def reserve(descriptor: int, size: int) -> None:
     """Take the space of a file on the disk. A full one would end the process later.
 
     Raises:

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from machinery.class_folders import SPLIT_FOLDERS
 from machinery.errors import InputError
 from machinery.files import check_name
-from machinery.image_files import find_images
+from machinery.image_files import find_images, reserve
 
 IGNORED = 255  # The value of a stored mask where the class is not known.
 MOST_CLASSES = 255
@@ -211,8 +211,8 @@ def read_masks(
         mask[:] = np.asarray(image)
 
     with ThreadPoolExecutor() as threads, tempfile.TemporaryFile(dir=folder) as file:
-        file.truncate(max(1, len(paths) * math.prod(shape)))
-        masks = np.memmap(file, np.uint8, "r+", shape=(len(paths), *shape))
+        reserve(file.fileno(), len(paths) * math.prod(shape))
+        masks = np.memmap(file, np.uint8, "w+", shape=(len(paths), *shape))
         for _ in threads.map(read, paths, masks):
             pass
         yield masks
