@@ -69,6 +69,15 @@ bad_sources = {
     "missing folder": BadSource(lambda source: None, ("not a folder", "images/ and masks/")),
     "empty folder": BadSource(Path.mkdir, ("images: not found",)),
     "no masks": BadSource(_splits, ("train/masks: not found",)),
+    "no images": BadSource(
+        lambda source: [(source / name).mkdir(parents=True) for name in ("images", "masks")],
+        ("images: no images",),
+    ),
+    "nothing to train on": BadSource(
+        _spoiled(lambda source: [path.unlink() for path in (source / "masks").iterdir()]),
+        ("no image of train has a mask",),
+        ("--skip-bad",),
+    ),
     "no mask for an image": BadSource(
         _spoiled(lambda source: (source / "masks" / "3.png").unlink()),
         ("images/3.png: no mask of this name", "--skip-bad"),

@@ -65,6 +65,8 @@ def find_pairs(source: Path) -> Pairs:
                     bad[path] = f"has the name of {by_stem[stem].name}"
                 by_stem.setdefault(stem, path)
             found.append(by_stem)
+        if not found[0]:
+            raise InputError(f"{images}: no images. Add some, or remove the folder.")
         good += [Pair(path, found[1][n], split) for n, path in found[0].items() if n in found[1]]
         bad |= {
             path: f"no mask of this name in {masks}"
