@@ -69,6 +69,15 @@ bad_sources = {
     "missing folder": BadSource(lambda source: None, ("not a folder", "images/ and masks/")),
     "empty folder": BadSource(Path.mkdir, ("images: not found",)),
     "no masks": BadSource(_splits, ("train/masks: not found",)),
+    "no images": BadSource(
+        lambda source: [(source / name).mkdir(parents=True) for name in ("images", "masks")],
+        ("images: no images",),
+    ),
+    "nothing to train on": BadSource(
+        _spoiled(lambda source: [path.unlink() for path in (source / "masks").iterdir()]),
+        ("no image of train has a mask",),
+        ("--skip-bad",),
+    ),
     "no mask for an image": BadSource(
         _spoiled(lambda source: (source / "masks" / "3.png").unlink()),
         ("images/3.png: no mask of this name", "--skip-bad"),
@@ -178,23 +187,23 @@ def make_own_data(folder: Path) -> OwnData:
 
 
 def write_unlabelled(path: Path, inputs: Mapping[str, np.ndarray], dataset: object) -> None:
-    """Write images as PNGs, which lose nothing, into a folder."""
+    """Write images as PNGs, which lose nothing, and a list of them, whose path is given."""
     del dataset
+    lines = ["photo"]
     for number, pixels in enumerate(inputs["images"]):
-        _save(path / f"{number:04}.png", pixels.squeeze(2))
+        _save(path.parent / "unlabelled" / f"{number:04}.png", pixels.squeeze(2))
+        lines.append(f"unlabelled/{number:04}.png")
+    path.write_text("\n".join(lines) + "\n")
 
 
 def _spoil_image(spoil: Callable[[Path], object]) -> Callable[[Path], object]:
-    return lambda path: spoil(path / "0002.png")
-
-
-def _empty(path: Path) -> None:
-    for file in path.iterdir():
-        file.unlink()
+    """Return what spoils one of the images that a list names."""
+    return lambda path: spoil(path.parent / "unlabelled" / "0002.png")
 
 
 bad_unlabelled = {
-    "empty folder": BadUnlabelled(_empty, ("holds no images", ".png")),
+    "not there": BadUnlabelled(Path.unlink, ("list.csv", "not found")),
+    "empty list": BadUnlabelled(lambda path: os.truncate(path, 0), ("no column names files",)),
     "not an image": BadUnlabelled(
         _spoil_image(lambda path: path.write_text("x")),
         ("0002.png: not an image", "--skip-bad", "nothing was written"),
@@ -314,7 +323,7 @@ task = Task(
     bad_sources=bad_sources,
     bad_build_options=("--image-size=0", "--image-size=x", "--classes=x.csv"),
     write_unlabelled=write_unlabelled,
-    unlabelled_name="unlabelled",
+    unlabelled_name="list.csv",
     bad_unlabelled=bad_unlabelled,
     make_own_data=make_own_data,
     own_data_shows_more=False,

@@ -153,25 +153,25 @@ def build_masks(
         InputError: naming the folder or the files that cannot be used.
     """
     pairs, bad = mask_files.find_pairs(source)
-    if classes is None and (source / "classes.csv").exists():
-        classes = source / "classes.csv"
+    classes = classes or next(source.glob("classes.csv"), None)
     known = mask_files.read_classes(classes) if classes else None
     count = 2 * len(pairs) + len(bad)
     of_masks, found = mask_files.scan_masks(pairs, known)
     bad |= of_masks
+    names_of_splits = dict.fromkeys(pair.split for pair in pairs) or {"train": None}
     pairs = [pair for pair in pairs if pair.mask not in bad]
     with read_images([pair.image for pair in pairs], size, folder) as images:
         bad |= images.bad
         mask_files.refuse_bad_files(source, bad, count, skip_bad)
         good = np.array([pair.image not in bad for pair in pairs], bool)
-        if not good.any():
-            raise InputError(f"{source}: no images with masks. Put some into images/ and masks/.")
+        of_split = np.array([pair.split for pair in pairs], str)
+        given = {name: np.flatnonzero(good & (of_split == name)) for name in names_of_splits}
+        if empty := [name for name, rows in given.items() if not len(rows)]:
+            raise InputError(f"{source}: no image of {empty[0]} has a mask that can be used.")
         numbers, names = mask_files.number_classes(known, found, source)
         shape = images.pixels.shape[1:3]
         with mask_files.read_masks([p.mask for p in pairs], shape, numbers, folder) as masks:
             describe(images.pixels, images.description, int(good.sum()), source)
-            of_split = np.array([pair.split for pair in pairs])
-            given = {s: np.flatnonzero(good & (of_split == s)) for s in dict.fromkeys(of_split)}
             contents = digests(images.pixels)
             splits = split_images(contents, given, seed)
             ids = np.array([pair.image.relative_to(source).as_posix() for pair in pairs])

@@ -65,7 +65,7 @@ def read_images(
         grey = greys == len(scans)
         height, width = _choose_shape(sizes, size)
         shape = (len(paths), height, width, 1 if grey else 3)
-        _reserve(file.fileno(), math.prod(shape))
+        reserve(file.fileno(), math.prod(shape))
         pixels = np.memmap(file, np.uint8, "w+", shape=shape)
         reasons = _work(threads, functools.partial(read_image, fit=fit), "images", paths, pixels)
         bad = {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
@@ -91,7 +91,7 @@ def _work(
                 yield result
 
 
-def _reserve(descriptor: int, size: int) -> None:
+def reserve(descriptor: int, size: int) -> None:
     """Take the space of a file on the disk. A full one would end the process later.
 
     Raises:

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from machinery.class_folders import SPLIT_FOLDERS
 from machinery.errors import InputError
 from machinery.files import check_name
-from machinery.image_files import find_images
+from machinery.image_files import find_images, reserve
 
 IGNORED = 255  # The value of a stored mask where the class is not known.
 MOST_CLASSES = 255
@@ -65,6 +65,8 @@ def find_pairs(source: Path) -> Pairs:
                     bad[path] = f"has the name of {by_stem[stem].name}"
                 by_stem.setdefault(stem, path)
             found.append(by_stem)
+        if not found[0]:
+            raise InputError(f"{images}: no images. Add some, or remove the folder.")
         good += [Pair(path, found[1][n], split) for n, path in found[0].items() if n in found[1]]
         bad |= {
             path: f"no mask of this name in {masks}"
@@ -211,8 +213,8 @@ def read_masks(
         mask[:] = np.asarray(image)
 
     with ThreadPoolExecutor() as threads, tempfile.TemporaryFile(dir=folder) as file:
-        file.truncate(max(1, len(paths) * math.prod(shape)))
-        masks = np.memmap(file, np.uint8, "r+", shape=(len(paths), *shape))
+        reserve(file.fileno(), len(paths) * math.prod(shape))
+        masks = np.memmap(file, np.uint8, "w+", shape=(len(paths), *shape))
         for _ in threads.map(read, paths, masks):
             pass
         yield masks
