@@ -17,8 +17,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from common import machine, render
 from PIL import Image
+
+from common import machine, render
 
 # Times the steps, and prints them with the sum as JSON.
 CODE = """
