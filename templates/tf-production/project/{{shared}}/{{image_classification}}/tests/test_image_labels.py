@@ -48,7 +48,7 @@ def read_labels(source: Path, dataset: Dataset) -> dict[str, np.ndarray]:
     """Return the label of each image by its id."""
     data, found = source.parent / "data", {}
     for split in dataset.examples:
-        labels = dataset.read_split(data, split)["labels"]
+        labels = np.asarray(dataset.read_split(data, split)["labels"])
         found |= dict(zip(dataset.read_ids(data, split).tolist(), labels, strict=True))
     return found
 
