@@ -39,7 +39,7 @@ class ModelParameters(Section):
     stages: int = Field(
         2, ge=1, le=8, description="stages of two convolutions; each doubles a cell of the grid"
     )
-    dropout: float = Field(0.1, ge=0, lt=1, description="probability of dropping a channel")
+    dropout: float = Field(0.0, ge=0, lt=1, description="probability of dropping a channel")
     box_weight: float = Field(
         1.0, ge=0, le=1000, description="weight of the places of boxes beside their classes"
     )

@@ -39,7 +39,7 @@ def test_overlaps() -> None:
 
 
 def test_what_is_found_counts() -> None:
-    assert measure([BOX], [0.9], [0], [BOX], [0])[0].tolist() == [1] * 10
+    assert measure([BOX], [0.9], [0], [BOX], [0])[0] == pytest.approx([1] * 10)
 
 
 def test_of_two_boxes_half_are_found() -> None:
@@ -68,7 +68,7 @@ def test_the_better_fit_is_taken() -> None:
 
 def test_a_class_that_is_not_there_is_left_out() -> None:
     found = measure([BOX, BOX], [0.9, 0.8], [0, 1], [BOX], [0])
-    assert found[0].tolist() == [1] * 10
+    assert found[0] == pytest.approx([1] * 10)
     assert np.isnan(found[1]).all()
 
 

@@ -22,7 +22,7 @@ def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     Returns:
         (P, Q) float64, from 0 to 1
     """
-    a, b = np.float64(boxes)[:, None], np.float64(others)[None]
+    a, b = boxes.astype(np.float64)[:, None], others.astype(np.float64)[None]
     corners = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     intersection = corners.clip(0).prod(axis=2)
     area, other_area = ((x[..., 2:] - x[..., :2]).prod(axis=2) for x in (a, b))

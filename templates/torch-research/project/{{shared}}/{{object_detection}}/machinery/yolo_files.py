@@ -92,7 +92,7 @@ def _read_labels(path: Path, problems: list[str]) -> list[Mark]:
             numbers = [float(cell) for cell in cells]
         except ValueError:
             numbers = []
-        if len(numbers) != 5 or not numbers[0].is_integer():
+        if len(numbers) != 5 or numbers[0] % 1 != 0:
             problems.append(
                 f"{where}: {line[:60]!r}, expected five numbers: class, centre from the left and "
                 "from the top, width, height"
