@@ -1,6 +1,6 @@
 """Prepare images with boxes for training: scenes of scattered digits, or pictures of your own.
 
-    python build_dataset.py                      # 1,500 scenes with 2 digits each, no download
+    python build_dataset.py                      # 1,100 scenes with 2 digits or so, no download
     python build_dataset.py --source street      # in the form of COCO or of YOLO
 
 COCO: annotations.json and images/ in the source; or train/, val/ and test/ with such in them; or
@@ -39,7 +39,7 @@ from machinery.sampling import evaluation_batch_size
 from machinery.splits import StratumError, digests, find_leaks, split_off
 from machinery.unlabelled_images import find_unlabelled, read_blocks
 
-SCENES = {"train": 1200, "val": 150, "test": 150}
+SCENES = {"train": 800, "val": 100, "test": 200}
 
 
 class Dataset(arrays.BaseDataset):
