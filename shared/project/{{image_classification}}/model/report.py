@@ -1,6 +1,7 @@
 """What people see of a network: metrics, the best epoch, the confusion matrix, every prediction."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,11 @@ def objective(dataset: "Dataset") -> Objective:
     """Return the metric that says which epoch is the best."""
     del dataset  # It is the same for every dataset of this task.
     return Objective("val_accuracy", maximize=True)
+
+
+def initial_loss(dataset: "Dataset") -> float:
+    """Return the mean loss of a network that knows nothing: each class is as likely as another."""
+    return math.log(len(dataset.classes))
 
 
 class Evaluation:
