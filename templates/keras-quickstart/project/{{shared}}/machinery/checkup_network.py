@@ -36,15 +36,16 @@ def check(checkup: Checkup, subject: Subject) -> None:
             network.step(batch, RATE)
     check_gradients(checkup, gradients)
     check_frozen(checkup, subject, gradients)
-    check_influence(checkup, subject.dataset, network, batch)
     check_evaluation(checkup, network, batch)
+    check_losses(checkup, network, batch)
+    check_influence(checkup, network, batch)
     check_normalisation(checkup, subject, batch)
 
 
-def first_batch(subject: Subject, step: int = 0) -> Batch:
-    """Return examples of a batch of the training, not changed at random."""
-    inputs, targets = next(iter(subject.training_batches(range(step, step + 1), augmented=False)))
-    return take(inputs, np.arange(EXAMPLES)), take(targets, np.arange(EXAMPLES))
+def first_batch(subject: Subject, examples: int = EXAMPLES) -> Batch:
+    """Return examples of the first batch of the training, not changed at random."""
+    inputs, targets = next(iter(subject.training_batches(range(1), augmented=False)))
+    return take(inputs, np.arange(examples)), take(targets, np.arange(examples))
 
 
 def take(arrays: Arrays, rows: np.ndarray) -> Arrays:
@@ -75,12 +76,9 @@ def check_shapes(
     problem = find_unfit("losses", [losses], count)
     if not problem and losses.shape != (count,):
         problem = f"losses are {losses.shape}."
-    expected = "Expected a finite number for each example, (B,)."
-    if not problem:
-        problem = find_shared_losses(network, batch, losses)
-        expected = "Expected that it depends on its own example alone."
-    checkup.judge("losses", problem and f"{problem} {expected}", f"one an example, {count}", LOSSES)
     if problem:
+        expected = "Expected a finite number for each example, (B,)."
+        checkup.fail("losses", f"{problem} {expected}", LOSSES)
         raise EndError
     with checkup.checking("predictions", PREDICT):
         predictions = network.predictions(inputs)
@@ -100,20 +98,6 @@ def find_unfit(what: str, arrays: list[np.ndarray], count: int) -> str:
         if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
             rows = ~np.isfinite(array.reshape(count, -1)).all(axis=1)
             return f"{what} is NaN or infinite in {rows.sum()} of {count} examples."
-    return ""
-
-
-def find_shared_losses(network: Network, batch: Batch, losses: np.ndarray) -> str:
-    """Return in words that the loss of an example changes with the targets of another."""
-    inputs, targets = batch
-    for name, array in targets.items():
-        other = np.flatnonzero([not np.array_equal(each, array[0]) for each in array])
-        if not len(other):
-            continue
-        changed = np.concatenate([array[other[:1]], array[1:]])
-        found = network.losses((inputs, {**targets, name: changed}))
-        if not np.allclose(found[1:], losses[1:], ROUNDING, ROUNDING):
-            return f"with other {name} of one example the losses of others change."
     return ""
 
 
@@ -201,17 +185,17 @@ def differ(one: list[np.ndarray], other: list[np.ndarray], tolerance: float) -> 
     )
 
 
-def check_influence(checkup: Checkup, dataset: Any, network: Network, batch: Batch) -> None:
+def check_influence(checkup: Checkup, network: Network, batch: Batch) -> None:
     """Check that each input reaches the outputs of its own example, and of no other."""
     inputs, _ = batch
     count = len(next(iter(inputs.values())))
     turned = np.roll(np.arange(count), 1)
-    outputs = network.outputs(inputs)
+    outputs = whatever_comes(network, inputs)
     ignored = []
     for name, array in inputs.items():
         other = {**inputs, name: array[turned]}
         varies = not np.array_equal(array, array[turned], equal_nan=True)
-        if varies and not differ(outputs, network.outputs(other), 1e-6):
+        if varies and not differ(outputs, whatever_comes(network, other), 1e-6):
             ignored.append(name)
     problem = f"{say(ignored)} changes no output." if ignored else ""
     names = ", ".join(inputs)
@@ -220,16 +204,38 @@ def check_influence(checkup: Checkup, dataset: Any, network: Network, batch: Bat
         raise EndError
     half = count // 2
     mixed = np.concatenate([np.arange(half), np.full(count - half, 0)])
-    rest = network.outputs(take(inputs, mixed))
-    first = [each[:half] for each in outputs]
+    rest = whatever_comes(network, take(inputs, mixed))
+    moved = whatever_comes(network, take(inputs, turned))
     problem = ""
-    if differ(first, [each[:half] for each in rest], ROUNDING):
-        problem = "the outputs of an example change with the others in its batch."
-    elif differ([each[turned] for each in outputs], network.outputs(take(inputs, turned)), ROUNDING):
-        problem = "the outputs of an example change with its place in the batch."
+    if differ([each[:half] for each in outputs], [each[:half] for each in rest], ROUNDING):
+        problem = "outputs or predictions of an example change with the others in its batch."
+    elif differ([each[turned] for each in outputs], moved, ROUNDING):
+        problem = "outputs or predictions of an example change with its place in the batch."
     expected = " In evaluation, expected those of the example alone."
     found = "no example's outputs depend on another example"
     checkup.judge("batch", problem and problem + expected, found, f"{NET}: forward")
+
+
+def whatever_comes(network: Network, inputs: Arrays) -> list[np.ndarray]:
+    """Return outputs and predictions, each (B, ...), as numbers."""
+    every = [*network.outputs(inputs), *network.predictions(inputs).values()]
+    return [each.astype(np.float64) for each in every]
+
+
+def check_losses(checkup: Checkup, network: Network, batch: Batch) -> None:
+    """Check that the loss of an example does not change with the targets of another."""
+    inputs, targets = batch
+    losses, problem = network.losses(batch), ""
+    for name, array in targets.items():
+        other = np.flatnonzero([not np.array_equal(each, array[0]) for each in array])
+        if not len(other):
+            continue
+        changed = np.concatenate([array[other[:1]], array[1:]])
+        found = network.losses((inputs, {**targets, name: changed}))
+        if not np.allclose(found[1:], losses[1:], 1e-5, 1e-6):
+            problem = f"with other {name} of one example the losses of others change. Expected "
+            problem += "that it depends on its own example alone."
+    checkup.judge("losses", problem, f"one for each of {len(losses)} examples", LOSSES)
 
 
 def check_evaluation(checkup: Checkup, network: Network, batch: Batch) -> None:
@@ -245,6 +251,8 @@ def check_evaluation(checkup: Checkup, network: Network, batch: Batch) -> None:
         problem = f"changes {say(moved)}. Expected that only training does."
     found = "repeats itself, and changes no weight"
     checkup.judge("evaluation", problem, found, f"{NET}: forward")
+    if problem:
+        raise EndError
 
 
 def check_normalisation(checkup: Checkup, subject: Subject, batch: Batch) -> None:
