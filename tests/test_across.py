@@ -12,7 +12,10 @@ from fork_server import ForkServer
 from projects import experiment, run, tiny
 
 pytestmark = pytest.mark.xdist_group("across")  # They share a training of each combination.
-COMMANDS = ("train.py", "evaluate.py", "search_hyperparams.py", "synthesize_results.py")
+COMMANDS = (
+    *("train.py", "evaluate.py", "doctor.py"),
+    *("search_hyperparams.py", "synthesize_results.py"),
+)
 Rendered = Callable[[Combination], Path]
 
 

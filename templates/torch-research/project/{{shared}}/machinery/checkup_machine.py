@@ -4,7 +4,6 @@ import importlib.metadata
 import math
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -136,7 +135,6 @@ def find_bad_release(machine: Machine) -> tuple[str, str] | None:
 
 def find_unusable_gpu(machine: Machine) -> tuple[str, str] | None:
     """Return the problem with a GPU for which the framework has no code, and where to look."""
-    # On Python of a Mac or with the GPU hidden there is none to speak of.
     unusable = [g for g in machine.gpus if not runs_on(machine.architectures, g.capability)]
     if not unusable or len(unusable) < len(machine.gpus):
         return None
@@ -225,8 +223,3 @@ def check_memory(checkup: Checkup, machine: Machine, dataset: Any) -> None:
         )
     else:
         checkup.ok("memory", f"train takes {size / 2**20:,.1f} MiB")
-
-
-def in_environment() -> bool:
-    """Return whether this Python is that of a virtual environment."""
-    return sys.prefix != sys.base_prefix

@@ -317,4 +317,9 @@ def with_seed(parameters: Any, seed: int) -> Any:
     In bfloat16 rounding would hide what the checks compare.
     """
     own = {"seed": seed, "training.precision": "float32", "training.compile": False}
-    return change(parameters, own)
+    return change(in_one_part(parameters), own)
+
+
+def in_one_part(parameters: Any) -> Any:
+    """Return the parameters with batches that are computed as a whole."""
+    return change(parameters, {"training.accumulate": 1})
