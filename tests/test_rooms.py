@@ -159,7 +159,14 @@ def test_every_file_has_the_same_role(combination: Combination, rendered: Render
 
 @every_trained
 def test_every_project_has_the_same_verbs(combination: Combination, rendered: Rendered) -> None:
-    verbs = {"train", "evaluate", "doctor", "build_dataset", "search_hyperparams", "synthesize_results"}
+    verbs = {
+        "train",
+        "evaluate",
+        "doctor",
+        "build_dataset",
+        "search_hyperparams",
+        "synthesize_results",
+    }
     files = {path.stem for path in rendered(combination).glob("*.py")}
     assert files >= {*verbs, "backend", "parameters", "utils"}
 

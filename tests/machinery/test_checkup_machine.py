@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from build_dataset import Dataset
 
+from build_dataset import Dataset
 from machinery.checkup import Checkup
 from machinery.checkup_machine import Gpu, Machine, check, check_memory, look
 

@@ -72,7 +72,9 @@ class Network:
 
     def arrays(self) -> Arrays:
         """Return what a checkpoint would hold."""
-        return {n: a.copy() for n, a in backend.State(self.model, self.optimizer).to_arrays().items()}
+        return {
+            n: a.copy() for n, a in backend.State(self.model, self.optimizer).to_arrays().items()
+        }
 
     def load(self, arrays: Arrays) -> None:
         """Put what `arrays` returned into this network."""

@@ -149,9 +149,7 @@ def check_augmentation(checkup: Checkup, subject: Subject) -> None:
     )
     if not problem and not equal(after, again):
         problem = "a batch differs from itself, made again. Expected what the seed decides."
-    changed = [
-        name for name, array in inputs.items() if not same_bits(array, new_inputs[name])
-    ]
+    changed = [name for name, array in inputs.items() if not same_bits(array, new_inputs[name])]
     found = f"changes {', '.join(changed)}" if changed else "changes nothing"
     checkup.judge(check, problem, found, AUGMENTATION)
 

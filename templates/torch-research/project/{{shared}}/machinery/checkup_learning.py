@@ -89,7 +89,9 @@ def check_batch(checkup: Checkup, subject: Subject, network: Network, batch: Bat
     in_training = network.step(batch, 0.0)
     place = NET
     if in_training <= LEARNT * start:
-        problem += f" In training the loss is {in_training:.4g}: evaluation computes something else."
+        problem += (
+            f" In training the loss is {in_training:.4g}: evaluation computes something else."
+        )
         place = f"{NET}: forward"
     checkup.fail(check, problem, place)
     raise EndError
@@ -142,7 +144,7 @@ def check_rates(checkup: Checkup, subject: Subject, batch: Batch) -> None:
         found.append((factor * rate, end))
     said = ", ".join(f"{end:.4g} at {each:g}" for each, end in found)
     message = f"after {SHORT} steps the loss of {start:.4g} is {said}"
-    low, middle, high = (end for _, end in found)
+    _, middle, high = (end for _, end in found)
     if not np.isfinite(middle) or middle > 2 * start:
         checkup.warn("learning rate", f"{message}: it rises at first, as with too high a rate.")
     elif middle > 0.99 * start and high < MOVED * start:

@@ -63,7 +63,9 @@ def look(
     text = Path("requirements.txt").read_text("utf-8") if Path("requirements.txt").exists() else ""
     ranges = {
         name: (low, high)
-        for name, low, high in re.findall(r"^([\w.-]+)>=([\d.]+)(?:,<([\d.]+))?", text, re.MULTILINE)
+        for name, low, high in re.findall(
+            r"^([\w.-]+)>=([\d.]+)(?:,<([\d.]+))?", text, re.MULTILINE
+        )
     }
     names = {*ranges, *(name for name, _ in BAD_RELEASES)}
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0

@@ -12,9 +12,7 @@ PACKAGES = {
 EXIT_CODE = 2  # As for any bad input; errors.py, which defines it, needs packages itself.
 
 
-def explain(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
+def explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Say how to get packages that are not installed; show any other error as Python does.
 
     Raises:
