@@ -38,22 +38,23 @@ class Network:
     """A network as train.py makes and trains it, which takes and returns arrays of NumPy."""
 
     def __init__(self, parameters: Parameters, dataset: Dataset, device: str) -> None:
-        self.parameters, self.dataset = parameters, dataset
-        self.model = backend.make_model(parameters, dataset, device)
+        self.parameters, self.dataset, self.device = parameters, dataset, device
         training = parameters.training
-        self.compile(
+        self.model = self.make(
             keras.optimizers.AdamW(  # As in train.py.
                 training.learning_rate,
                 weight_decay=training.weight_decay,
                 global_clipnorm=training.clip_norm or None,
             )
         )
+        self.probe: keras.Model | None = None  # The same network, to take gradients of.
 
-    def compile(self, optimizer: keras.optimizers.Optimizer) -> None:
-        """Compile the network as train.py does."""
-        jax = keras.backend.backend() == "jax"
+    def make(self, optimizer: keras.optimizers.Optimizer) -> keras.Model:
+        """Return the network, compiled as train.py does."""
+        model = backend.make_model(self.parameters, self.dataset, self.device)
         loss = net.loss(self.dataset, self.parameters.model)
-        self.model.compile(optimizer, loss, jit_compile=jax)
+        model.compile(optimizer, loss, jit_compile=keras.backend.backend() == "jax")
+        return model
 
     def outputs(self, inputs: Arrays) -> list[np.ndarray]:
         """Return the outputs in evaluation, each (B, ...)."""
@@ -75,19 +76,13 @@ class Network:
 
         It is what one step of gradient descent takes off the weights, the same on every backend.
         """
-        backend.synchronize(self.model)
-        optimizer, before = self.model.optimizer, self.values(self.model.variables)
-        self.compile(keras.optimizers.SGD(LARGE_RATE))
-        self.model.train_on_batch(*batch)
-        backend.synchronize(self.model)
-        after = self.values(self.model.trainable_variables)
-        backend.assign(self.model.variables, before, Path("the weights before"))
-        self.compile(optimizer)
+        self.probe = self.probe or self.make(keras.optimizers.SGD(LARGE_RATE))
+        before = values(self.model, self.model.variables)
+        backend.synchronize(self.probe)
+        backend.assign(self.probe.variables, before, Path("the network"))
+        self.probe.train_on_batch(*batch)
+        after = values(self.probe, self.probe.trainable_variables)
         return {name: (before[name] - after[name]) / LARGE_RATE for name in after}
-
-    def values(self, variables: Any) -> Arrays:
-        """Return copies of the values of variables."""
-        return {each.path: np.array(keras.ops.convert_to_numpy(each)) for each in variables}
 
     def step(self, batch: Batch, rate: float) -> float:
         """Take an optimizer step with a learning rate; return the loss in training before it."""
@@ -102,6 +97,12 @@ class Network:
     def load(self, arrays: Arrays) -> None:
         """Put what `arrays` returned into this network."""
         backend.load_weights(self.model, arrays, Path("the checkpoint"))
+
+
+def values(model: keras.Model, variables: Any) -> Arrays:
+    """Return copies of the values of a network's variables."""
+    backend.synchronize(model)
+    return {each.path: np.array(keras.ops.convert_to_numpy(each)) for each in variables}
 
 
 class Subject(checkup.Subject):
