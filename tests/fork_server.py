@@ -68,7 +68,7 @@ class ForkServer:
         """Run a script with arguments.
 
         Args:
-            script: "train", "evaluate", "predict" or "build_dataset".
+            script: "train", "evaluate", "predict", "doctor" or "build_dataset".
             arguments: of the command line.
             stop_at: the look at the stop request that finds one, as if by SIGTERM just then.
             crash_at: the file operation at which the process dies: see CrashPoints.
@@ -161,6 +161,8 @@ def child(request: dict[str, Any]) -> None:
             train(script, request["stop_at"])
         elif request["script"] in ("evaluate", "predict"):
             use_trained(script)
+        elif request["script"] == "doctor":
+            examine(script)
         else:
             script.main()
 
@@ -186,6 +188,16 @@ def use_trained(script: Any) -> None:
     reads = {"evaluate": command_line.evaluation, "predict": command_line.prediction}
     command = reads[script.__name__]("__main__", script.__doc__, Parameters)
     command.run(script.main)
+
+
+def examine(script: Any) -> None:
+    """Do what `python doctor.py` does."""
+    from build_dataset import open_dataset
+    from machinery import command_line
+    from parameters import Parameters
+
+    command = command_line.checkup("__main__", script.__doc__, Parameters)
+    command.run(script.describe_machine, open_dataset, script.make_subject)
 
 
 def stop_at_look(stop: Any, number: int) -> Any:

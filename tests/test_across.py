@@ -13,7 +13,8 @@ from projects import experiment, run, tiny
 
 pytestmark = pytest.mark.xdist_group("across")  # They share a training of each combination.
 COMMANDS = (
-    *("train.py", "evaluate.py", "predict.py", "search_hyperparams.py", "synthesize_results.py"),
+    *("train.py", "evaluate.py", "predict.py", "doctor.py"),
+    *("search_hyperparams.py", "synthesize_results.py"),
 )
 Rendered = Callable[[Combination], Path]
 

@@ -143,13 +143,14 @@ ROLES = {
     "train.py": {"train"},
     "evaluate.py": {"evaluate", "main"},
     "predict.py": {"predict", "main"},
+    "doctor.py": {"Network", "Subject", "describe_machine", "make_subject"},
     "build_dataset.py": {
         *("Dataset", "open_dataset", "read_dataset", "prepare_default", "read_unlabelled", "main"),
     },
     "model/net.py": {"losses", "predict"},
     "model/data_loader.py": {"Split", "load_split", "evaluation_batches"},
     "model/augmentation.py": {"draw", "augment"},
-    "model/report.py": {"objective", "Evaluation", "PredictionWriter"},
+    "model/report.py": {"objective", "initial_loss", "Evaluation", "PredictionWriter"},
     "model/parameters.py": {"DataParameters", "ModelParameters"},
 }
 
@@ -162,7 +163,7 @@ def test_every_file_has_the_same_role(combination: Combination, rendered: Render
 
 @every_trained
 def test_every_project_has_the_same_verbs(combination: Combination, rendered: Rendered) -> None:
-    verbs = {"train", "evaluate", "predict", "build_dataset"}
+    verbs = {"train", "evaluate", "predict", "doctor", "build_dataset"}
     verbs |= {"search_hyperparams", "synthesize_results"}
     files = {path.stem for path in rendered(combination).glob("*.py")}
     assert files >= {*verbs, "backend", "parameters", "utils"}
@@ -288,6 +289,8 @@ ALLOWED: dict[str, dict[str, str]] = {
     "tests/test_update.py": {r'"(image-classification|tabular)"': "the tasks, to change them"},
     "tests/test_cookiecutter.py": {r"image-classification": "one of the tasks"},
     "tests/test_resume.py": {r"predictions_ensemble\.csv": "a file that a person put there"},
+    "tests/defects.py": {r"softmax": "what PyTorch, TensorFlow and Keras call a function"},
+    "machinery/checkup_learning.py": {r"a softmax too many": "an example of a defect"},
     "tests/test_class_report.py": {r"class|label|confusion": "it tests the report on classes"},
     "tests/machinery/": {
         r"label|\bclasses\b|logits|accuracy": "the tiny project's own task, points of two classes",

@@ -35,7 +35,19 @@ code hands in what it needs of them. Each file has one subject:
     results_table    the table of the comparison
     differences      what differs between its rows, in words
     results_page     the table as text, Markdown and HTML
+    checkup          what doctor.py prints, and what it is handed
+    checkup_stages   what it checks, in which order:
+    checkup_machine  the machine and what is installed,
+    checkup_data     the arrays on disk,
+    checkup_batches  how they reach the network,
+    checkup_network  the network before it is trained,
+    checkup_learning how it learns in a few steps
+    missing_packages what to say where a package is not installed
 
 Any other file here belongs to the task. `copier update` brings this folder up to date and merges
 your changes, so make few of them.
 """
+
+from machinery.missing_packages import explain_missing_packages
+
+explain_missing_packages()

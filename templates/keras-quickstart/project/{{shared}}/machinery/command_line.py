@@ -95,6 +95,27 @@ class EvaluateCommand(Command):
                 main(self.arguments, self.parameters)
 
 
+class CheckupCommand(Command):
+    """The command line of doctor.py."""
+
+    def run(
+        self,
+        describe_machine: Callable[[str, Any], Any],
+        open_dataset: Callable[[Path], Any],
+        make_subject: Callable[[Any, Any, Path, str], Any],
+    ) -> None:
+        """Check machine and experiment; end with exit code 0, or with 2 if something is wrong.
+
+        The arguments are those of checkup_stages.examine.
+        """
+        if self.arguments is None:
+            return
+        from machinery.checkup_stages import examine
+
+        with exit_codes():
+            examine(self.arguments, self.parameters, describe_machine, open_dataset, make_subject)
+
+
 def training(name: str, description: str | None, schema: type[Section]) -> TrainCommand:
     """Read the command line of train.py; end the process if it is wrong or nothing is left to do.
 
@@ -190,6 +211,26 @@ def check_places(arguments: argparse.Namespace) -> None:
             )
     if not arguments.overwrite:
         refuse_to_overwrite(output)
+
+
+def checkup(name: str, description: str | None, schema: type[Section]) -> CheckupCommand:
+    """Read the command line of doctor.py; end the process if it is wrong.
+
+    Args:
+        name: __name__ of the script.
+        description: its docstring.
+        schema: of params.yaml.
+    """
+    if name != "__main__":
+        return CheckupCommand()
+    with exit_codes():
+        parser = ArgumentParser(description)
+        parser.add_experiment()
+        parser.add_device()
+        arguments = parser.parse_args()
+        parameters = load_parameters(schema, arguments.experiment / "params.yaml")
+        arguments.data = arguments.data or records.data_of(arguments.experiment)
+        return CheckupCommand(arguments, parameters)
 
 
 def parse_training(

@@ -72,6 +72,10 @@ def test_training_leaves_its_record(small: Path) -> None:
     assert list((small / "tensorboard").iterdir())
 
 
+def test_nothing_is_wrong(data: Path) -> None:
+    assert "Nothing is wrong" in run("doctor.py", "--data", data, "--device", "cpu")
+
+
 def test_evaluation(small: Path, data: Path) -> None:
     printed = run("evaluate.py", "--experiment", small, "--data", data, "--device", "cpu")
     metrics = json.loads((small / "metrics_test.json").read_text("utf-8"))

@@ -1,6 +1,7 @@
 """What to look at: the metrics, which epoch is the best, a picture, every prediction."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,16 @@ def objective(dataset: "Dataset") -> Objective:
         "multiclass": Objective("val_accuracy", maximize=True),
         "multilabel": Objective("val_f1", maximize=True),
     }[dataset.kind]
+
+
+def initial_loss(dataset: "Dataset") -> float:
+    """Return the mean loss of a network that knows nothing.
+
+    It says the mean, whose squared error is the variance, 1 in the units of the loss; or that every
+    class, or that a label and its absence, is as likely.
+    """
+    classes = 2 if dataset.kind == "multilabel" else len(dataset.classes)
+    return 1.0 if dataset.kind == "regression" else math.log(classes)
 
 
 class Evaluation:
