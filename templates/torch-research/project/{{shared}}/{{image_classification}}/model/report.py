@@ -43,11 +43,6 @@ def initial_loss(dataset: "Dataset") -> float:
     return math.log(2 if dataset.multilabel else len(dataset.classes))
 
 
-def initial_loss(dataset: "Dataset") -> float:
-    """Return the mean loss of a network that knows nothing: each class is as likely as another."""
-    return math.log(len(dataset.classes))
-
-
 class Evaluation:
     """The metrics of a split, summed up batch by batch.
 
