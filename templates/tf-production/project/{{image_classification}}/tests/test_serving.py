@@ -40,6 +40,12 @@ def test_both_signatures_agree(served: Served) -> None:
     assert np.allclose(encoded, probabilities, atol=1e-6)
 
 
+def test_labels_have_no_most_probable_class() -> None:
+    served = Served(make_net(), make_dataset(multilabel=True))
+    images = tf.constant(make_batch()[0]["images"])
+    assert {*served.signatures()["serving_default"](images=images)} == {"probabilities"}
+
+
 def test_encoded_images_of_another_size_are_cropped_and_scaled(served: Served) -> None:
     square = make_batch()[0]["images"][0, ..., 0].repeat(4, 0).repeat(4, 1)
     wide = np.pad(square, ((0, 0), (10, 10)))  # Cropped away again.
