@@ -55,7 +55,6 @@ def read_rows(path: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-@pytest.mark.once_a_loop
 def test_predictions_are_those_of_the_evaluation(
     project: Path, server: ForkServer, reference: Path, tmp_path: Path
 ) -> None:

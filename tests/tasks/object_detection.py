@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tasks import BadSource, Effect, Misfit, OwnData, Task
+from tasks import BadSource, BadUnlabelled, Effect, Misfit, OwnData, Task
 
 Change = Callable[[Path], object]
 
@@ -193,9 +193,40 @@ def count_weights(parameters: Mapping[str, Any], dataset: Mapping[str, Any]) -> 
     return count + (channels + 1) * (len(dataset["classes"]) + 4)
 
 
+def write_unlabelled(path: Path, inputs: Mapping[str, np.ndarray], dataset: object) -> None:
+    """Write images as PNGs, which lose nothing, and a list of them, whose path is given."""
+    del dataset
+    lines = ["photo"]
+    for number, pixels in enumerate(inputs["images"]):
+        file = path.parent / "unlabelled" / f"{number:04}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels.squeeze(2)).save(file)
+        lines.append(f"unlabelled/{number:04}.png")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _spoil_image(spoil: Callable[[Path], object]) -> Callable[[Path], object]:
+    """Return what spoils one of the images that a list names."""
+    return lambda path: spoil(path.parent / "unlabelled" / "0002.png")
+
+
+bad_unlabelled = {
+    "not there": BadUnlabelled(Path.unlink, ("list.csv", "not found")),
+    "empty list": BadUnlabelled(lambda path: os.truncate(path, 0), ("no column names files",)),
+    "not an image": BadUnlabelled(
+        _spoil_image(lambda path: path.write_text("x")),
+        ("0002.png: not an image", "--skip-bad", "nothing was written"),
+        left_out=1,
+    ),
+    "cut short": BadUnlabelled(
+        _spoil_image(lambda path: os.truncate(path, 60)), ("0002.png", "--skip-bad"), left_out=1
+    ),
+}
+
+
 task = Task(
     name="object-detection",
-    overlays=("images", "scenes"),
+    overlays=("images", "scenes", "folders"),
     words=r"object.detection|\bbox(es)?\b|coco|yolo|letterbox|average.precision|(?<![a-z0-9])ap50"
     r"|\bscenes?\b|annotation_file|overlap",
     tiny={
@@ -242,6 +273,9 @@ task = Task(
     },
     bad_sources=bad_sources,
     bad_build_options=("--image-size=0", "--image-size=x"),
+    write_unlabelled=write_unlabelled,
+    unlabelled_name="list.csv",
+    bad_unlabelled=bad_unlabelled,
     make_own_data=make_own_data,
     own_data_shows_more=False,
 )

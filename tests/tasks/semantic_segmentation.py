@@ -279,7 +279,7 @@ def count_weights(parameters: Mapping[str, Any], dataset: Mapping[str, Any]) -> 
 
 task = Task(
     name="semantic-segmentation",
-    overlays=("images", "scenes"),
+    overlays=("images", "scenes", "folders"),
     words=r"segmentation|\bmasks?\b|\biou\b|u-net|unet|scene",
     tiny={
         "seed": 1,

@@ -79,7 +79,8 @@ class Network:
         self.probe = self.probe or self.make(keras.optimizers.SGD(LARGE_RATE))
         before = values(self.model, self.model.variables)
         backend.synchronize(self.probe)
-        backend.assign(self.probe.variables, before, Path("the network"))
+        for variable in self.probe.variables:
+            variable.assign(before[variable.path])
         self.probe.train_on_batch(*batch)
         after = values(self.probe, self.probe.trainable_variables)
         return {name: (before[name] - after[name]) / LARGE_RATE for name in after}

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from machinery.box_files import SPLIT_NAMES, Found, Mark, Picture
 from machinery.errors import InputError
-from machinery.image_files import find_images, is_of_system
+from machinery.found_files import is_of_system
+from machinery.image_files import find_images
 
 
 class AnnotationFile(NamedTuple):

@@ -162,7 +162,7 @@ def select(predictions: Mapping[str, np.ndarray], row: int, lowest: float) -> Sc
 
 
 class PredictionWriter(predictions.PredictionWriter):
-    """Writes a line for each box; an image in which nothing was found has none."""
+    """Writes a row for each box; an image in which nothing was found has one with empty cells."""
 
     draws = True
 
@@ -173,7 +173,7 @@ class PredictionWriter(predictions.PredictionWriter):
     def rows(
         self, examples: "Unlabelled", predictions: "Predictions"
     ) -> Iterator[Sequence[object]]:
-        """Yield a line for each box, the most certain first."""
+        """Yield a row for each box, the most certain first."""
         assert examples.originals is not None
         for row, name in enumerate(examples.ids):
             found = select(predictions, row, LISTED)
@@ -182,6 +182,8 @@ class PredictionWriter(predictions.PredictionWriter):
             for box, number, score in zip(corners, found.classes, found.scores, strict=True):
                 places = (f"{value:.1f}" for value in box)
                 yield [name, self.dataset.classes[number], f"{score:.4f}", *places]
+            if not len(corners):  # So every image is in the file.
+                yield [name, *[""] * 6]
 
     def draw(self, examples: "Unlabelled", predictions: "Predictions", path: Path) -> None:
         """Draw the first images with their boxes."""

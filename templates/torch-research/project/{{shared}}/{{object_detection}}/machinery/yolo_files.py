@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from machinery.box_files import SPLIT_NAMES, Found, Mark, Picture
 from machinery.errors import InputError
-from machinery.image_files import find_images, is_of_system
+from machinery.found_files import is_of_system
+from machinery.image_files import find_images
 from machinery.parameter_file import read_yaml
 
 NAMES_FILES = ("classes.txt", "obj.names", "labels/classes.txt")
