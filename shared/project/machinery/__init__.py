@@ -7,6 +7,7 @@ code hands in what it needs of them. Each file has one subject:
     files            writing files so that a kill leaves them whole
     parameter_file   params.yaml, checked against its schema
     command_line     what each command is asked to do
+    trained          what is refused of a trained experiment that a command reads
     argument_parser  the options that commands share, and errors in one form
     stopping         requests to save and stop: signals and the time limit
     devices          processors and GPUs

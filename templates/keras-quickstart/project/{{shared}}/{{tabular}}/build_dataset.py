@@ -16,7 +16,7 @@ for each split, and dataset.json, which is written last: it says that all is the
 """
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -160,11 +160,12 @@ def build_table(
         InputError: naming the file, the rows and the columns that cannot be used.
     """
     table = read_table(source, skip_bad)
-    told = {"--target": targets, "--categories": categories, "--drop": drop}
-    told |= {
-        "--id": [id_column] if id_column else [],
-        "--split": [split_column] if split_column else [],
+    told: dict[str, Iterable[str]] = {
+        "--target": targets,
+        "--categories": categories,
+        "--drop": drop,
     }
+    told |= {"--id": filter(None, [id_column]), "--split": filter(None, [split_column])}
     for option, names in told.items():
         table.check_names(option, names)
     kind = check_kind(kind, targets) or guess_kind(table, targets)
@@ -231,14 +232,13 @@ def write_rows(
     found: dict[str, np.ndarray] = {"target": target.values}
     if columns.number_names:
         found["numbers"] = columns.numbers.astype(np.float32)
-    levels = {name: np.unique(cells[train]) for name, cells in columns.categories.items()}
-    levels = {name: kept[kept != ""] for name, kept in levels.items()}
+    of_train = {name: cells[train] for name, cells in columns.categories.items()}
+    levels = {name: np.unique(cells[cells != ""]) for name, cells in of_train.items()}
     if levels:
         numbered = [number_levels(columns.categories[name], kept) for name, kept in levels.items()]
         found["categories"] = np.stack(numbered, axis=1)
     mean, std = column_statistics(columns.numbers[train])
-    is_number = target.kind == "regression"
-    has_classes = target.kind in ("binary", "multiclass")
+    is_number, has_classes = target.kind == "regression", target.kind in ("binary", "multiclass")
     dataset: Dataset = arrays.write_dataset(
         folder,
         Dataset,

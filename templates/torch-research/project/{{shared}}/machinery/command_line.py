@@ -22,17 +22,16 @@ from machinery.argument_parser import ArgumentParser
 from machinery.contents import made_by_builds
 from machinery.continuation import EPOCHS, differ_in_epochs
 from machinery.errors import InputError, exit_codes
-from machinery.files import refuse_to_overwrite
 from machinery.parameter_file import (
     Section,
     differences,
     flatten,
     load_parameters,
     name_beside,
-    nearest,
     parameter_fields,
 )
 from machinery.stopping import StopRequest, hide_interrupts, ignore_signals
+from machinery.trained import check_places, trained_parameters
 
 
 class Command:
@@ -190,29 +189,6 @@ def prediction(name: str, description: str | None, schema: type[Section]) -> Eva
         return EvaluateCommand(arguments, parameters)
 
 
-def check_places(arguments: argparse.Namespace) -> None:
-    """Raise InputError where predict.py could not read its input or would write over a file."""
-    output = arguments.output
-    if output.suffix.lower() != ".csv":
-        raise InputError(f"--output: got {output}, expected a name that ends in .csv.")
-    for path in arguments.paths:
-        if not path.exists():
-            beside = nearest(path.name, [each.name for each in path.parent.glob("*")])
-            raise InputError(f"{path}: not found{beside}.")
-        if not path.is_file() and not path.is_dir():
-            raise InputError(f"{path}: neither a file nor a folder.")
-        # A picture of the first examples may lie beside the output.
-        if path.resolve() in (output.resolve(), output.with_suffix(".png").resolve()):
-            raise InputError(f"--output: {output} would replace {path}. Name another file.")
-        if path.resolve() in output.resolve().parents:
-            raise InputError(
-                f"--output: {output} lies in {path}, which is to be predicted. Name a file "
-                "elsewhere."
-            )
-    if not arguments.overwrite:
-        refuse_to_overwrite(output)
-
-
 def checkup(name: str, description: str | None, schema: type[Section]) -> CheckupCommand:
     """Read the command line of doctor.py; end the process if it is wrong.
 
@@ -304,18 +280,6 @@ def add_evaluation_options(parser: ArgumentParser) -> None:
     """Add the options of evaluate.py."""
     parser.add_device()
     parser.add_argument("--split", choices=["train", "val", "test"], default="test", help="[test]")
-
-
-def trained_parameters(arguments: argparse.Namespace, schema: type[Section]) -> Any:
-    """Read the parameters of --experiment; raise InputError if its checkpoint is missing."""
-    parameters = load_parameters(schema, arguments.experiment / "params.yaml")
-    path = arguments.experiment / f"{arguments.checkpoint}.safetensors"
-    if not path.exists():
-        anew = " --overwrite" if records.is_finished(arguments.experiment) else ""
-        raise InputError(
-            f"{path}: not found. Train: python train.py --experiment {arguments.experiment}{anew}"
-        )
-    return parameters
 
 
 def read_trained(arguments: argparse.Namespace, fingerprint: str) -> tuple[dict, Path, int]:

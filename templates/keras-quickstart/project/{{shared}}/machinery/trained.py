@@ -1,0 +1,44 @@
+"""What a command that reads a trained experiment refuses before it imports a framework."""
+
+import argparse
+from typing import Any
+
+from machinery import records
+from machinery.errors import InputError
+from machinery.files import refuse_to_overwrite
+from machinery.parameter_file import Section, load_parameters, nearest
+
+
+def trained_parameters(arguments: argparse.Namespace, schema: type[Section]) -> Any:
+    """Read the parameters of --experiment; raise InputError if its checkpoint is missing."""
+    parameters = load_parameters(schema, arguments.experiment / "params.yaml")
+    path = arguments.experiment / f"{arguments.checkpoint}.safetensors"
+    if not path.exists():
+        anew = " --overwrite" if records.is_finished(arguments.experiment) else ""
+        raise InputError(
+            f"{path}: not found. Train: python train.py --experiment {arguments.experiment}{anew}"
+        )
+    return parameters
+
+
+def check_places(arguments: argparse.Namespace) -> None:
+    """Raise InputError where predict.py could not read its input or would write over a file."""
+    output = arguments.output
+    if output.suffix.lower() != ".csv":
+        raise InputError(f"--output: got {output}, expected a name that ends in .csv.")
+    for path in arguments.paths:
+        if not path.exists():
+            beside = nearest(path.name, [each.name for each in path.parent.glob("*")])
+            raise InputError(f"{path}: not found{beside}.")
+        if not path.is_file() and not path.is_dir():
+            raise InputError(f"{path}: neither a file nor a folder.")
+        # A picture of the first examples may lie beside the output.
+        if path.resolve() in (output.resolve(), output.with_suffix(".png").resolve()):
+            raise InputError(f"--output: {output} would replace {path}. Name another file.")
+        if path.resolve() in output.resolve().parents:
+            raise InputError(
+                f"--output: {output} lies in {path}, which is to be predicted. Name a file "
+                "elsewhere."
+            )
+    if not arguments.overwrite:
+        refuse_to_overwrite(output)
