@@ -16,7 +16,7 @@ for each split, and dataset.json, which is written last: it says that all is the
 """
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -160,14 +160,10 @@ def build_table(
         InputError: naming the file, the rows and the columns that cannot be used.
     """
     table = read_table(source, skip_bad)
-    told: dict[str, Iterable[str]] = {
-        "--target": targets,
-        "--categories": categories,
-        "--drop": drop,
-    }
-    told |= {"--id": filter(None, [id_column]), "--split": filter(None, [split_column])}
-    for option, names in told.items():
+    for option, names in (("--target", targets), ("--categories", categories), ("--drop", drop)):
         table.check_names(option, names)
+    table.check_names("--id", filter(None, [id_column]))
+    table.check_names("--split", filter(None, [split_column]))
     kind = check_kind(kind, targets) or guess_kind(table, targets)
     others = {*targets, *drop, id_column, split_column}
     names = [name for name in table.names if name not in others]
