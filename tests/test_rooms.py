@@ -281,7 +281,6 @@ ALLOWED: dict[str, dict[str, str]] = {
     "tf-production/project/tests/test_records.py": {r"\blabel\b": "an array of that test"},
     "torch-research/project/backend.py": {r"channels_last": "PyTorch's name of a memory layout"},
     "tests/combinations.py": {r'^    "[a-z-]+": \[': "the names of the tasks"},
-    "tests/test_bad_input.py": {r'"unknown word"': "of a command line"},
     "tests/test_answers.py": {
         r"letters_digits": "what names are made of",
         r"st\.characters\(categories=": "what Unicode calls kinds of characters",
