@@ -202,6 +202,7 @@ def checkup(name: str, description: str | None, schema: type[Section]) -> Checku
     with exit_codes():
         parser = ArgumentParser(description)
         parser.add_experiment()
+        parser.add_data()
         parser.add_device()
         arguments = parser.parse_args()
         parameters = load_parameters(schema, arguments.experiment / "params.yaml")
