@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from machinery.arrays import Array
 from machinery.checkup import Arrays, Batch, Checkup, EndError, Subject
 from machinery.splits import digests
 
@@ -187,12 +188,20 @@ def is_blank(rows: np.ndarray) -> np.ndarray:
     return (rows == rows[:, :1]).all(axis=1)
 
 
+def values_of(padded: np.ndarray, array: Array) -> np.ndarray:
+    """Return a batch as the arrays on disk hold it: of a ragged array the values, one by one."""
+    if array.shape[:1] != (None,):
+        return padded
+    there = padded.reshape(*padded.shape[:2], -1) != array.fill
+    return padded[there.any(axis=2)]
+
+
 def find_changed_targets(dataset: Any, before: Arrays, after: Arrays) -> str:
     """Return what augmentation does to targets that it should not, or an empty string."""
     for name, array in before.items():
         if not np.isfinite(after[name]).all():
             return f"makes values of {name} that are NaN or infinite."
-        if problem := dataset.check(name, after[name]):
+        if problem := dataset.check(name, values_of(after[name], dataset.arrays[name])):
             return f"{name}: {problem}."
         # An example that is turned, moved or hidden in part is still what it was.
         if array.ndim == 1 and not np.array_equal(array, after[name]):
