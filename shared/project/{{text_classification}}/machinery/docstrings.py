@@ -30,6 +30,7 @@ class Docstring(NamedTuple):
 
     subject: int  # the place in SUBJECTS
     name: str  # such as scipy.stats.fit, for a method too
+    place: str  # the file and the line, such as _fit.py:120
     text: str
 
 
@@ -57,7 +58,8 @@ def _read_subject(subject: int) -> Iterator[Docstring]:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and (
                 text := ast.get_docstring(node)
             ):
-                yield Docstring(subject, f"{SUBJECTS[subject]}.{node.name}", _describe(text))
+                name, place = f"{SUBJECTS[subject]}.{node.name}", f"{path.name}:{node.lineno}"
+                yield Docstring(subject, name, place, _describe(text))
 
 
 def _describe(docstring: str) -> str:

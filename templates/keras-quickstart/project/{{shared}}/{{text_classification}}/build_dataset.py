@@ -98,7 +98,7 @@ def build_docstrings(
     found = read_docstrings()
     names = [each.name.rpartition(".")[2] for each in found]
     texts = Texts(
-        ids=np.array([each.name for each in found]),
+        ids=np.array([f"{each.name} ({each.place})" for each in found]),
         texts=[each.text for each in found],
         labels=np.array([each.subject for each in found], np.int64),
         classes=list(SUBJECTS),
