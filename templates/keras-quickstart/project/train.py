@@ -6,7 +6,7 @@
 The second line starts a new experiment from an old one, with changes. A run that was stopped or
 killed continues when the same command is given again, and ends in the same weights, bit for bit.
 
-Written to the experiment's folder: last, previous and best.safetensors, best.keras, metrics.jsonl,
+Written to the experiment's folder: last, previous and best.safetensors, metrics.jsonl,
 learning_curves.png, train.log, run.json and tensorboard/.
 """
 

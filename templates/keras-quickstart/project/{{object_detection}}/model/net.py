@@ -211,7 +211,8 @@ def predict(outputs: Tensors, dataset: "Dataset") -> Tensors:
     sizes = ops.exp(ops.clip(found[..., 2:], -10, 10))
     boxes = ops.concatenate([centres - sizes / 2, centres + sizes / 2], axis=2) * stride
     height, length, _ = dataset.image_shape
-    boxes = ops.clip(boxes, 0.0, np.array([length, height, length, height], np.float32))
+    limits = np.array([length, height, length, height], np.float32)
+    boxes = ops.minimum(ops.maximum(boxes, 0.0), limits)
     same = numbers[:, :, None] == numbers[:, None, :]
     covered = any_before(ops.logical_and(overlaps(boxes) > OVERLAP, same))
     scores = ops.where(covered, ops.zeros_like(scores), scores)
