@@ -1,20 +1,24 @@
 """How much an example of each class counts in training, where classes are not equally frequent."""
 
+from collections import Counter
 from collections.abc import Sequence
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from machinery.errors import InputError
 
+if TYPE_CHECKING:  # Parameters are refused before NumPy is imported.
+    import numpy as np
 
-def count_classes(labels: np.ndarray, classes: int) -> tuple[int, ...]:
+
+def count_classes(labels: "np.ndarray", classes: int) -> tuple[int, ...]:
     """Return how many examples each class has.
 
     Args:
         labels: (N,) int
         classes: how many there are.
     """
-    return tuple(np.bincount(labels, minlength=classes).tolist())
+    counts = Counter(labels.tolist())
+    return tuple(counts[number] for number in range(classes))
 
 
 def balance_classes(counts: Sequence[int], balance: float) -> tuple[float, ...]:
@@ -29,9 +33,10 @@ def balance_classes(counts: Sequence[int], balance: float) -> tuple[float, ...]:
         counts: of the training examples of each class.
         balance: from 0 to 1.
     """
-    examples = np.maximum(counts, 1).astype(np.float64)  # A class without examples needs no weight.
-    weights = examples**-balance
-    return tuple((weights * np.sum(counts) / np.sum(counts * weights)).tolist())
+    # A class without examples needs no weight.
+    weights = [max(count, 1) ** -balance for count in counts]
+    weighted = sum(count * weight for count, weight in zip(counts, weights, strict=True))
+    return tuple(weight * sum(counts) / weighted for weight in weights)
 
 
 def refuse_balance(balance: float, counts: Sequence[int], impossible: str = "") -> None:
