@@ -18,6 +18,7 @@ RISE = 10  # Steps in which the rate rises, as at the start of a training.
 LEARNT = 0.3
 MOVED = 0.9  # Less than a tenth of the loss in STEPS is no learning.
 OTHER_RATES = (1e-2, 1e-3, 1e-4)  # With one of them AdamW trains nearly every network.
+FAR = 100  # So many times another rate that learns the batch, one that does not is wrong.
 SHORT = 20  # Steps at each rate of the range test.
 ROUNDS = 60  # Steps with true and with shuffled targets.
 
@@ -75,12 +76,11 @@ def check_batch(checkup: Checkup, subject: Subject, network: Network, batch: Bat
         if not is_learnt(start, there):
             continue
         compared = f"{said} at the rate {rate:g}, at {other:g} to {there:.4g}."
-        if not np.isfinite(found) or found > start:
-            checkup.fail("learning rate", f"{compared} It is too high.", PARAMETERS)
-            raise EndError
-        if found > MOVED * start:
-            low = "high" if rate > other else "low"
-            checkup.fail("learning rate", f"{compared} It is too {low}.", PARAMETERS)
+        diverges = not np.isfinite(found) or found > start
+        far = max(rate / other, other / rate) >= FAR
+        if diverges or far or found > MOVED * start:
+            which = "high" if diverges or rate > other else "low"
+            checkup.fail("learning rate", f"{compared} It is too {which}.", PARAMETERS)
             raise EndError
         checkup.warn("learning rate", f"{compared} Another one may learn faster.")
         return False
