@@ -37,6 +37,7 @@ def test_nothing_is_wrong_with_a_sound_project(project: Path, server: ForkServer
     assert snapshot(project) == before
 
 
+@pytest.mark.in_full
 @pytest.mark.once_a_template
 @pytest.mark.parametrize("name", DEFECTS)
 def test_a_defect_is_named_with_the_file_to_look_at(
@@ -116,7 +117,7 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.once_a_task
+@pytest.mark.once
 @pytest.mark.parametrize("name", SPOILED)
 def test_a_defect_of_the_data_is_named(
     project: Path, server: ForkServer, tmp_path: Path, name: str
@@ -129,7 +130,7 @@ def test_a_defect_of_the_data_is_named(
     assert words in result.output
 
 
-@pytest.mark.once_a_task
+@pytest.mark.once
 def test_a_rate_that_is_too_high_or_too_low(project: Path, server: ForkServer) -> None:
     for rate, words in ((30.0, "It is too high"), (1e-7, "It is too low")):
         parameters = (project / "experiments" / "baseline" / "params.yaml").read_text()

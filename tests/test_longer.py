@@ -8,6 +8,8 @@ import pytest
 from fork_server import ForkServer
 from projects import assert_same_results, experiment, pace, tiny
 
+pytestmark = pytest.mark.in_full
+
 
 def test_more_epochs_at_a_constant_rate(project: Path, server: ForkServer) -> None:
     """It ends in the bits of a run that was begun with so many, be it finished or stopped."""

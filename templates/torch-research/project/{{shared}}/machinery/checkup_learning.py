@@ -76,7 +76,7 @@ def check_batch(checkup: Checkup, subject: Subject, network: Network, batch: Bat
         if not is_learnt(start, there):
             continue
         compared = f"{said} at the rate {rate:g}, at {other:g} to {there:.4g}."
-        diverges = not np.isfinite(found) or found > start
+        diverges = not np.isfinite(found) or found > 2 * start
         far = max(rate / other, other / rate) >= FAR
         if diverges or far or found > MOVED * start:
             which = "high" if diverges or rate > other else "low"
