@@ -171,7 +171,7 @@ def check_flip(before: Arrays, after: Arrays) -> None:
 def check_box_weight(plain: Arrays, weighted: Arrays, targets: Arrays) -> None:
     """The gradients of what predicts places grow by the weight, those of the classes stay."""
     del targets
-    (places,) = [name for name, array in plain.items() if array.shape == (4,)]
+    (places,) = [name for name in plain if "places" in name and plain[name].shape == (4,)]
     assert np.abs(plain[places]).max() > 1e-4  # Rounding cannot hide it.
     np.testing.assert_allclose(weighted[places], WEIGHT * plain[places], rtol=1e-3, atol=1e-5)
     (classes,) = [name for name, array in plain.items() if array.shape == (10,)]

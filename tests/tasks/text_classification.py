@@ -174,8 +174,21 @@ def _edit(old: str, new: str) -> Callable[[Path], object]:
     return spoil
 
 
+def _first_row(*cells: str) -> Callable[[Path], object]:
+    """Return what writes other cells into the first row of a table."""
+
+    def spoil(path: Path) -> None:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+        rows[1] = [*cells]
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
+
+    return spoil
+
+
 bad_unlabelled = {
-    "not there": BadUnlabelled(Path.unlink, ("texts.csv", "No such file")),
+    "not there": BadUnlabelled(Path.unlink, ("texts.csv", "not found")),
     "empty file": BadUnlabelled(lambda path: path.write_bytes(b""), ("is empty",)),
     "column names alone": BadUnlabelled(
         lambda path: path.write_text("note,text\n"), ("no example",)
@@ -184,12 +197,12 @@ bad_unlabelled = {
         _edit("note,text", "note,texts"), ("no column 'text'", "did you mean texts?")
     ),
     "a text without words": BadUnlabelled(
-        _edit("note,text\n", "note,text\nx,...\n"),
+        _first_row("x", "..."),
         ("texts.csv:2: text: got '...', expected a text with a word", "--skip-bad"),
         left_out=1,
     ),
     "a row that is too long": BadUnlabelled(
-        _edit("note,text\n", "note,text\nx,y,z\n"),
+        _first_row("x", "y", "z"),
         ("texts.csv:2: got 3 cells, expected 2", "--skip-bad"),
         left_out=1,
     ),
