@@ -60,7 +60,9 @@ def test_predictions_are_those_of_the_evaluation(
 ) -> None:
     """In every bit. And predict.py needs no data."""
     source = write_test_split(project, tmp_path)
-    where = ("--experiment", reference.relative_to(project))
+    folder = reference.with_name("evaluated-and-predicted")
+    shutil.copytree(reference, folder, dirs_exist_ok=True)  # An evaluation writes into it.
+    where = ("--experiment", folder.relative_to(project))
     evaluated = server.run("evaluate", *where, setup=KEEP_EVALUATED)
     assert evaluated.code == 0, evaluated.output
     data = (project / "data").rename(project / "data-aside")
