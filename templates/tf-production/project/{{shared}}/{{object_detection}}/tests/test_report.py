@@ -126,7 +126,7 @@ def test_boxes_are_listed_in_pixels_of_the_picture(tmp_path: Path) -> None:
     scores, classes = np.array([[0.75], [0.0]]), np.array([[3], [0]])
     found = {"boxes": boxes, "scores": scores, "classes": classes}
     rows = [*writer.rows(examples, found)]
-    assert rows == [["a", "3", "0.7500", "0.0", "0.0", "48.0", "24.0"]]
+    assert rows == [["a", "3", "0.7500", "0.0", "0.0", "48.0", "24.0"], ["b", *[""] * 6]]
     writer.write("network", [(examples, found)])
     assert (tmp_path / "predictions.png").exists()
 
