@@ -39,9 +39,10 @@ def averaging(optimizer: Any, decay: float) -> type[keras.Optimizer]:
             """Change the weights, and take the new ones into the averages."""
             super().apply(grads, trainable_variables)
             parts = self.gradient_accumulation_steps or 1
-            step = ops.cast(self.iterations // parts - 1, "float32")
+            step = ops.cast(self.iterations - 1, "float32")
             share = 1 - ops.minimum(decay, step / (step + 9))  # of the new weights
-            within_batch = self.iterations % parts > 0  # There no weight has changed.
+            # `iterations` counts whole steps. Within one, no weight has changed.
+            within_batch = self._iterations % parts > 0
             share = ops.where(within_batch, 0.0, share)
             for average, weights in zip(self.averages, self._trainable_variables, strict=True):
                 average.assign(average + share * (weights - average))
