@@ -8,7 +8,7 @@ import pytest
 from fork_server import ForkServer
 from projects import assert_same_results, experiment, pace, tiny
 
-pytestmark = pytest.mark.in_full
+pytestmark = [pytest.mark.in_full, pytest.mark.once_a_template]
 
 
 def test_more_epochs_at_a_constant_rate(project: Path, server: ForkServer) -> None:

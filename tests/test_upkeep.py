@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from combinations import Combination, combinations, contract_combinations
+from combinations import (
+    Combination,
+    combinations,
+    contract_combinations,
+    tasks,
+    trained_combinations,
+)
 from conftest import git, render, root
 from projects import task
 from test_release import announce, release
@@ -102,7 +108,12 @@ def test_the_test_workflow(rendered: Callable[[Combination], Path], tmp_path: Pa
 FRAMEWORK_FREE = ("build_dataset", "pipeline")
 
 
-@pytest.mark.parametrize("combination", contract_combinations[1:], ids=str)
+# Keras's backends share their tests, which take minutes.
+TESTED = ("plain", "-", "torch")
+WITH_OWN_TESTS = [each for each in contract_combinations if each.choice not in ("jax", "torch")]
+
+
+@pytest.mark.parametrize("combination", WITH_OWN_TESTS[1:], ids=str)
 def test_the_projects_own_tests(
     combination: Combination, rendered: Callable[[Combination], Path], tmp_path: Path
 ) -> None:
@@ -113,6 +124,24 @@ def test_the_projects_own_tests(
     assert all((project / words.split()[1]).exists() for words in ignored)
     printed = bash(" ".join(["python -m pytest --durations=5", *ignored]), project)
     assert "passed" in printed
+
+
+@pytest.mark.parametrize(
+    "combination",
+    [
+        each
+        for each in trained_combinations
+        if each not in WITH_OWN_TESTS and each.task != tasks[0] and each.choice in TESTED
+    ],
+    ids=str,
+)
+def test_the_projects_tests_of_their_networks(
+    combination: Combination, rendered: Callable[[Combination], Path], tmp_path: Path
+) -> None:
+    """With every other task, in one way of each template."""
+    project = shutil.copytree(rendered(combination), tmp_path / "leaf")
+    command = "python -m pytest tests/test_model.py tests/test_augmentation.py"
+    assert "passed" in bash(command, project)
 
 
 def test_the_hooks(rendered: Callable[[Combination], Path]) -> None:
