@@ -13,7 +13,7 @@ from pathlib import Path
 import copier
 import pytest
 
-from combinations import Combination, contract_combinations
+from combinations import Combination, evening_combinations
 from fork_server import ForkServer
 from projects import TASKS, experiment, run
 
@@ -30,7 +30,8 @@ collect_ignore = [] if hasattr(os, "fork") else [f"test_{name}.py" for name in F
 
 # Which combinations a test of a project is for; without a marker, for each.
 MARKERS = {
-    "in_full": "an expensive proof, for the task that is proven in full.",
+    "contracts": "for every way with the first task, and one way with each other.",
+    "in_full": "an expensive proof, for the first task and the ways that are proven in full.",
     "once_a_template": "what it tests is the same file whatever loop or backend was chosen.",
     "once_a_task": "what it tests is the same file in every framework.",
     "once": "what it tests is the same file in every framework and task.",
@@ -40,6 +41,7 @@ MARKERS = {
 def is_for(item: pytest.Item, combination: Combination) -> bool:
     """Say whether a test is to be run with a combination."""
     wanted = {
+        "contracts": combination.has_contracts,
         "in_full": combination.in_full,
         "once_a_template": combination.first_of_template,
         "once_a_task": combination.first_of_task,
@@ -145,7 +147,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Combination]
 
 
 @pytest.fixture(
-    scope="session", params=contract_combinations, ids=[str(c) for c in contract_combinations]
+    scope="session", params=evening_combinations, ids=[str(each) for each in evening_combinations]
 )
 def project(
     request: pytest.FixtureRequest,

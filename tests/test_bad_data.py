@@ -46,6 +46,7 @@ def halve(path: Path, array: Any) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
+pytestmark = pytest.mark.contracts
 pickled = np.array([{}])
 
 # How it is damaged, and what the message must say.
@@ -101,7 +102,7 @@ def test_data_folder_of_a_task(
     train_damaged(project, server, damage, *expected)
 
 
-@pytest.mark.once_a_template
+@pytest.mark.once_a_task
 def test_source(
     project: Path, server: ForkServer, case_of_bad_sources: tuple[Task, str], tmp_path: Path
 ) -> None:
@@ -115,7 +116,7 @@ def test_source(
     assert_refused(project, result.code, result.output, before, *bad.expected)
 
 
-@pytest.mark.once_a_template
+@pytest.mark.once_a_task
 def test_dataset_is_kept(project: Path) -> None:
     before = snapshot(project)
     result = run(project, "build_dataset.py")

@@ -21,6 +21,8 @@ from projects import (
 )
 from tasks import Task
 
+pytestmark = pytest.mark.contracts
+
 
 def assert_refused(project: Path, code: int, output: str, before: dict, *expected: str) -> None:
     assert code == 2, output
@@ -78,6 +80,7 @@ def test_every_number_has_bounds(project: Path) -> None:
     assert run(project, "-c", code).stdout == "[]\n"
 
 
+@pytest.mark.once_a_template
 @pytest.mark.parametrize("case", parameter_files)
 def test_parameter_file(project: Path, server: ForkServer, case: str) -> None:
     content, expected = parameter_files[case]
@@ -163,6 +166,7 @@ commands: dict[str, tuple[list[str], list[str]]] = {
 }
 
 
+@pytest.mark.once_a_template
 @pytest.mark.parametrize("case", commands)
 def test_command(project: Path, server: ForkServer, case: str) -> None:
     (script, *arguments), expected = commands[case]
@@ -179,6 +183,7 @@ def unfinished(project: Path, server: ForkServer) -> Path:
     return folder
 
 
+@pytest.mark.once_a_template
 def test_changed_parameters(project: Path, server: ForkServer, unfinished: Path) -> None:
     (project / unfinished / "params.yaml").write_text(tiny(project, {"training.patience": 3}))
     before = snapshot(project)
@@ -187,6 +192,7 @@ def test_changed_parameters(project: Path, server: ForkServer, unfinished: Path)
     assert_refused(project, result.code, result.output, before, *expected)
 
 
+@pytest.mark.once_a_template
 def test_other_parameters_for_an_experiment_that_exists(
     project: Path, server: ForkServer, unfinished: Path
 ) -> None:
@@ -223,6 +229,7 @@ def test_changed_optimizer(project: Path, server: ForkServer, unfinished: Path) 
     assert_refused(project, result.code, result.output, before, "AdamW", "train.py", "--from")
 
 
+@pytest.mark.once_a_template
 def test_a_finished_run_that_is_given_again(project: Path, server: ForkServer) -> None:
     """There is nothing to do, which is no error: loops and queues that start it again can end."""
     folder = experiment(project, "finished")
@@ -252,6 +259,7 @@ def test_file_instead_of_a_run_folder(project: Path, server: ForkServer) -> None
     assert_refused(project, result.code, result.output, before, "file")
 
 
+@pytest.mark.once
 def test_search_of_an_unknown_parameter(project: Path, server: ForkServer) -> None:
     """The rest of what a search refuses is tested with the machinery."""
     search = project / "experiments" / "refused-search"

@@ -25,6 +25,7 @@ def assert_found(result: Result, place: str) -> None:
     assert "Traceback" not in result.output
 
 
+@pytest.mark.contracts
 @pytest.mark.once_a_template
 def test_nothing_is_wrong_with_a_sound_project(project: Path, server: ForkServer) -> None:
     """With the parameters as they are shipped, and with a small network."""

@@ -40,6 +40,7 @@ def test_more_epochs_at_a_constant_rate(project: Path, server: ForkServer) -> No
     assert_same_results(project / folder, project / whole)
 
 
+@pytest.mark.once
 def test_more_epochs_with_a_cosine(project: Path, server: ForkServer) -> None:
     """The rate of the next step is that of the longer schedule; run.json says so."""
     rows = {}

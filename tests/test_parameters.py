@@ -21,6 +21,8 @@ from safetensors.numpy import load_file
 from fork_server import ForkServer
 from projects import answers, arrays_folder, experiment, task, template, tiny
 
+pytestmark = pytest.mark.contracts
+
 STILL = 1e-30  # A learning rate by which no weight changes.
 BETAS = (0.9, 0.999)  # of AdamW
 CLEAR = 5e-4  # A gradient beside which the epsilon of AdamW matters little, in every framework.

@@ -50,6 +50,8 @@ def baseline(project: Path, server: ForkServer) -> Path:
     return folder
 
 
+@pytest.mark.once_a_template
+@pytest.mark.contracts
 def test_the_first_evening(project: Path, baseline: Path) -> None:
     """What ships with the project learns what it says."""
     found = task(project)
@@ -65,6 +67,8 @@ def test_the_first_evening(project: Path, baseline: Path) -> None:
     assert described == json.loads((project / "data" / "dataset.json").read_text())
 
 
+@pytest.mark.once_a_template
+@pytest.mark.contracts
 def test_the_page_of_the_task_shows_what_train_prints(project: Path, baseline: Path) -> None:
     """Its counts are exact; of the rest, all but the numbers."""
     page = (project / "TASK.md").read_text(encoding="utf-8").splitlines()
@@ -94,8 +98,7 @@ def test_output_that_nobody_reads(project: Path, server: ForkServer) -> None:
     assert metrics_of(project / folder)
 
 
-@pytest.mark.in_full
-@pytest.mark.once_a_template
+@pytest.mark.once
 def test_closed_output(project: Path) -> None:
     """Neither Python nor the framework has anywhere to print."""
     folder = experiment(project, "closed", tiny(project, {"training.epochs": 1}))
@@ -104,7 +107,7 @@ def test_closed_output(project: Path) -> None:
     assert "best epoch 1" in (project / folder / "train.log").read_text()
 
 
-@pytest.mark.once_a_template
+@pytest.mark.once_a_task
 def test_search_and_table(project: Path, server: ForkServer, tmp_path: Path) -> None:
     """Two trials by two workers, one of them evaluated, and all in a table."""
     experiment(project, "start")
@@ -141,6 +144,7 @@ def test_search_and_table(project: Path, server: ForkServer, tmp_path: Path) -> 
     assert git(project, *repository, "check-ignore", *locks).split() == locks
 
 
+@pytest.mark.contracts
 @pytest.mark.once_a_template
 def test_an_evaluation_notes_its_files_before_it_writes_them(
     project: Path, server: ForkServer
@@ -167,7 +171,7 @@ def test_own_data(project: Path, server: ForkServer, tmp_path: Path) -> None:
     assert sessions[-1]["data"] == "data/own"
 
 
-@pytest.mark.once_a_template
+@pytest.mark.once_a_task
 def test_own_data_of_other_kinds(project: Path, server: ForkServer, tmp_path: Path) -> None:
     for name, make in task(project).more_own_data.items():
         folder = project / "experiments" / name

@@ -27,6 +27,8 @@ from projects import (
     tiny,
 )
 
+pytestmark = pytest.mark.contracts
+
 # The weights leave what a number can be in the first steps.
 WILD = {"training.learning_rate": 1e30, "training.warmup_epochs": 0, "training.clip_norm": 0}
 
@@ -97,7 +99,7 @@ def test_stop_at_every_look(project: Path, server: ForkServer, reference: Path) 
     assert_same_results(project / folder, reference)
 
 
-@pytest.mark.in_full
+@pytest.mark.once
 def test_crash_at_every_file_operation(project: Path, server: ForkServer, reference: Path) -> None:
     points = 1 - pace(project).stride
     while True:
@@ -192,7 +194,10 @@ def kill_a_typed_command(project: Path, folder: Path) -> None:
 
 
 @pytest.mark.in_full
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+@pytest.mark.parametrize(
+    "name",
+    ["SIGTERM", *(pytest.param(name, marks=pytest.mark.once) for name in ("SIGUSR1", "SIGINT"))],
+)
 def test_signal_saves_and_stops(project: Path, name: str) -> None:
     endless = tiny(project, {"training.epochs": 10_000})
     folder = experiment(project, f"signal-{name}", endless)
@@ -257,6 +262,7 @@ def test_damaged_checkpoint(project: Path, server: ForkServer, reference: Path) 
         assert_same_results(project / folder, reference)
 
 
+@pytest.mark.once_a_template
 @pytest.mark.in_full
 def test_no_whole_checkpoint(project: Path, server: ForkServer) -> None:
     folder = experiment(project, "broken")
@@ -271,6 +277,7 @@ def test_no_whole_checkpoint(project: Path, server: ForkServer) -> None:
     assert server.run("train", "--experiment", folder, "--overwrite").code == 0
 
 
+@pytest.mark.once_a_template
 @pytest.mark.in_full
 def test_malicious_pickle_is_not_executed(
     project: Path, server: ForkServer, tmp_path: Path
@@ -318,6 +325,7 @@ def test_diverged_in_the_last_step(project: Path, server: ForkServer) -> None:
     assert not list((project / folder).glob("*.safetensors"))
 
 
+@pytest.mark.once_a_template
 def test_changed_code_in_the_middle_of_a_run(project: Path, server: ForkServer) -> None:
     """It is taken, but not without a word, with what brings it back. A comment changes nothing."""
     folder = experiment(project, "changed")
@@ -346,6 +354,7 @@ def test_changed_code_in_the_middle_of_a_run(project: Path, server: ForkServer) 
     assert notice not in evaluated.output
 
 
+@pytest.mark.once_a_template
 def test_files_of_the_persons_stay(project: Path, server: ForkServer) -> None:
     """In a run folder too: when the run goes on, is trained anew and is evaluated."""
     folder = experiment(project, "with-notes")
@@ -383,7 +392,7 @@ def test_overwrite_continues_what_it_began(
     assert "starting" in server.run(*command).output  # Finished, so anew.
 
 
-@pytest.mark.in_full
+@pytest.mark.once
 def test_overwrite_leaves_nothing_of_a_run_begun_without_it(
     project: Path, server: ForkServer, reference: Path
 ) -> None:
@@ -395,7 +404,7 @@ def test_overwrite_leaves_nothing_of_a_run_begun_without_it(
     assert_same_results(project / folder, reference)
 
 
-@pytest.mark.in_full
+@pytest.mark.once
 def test_overwrite_of_a_folder_with_a_damaged_parameter_file(
     project: Path, server: ForkServer, reference: Path
 ) -> None:
@@ -408,7 +417,7 @@ def test_overwrite_of_a_folder_with_a_damaged_parameter_file(
     assert_same_results(project / folder, reference)
 
 
-@pytest.mark.in_full
+@pytest.mark.once
 def test_checkpoints_that_are_gone(project: Path, server: ForkServer) -> None:
     """As in a clone: git keeps the metrics, not the checkpoints."""
     folder = experiment(project, "gone", tiny(project, {"training.epochs": 3}))
@@ -433,6 +442,7 @@ def test_frozen_layer(project: Path, server: ForkServer) -> None:
     assert resumed.code == 0, resumed.output
 
 
+@pytest.mark.once_a_template
 @pytest.mark.in_full
 def test_disk_full(project: Path, server: ForkServer, reference: Path) -> None:
     """A limit on the size of files stands in for the full disk."""
@@ -456,6 +466,7 @@ def test_out_of_memory(project: Path, server: ForkServer) -> None:
     assert "--training.accumulate 2 (the same examples" in result.output
 
 
+@pytest.mark.once_a_template
 @pytest.mark.in_full
 def test_one_process_per_run(project: Path, server: ForkServer) -> None:
     folder = experiment(project, "busy", tiny(project, {"training.epochs": 10_000}))

@@ -13,13 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from combinations import (
-    Combination,
-    combinations,
-    contract_combinations,
-    tasks,
-    trained_combinations,
-)
+from combinations import Combination, combinations, evening_combinations
 from conftest import git, render, root
 from projects import task
 from test_release import announce, release
@@ -104,44 +98,21 @@ def test_the_test_workflow(rendered: Callable[[Combination], Path], tmp_path: Pa
     assert task(project).metric in printed[-1]
 
 
-# Tests of a project that know no framework, or run its commands as test_pipeline.py here does.
-FRAMEWORK_FREE = ("build_dataset", "pipeline")
+# One way of each template. Those of the first one are run as its workflow says.
+OWN_TESTS = [each for each in evening_combinations if each.first_of_template][1:]
 
 
-# Keras's backends share their tests, which take minutes.
-TESTED = ("plain", "-", "torch")
-WITH_OWN_TESTS = [each for each in contract_combinations if each.choice not in ("jax", "torch")]
-
-
-@pytest.mark.parametrize("combination", WITH_OWN_TESTS[1:], ids=str)
+@pytest.mark.parametrize("combination", OWN_TESTS, ids=str)
 def test_the_projects_own_tests(
     combination: Combination, rendered: Callable[[Combination], Path], tmp_path: Path
 ) -> None:
-    """Those of the framework in each; the others once for each task and each template."""
+    """Those of its network in each; of the framework, with the first task; of the task, once."""
     project = shutil.copytree(rendered(combination), tmp_path / "leaf")
-    left_out = () if combination.runs_every_project_test else FRAMEWORK_FREE
-    ignored = [f"--ignore tests/test_{name}.py" for name in left_out]
-    assert all((project / words.split()[1]).exists() for words in ignored)
-    printed = bash(" ".join(["python -m pytest --durations=5", *ignored]), project)
-    assert "passed" in printed
-
-
-@pytest.mark.parametrize(
-    "combination",
-    [
-        each
-        for each in trained_combinations
-        if each not in WITH_OWN_TESTS and each.task != tasks[0] and each.choice in TESTED
-    ],
-    ids=str,
-)
-def test_the_projects_tests_of_their_networks(
-    combination: Combination, rendered: Callable[[Combination], Path], tmp_path: Path
-) -> None:
-    """With every other task, in one way of each template."""
-    project = shutil.copytree(rendered(combination), tmp_path / "leaf")
-    command = "python -m pytest tests/test_model.py tests/test_augmentation.py"
-    assert "passed" in bash(command, project)
+    words = ["python", "-m", "pytest", "--durations=5"]
+    if not combination.runs_every_project_test:
+        found = [f"tests/test_{name}.py" for name in ("model", "augmentation", "serving")]
+        words += [name for name in found if (project / name).exists()]
+    assert "passed" in bash(" ".join(words), project)
 
 
 def test_the_hooks(rendered: Callable[[Combination], Path]) -> None:
