@@ -129,6 +129,7 @@ def test_update_merges_what_is_the_templates_and_leaves_what_is_yours(
     assert copier_command(project, "check-update", "--quiet").returncode == 0
 
 
+@pytest.mark.parametrize("project", ["folder"], indirect=True)
 def test_an_overlapping_edit_shows_a_conflict(project: Path, scratch_repository: Path) -> None:
     publish_next_version(scratch_repository)
     replace_line(project / "requirements.txt", "tqdm", "tqdm==4.68")
@@ -140,6 +141,7 @@ def test_an_overlapping_edit_shows_a_conflict(project: Path, scratch_repository:
     assert "UU requirements.txt" in git(project, "status", "--porcelain")
 
 
+@pytest.mark.parametrize("project", ["folder"], indirect=True)
 def test_an_update_switches_the_loop(project: Path, scratch_repository: Path) -> None:
     publish_next_version(scratch_repository)
     append(project / "utils.py", "MINE = 1")
