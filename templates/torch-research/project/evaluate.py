@@ -68,7 +68,8 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     print(f"{path} of step {step:,}, {split.examples:,} examples of {split_name}:")
     name = split_name if arguments.checkpoint == "best" else f"{split_name}_{arguments.checkpoint}"
     with records.writing_evaluation(folder, evaluation.files(name)):
-        evaluation.write(folder, name, dataset.read_ids(arguments.data, split_name))
+        ids = dataset.read_ids(arguments.data, split_name)
+        evaluation.write(folder, name, ids, dataset.read_split(arguments.data, split_name))
 
 
 command.run(main)

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-import pydantic
 
 from machinery import arrays
 from machinery.annotations import find_pictures
@@ -54,19 +53,11 @@ class Dataset(arrays.BaseDataset):
 
     default_source: ClassVar[str] = "digits of scikit-learn's load_digits(), scattered"
 
-    _folder: Path = pydantic.PrivateAttr(DEFAULT_FOLDER)
-
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width, channels."""
         height, width, channels = map(int, self.arrays["images"].shape)  # ty: ignore[invalid-argument-type]
         return height, width, channels
-
-    def read_images(self, split: str) -> np.ndarray:
-        """Map the images of a split into memory, (N, height, width, channels) uint8."""
-        images = self.read_split(self._folder, split)["images"]
-        assert isinstance(images, np.ndarray)
-        return images
 
     def check(self, name: str, array: np.ndarray) -> str:
         """Return what is wrong with the boxes, or an empty string."""
@@ -87,16 +78,12 @@ class Dataset(arrays.BaseDataset):
 
 def read_dataset(folder: Path) -> Dataset:
     """Read dataset.json; raise InputError if it is missing or not of this task."""
-    dataset: Dataset = arrays.read_dataset(folder, Dataset)
-    dataset._folder = folder
-    return dataset
+    return arrays.read_dataset(folder, Dataset)
 
 
 def open_dataset(folder: Path) -> Dataset:
     """Read dataset.json; if the default folder is empty, prepare the scenes there first."""
-    dataset: Dataset = arrays.open_dataset(folder, Dataset, prepare_default)
-    dataset._folder = folder
-    return dataset
+    return arrays.open_dataset(folder, Dataset, prepare_default)
 
 
 def prepare_default(folder: Path) -> None:

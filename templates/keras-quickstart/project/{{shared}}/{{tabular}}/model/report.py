@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from build_dataset import Dataset
+    from machinery.arrays import Examples
     from machinery.predictions import Predictions, Unlabelled
 
 
@@ -122,14 +123,18 @@ class Evaluation:
         picture = pictures.get(self.dataset.kind, "confusion_matrix")
         return [f"metrics_{name}.json", f"{picture}_{name}.png", f"predictions_{name}.csv"]
 
-    def write(self, folder: Path, name: str, ids: np.ndarray) -> None:
+    def write(
+        self, folder: Path, name: str, ids: np.ndarray, arrays: "Mapping[str, Examples]"
+    ) -> None:
         """Write metrics, a picture and the predictions, and print the metrics.
 
         Args:
             folder: the experiment's.
             name: of what was evaluated, for the names of the files, such as "test".
             ids: (N,) str
+            arrays: of the split, by their names in dataset.json, (N, ...).
         """
+        del arrays  # Whoever draws examples needs them.
         targets, predictions, losses = self.gathered()
         kind, classes = self.dataset.kind, self.dataset.classes
         title = f"{folder}, {name}"

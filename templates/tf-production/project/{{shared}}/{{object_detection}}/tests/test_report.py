@@ -89,14 +89,15 @@ def test_what_evaluation_writes(tmp_path: Path) -> None:
     build_scenes(tmp_path / "data")
     dataset = read_dataset(tmp_path / "data")
     ids = dataset.read_ids(tmp_path / "data", "test")
-    boxes = dataset.read_split(tmp_path / "data", "test")["boxes"].take(np.arange(len(ids)))
+    arrays = dataset.read_split(tmp_path / "data", "test")
+    boxes = arrays["boxes"].take(np.arange(len(ids)))
     evaluation = Evaluation(dataset, keep=True)
     losses = np.zeros(len(ids))
     predictions = make_predictions(boxes)
     predictions["scores"][7] = 0  # One image in which nothing is found.
     evaluation.add(predictions, {"boxes": boxes}, losses)
     assert 0.95 < evaluation.metrics()["ap50"] < 1
-    evaluation.write(tmp_path, "test", ids)
+    evaluation.write(tmp_path, "test", ids, arrays)
     assert (tmp_path / "boxes_test.png").read_bytes().startswith(b"\x89PNG")
     rows = [*csv.DictReader((tmp_path / "images_test.csv").open(encoding="utf-8"))]
     assert len(rows) == len(ids)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from build_dataset import Dataset
+    from machinery.arrays import Examples
     from machinery.predictions import Predictions, Unlabelled
 
 WORST = 8  # Images that the picture shows.
@@ -122,17 +123,25 @@ class Evaluation:
             f"images_{name}.csv",
         ]
 
-    def write(self, folder: Path, name: str, ids: np.ndarray) -> None:
+    def write(
+        self, folder: Path, name: str, ids: np.ndarray, arrays: "Mapping[str, Examples]"
+    ) -> None:
         """Write metrics, the worst masks, and the overlap by class and by image; print the metrics.
 
         Args:
             folder: of the experiment.
             name: of the split, with the checkpoint if it is not the best; part of the file names.
             ids: (N,) str
+            arrays: of the split, by their names in dataset.json, (N, ...).
         """
         metrics, picture, by_class, by_image = (folder / file for file in self.files(name))
         write_atomically(metrics, json.dumps(self.metrics(), indent=2).encode())
-        draw_compared(self._worst, ids, self.dataset.classes, f"{folder}, {name}", picture)
+        rows = np.array([each.row for each in self._worst])
+        images = arrays["images"].take(rows, axis=0)
+        names = [str(name) for name in ids[rows]]
+        draw_compared(
+            self._worst, images, names, self.dataset.classes, f"{folder}, {name}", picture
+        )
         ious = class_ious(self.matrix)
         columns = (self.dataset.classes, ious, self.matrix.sum(axis=1), self.matrix.sum(axis=0))
         write_csv(
@@ -151,23 +160,36 @@ class Evaluation:
 
 
 def draw_compared(
-    compared: list[Compared], ids: np.ndarray, classes: list[str], title: str, path: Path
+    compared: list[Compared],
+    images: np.ndarray,
+    names: list[str],
+    classes: list[str],
+    title: str,
+    path: Path,
 ) -> None:
-    """Draw masks, what was predicted, and where they differ, as a PNG."""
+    """Draw images, their masks, what was predicted, and where these differ, as a PNG."""
 
     def plot(figure: "Figure") -> None:
-        panels, names = [], []
-        for iou, row, mask, predicted in compared:
+        panels = []
+        for (_, _, mask, predicted), image in zip(compared, without_grey_axis(images), strict=True):
             known = mask != IGNORED
             wrong = np.where(known & (mask != predicted), 0, 255).astype(np.uint8)
             panels.append(
-                [paint(mask, len(classes)), paint(predicted, len(classes)), wrong],
+                [image, paint(mask, len(classes)), paint(predicted, len(classes)), wrong],
             )
-            names.append(f"{str(ids[row])[-24:]}\nIoU {iou:.2f}")
+        beside = [
+            f"{name[-24:]}\nIoU {each.iou:.2f}" for name, each in zip(names, compared, strict=True)
+        ]
         heading = f"{title}: the {len(compared)} images with the least overlap"
-        plot_panels(figure, panels, ["truth", "predicted", "wrong"], names, classes, heading)
+        titles = ["image", "truth", "predicted", "wrong"]
+        plot_panels(figure, panels, titles, beside, classes, heading)
 
-    draw(path, plot, 6, 1.8 * len(compared) + 1.5)
+    draw(path, plot, 7, 1.7 * len(compared) + 1.5)
+
+
+def without_grey_axis(images: np.ndarray) -> np.ndarray:
+    """Return images (N, height, width, channels) without the last axis where they are grey."""
+    return images[..., 0] if images.shape[-1] == 1 else images
 
 
 class PredictionWriter(predictions.PredictionWriter):
@@ -235,7 +257,7 @@ class PredictionWriter(predictions.PredictionWriter):
     def draw(self, examples: "Unlabelled", predictions: "Predictions", path: Path) -> None:
         """Draw a sheet of images as the network sees them, each with its mask beside it."""
         images, classes = examples.inputs["images"], self.dataset.classes
-        pictures = images[..., 0] if images.shape[-1] == 1 else images
+        pictures = without_grey_axis(images)
         masks = paint(predictions["masks"], len(classes))
         blank = np.full(masks.shape[1:], 255, np.uint8)
 
