@@ -16,7 +16,7 @@ import copier
 root = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(root / "tests"))
 
-from combinations import Combination, trained_combinations  # noqa: E402
+from combinations import Combination, tasks, trained_combinations  # noqa: E402
 
 
 def count_lines(files: list[Path]) -> int:
@@ -36,7 +36,7 @@ def count(combination: Combination, folder: Path) -> tuple[int, int]:
 def main() -> None:
     print("| template, choice | lines you own | machinery |\n| --- | ---: | ---: |")
     for combination in trained_combinations:
-        if combination.in_full:
+        if combination.task == tasks[0]:
             with tempfile.TemporaryDirectory() as folder:
                 owned, machinery = count(combination, Path(folder) / "leaf")
             words = (combination.template, combination.choice)
