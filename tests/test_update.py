@@ -199,7 +199,7 @@ def test_a_switch_gives_what_a_new_project_would_be(
     other_framework = before["template"] != after["template"]
     other_task = "task" in after
     if not other_task:
-        names = ["augmentation", "data_loader", "net"] if other_framework else []
+        names = ["augmentation", "data_loader", "image_changes", "net"] if other_framework else []
         assert conflicts == [f"model/{name}.py" for name in names]
     else:
         assert "experiments/baseline/params.yaml" in conflicts
