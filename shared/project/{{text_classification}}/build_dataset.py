@@ -23,13 +23,14 @@ import numpy as np
 from machinery import arrays
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
 from machinery.arrays import DEFAULT_FOLDER
+from machinery.class_overview import warn_of_leaks
 from machinery.contents import refuse_to_replace
 from machinery.docstrings import SUBJECTS, read_docstrings
 from machinery.errors import InputError, exit_codes
 from machinery.predictions import Unlabelled
 from machinery.ragged import Ragged
 from machinery.splits import StratumError, digests, find_leaks, split_off
-from machinery.text_checks import say_cut, say_texts, say_unknown, warn_of_repeats
+from machinery.text_checks import say_cut, say_texts, say_unknown
 from machinery.text_sources import Texts, read_columns, read_folders
 from machinery.unlabelled_texts import read_blocks
 from machinery.words import (
@@ -223,7 +224,7 @@ def write_texts(
     if leave_out_repeats:
         for split, rows in find_leaks(digests(tokens), splits):
             splits[split] = np.setdiff1d(splits[split], rows)
-    warn_of_repeats(content, texts.labels, texts.classes, texts.ids, splits)
+    warn_of_leaks(content, texts.labels, splits, texts.ids, "texts")
     say_unknown(tokens, splits["val"], vocabulary)
     dataset: Dataset = arrays.write_dataset(
         folder,

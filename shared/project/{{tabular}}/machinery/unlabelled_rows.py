@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from machinery.columns import number_levels
+from machinery.columns import find_bad_numbers, number_levels
 from machinery.errors import InputError
 from machinery.parameter_file import nearest
 from machinery.predictions import Unlabelled
@@ -88,8 +88,7 @@ class RowReader:
         )
         even = [record for record in block if record[0] not in bad]
         table = Table(path, names, even, decimal_comma)
-        for name in self.numbers:
-            bad.add(table, table.read_numbers(name)[1], name, "a number")
+        find_bad_numbers(table, self.numbers, bad)
         if bad and not self.skip_bad:
             shown = "\n  ".join(f"{path}:{row}: {why}" for row, why in sorted(bad.items())[:5])
             more = f"\n  and {len(bad) - 5} more" if len(bad) > 5 else ""

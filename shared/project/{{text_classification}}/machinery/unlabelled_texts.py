@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from machinery.errors import InputError
-from machinery.tables import Bad, Table, open_records, refuse_bad
+from machinery.tables import EXTENSIONS, Bad, Table, open_records, refuse_bad
 from machinery.text_sources import find_texts, find_wordless, read_files, refuse_bad_files
 
 BLOCK = 256  # Texts that are read at a time.
@@ -27,7 +27,7 @@ def read_blocks(
         InputError: naming the files, or the rows, that cannot be used.
     """
     for path in paths:
-        if path.suffix.lower() == ".csv":
+        if path.suffix.lower() in EXTENSIONS:
             prefix = f"{path.as_posix()}:" if len(paths) > 1 else ""
             yield from _read_table(path, column or "text", skip_bad, prefix)
             continue

@@ -143,8 +143,7 @@ def test_what_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "4 words (median), at most 6" in printed
     assert "1 texts (1.2%) are cut after 5 words" in printed
     assert "25.0% of the words of val are unknown" in printed
-    assert "warning: 2 texts have the same words as one of another class" in printed
-    assert "row-2 (a) and row-82 (b)" in printed
+    assert "warning: 1 texts equal one of another class, such as row-2" in printed
     assert "warning: 1 texts of test are in train too, such as row-82" in printed
 
 

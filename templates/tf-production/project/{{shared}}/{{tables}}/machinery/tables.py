@@ -1,4 +1,4 @@
-"""Tables in text files: CSV, with commas, semicolons or tabs between the cells."""
+"""Tables in files: CSV, with commas, semicolons or tabs between the cells; and Parquet."""
 
 import contextlib
 import csv
@@ -12,10 +12,19 @@ import numpy as np
 
 from machinery.errors import InputError
 from machinery.parameter_file import nearest
+from machinery.parquet_files import read_parquet
 
 DELIMITERS = (",", ";", "\t")
 MISSING = ("", "?", "na", "n/a", "nan", "null")  # What stands for a missing cell, in any case.
 NOT_A_NUMBER = (*MISSING, "none")  # Among texts, "none" may be an answer of its own.
+EXTENSIONS = (".csv", ".parquet")
+OTHER_FORMS = {  # How files begin that are no text in UTF-8.
+    b"PK\x03\x04": "an Excel workbook, or another zip file",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"PAR1": "Parquet, whose name has to end in .parquet",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+}
 LARGEST = float(np.finfo(np.float32).max)
 
 Record = tuple[int, list[str]]  # The number of a row, and its cells.
@@ -108,7 +117,7 @@ def read_table(path: Path, skip_bad: bool = False) -> Table:
     """Read a table whose first line names the columns.
 
     Args:
-        path: text in UTF-8; what lies between the cells is found out.
+        path: text in UTF-8, where what lies between the cells is found out; or Parquet.
         skip_bad: leave out rows of another length, and say so.
 
     Raises:
@@ -137,13 +146,20 @@ def open_records(path: Path) -> Generator[tuple[str, Iterator[Record]]]:
         path: see read_table.
 
     Returns:
-        what lies between the cells; the number of each row that is not blank, and its cells
-        without blanks around them
+        what lies between the cells, in Parquet nothing; the number of each row that is not blank,
+        and its cells without blanks around them
 
     Raises:
         InputError: naming the file, and the line, that cannot be read.
     """
+    if path.suffix.lower() == ".parquet":
+        records = read_parquet(path)
+        first = next(records)
+        _check_header(path, first[1])
+        yield "", itertools.chain([first], records)
+        return
     try:
+        _refuse_other_forms(path)
         # Excel begins its UTF-8 with a mark.
         with open(path, encoding="utf-8-sig", newline="") as file:
             delimiter = _find_delimiter(file)
@@ -159,6 +175,14 @@ def open_records(path: Path) -> Generator[tuple[str, Iterator[Record]]]:
         raise InputError(_not_utf_8(path)) from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}. Give a CSV file.") from None
+
+
+def _refuse_other_forms(path: Path) -> None:
+    with open(path, "rb") as file:
+        begins = file.read(4)
+    for mark, form in OTHER_FORMS.items():
+        if begins.startswith(mark):
+            raise InputError(f'{path}: is {form}, expected CSV. Save the table as "CSV UTF-8".')
 
 
 def _not_utf_8(path: Path) -> str:

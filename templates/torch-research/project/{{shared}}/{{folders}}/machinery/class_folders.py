@@ -11,14 +11,7 @@ from typing import NamedTuple
 from machinery.errors import InputError
 from machinery.files import check_name
 from machinery.found_files import by_name, is_of_system
-
-SPLIT_FOLDERS = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
+from machinery.splits import SPLIT_NAMES
 
 
 class ClassFile(NamedTuple):
@@ -81,11 +74,11 @@ def _find_splits(source: Path) -> dict[str, Path]:
     folders = {path.name: path for path in list_folders(source)}
     if "train" not in folders:
         return {"train": source}
-    if unknown := [name for name in folders if name not in SPLIT_FOLDERS]:
+    if unknown := [name for name in folders if name not in SPLIT_NAMES]:
         raise InputError(
             f"{source}: {', '.join(unknown[:5])} beside train/; expected train/, val/, test/."
         )
-    return {SPLIT_FOLDERS[name]: path for name, path in folders.items()}
+    return {SPLIT_NAMES[name]: path for name, path in folders.items()}
 
 
 def list_classes(root: Path, find_files: FindFiles) -> dict[str, list[Path]]:
