@@ -227,12 +227,8 @@ def write_texts(
     warn_of_leaks(content, texts.labels, splits, texts.ids, "texts")
     say_unknown(tokens, splits["val"], vocabulary)
     dataset: Dataset = arrays.write_dataset(
-        folder,
-        Dataset,
-        {"tokens": tokens, "labels": texts.labels},
-        name_texts(texts),
-        splits,
-        overwrite,
+        *(folder, Dataset, {"tokens": tokens, "labels": texts.labels}),
+        *(name_texts(texts), splits, overwrite),
         task="text-classification",
         source=source,
         classes=texts.classes,

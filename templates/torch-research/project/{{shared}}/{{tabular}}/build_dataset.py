@@ -233,13 +233,7 @@ def write_rows(
     mean, std = column_statistics(columns.numbers[train])
     is_number, has_classes = target.kind == "regression", target.kind in ("binary", "multiclass")
     dataset: Dataset = arrays.write_dataset(
-        folder,
-        Dataset,
-        found,
-        ids,
-        splits,
-        overwrite,
-        draw,
+        *(folder, Dataset, found, ids, splits, overwrite, draw),
         task="tabular",
         inputs=tuple(name for name in ("numbers", "categories") if name in found),
         source=source,
