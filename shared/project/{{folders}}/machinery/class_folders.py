@@ -4,7 +4,8 @@ A source has one such folder per class, as in photos/cat/1.png, or a folder for 
 those in it, as in photos/train/cat/1.png.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,12 +62,33 @@ def find_examples(
             )
         if not found:
             raise InputError(f"{roots[split]}: no {what}. Add some, or remove the folder.")
+    _say_others(listed, roots, what)
     return classes, [
         ClassFile(path, classes.index(name), split)
         for split, found in listed.items()
         for name in found
         for path in found[name]
     ]
+
+
+def _say_others(
+    listed: Mapping[str, Mapping[str, list[Path]]], roots: Mapping[str, Path], what: str
+) -> None:
+    """Print how many files beside those of the task the class folders hold, by their endings."""
+    others: Counter[str] = Counter()
+    for split, found in listed.items():
+        for name, paths in found.items():
+            folder, taken = roots[split] / name, {*paths}
+            others.update(
+                path.suffix.lower() or path.name
+                for path in folder.rglob("*")
+                if path not in taken
+                and path.is_file()
+                and not any(map(is_of_system, path.relative_to(folder).parts))
+            )
+    if others:
+        shown = ", ".join(f"{count:,} {ending}" for ending, count in others.most_common(5))
+        print(f"left out: {others.total():,} files that are no {what}: {shown}")
 
 
 def _find_splits(source: Path) -> dict[str, Path]:

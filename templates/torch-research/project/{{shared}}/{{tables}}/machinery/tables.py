@@ -256,7 +256,7 @@ def refuse_bad(path: Path, rows: int, bad: Mapping[int, str], skip: bool) -> Non
     if bad and (not skip or len(bad) == rows):
         advice = "Mend or remove them, or leave them out with --skip-bad."
         if len(bad) == rows:
-            advice = "All rows are bad: look at --target, --kind and --split."
+            advice = "All rows are bad: look at the options that name columns."
         raise InputError(
             f"{path}: {len(bad)} of {rows} rows cannot be used; nothing was written.\n  {shown}\n"
             f"{advice}"
