@@ -174,6 +174,9 @@ bad_unlabelled = {
     "uneven rows": BadUnlabelled(
         _edit(lambda rows: rows[4].append("one more")), ("rows.csv:5", "32 cells"), left_out=1
     ),
+    "workbook": BadUnlabelled(
+        lambda path: path.write_bytes(b"PK\x03\x04\x14\x00"), ("an Excel workbook",)
+    ),
     "not UTF-8": BadUnlabelled(
         lambda path: path.write_bytes(path.read_bytes().replace(b",x", b",\xf6")), (":2", "0xf6")
     ),
