@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from machinery.checkup_data import CORRELATED, correlation
 from machinery.class_overview import count_classes, draw_counts, say_counts
 from machinery.columns import Columns
 from machinery.pictures import draw
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 COLUMNS_SHOWN = 20
 REPEATS = 5  # Rows of each value of a column, from which on it is no accident that it tells all.
-FOLLOWS = 0.9999  # The correlation of a number that is the target in other words.
 
 Splits = Mapping[str, np.ndarray]
 
@@ -67,7 +67,7 @@ def find_giveaways(columns: Columns, target: Target) -> Iterator[tuple[str, str]
         elif determines(np.where(known, cells, np.inf), values):
             yield name, "rows with the same number have the same target"
         elif target.kind == "regression":
-            if follows(cells[known], values[known]):
+            if correlation(cells, values) > CORRELATED:
                 yield name, "it is the target in another unit"
         elif known.all() and parts_classes(cells, values, len(target.classes)):
             yield name, "each class has a range of its own"
@@ -80,13 +80,6 @@ def determines(cells: np.ndarray, values: np.ndarray) -> bool:
         return False
     pairs = np.stack([codes, np.unique(values, return_inverse=True)[1]])
     return np.unique(pairs, axis=1).shape[1] == len(levels)
-
-
-def follows(numbers: np.ndarray, values: np.ndarray) -> bool:
-    """Return whether numbers are the values, times a factor and shifted."""
-    if len(numbers) < 2 * REPEATS or not numbers.std() or not values.std():
-        return False
-    return bool(abs(np.corrcoef(numbers, values)[0, 1]) > FOLLOWS)
 
 
 def parts_classes(numbers: np.ndarray, labels: np.ndarray, classes: int) -> bool:

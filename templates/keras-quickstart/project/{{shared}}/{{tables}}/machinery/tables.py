@@ -4,7 +4,7 @@ import contextlib
 import csv
 import itertools
 import math
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -128,14 +128,56 @@ def read_table(path: Path, skip_bad: bool = False) -> Table:
     names = records[0][1]
     if len(records) == 1:
         raise InputError(f"{path}: holds column names alone; expected rows below them.")
-    bad = {
-        row: f"got {len(cells)} cells, expected {len(names)} as in row 1"
-        for row, cells in records[1:]
-        if len(cells) != len(names)
-    }
+    bad = find_uneven(names, records[1:])
     refuse_bad(path, len(records) - 1, bad, skip_bad)
     good = [record for record in records[1:] if record[0] not in bad]
     return Table(path, names, good, decimal_comma=delimiter == ";")
+
+
+def find_uneven(names: Sequence[str], records: Sequence[Record]) -> Bad:
+    """Return the rows with more or fewer cells than the table has columns."""
+    expected = f"expected {len(names)} as in row 1"
+    lengths = {row: len(cells) for row, cells in records}
+    return Bad({row: f"got {n} cells, {expected}" for row, n in lengths.items() if n != len(names)})
+
+
+def read_blocks(
+    path: Path,
+    size: int,
+    check_names: Callable[[Sequence[str]], object],
+    find_bad: Callable[[Table, Bad], object],
+    skip_bad: bool,
+) -> Iterator[Table]:
+    """Yield the rows of a table that can be used, `size` or fewer at a time, and never none.
+
+    Args:
+        path: see read_table.
+        size: of a block.
+        check_names: refuses the names of the columns.
+        find_bad: takes the rows that cannot be used.
+        skip_bad: leave them out, and say so.
+
+    Raises:
+        InputError: naming the file, and the columns or the rows, that cannot be used.
+    """
+    with open_records(path) as (delimiter, records):
+        _, names = next(records)
+        check_names(names)
+        while block := list(itertools.islice(records, size)):
+            bad = find_uneven(names, block)
+            even = [record for record in block if record[0] not in bad]
+            table = Table(path, names, even, decimal_comma=delimiter == ";")
+            find_bad(table, bad)
+            if bad and not skip_bad:
+                raise InputError(
+                    f"{path}: rows cannot be used, so nothing was written:\n  {_show(path, bad)}\n"
+                    "Mend or remove them, or leave them out with --skip-bad."
+                )
+            for row, why in sorted(bad.items()):
+                print(f"left out: {path}:{row}: {why}")
+            table.leave_out(bad)
+            if len(table):
+                yield table
 
 
 @contextlib.contextmanager
@@ -251,15 +293,20 @@ def refuse_bad(path: Path, rows: int, bad: Mapping[int, str], skip: bool) -> Non
     Raises:
         InputError: there are some, and they are not to be left out; or they are all.
     """
-    shown = "\n  ".join(f"{path}:{row}: {why}" for row, why in list(bad.items())[:5])
-    shown += f"\n  and {len(bad) - 5} more" if len(bad) > 5 else ""
     if bad and (not skip or len(bad) == rows):
         advice = "Mend or remove them, or leave them out with --skip-bad."
         if len(bad) == rows:
             advice = "All rows are bad: look at the options that name columns."
         raise InputError(
-            f"{path}: {len(bad)} of {rows} rows cannot be used; nothing was written.\n  {shown}\n"
+            f"{path}: {len(bad)} of {rows} rows cannot be used; nothing was written.\n"
+            f"  {_show(path, bad)}\n"
             f"{advice}"
         )
     for row, why in bad.items():
         print(f"left out: {path}:{row}: {why}")
+
+
+def _show(path: Path, bad: Mapping[int, str]) -> str:
+    """Return the first rows that cannot be used, and why, a line each."""
+    shown = [f"{path}:{row}: {why}" for row, why in sorted(bad.items())[:5]]
+    return "\n  ".join(shown + ([f"and {len(bad) - 5} more"] if len(bad) > 5 else []))
