@@ -88,6 +88,11 @@ bad_sources = {
     "everything in one group": BadSource(_text(DATED), ("1 different groups",), ONE_GROUP),
     "no columns.yaml": BadSource(_text(DATED), ("no.yaml: not found",), (*FILE[:-1], "no.yaml")),
     "another file for columns.yaml": BadSource(_text(DATED), ("expected `name:",), FILE),
+    "two rows of one name": BadSource(
+        _text(DATED.replace("d39", "d3")),
+        (":41: d: got 'd3' as in row 5", "--id"),
+        (*TARGET, "--id", "d", "--drop", "t"),
+    ),
     "two ways to split": BadSource(_text(DATED), ("--time", "--group"), (*GROUP, "t", "--time=t")),
 }
 

@@ -105,6 +105,11 @@ bad_sources = {
         (":3: part: got 'tset'", "train, val or test"),
         (*COLUMNS, "--split", "part"),
     ),
+    "two rows of one name": BadSource(
+        _table("words,class,name\n" + "a text,a,1\nb text,b,2\n" * 9),
+        (":4: name: got '1' as in row 2", "--id"),
+        (*COLUMNS, "--id", "name"),
+    ),
     "one class in a table": BadSource(
         _table("words,class\n" + "a text,a\n" * 30), ("'a' in every row",), COLUMNS
     ),

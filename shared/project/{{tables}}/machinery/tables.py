@@ -74,6 +74,24 @@ class Table:
                     f"The columns are {shown}."
                 )
 
+    def name_rows(self, column: str | None) -> np.ndarray:
+        """Return the names of the rows, (N,) str: the cells of a column, or row-2, row-3, ...
+
+        Raises:
+            InputError: two rows have one name.
+        """
+        if column is None:
+            return np.array([f"row-{row}" for row in self.rows])
+        first: dict[str, int] = {}
+        for row, cell in zip(self.rows.tolist(), self.columns[column], strict=True):
+            if first.setdefault(cell, row) != row:
+                raise InputError(
+                    f"{self.path}:{row}: {column}: got {cell!r} as in row {first[cell]}, expected "
+                    "a name of its own for each row. Name another column with --id, or leave it "
+                    "out."
+                )
+        return np.array(self.columns[column])
+
     def read_numbers(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Read a column as numbers.
 

@@ -135,9 +135,8 @@ def read_columns(
             f"{source}: {target!r} holds {str(classes[0])!r} in every row, expected two classes or "
             "more."
         )
-    names = table.columns[id_column] if id_column else [f"row-{row}" for row in table.rows]
     return Texts(
-        np.array(names),
+        table.name_rows(id_column),
         table.columns[text],
         labels.astype(np.int64),
         classes.tolist(),

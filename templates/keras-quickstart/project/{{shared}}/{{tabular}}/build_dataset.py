@@ -163,7 +163,7 @@ def build_table(
 
     target = read_target(table, roles.targets, kind)
     columns = read_columns(table, names, categories)
-    ids = np.array(table.columns[roles.id] if roles.id else [f"row-{row}" for row in table.rows])
+    ids = table.name_rows(roles.id)
     given = split_by_time(table, roles.time) if roles.time else read_splits(table, roles.split)
     groups = np.array(table.columns[roles.group]) if roles.group else None
     say_columns(table, columns, target, roles.targets)
