@@ -152,6 +152,22 @@ bad_tables = {
         ("column 'label' names an image", "'cat'", "--image"),
         (*LABELS, "--image", "label", "--target", "image"),
     ),
+    "workbook": BadSource(
+        _spoiled(lambda path: path.write_bytes(b"PK\x03\x04\x14\x00"), "train.csv"),
+        ("train.csv", "an Excel workbook"),
+        LABELS,
+    ),
+    "table that is not UTF-8": BadSource(
+        _spoiled(lambda path: path.write_bytes(b"image,label\n0.png,K\xf6ln\n"), "train.csv"),
+        ("train.csv:2: byte 0xf6",),
+        LABELS,
+    ),
+    "folder for a table": BadSource(
+        _spoiled(Path.mkdir, "train.csv"), ("train.csv", "directory"), LABELS
+    ),
+    "two columns of one name": BadSource(
+        _labelled(header="image,image"), ("columns 1 and 2", "'image'"), LABELS
+    ),
     "no column of images": BadSource(
         _labelled("cat,x", "dog,y", header="animal,label"),
         ("no column names images", "animal (such as 'cat')", "--image"),

@@ -80,6 +80,25 @@ bad_sources = {
     "cut short": BadSource(
         lambda source: (_coco(source), os.truncate(source / "images" / "3.png", 100)), ("3.png",)
     ),
+    "empty picture": BadSource(
+        lambda source: (_coco(source), os.truncate(source / "images" / "3.png", 0)), ("3.png",)
+    ),
+    "picture twice": BadSource(
+        lambda source: _coco(
+            source, lambda content: content["images"][2].update(file_name="1.png")
+        ),
+        ("image 2", "1.png is there twice"),
+    ),
+    "picture without a name": BadSource(
+        lambda source: _coco(source, lambda content: content["images"][2].pop("file_name")),
+        ("images[2]", "file_name"),
+    ),
+    "category without a name": BadSource(
+        lambda source: _coco(source, lambda content: content["categories"][0].pop("name")),
+        ("categories[0]", "name"),
+    ),
+    "five numbers": BadSource(_spoiled(bbox=[2, 3, 5, 5, 5]), ("annotation 2", "[left, top")),
+    "left of the picture": BadSource(_spoiled(bbox=[-9, 3, 5, 5]), ("annotation 2", "outside")),
     "no picture": BadSource(
         lambda source: _coco(
             source, lambda content: [content[name].clear() for name in ("images", "annotations")]
@@ -90,6 +109,19 @@ bad_sources = {
         _yolo(lambda source: (source / "data.yaml").unlink()), ("data.yaml", "classes.txt")
     ),
     "four numbers": BadSource(_line("0 0.5 0.5 0.2"), ("2.txt:2", "five numbers")),
+    "letters": BadSource(_line("cat 0.5 0.5 0.2 0.2"), ("2.txt:2", "cat")),
+    "half a class": BadSource(_line("0.5 0.5 0.5 0.2 0.2"), ("2.txt:2", "0.5")),
+    "NaN": BadSource(_line("0 nan 0.5 0.2 0.2"), ("2.txt:2", "nan")),
+    "negative size": BadSource(_line("0 0.5 0.5 -0.2 0.2"), ("2.txt:2",)),
+    "text that is not UTF-8": BadSource(
+        _yolo(lambda source: (source / "labels" / "2.txt").write_bytes(b"\xf6")), ("2.txt",)
+    ),
+    "names that are no list": BadSource(
+        _yolo(lambda source: (source / "data.yaml").write_text("names: cat\n")), ("data.yaml",)
+    ),
+    "not YAML": BadSource(
+        _yolo(lambda source: (source / "data.yaml").write_text("names: [cat\n")), ("data.yaml:",)
+    ),
     "unknown class": BadSource(_line("1 0.5 0.5 0.2 0.2"), ("2.txt:2", "class 1", "0 to 0")),
     "pixels for shares": BadSource(_line("0 15 10 6 8"), ("2.txt:2", "outside")),
     "text file without a picture": BadSource(

@@ -106,6 +106,16 @@ bad_sources = {
     "mask cut short": BadSource(
         _spoiled(lambda source: os.truncate(source / "masks" / "1.png", 50)), ("masks/1.png",)
     ),
+    "empty mask": BadSource(
+        _spoiled(lambda source: os.truncate(source / "masks" / "1.png", 0)), ("masks/1.png",)
+    ),
+    "text for a mask": BadSource(
+        _spoiled(lambda source: (source / "masks" / "1.png").write_text("x")), ("masks/1.png",)
+    ),
+    "mask in the colours of print": BadSource(
+        _spoiled(lambda source: Image.new("CMYK", (7, 9)).save(source / "masks" / "1.png", "TIFF")),
+        ("masks/1.png",),
+    ),
     "image cut short": BadSource(
         _spoiled(lambda source: os.truncate(source / "images" / "1.png", 50)), ("images/1.png",)
     ),

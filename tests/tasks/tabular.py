@@ -11,7 +11,16 @@ import numpy as np
 from tasks import BadSource, BadUnlabelled, Effect, Misfit, OwnData, Task
 
 TARGET = ("--target", "y")
+REGRESSION = (*TARGET, "--kind", "regression")
+TIME = (*TARGET, "--drop", "d", "--time")
+GROUP = (*TARGET, "--group", "d", "--drop")
+ONE_GROUP = (*TARGET, "--group", "a", "--drop", "t", "d")
+FILE = (*TARGET, "--columns", "{source}")
 NUMBERS = "a,y\n" + "".join(f"{row},{row % 2}\n" for row in range(40))
+# A day in January or February, a text, a number that is always the same, and a class.
+DATED = "t,d,a,b,y\n" + "".join(
+    f"2026-{1 + row // 31:02}-{1 + row % 31:02},d{row},1,{row},{row % 2}\n" for row in range(40)
+)
 
 
 def _text(content: str | bytes) -> Callable[[Path], object]:
@@ -29,6 +38,62 @@ bad_sources = {
     "unknown target": BadSource(_text(NUMBERS), ("'yy'", "did you mean y?"), ("--target", "yy")),
     "uneven rows": BadSource(_text(f"{NUMBERS}1,2,3\n"), (":42", "3 cells", "--skip-bad"), TARGET),
     "not UTF-8": BadSource(_text(b"a,y\n1,0\nK\xf6ln,1\n"), (":3", "UTF-8"), TARGET),
+    "UTF-16": BadSource(_text(NUMBERS.encode("utf-16")), ("UTF-16", "CSV UTF-8"), TARGET),
+    "workbook": BadSource(_text(b"PK\x03\x04\x14\x00"), ("an Excel workbook",), TARGET),
+    "empty file": BadSource(_text(""), ("is empty",), TARGET),
+    "column names alone": BadSource(_text("a,y\n"), ("column names alone",), TARGET),
+    "two columns of one name": BadSource(_text("a,a,y\n1,2,0\n"), ("1 and 2", "'a'"), TARGET),
+    "column without a name": BadSource(_text(f",{NUMBERS}1"), ("column 1 has no name",), TARGET),
+    "quote that is not closed": BadSource(_text(f'{NUMBERS}"1,0\n'), (":42", "quote"), TARGET),
+    "text in numbers": BadSource(
+        _text(f"{NUMBERS}4x,0\n"), (":42: a: got '4x', expected a number", "--skip-bad"), TARGET
+    ),
+    "infinite number": BadSource(_text(f"{NUMBERS}inf,0\n"), (":42: a: got 'inf'",), TARGET),
+    "no class": BadSource(_text(f"{NUMBERS}1,?\n"), (":42: y: got '?', expected a class",), TARGET),
+    "infinite target": BadSource(
+        _text(f"{NUMBERS}1,inf\n"), (":42: y: got 'inf', expected a number",), REGRESSION
+    ),
+    "target that is NaN": BadSource(_text(f"{NUMBERS}1,nan\n"), (":42: y: got 'nan'",), REGRESSION),
+    "one target": BadSource(_text("a,y\n" + "1,7\n2,7\n" * 20), ("'y'",), TARGET),
+    "class of one row": BadSource(
+        _text("a,y\n" + "1,cat\n2,dog\n3,cat\n4,dog\n" * 9 + "5,fish\n"), ("class fish",), TARGET
+    ),
+    "mark that is neither 0 nor 1": BadSource(
+        _text("a,y,z\n" + "1,0,1\n2,1,0\n" * 20 + "3,1,2\n"),
+        (":42: z: got '2', expected 0 or 1",),
+        (*TARGET, "z"),
+    ),
+    "texts that are all different": BadSource(
+        _text("a,y\n" + "".join(f"text {i},{i % 2}\n" for i in range(40))),
+        ("'a' holds 40 different texts", "--drop"),
+        TARGET,
+    ),
+    "unknown split": BadSource(
+        _text("a,d,y\n" + "1,train,0\n2,val,1\n" * 20 + "3,tset,0\n"),
+        (":42: d: got 'tset', expected train, val or test",),
+        (*TARGET, "--split", "d"),
+    ),
+    "time that is none": BadSource(
+        _text(DATED.replace("2026-01-31", "31 Jan")),
+        (":32: t: got '31 Jan', expected a date", "--skip-bad"),
+        (*TIME, "t"),
+    ),
+    "no time": BadSource(_text(DATED.replace("2026-01-31", "")), (":32: t: got ''",), (*TIME, "t")),
+    "one time": BadSource(
+        _text(DATED), ("column 'a' holds 1 different times",), (*TIME, "a", "--drop", "t", "d")
+    ),
+    "no group": BadSource(
+        _text(DATED.replace("d39", "")), (":41: d: got '', expected a group",), (*GROUP, "t")
+    ),
+    "everything in one group": BadSource(_text(DATED), ("1 different groups",), ONE_GROUP),
+    "no columns.yaml": BadSource(_text(DATED), ("no.yaml: not found",), (*FILE[:-1], "no.yaml")),
+    "another file for columns.yaml": BadSource(_text(DATED), ("expected `name:",), FILE),
+    "two rows of one name": BadSource(
+        _text(DATED.replace("d39", "d3")),
+        (":41: d: got 'd3' as in row 5", "--id"),
+        (*TARGET, "--id", "d", "--drop", "t"),
+    ),
+    "two ways to split": BadSource(_text(DATED), ("--time", "--group"), (*GROUP, "t", "--time=t")),
 }
 
 
@@ -113,6 +178,9 @@ bad_unlabelled = {
     ),
     "uneven rows": BadUnlabelled(
         _edit(lambda rows: rows[4].append("one more")), ("rows.csv:5", "32 cells"), left_out=1
+    ),
+    "workbook": BadUnlabelled(
+        lambda path: path.write_bytes(b"PK\x03\x04\x14\x00"), ("an Excel workbook",)
     ),
     "not UTF-8": BadUnlabelled(
         lambda path: path.write_bytes(path.read_bytes().replace(b",x", b",\xf6")), (":2", "0xf6")

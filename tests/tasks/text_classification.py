@@ -94,6 +94,22 @@ bad_sources = {
     "table that is not UTF-8": BadSource(
         _table(b"words,class\nK\xf6ln,1\n"), (":2", "UTF-8"), COLUMNS
     ),
+    "workbook": BadSource(_table(b"PK\x03\x04\x14\x00"), ("an Excel workbook",), COLUMNS),
+    "empty table": BadSource(_table(""), ("is empty",), COLUMNS),
+    "table without rows": BadSource(_table("words,class\n"), ("rows below",), COLUMNS),
+    "two columns of one name": BadSource(
+        _table(f"words,{ROWS}"), ("columns 1 and 2", "'words'"), COLUMNS
+    ),
+    "unknown split in the table": BadSource(
+        _table("words,class,part\n" + "a text,a,train\nb text,b,tset\n" * 9),
+        (":3: part: got 'tset'", "train, val or test"),
+        (*COLUMNS, "--split", "part"),
+    ),
+    "two rows of one name": BadSource(
+        _table("words,class,name\n" + "a text,a,1\nb text,b,2\n" * 9),
+        (":4: name: got '1' as in row 2", "--id"),
+        (*COLUMNS, "--id", "name"),
+    ),
     "one class in a table": BadSource(
         _table("words,class\n" + "a text,a\n" * 30), ("'a' in every row",), COLUMNS
     ),

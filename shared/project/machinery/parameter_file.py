@@ -88,14 +88,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return _read_yaml(path)[0]
 
 
-def _read_yaml(path: Path) -> tuple[dict[str, Any], Any]:
+def read_yaml_lines(path: Path, largest: int) -> tuple[dict[str, Any], dict[str, int]]:
+    """Read a YAML file of at most `largest` kB; return its values and their lines, by name."""
+    values, tree = _read_yaml(path, largest)
+    lines = {str(key.value): key.start_mark.line + 1 for key, _ in tree.value}
+    return {str(name): value for name, value in values.items()}, lines
+
+
+def _read_yaml(path: Path, largest: int = LARGEST_FILE) -> tuple[dict[str, Any], Any]:
     """Return what a YAML file holds, and its syntax tree, which knows the lines."""
     yaml = _yaml()
     try:
         if path.exists() and not path.is_file():  # Opening a named pipe would wait for ever.
             raise InputError(f"{path}: not a regular file; expected a file to read.")
-        if path.stat().st_size > 1000 * LARGEST_FILE:
-            raise InputError(f"{path}: larger than {LARGEST_FILE} kB, expected a few parameters.")
+        if path.stat().st_size > 1000 * largest:
+            raise InputError(f"{path}: larger than {largest} kB, expected a few lines.")
         tree: Any = yaml.compose(path.read_text(encoding="utf-8-sig"))
         document = yaml.constructor.construct_document(tree) if tree else None
     except FileNotFoundError:

@@ -1,17 +1,17 @@
 """Rows of a table to predict, read a block at a time."""
 
-import itertools
+import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from machinery.columns import number_levels
+from machinery.columns import find_bad_numbers, number_levels
 from machinery.errors import InputError
 from machinery.parameter_file import nearest
 from machinery.predictions import Unlabelled
-from machinery.tables import Bad, Record, Table, open_records
+from machinery.tables import Bad, Table, read_blocks
 
 BLOCK = 512  # Rows
 
@@ -47,14 +47,10 @@ class RowReader:
         """
         for path in paths:
             prefix = f"{path.as_posix()}:" if len(paths) > 1 else ""
-            with open_records(path) as (delimiter, records):
-                _, names = next(records)
-                self._check_columns(path, names)
-                unknown: Counter[str] = Counter()  # cells with a category that is not known
-                while block := list(itertools.islice(records, BLOCK)):
-                    table = self._read_good(path, names, block, delimiter == ";")
-                    if len(table):
-                        yield Unlabelled(self._name(table, prefix), self._encode(table, unknown))
+            unknown: Counter[str] = Counter()  # cells with a category that is not known
+            check_names = functools.partial(self._check_columns, path)
+            for table in read_blocks(path, BLOCK, check_names, self._find_bad, self.skip_bad):
+                yield Unlabelled(self._name(table, prefix), self._encode(table, unknown))
             for name, count in unknown.items():
                 print(f"{path}: {name}: {count:,} cells hold what no training row had: unknown.")
 
@@ -74,33 +70,8 @@ class RowReader:
             shown = ", ".join(ignored[:10]) + (", ..." if len(ignored) > 10 else "")
             print(f"{path}: columns that are not used: {shown}")
 
-    def _read_good(
-        self, path: Path, names: Sequence[str], block: Sequence[Record], decimal_comma: bool
-    ) -> Table:
-        """Return the rows of a block that can be used."""
-        width = len(names)
-        bad = Bad(
-            {
-                row: f"got {len(cells)} cells, expected {width} as in row 1"
-                for row, cells in block
-                if len(cells) != width
-            }
-        )
-        even = [record for record in block if record[0] not in bad]
-        table = Table(path, names, even, decimal_comma)
-        for name in self.numbers:
-            bad.add(table, table.read_numbers(name)[1], name, "a number")
-        if bad and not self.skip_bad:
-            shown = "\n  ".join(f"{path}:{row}: {why}" for row, why in sorted(bad.items())[:5])
-            more = f"\n  and {len(bad) - 5} more" if len(bad) > 5 else ""
-            raise InputError(
-                f"{path}: rows cannot be used, so nothing was written:\n  {shown}{more}\n"
-                "Mend or remove them, or leave them out with --skip-bad."
-            )
-        for row, why in sorted(bad.items()):
-            print(f"left out: {path}:{row}: {why}")
-        table.leave_out(bad)
-        return table
+    def _find_bad(self, table: Table, bad: Bad) -> None:
+        find_bad_numbers(table, self.numbers, bad)
 
     def _name(self, table: Table, prefix: str) -> np.ndarray:
         if self.id_column in table.columns:

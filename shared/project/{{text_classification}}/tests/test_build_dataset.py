@@ -120,6 +120,17 @@ def test_texts_of_the_same_words_stay_together(tmp_path: Path) -> None:
     assert sum(map(len, texts)) == len(set.union(*texts)) == 50
 
 
+def test_texts_that_are_cut_to_the_same_words_stay_together(tmp_path: Path) -> None:
+    rows = [(f"film {i // 3} number {i}", i // 3 % 2) for i in range(150)]
+    path = save(tmp_path / "t.csv", ("text", "y"), rows)
+    dataset = build_texts(tmp_path / "data", path, "text", "y", longest=2)
+    kept = [
+        {name.split()[2] for name in load(tmp_path / "data", split)[2]}
+        for split in dataset.examples
+    ]
+    assert sum(map(len, kept)) == len(set.union(*kept)) == 50
+
+
 def test_what_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parts = ("train", "train", "val", "test")
     rows = [(f"text {i} of many", "ab"[i // 4 % 2], parts[i % 4]) for i in range(80)]
@@ -132,8 +143,7 @@ def test_what_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "4 words (median), at most 6" in printed
     assert "1 texts (1.2%) are cut after 5 words" in printed
     assert "25.0% of the words of val are unknown" in printed
-    assert "warning: 2 texts have the same words as one of another class" in printed
-    assert "row-2 (a) and row-82 (b)" in printed
+    assert "warning: 1 texts equal one of another class, such as row-2" in printed
     assert "warning: 1 texts of test are in train too, such as row-82" in printed
 
 
@@ -184,15 +194,18 @@ def test_docstrings(tmp_path: Path) -> None:
     assert dataset.arrays["tokens"].longest <= 32
     known = number_vocabulary(dataset.vocabulary)
     names: list[set[str]] = []
+    seen: list[set[tuple[int, ...]]] = []
     for split, count in dataset.examples.items():
         tokens, labels, ids = load(tmp_path / "data", split)
         assert len(tokens) == count
         assert np.bincount(labels, minlength=8).min() >= 5
-        names.append({name.partition("\t")[0].rpartition(".")[2] for name in ids})
+        names.append({name.partition(" ")[0].rpartition(".")[2] for name in ids})
+        seen.append({*map(tuple, tokens)})
         for row, name in zip(tokens[:50], ids, strict=False):
             begin = split_words(name.partition("\t")[2])[:-1]  # The last may be cut.
             assert row[: len(begin)] == number_words(begin, known, 32).tolist()
     assert sum(map(len, names)) == len(set.union(*names))  # A name is in one split.
+    assert not seen[0] & (seen[1] | seen[2])  # To the network none of them is one of train.
     assert not {"scipy", "sklearn", "numpy"} & {*dataset.vocabulary}
     assert build_docstrings(tmp_path / "again").fingerprint == dataset.fingerprint
     assert build_docstrings(tmp_path / "other", seed=1).fingerprint != dataset.fingerprint

@@ -7,6 +7,8 @@ import numpy as np
 
 from machinery.arrays import SPLITS, Examples
 
+# What people call train, val and test.
+SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 HELD_OUT = 0.1  # The share of train that becomes val, and test, where the source has none.
 
 
@@ -54,6 +56,39 @@ def split_off(
             held_out |= np.isin(groups, order[:count])
         splits[split], splits["train"] = train[held_out[train]], train[~held_out[train]]
     return {split: splits[split] for split in SPLITS}
+
+
+def join_groups(contents: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """Return what must be in one split: equal examples, and examples of one group.
+
+    Args:
+        contents: (N,) digests of the examples.
+        groups: (N,) such as patients; None: there are none.
+
+    Returns:
+        (N,) int64
+    """
+    joined = np.unique(contents, return_inverse=True)[1]
+    if groups is None:
+        return joined
+    numbers = np.unique(groups, return_inverse=True)[1]
+    while True:  # Each round gives all of a group, and all equal examples, the lowest number.
+        before = joined
+        for each in (numbers, joined):
+            lowest = np.full(each.max() + 1, len(each))
+            np.minimum.at(lowest, each, joined)
+            joined = lowest[each]
+        if np.array_equal(joined, before):
+            return joined
+
+
+def stratum_of_group(groups: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """Return the stratum of the first example of each one's group, (N,) int.
+
+    Else a group with examples of all strata would be drawn for each of them.
+    """
+    _, first, places = np.unique(groups, return_index=True, return_inverse=True)
+    return strata[first][places]
 
 
 class StratumError(Exception):

@@ -25,21 +25,16 @@ from machinery import arrays
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
 from machinery.arrays import DEFAULT_FOLDER
 from machinery.class_balance import balance_classes
+from machinery.class_overview import count_classes, draw_counts, say_counts, warn_of_leaks
 from machinery.contents import refuse_to_replace
 from machinery.errors import exit_codes
 from machinery.image_files import channel_statistics, read_images, refuse_bad
 from machinery.image_labels import LabelTable, find_in_folders, find_in_table
-from machinery.image_overview import count_classes, draw_counts, draw_samples, say_counts
-from machinery.image_splits import (
-    Classes,
-    check_small,
-    join_groups,
-    split_images,
-    warn_of_leaks,
-)
+from machinery.image_overview import draw_samples
+from machinery.image_splits import Classes, check_small, split_images
 from machinery.predictions import Unlabelled
 from machinery.sampling import evaluation_batch_size
-from machinery.splits import digests
+from machinery.splits import digests, join_groups
 from machinery.unlabelled_images import find_unlabelled, read_blocks
 
 
@@ -163,7 +158,7 @@ def build_images(
         classes = check_small(groups, Classes(found.classes, found.labels, given), drop_small)
         rows = split_images(groups, classes, seed)
         ids = np.array([path.relative_to(source).as_posix() for path in paths])
-        warn_of_leaks(contents, classes.labels, rows, ids)
+        warn_of_leaks(contents, classes.labels, rows, ids, "images")
         return write_images(
             *(folder, images.pixels, classes.labels, ids, rows, classes.names, source.as_posix()),
             overwrite,
@@ -200,7 +195,7 @@ def write_images(
 
     def draw(contents: Path) -> None:
         draw_samples(images, labels, splits["train"], classes, contents / "samples.png")
-        draw_counts(counts, classes, contents / "counts.png")
+        draw_counts(counts, classes, contents / "counts.png", "images")
 
     dataset: Dataset = arrays.write_dataset(
         folder,
@@ -222,7 +217,7 @@ def write_images(
     what = "labels" if dataset.multilabel else "classes"
     print(f"Wrote {folder}: {sizes} images of {len(classes)} {what}.")
     if draw_overview:
-        say_counts(counts, classes)
+        say_counts(counts, classes, "images")
         print(f"To look at: samples.png and counts.png in {folder / dataset.arrays_folder}.")
     return dataset
 

@@ -1,22 +1,26 @@
-"""Prepare a table for training: scikit-learn's breast cancer data, or a CSV file of your own.
+"""Prepare a table for training: scikit-learn's breast cancer data, or a CSV or Parquet file.
 
     python build_dataset.py                      # 569 rows of 30 numbers, two classes, no download
     python build_dataset.py --source houses.csv --target price --id address --drop agent
 
-The first line of the file names the columns; commas, semicolons or tabs part the cells. A column is
-of numbers where all its cells are, else of categories; an empty cell (also NA, NaN, null, ?) is
-missing. The target decides what is learned: a number (regression), one of two classes (binary) or
-of more (multiclass), or several columns of 0 and 1 (multilabel). About 10 %
-each are split off for val and test (of the breast cancer data 10 % and 20 %), keeping the shares of
-the classes. Rows that are equal stay in one split, unless most rows equal another: then each is
-split by itself, and a warning says how many are in train, too.
+The first line of a CSV file names the columns; commas, semicolons or tabs part the cells. A column
+is of numbers where all its cells are, else of categories; an empty cell (also NA, NaN, null, ?) is
+missing. What each was taken for stands in columns.yaml; --columns takes a corrected copy.
+
+The target decides what is learned: a number (regression), one of two classes (binary) or of more
+(multiclass), or several columns of 0 and 1 (multilabel). About 10 % each are split off for val and
+test (of the breast cancer data 10 % and 20 %), keeping the shares of the classes. Rows that are
+equal stay in one split, unless most rows equal another: then each is split by itself, and a warning
+says how many are in train, too. With --time the earliest rows are train and the latest test; with
+--group all rows of a patient, say, are in one split. Neither column is learned from, unless
+--columns says so.
 
 Written to data/: arrays of numbers (N, columns) float32, categories (N, columns) int64 and target
 for each split, and dataset.json, which is written last: it says that all is there.
 """
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -26,17 +30,15 @@ from machinery import arrays
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
 from machinery.arrays import DEFAULT_FOLDER
 from machinery.class_balance import balance_classes, count_classes
-from machinery.columns import (
-    Columns,
-    column_statistics,
-    find_categories,
-    number_levels,
-    read_columns,
-)
+from machinery.column_file import write_column_file
+from machinery.column_roles import Roles
+from machinery.columns import Columns, column_statistics, number_levels, read_columns
 from machinery.contents import refuse_to_replace
 from machinery.errors import exit_codes
 from machinery.predictions import Unlabelled
-from machinery.row_splits import SPLIT_NAMES, read_splits, split_rows
+from machinery.row_splits import split_rows
+from machinery.split_columns import read_splits, split_by_time
+from machinery.table_overview import draw_overview, say_overview
 from machinery.tables import Bad, Table, read_table, refuse_bad
 from machinery.targets import (
     KINDS,
@@ -131,27 +133,17 @@ def build_breast_cancer(folder: Path, seed: int = 0, overwrite: bool = False) ->
 def build_table(
     folder: Path,
     source: Path,
-    targets: Sequence[str],
-    kind: Kind | None = None,
-    categories: Sequence[str] = (),
-    drop: Sequence[str] = (),
-    id_column: str | None = None,
-    split_column: str | None = None,
+    roles: Roles,
     seed: int = 0,
     skip_bad: bool = False,
     overwrite: bool = False,
 ) -> Dataset:
-    """Read a CSV file, split its rows, and write them.
+    """Read a table, split its rows, and write them.
 
     Args:
         folder: where the dataset goes.
         source: the file.
-        targets: the columns to predict.
-        kind: what is learned; None: what the target columns look like.
-        categories: columns of numbers that are categories, such as post codes.
-        drop: columns to leave out.
-        id_column: names the rows.
-        split_column: says train, val or test; None: chosen at random.
+        roles: which columns are what.
         seed: chooses what is split off train.
         skip_bad: leave out rows that cannot be used, and say so.
         overwrite: replace the dataset that is there.
@@ -160,33 +152,36 @@ def build_table(
         InputError: naming the file, the rows and the columns that cannot be used.
     """
     table = read_table(source, skip_bad)
-    for option, names in (("--target", targets), ("--categories", categories), ("--drop", drop)):
-        table.check_names(option, names)
-    table.check_names("--id", filter(None, [id_column]))
-    table.check_names("--split", filter(None, [split_column]))
-    kind = check_kind(kind, targets) or guess_kind(table, targets)
-    others = {*targets, *drop, id_column, split_column}
-    names = [name for name in table.names if name not in others]
+    roles.check_names(table)
+    kind = check_kind(roles.kind, roles.targets) or guess_kind(table, roles.targets)
     bad = Bad()
-    find_bad_targets(table, targets, kind, bad)
-    if split_column:
-        known = np.array([cell.lower() in SPLIT_NAMES for cell in table.columns[split_column]])
-        bad.add(table, ~known, split_column, "train, val or test")
-    found = find_categories(table, names, categories, bad)
+    find_bad_targets(table, roles.targets, kind, bad)
+    roles.find_bad_rows(table, bad)
+    names, categories = roles.choose_columns(table, bad)
     refuse_bad(source, len(table), bad, skip_bad)
     table.leave_out(bad)
 
-    target = read_target(table, targets, kind)
-    columns = read_columns(table, names, found)
-    ids = np.array([f"row-{row}" for row in table.rows])
-    if id_column:
-        ids = np.array(table.columns[id_column])
-    given = read_splits(table, split_column)
-    say_columns(table, columns, target, targets)
-    splits = split_rows(columns, target, ids, given, str(source), seed)
-    return write_rows(
-        folder, columns, target, targets, ids, splits, source.as_posix(), overwrite, id_column
+    target = read_target(table, roles.targets, kind)
+    columns = read_columns(table, names, categories)
+    ids = table.name_rows(roles.id)
+    given = split_by_time(table, roles.time) if roles.time else read_splits(table, roles.split)
+    groups = np.array(table.columns[roles.group]) if roles.group else None
+    say_columns(table, columns, target, roles.targets)
+    splits = split_rows(columns, target, ids, given, str(source), seed, groups)
+
+    def draw(contents: Path) -> None:
+        draw_overview(columns, target, splits, contents)
+        write_column_file(contents / "columns.yaml", table, columns, roles.reasons())
+
+    where = source.as_posix()
+    dataset = write_rows(
+        *(folder, columns, target, roles.targets, ids, splits, where, overwrite, roles.id, draw)
     )
+    say_overview(columns, target, splits)
+    pictures = sorted(path.name for path in (folder / dataset.arrays_folder).glob("*.png"))
+    shown = ", ".join(["columns.yaml", *pictures])
+    print(f"To look at: {shown} in {folder / dataset.arrays_folder}.")
+    return dataset
 
 
 def say_columns(table: Table, columns: Columns, target: Target, targets: Sequence[str]) -> None:
@@ -210,6 +205,7 @@ def write_rows(
     source: str,
     overwrite: bool = False,
     id_column: str | None = None,
+    draw: Callable[[Path], object] | None = None,
 ) -> Dataset:
     """Write the dataset and say so.
 
@@ -223,6 +219,7 @@ def write_rows(
         source: where they came from, in words.
         overwrite: replace the dataset that is there.
         id_column: held the ids.
+        draw: writes beside the arrays what a person may look at.
     """
     train = splits["train"]
     found: dict[str, np.ndarray] = {"target": target.values}
@@ -236,12 +233,7 @@ def write_rows(
     mean, std = column_statistics(columns.numbers[train])
     is_number, has_classes = target.kind == "regression", target.kind in ("binary", "multiclass")
     dataset: Dataset = arrays.write_dataset(
-        folder,
-        Dataset,
-        found,
-        ids,
-        splits,
-        overwrite,
+        *(folder, Dataset, found, ids, splits, overwrite, draw),
         task="tabular",
         inputs=tuple(name for name in ("numbers", "categories") if name in found),
         source=source,
@@ -265,7 +257,7 @@ def write_rows(
 def read_unlabelled(
     paths: Sequence[Path], dataset: Dataset, skip_bad: bool = False
 ) -> Iterator[Unlabelled]:
-    """Yield blocks of the rows of CSV files, without target; see RowReader for what is refused."""
+    """Yield blocks of the rows of tables, without target; see RowReader for what is refused."""
     columns = (dataset.number_columns, dataset.category_columns, dataset.target_columns)
     yield from RowReader(*columns, dataset.id_column, skip_bad).read(paths)
 
@@ -277,13 +269,17 @@ def main() -> None:
     def add_columns(option: str, meaning: str) -> None:
         parser.add_argument(option, nargs="+", default=[], metavar="COLUMN", help=meaning)
 
-    parser.add_argument("--source", type=Path, help="CSV file [the breast cancer data]")
+    parser.add_argument("--source", type=Path, help="CSV or Parquet file [the breast cancer data]")
     add_columns("--target", "what to predict; several: labels of 0 and 1")
     parser.add_argument("--kind", choices=KINDS, help="[what the target looks like]")
     add_columns("--categories", "numbers that are categories")
     add_columns("--drop", "columns to leave out")
     parser.add_argument("--id", metavar="COLUMN", help="names the rows [row-2, row-3, ...]")
-    parser.add_argument("--split", metavar="COLUMN", help="says train, val or test [at random]")
+    parser.add_argument("--columns", type=Path, metavar="FILE", help="a corrected columns.yaml")
+    splits = parser.add_mutually_exclusive_group()
+    splits.add_argument("--split", metavar="COLUMN", help="says train, val or test [at random]")
+    splits.add_argument("--time", metavar="COLUMN", help="the earliest rows train, the latest test")
+    splits.add_argument("--group", metavar="COLUMN", help="what stays in one split, as a patient")
     parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="where to write [data]")
     parser.add_argument("--seed", type=int, default=0, help="chooses the random split [0]")
     parser.add_argument("--skip-bad", action="store_true", help="leave out rows of no use")
@@ -292,8 +288,14 @@ def main() -> None:
     parser.check_range("--seed", arguments.seed, 0, LARGEST_SEED)
     if not arguments.overwrite:
         refuse_to_replace(arguments.data)
-    if arguments.source is None and arguments.target:
-        parser.error("--target: goes with --source, the file of the table")
+    for name in ("target", "columns", "categories", "drop", "id", "split", "time", "group", "kind"):
+        if getattr(arguments, name) and arguments.source is None:
+            parser.error(f"--{name}: goes with --source, the file of the table")
+    if arguments.columns and (arguments.categories or arguments.drop):
+        parser.error(
+            "--columns: says which columns are categories or left out, so without "
+            "--categories and --drop"
+        )
     if arguments.source is None:
         build_breast_cancer(arguments.data, arguments.seed, arguments.overwrite)
     elif not arguments.target:
@@ -304,19 +306,19 @@ def main() -> None:
 
 def build_from_arguments(arguments: argparse.Namespace) -> None:
     """Prepare a table of one's own."""
-    build_table(
-        arguments.data,
-        arguments.source,
+    roles = Roles(
         arguments.target,
-        kind=arguments.kind,
-        categories=arguments.categories,
-        drop=arguments.drop,
-        id_column=arguments.id,
-        split_column=arguments.split,
-        seed=arguments.seed,
-        skip_bad=arguments.skip_bad,
-        overwrite=arguments.overwrite,
+        arguments.kind,
+        arguments.categories,
+        arguments.drop,
+        arguments.id,
+        arguments.split,
+        arguments.time,
+        arguments.group,
+        arguments.columns,
     )
+    seed, skip_bad, overwrite = arguments.seed, arguments.skip_bad, arguments.overwrite
+    build_table(arguments.data, arguments.source, roles, seed, skip_bad, overwrite)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@
 
 A source folder has one folder of .txt files per class, or train/, val/ and test/ with such folders
 in them; a CSV file names its columns in the first line. Texts are in UTF-8. If val or test is
-missing, 10 % of train becomes it, with the same share of each class; texts of the same words stay
-in one split.
+missing, 10 % of train becomes it, with the same share of each class; texts that are kept of the
+same words stay in one split.
 
 Written to data/: the words of each text as numbers, tokens (words,) int32, and labels (N,) int64
 for each split and, last, dataset.json: once it is there, all is there.
@@ -23,13 +23,14 @@ import numpy as np
 from machinery import arrays
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
 from machinery.arrays import DEFAULT_FOLDER
+from machinery.class_overview import warn_of_leaks
 from machinery.contents import refuse_to_replace
 from machinery.docstrings import SUBJECTS, read_docstrings
 from machinery.errors import InputError, exit_codes
 from machinery.predictions import Unlabelled
 from machinery.ragged import Ragged
-from machinery.splits import StratumError, digests, split_off
-from machinery.text_checks import say_cut, say_texts, say_unknown, warn_of_repeats
+from machinery.splits import StratumError, digests, find_leaks, split_off
+from machinery.text_checks import say_cut, say_texts, say_unknown
 from machinery.text_sources import Texts, read_columns, read_folders
 from machinery.unlabelled_texts import read_blocks
 from machinery.words import (
@@ -93,7 +94,8 @@ def build_docstrings(
 ) -> Dataset:
     """Write the descriptions of functions and classes, each of the package that it stands in.
 
-    Descriptions of one name, such as fit, stay in one split: many of them are nearly equal.
+    Descriptions of one name, such as fit, stay in one split: many of them are nearly equal. Those
+    of val and test that the network cannot tell from one of train are left out.
     """
     found = read_docstrings()
     names = [each.name.rpartition(".")[2] for each in found]
@@ -106,7 +108,8 @@ def build_docstrings(
     )
     source = Dataset.default_source
     groups = np.unique(names, return_inverse=True)[1]
-    return write_texts(folder, texts, source, "", vocabulary_size, longest, seed, overwrite, groups)
+    common = (vocabulary_size, longest, seed, overwrite)
+    return write_texts(folder, texts, source, "", *common, groups, leave_out_repeats=True)
 
 
 def build_texts(
@@ -188,6 +191,7 @@ def write_texts(
     seed: int,
     overwrite: bool,
     groups: np.ndarray | None = None,
+    leave_out_repeats: bool = False,
 ) -> Dataset:
     """Split texts, number their words, write the dataset, and say what was found.
 
@@ -200,30 +204,31 @@ def write_texts(
         longest: how many words of a text are kept.
         seed: of the random split.
         overwrite: replace the dataset that is there.
-        groups: (N,), what stays together; None: texts of the same words.
+        groups: (N,), what stays together; None: texts that are kept of the same words.
+        leave_out_repeats: leave out of val and test what the network cannot tell from one of train.
 
     Raises:
         InputError: a class has too few texts.
     """
     numbers, words = read_words(texts.texts)
-    content = digests(numbers)
     say_texts(source, texts.labels, texts.classes, numbers)
+    kept = Ragged.join([numbers[row][:longest] for row in range(len(numbers))])
+    content = digests(kept)
     splits = split_classes(content if groups is None else groups, texts, source, seed)
-    warn_of_repeats(content, texts.labels, texts.classes, texts.ids, splits)
     say_cut(numbers, longest)
     of_train = np.concatenate([numbers[row] for row in splits["train"].tolist()])
     vocabulary = choose_vocabulary(of_train, words, vocabulary_size)
     known = number_vocabulary(vocabulary)
     renumbered = number_words(words, known, len(words))
-    tokens = Ragged.join([renumbered[numbers[row][:longest]] for row in range(len(numbers))])
+    tokens = Ragged(renumbered[kept.values], kept.offsets, kept.longest, kept.fill)
+    if leave_out_repeats:
+        for split, rows in find_leaks(digests(tokens), splits):
+            splits[split] = np.setdiff1d(splits[split], rows)
+    warn_of_leaks(content, texts.labels, splits, texts.ids, "texts")
     say_unknown(tokens, splits["val"], vocabulary)
     dataset: Dataset = arrays.write_dataset(
-        folder,
-        Dataset,
-        {"tokens": tokens, "labels": texts.labels},
-        name_texts(texts),
-        splits,
-        overwrite,
+        *(folder, Dataset, {"tokens": tokens, "labels": texts.labels}),
+        *(name_texts(texts), splits, overwrite),
         task="text-classification",
         source=source,
         classes=texts.classes,

@@ -7,10 +7,11 @@ import re
 import zipfile
 from pathlib import Path
 
-from machinery.class_folders import SPLIT_FOLDERS, list_folders
+from machinery.class_folders import list_folders
 from machinery.errors import InputError
 from machinery.found_files import by_name, is_of_system
 from machinery.image_files import EXTENSIONS
+from machinery.splits import SPLIT_NAMES
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 TABLES = (".csv", ".tsv")
@@ -93,7 +94,7 @@ def _refuse_parts(root: Path) -> None:
     tables = _files(root, TABLES)
     parts = [path for path in folders if PART.fullmatch(path.name.lower())]
     flat = [path for path in parts if _files(path, EXTENSIONS) and not list_folders(path)]
-    is_split = {path.name for path in folders} <= {*SPLIT_FOLDERS} and not flat
+    is_split = {path.name for path in folders} <= {*SPLIT_NAMES} and not flat
     wrong = parts and len(parts) == len(folders) and not is_split
     loose = _files(root, EXTENSIONS) and not folders
     only = len(folders) == 1 and not list_folders(folders[0]) and tables

@@ -1,6 +1,5 @@
 """Which images are in train, val and test, and which classes are too small for that."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -8,31 +7,7 @@ import numpy as np
 from machinery.arrays import SPLITS
 from machinery.errors import InputError
 from machinery.label_columns import stratify_labels
-from machinery.splits import StratumError, find_leaks, split_off
-
-
-def join_groups(contents: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-    """Return what must be in one split: equal images, and images of one group.
-
-    Args:
-        contents: (N,) digests of the images.
-        groups: (N,) such as patients; None: there are none.
-
-    Returns:
-        (N,) int64
-    """
-    joined = np.unique(contents, return_inverse=True)[1]
-    if groups is None:
-        return joined
-    numbers = np.unique(groups, return_inverse=True)[1]
-    while True:  # Each round gives all of a group, and all equal images, the lowest number.
-        before = joined
-        for each in (numbers, joined):
-            lowest = np.full(each.max() + 1, len(each))
-            np.minimum.at(lowest, each, joined)
-            joined = lowest[each]
-        if np.array_equal(joined, before):
-            return joined
+from machinery.splits import StratumError, split_off, stratum_of_group
 
 
 class Classes(NamedTuple):
@@ -97,11 +72,8 @@ def split_images(groups: np.ndarray, classes: Classes, seed: int) -> dict[str, n
     """
     names, labels, given = classes
     strata = labels if labels.ndim == 1 else stratify_labels(labels)
-    # A group has one stratum, that of its first image: else one with all classes would be drawn
-    # for each of them.
-    _, first, places = np.unique(groups, return_index=True, return_inverse=True)
     try:
-        splits = split_off(groups, strata[first][places], given, seed)
+        splits = split_off(groups, stratum_of_group(groups, strata), given, seed)
     except StratumError:
         try:
             splits = split_off(groups, np.zeros(len(groups), np.int64), given, seed)
@@ -118,28 +90,3 @@ def split_images(groups: np.ndarray, classes: Classes, seed: int) -> dict[str, n
             "change which images are in train (--split, --group, --seed)."
         )
     return splits
-
-
-def warn_of_leaks(
-    contents: np.ndarray, labels: np.ndarray, splits: Mapping[str, np.ndarray], ids: np.ndarray
-) -> None:
-    """Print how many equal images are in two splits, and how many have two labels.
-
-    Args:
-        contents: (N,) digests of the images.
-        labels: (N,) or (N, classes)
-        splits: the row numbers of each.
-        ids: (N,) str
-    """
-    for split, rows in find_leaks(contents, splits):
-        print(f"warning: {len(rows)} images of {split} are in train too, such as {ids[rows[0]]}.")
-    rows = np.concatenate(list(splits.values()))
-    _, first, places = np.unique(contents[rows], return_index=True, return_inverse=True)
-    other = labels[rows] != labels[rows][first[places]]
-    differ = np.flatnonzero(other.any(axis=1) if other.ndim == 2 else other)
-    if len(differ):
-        pair = ids[rows[first[places[differ[0]]]]], ids[rows[differ[0]]]
-        print(
-            f"warning: {len(differ)} images equal one of another class, such as {pair[0]} and "
-            f"{pair[1]}."
-        )

@@ -16,7 +16,6 @@ from machinery.errors import InputError
 from machinery.files import check_name
 from machinery.image_files import LARGEST_SIDE, read_images, scan_image
 
-SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 DEFAULT_SIDE = 128  # of the squares that pictures of several sizes become
 CELL = 4  # pixels of a side of a cell in the grid of the network as it is shipped
 SLACK = 1.0  # A box may reach so many pixels out of its picture, as others round: it is clipped.

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from machinery.box_files import SPLIT_NAMES, Found, Mark, Picture
+from machinery.box_files import Found, Mark, Picture
 from machinery.errors import InputError
 from machinery.found_files import is_of_system
 from machinery.image_files import find_images
+from machinery.splits import SPLIT_NAMES
 
 
 class AnnotationFile(NamedTuple):

@@ -1,10 +1,10 @@
-"""Tables in text files: CSV, with commas, semicolons or tabs between the cells."""
+"""Tables in files: CSV, with commas, semicolons or tabs between the cells; and Parquet."""
 
 import contextlib
 import csv
 import itertools
 import math
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -12,10 +12,19 @@ import numpy as np
 
 from machinery.errors import InputError
 from machinery.parameter_file import nearest
+from machinery.parquet_files import read_parquet
 
 DELIMITERS = (",", ";", "\t")
 MISSING = ("", "?", "na", "n/a", "nan", "null")  # What stands for a missing cell, in any case.
 NOT_A_NUMBER = (*MISSING, "none")  # Among texts, "none" may be an answer of its own.
+EXTENSIONS = (".csv", ".parquet")
+OTHER_FORMS = {  # How files begin that are no text in UTF-8.
+    b"PK\x03\x04": "an Excel workbook, or another zip file",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"PAR1": "Parquet, whose name has to end in .parquet",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+}
 LARGEST = float(np.finfo(np.float32).max)
 
 Record = tuple[int, list[str]]  # The number of a row, and its cells.
@@ -65,6 +74,24 @@ class Table:
                     f"The columns are {shown}."
                 )
 
+    def name_rows(self, column: str | None) -> np.ndarray:
+        """Return the names of the rows, (N,) str: the cells of a column, or row-2, row-3, ...
+
+        Raises:
+            InputError: two rows have one name.
+        """
+        if column is None:
+            return np.array([f"row-{row}" for row in self.rows])
+        first: dict[str, int] = {}
+        for row, cell in zip(self.rows.tolist(), self.columns[column], strict=True):
+            if first.setdefault(cell, row) != row:
+                raise InputError(
+                    f"{self.path}:{row}: {column}: got {cell!r} as in row {first[cell]}, expected "
+                    "a name of its own for each row. Name another column with --id, or leave it "
+                    "out."
+                )
+        return np.array(self.columns[column])
+
     def read_numbers(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Read a column as numbers.
 
@@ -108,7 +135,7 @@ def read_table(path: Path, skip_bad: bool = False) -> Table:
     """Read a table whose first line names the columns.
 
     Args:
-        path: text in UTF-8; what lies between the cells is found out.
+        path: text in UTF-8, where what lies between the cells is found out; or Parquet.
         skip_bad: leave out rows of another length, and say so.
 
     Raises:
@@ -119,14 +146,56 @@ def read_table(path: Path, skip_bad: bool = False) -> Table:
     names = records[0][1]
     if len(records) == 1:
         raise InputError(f"{path}: holds column names alone; expected rows below them.")
-    bad = {
-        row: f"got {len(cells)} cells, expected {len(names)} as in row 1"
-        for row, cells in records[1:]
-        if len(cells) != len(names)
-    }
+    bad = find_uneven(names, records[1:])
     refuse_bad(path, len(records) - 1, bad, skip_bad)
     good = [record for record in records[1:] if record[0] not in bad]
     return Table(path, names, good, decimal_comma=delimiter == ";")
+
+
+def find_uneven(names: Sequence[str], records: Sequence[Record]) -> Bad:
+    """Return the rows with more or fewer cells than the table has columns."""
+    expected = f"expected {len(names)} as in row 1"
+    lengths = {row: len(cells) for row, cells in records}
+    return Bad({row: f"got {n} cells, {expected}" for row, n in lengths.items() if n != len(names)})
+
+
+def read_blocks(
+    path: Path,
+    size: int,
+    check_names: Callable[[Sequence[str]], object],
+    find_bad: Callable[[Table, Bad], object],
+    skip_bad: bool,
+) -> Iterator[Table]:
+    """Yield the rows of a table that can be used, `size` or fewer at a time, and never none.
+
+    Args:
+        path: see read_table.
+        size: of a block.
+        check_names: refuses the names of the columns.
+        find_bad: takes the rows that cannot be used.
+        skip_bad: leave them out, and say so.
+
+    Raises:
+        InputError: naming the file, and the columns or the rows, that cannot be used.
+    """
+    with open_records(path) as (delimiter, records):
+        _, names = next(records)
+        check_names(names)
+        while block := list(itertools.islice(records, size)):
+            bad = find_uneven(names, block)
+            even = [record for record in block if record[0] not in bad]
+            table = Table(path, names, even, decimal_comma=delimiter == ";")
+            find_bad(table, bad)
+            if bad and not skip_bad:
+                raise InputError(
+                    f"{path}: rows cannot be used, so nothing was written:\n  {_show(path, bad)}\n"
+                    "Mend or remove them, or leave them out with --skip-bad."
+                )
+            for row, why in sorted(bad.items()):
+                print(f"left out: {path}:{row}: {why}")
+            table.leave_out(bad)
+            if len(table):
+                yield table
 
 
 @contextlib.contextmanager
@@ -137,13 +206,20 @@ def open_records(path: Path) -> Generator[tuple[str, Iterator[Record]]]:
         path: see read_table.
 
     Returns:
-        what lies between the cells; the number of each row that is not blank, and its cells
-        without blanks around them
+        what lies between the cells, in Parquet nothing; the number of each row that is not blank,
+        and its cells without blanks around them
 
     Raises:
         InputError: naming the file, and the line, that cannot be read.
     """
+    if path.suffix.lower() == ".parquet":
+        records = read_parquet(path)
+        first = next(records)
+        _check_header(path, first[1])
+        yield "", itertools.chain([first], records)
+        return
     try:
+        _refuse_other_forms(path)
         # Excel begins its UTF-8 with a mark.
         with open(path, encoding="utf-8-sig", newline="") as file:
             delimiter = _find_delimiter(file)
@@ -159,6 +235,14 @@ def open_records(path: Path) -> Generator[tuple[str, Iterator[Record]]]:
         raise InputError(_not_utf_8(path)) from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}. Give a CSV file.") from None
+
+
+def _refuse_other_forms(path: Path) -> None:
+    with open(path, "rb") as file:
+        begins = file.read(4)
+    for mark, form in OTHER_FORMS.items():
+        if begins.startswith(mark):
+            raise InputError(f'{path}: is {form}, expected CSV. Save the table as "CSV UTF-8".')
 
 
 def _not_utf_8(path: Path) -> str:
@@ -227,15 +311,20 @@ def refuse_bad(path: Path, rows: int, bad: Mapping[int, str], skip: bool) -> Non
     Raises:
         InputError: there are some, and they are not to be left out; or they are all.
     """
-    shown = "\n  ".join(f"{path}:{row}: {why}" for row, why in list(bad.items())[:5])
-    shown += f"\n  and {len(bad) - 5} more" if len(bad) > 5 else ""
     if bad and (not skip or len(bad) == rows):
         advice = "Mend or remove them, or leave them out with --skip-bad."
         if len(bad) == rows:
-            advice = "All rows are bad: look at --target, --kind and --split."
+            advice = "All rows are bad: look at the options that name columns."
         raise InputError(
-            f"{path}: {len(bad)} of {rows} rows cannot be used; nothing was written.\n  {shown}\n"
+            f"{path}: {len(bad)} of {rows} rows cannot be used; nothing was written.\n"
+            f"  {_show(path, bad)}\n"
             f"{advice}"
         )
     for row, why in bad.items():
         print(f"left out: {path}:{row}: {why}")
+
+
+def _show(path: Path, bad: Mapping[int, str]) -> str:
+    """Return the first rows that cannot be used, and why, a line each."""
+    shown = [f"{path}:{row}: {why}" for row, why in sorted(bad.items())[:5]]
+    return "\n  ".join(shown + ([f"and {len(bad) - 5} more"] if len(bad) > 5 else []))

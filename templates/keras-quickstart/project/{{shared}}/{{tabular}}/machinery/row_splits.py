@@ -4,28 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from machinery.class_overview import warn_of_leaks
 from machinery.columns import Columns
 from machinery.errors import InputError
 from machinery.label_columns import stratify_labels
-from machinery.splits import StratumError, digests, find_leaks, split_off
-from machinery.tables import Table
+from machinery.splits import StratumError, digests, join_groups, split_off, stratum_of_group
 from machinery.targets import Target
-
-SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-
-
-def read_splits(table: Table, column: str | None) -> dict[str, np.ndarray]:
-    """Return the row numbers of the splits that a column names.
-
-    Raises:
-        InputError: none is train.
-    """
-    if column is None:
-        return {}
-    found = np.array([SPLIT_NAMES[cell.lower()] for cell in table.columns[column]])
-    if "train" not in found:
-        raise InputError(f"{table.path}: no row has train in column {column!r}.")
-    return {name: np.flatnonzero(found == name) for name in np.unique(found).tolist()}
 
 
 def split_rows(
@@ -35,11 +19,12 @@ def split_rows(
     given: Mapping[str, np.ndarray],
     source: str,
     seed: int,
+    together: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the row numbers of train, val and test, and warn of rows that are in train, too.
 
-    Equal rows are in one split. But where most rows equal another, as in a survey of a few
-    questions, each row is split by itself.
+    Rows that are equal but for the target are in one split. But where most rows equal another, as
+    in a survey of a few questions, each row is split by itself.
 
     Args:
         columns: of all rows.
@@ -48,23 +33,23 @@ def split_rows(
         given: the row numbers of each split that there is.
         source: for messages.
         seed: chooses.
+        together: (N,) what stays in one split, beside equal rows; None: nothing.
 
     Raises:
         InputError: there are too few different rows of a class.
     """
     rows = len(target.values)
     codes = [np.unique(cells, return_inverse=True)[1] for cells in columns.categories.values()]
-    content = digests(columns.numbers, np.array(codes, np.int64).reshape(-1, rows).T, target.values)
-    groups = content
+    content = digests(columns.numbers, np.array(codes, np.int64).reshape(-1, rows).T)
+    apart = content
     if len(np.unique(content)) < rows / 2:
         print("Most rows equal another: they count as observations of their own in the split.")
-        groups = np.arange(rows)
-    given = dict(given) or {"train": np.arange(rows)}
-    strata = stratify(target)
+        apart = np.arange(rows)
+    groups = join_groups(apart, together)
     try:
-        splits = split_off(groups, strata, given, seed)
+        splits = split_off(groups, stratum_of_group(groups, stratify(target)), given, seed)
     except StratumError as error:
-        if target.kind in ("binary", "multiclass"):
+        if target.kind in ("binary", "multiclass") and together is None:
             raise InputError(
                 f"{source}: class {target.classes[error.stratum]} has too few different rows to "
                 "split; expected 3 or more. Add rows, remove the class, or name a column that says "
@@ -73,10 +58,13 @@ def split_rows(
         try:
             splits = split_off(groups, np.zeros(rows, np.int64), given, seed)
         except StratumError:
-            raise InputError(f"{source}: {rows} rows are too few to split.") from None
+            what = "rows" if together is None else "groups"
+            count = len(np.unique(groups))
+            raise InputError(f"{source}: {count} different {what} are too few to split.") from None
     check_classes(target, splits, source)
-    for split, leaked in find_leaks(content, splits):
-        print(f"warning: {len(leaked)} rows of {split} are in train too, such as {ids[leaked[0]]}.")
+    # Other numbers for equal rows are noise, other classes a contradiction.
+    labels = np.zeros(rows) if target.kind == "regression" else target.values
+    warn_of_leaks(content, labels, splits, ids, "rows")
     return splits
 
 
@@ -99,5 +87,5 @@ def check_classes(target: Target, splits: Mapping[str, np.ndarray], source: str)
         if not there.all():
             raise InputError(
                 f"{source}: no row of {split} is of class {target.classes[int(there.argmin())]}. "
-                "Move some there, or leave out --split."
+                "Move some there, or split the rows in another way."
             )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from build_dataset import Dataset, build_table, read_unlabelled
+from machinery.column_roles import Roles
 from machinery.errors import InputError
 from machinery.predictions import join
 
@@ -19,7 +20,7 @@ TRAINED = "name,size,town,price\n" + "".join(
 def dataset(tmp_path: Path) -> Dataset:
     source = tmp_path / "trained.csv"
     source.write_text(TRAINED, encoding="utf-8")
-    return build_table(tmp_path / "data", source, ["price"], id_column="name")
+    return build_table(tmp_path / "data", source, Roles(["price"], id="name"))
 
 
 def write(tmp_path: Path, text: str, name: str = "new.csv") -> Path:

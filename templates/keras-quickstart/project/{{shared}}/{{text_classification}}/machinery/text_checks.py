@@ -1,11 +1,10 @@
 """What people want to know of texts before a network learns from them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from machinery.ragged import Ragged
-from machinery.splits import find_leaks
 from machinery.words import UNKNOWN
 
 SHOWN = 20  # Classes whose texts are counted one by one.
@@ -41,37 +40,6 @@ def say_cut(words: Ragged, longest: int) -> None:
 def lengths_of(words: Ragged) -> np.ndarray:
     """Return how many words each text has, (N,)."""
     return words.offsets[1:] - words.offsets[:-1]
-
-
-def warn_of_repeats(
-    groups: np.ndarray,
-    labels: np.ndarray,
-    classes: Sequence[str],
-    ids: np.ndarray,
-    splits: Mapping[str, np.ndarray],
-) -> None:
-    """Print a warning where texts of the same words are in two classes, or in two splits.
-
-    Args:
-        groups: (N,) the same for texts of the same words.
-        labels: (N,) int
-        classes: their names.
-        ids: (N,) str
-        splits: the row numbers of each.
-    """
-    order = np.lexsort((labels, groups))
-    same = groups[order[1:]] == groups[order[:-1]]
-    differs = np.flatnonzero(same & (labels[order[1:]] != labels[order[:-1]]))
-    if len(differs):
-        first, second = order[differs[0]], order[differs[0] + 1]
-        count = int(np.isin(groups, groups[order[differs]]).sum())
-        print(
-            f"warning: {count} texts have the same words as one of another class, such as "
-            f"{ids[first]} ({classes[labels[first]]}) and {ids[second]} "
-            f"({classes[labels[second]]})."
-        )
-    for split, rows in find_leaks(groups, splits):
-        print(f"warning: {len(rows)} texts of {split} are in train too, such as {ids[rows[0]]}.")
 
 
 def say_unknown(tokens: Ragged, val: np.ndarray, vocabulary: Sequence[str]) -> None:

@@ -4,21 +4,15 @@ A source has one such folder per class, as in photos/cat/1.png, or a folder for 
 those in it, as in photos/train/cat/1.png.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from machinery.errors import InputError
 from machinery.files import check_name
 from machinery.found_files import by_name, is_of_system
-
-SPLIT_FOLDERS = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
+from machinery.splits import SPLIT_NAMES
 
 
 class ClassFile(NamedTuple):
@@ -68,6 +62,7 @@ def find_examples(
             )
         if not found:
             raise InputError(f"{roots[split]}: no {what}. Add some, or remove the folder.")
+    _say_others(listed, roots, what)
     return classes, [
         ClassFile(path, classes.index(name), split)
         for split, found in listed.items()
@@ -76,16 +71,36 @@ def find_examples(
     ]
 
 
+def _say_others(
+    listed: Mapping[str, Mapping[str, list[Path]]], roots: Mapping[str, Path], what: str
+) -> None:
+    """Print how many files beside those of the task the class folders hold, by their endings."""
+    others: Counter[str] = Counter()
+    for split, found in listed.items():
+        for name, paths in found.items():
+            folder, taken = roots[split] / name, {*paths}
+            others.update(
+                path.suffix.lower() or path.name
+                for path in folder.rglob("*")
+                if path not in taken
+                and path.is_file()
+                and not any(map(is_of_system, path.relative_to(folder).parts))
+            )
+    if others:
+        shown = ", ".join(f"{count:,} {ending}" for ending, count in others.most_common(5))
+        print(f"left out: {others.total():,} files that are no {what}: {shown}")
+
+
 def _find_splits(source: Path) -> dict[str, Path]:
     """Return the folder of each split; without a folder train, all of `source` is train."""
     folders = {path.name: path for path in list_folders(source)}
     if "train" not in folders:
         return {"train": source}
-    if unknown := [name for name in folders if name not in SPLIT_FOLDERS]:
+    if unknown := [name for name in folders if name not in SPLIT_NAMES]:
         raise InputError(
             f"{source}: {', '.join(unknown[:5])} beside train/; expected train/, val/, test/."
         )
-    return {SPLIT_FOLDERS[name]: path for name, path in folders.items()}
+    return {SPLIT_NAMES[name]: path for name, path in folders.items()}
 
 
 def list_classes(root: Path, find_files: FindFiles) -> dict[str, list[Path]]:

@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from machinery.class_folders import SPLIT_FOLDERS, find_examples, list_folders
+from machinery.class_folders import find_examples, list_folders
 from machinery.errors import InputError
 from machinery.files import check_name
 from machinery.image_files import find_images
 from machinery.image_layouts import find_class_folders, refuse_files
 from machinery.label_columns import encode, find_bad_marks, holds_marks, read_marks
+from machinery.split_columns import find_bad_groups, find_bad_splits, name_splits
+from machinery.splits import SPLIT_NAMES
 from machinery.tables import Bad, Table, read_table, refuse_bad
 
 USUAL_TARGETS = ("label", "labels", "class", "classes", "target", "category", "tag", "tags")
@@ -50,7 +52,7 @@ def find_in_folders(source: Path) -> LabelledImages:
     """
     root = find_class_folders(source)
     for folder in list_folders(root):
-        for inner in (folder, *list_folders(folder)) if folder.name in SPLIT_FOLDERS else (folder,):
+        for inner in (folder, *list_folders(folder)) if folder.name in SPLIT_NAMES else (folder,):
             if not next(inner.rglob("*.*"), None):
                 print(f"left out: {inner}: an empty folder")
     classes, files = find_examples(root, find_images, "images", "1.png")
@@ -98,11 +100,9 @@ def find_in_table(source: Path, told: LabelTable, skip_bad: bool = False) -> Lab
     else:
         bad.add(table, table.is_missing(targets[0]), targets[0], "a label")
     if told.split:
-        cells = [cell.lower() for cell in table.columns[told.split]]
-        known = np.array([cell in SPLIT_FOLDERS for cell in cells])
-        bad.add(table, ~known, told.split, "train, val or test")
+        find_bad_splits(table, told.split, bad)
     if told.group:
-        bad.add(table, table.is_missing(told.group), told.group, "a group")
+        find_bad_groups(table, told.group, bad)
     again = _find_repeated(table, image, targets, found, bad)
     refuse_bad(told.path, rows, bad, skip_bad)
     keep = [place for place, row in enumerate(table.rows) if row not in bad and place not in again]
@@ -114,7 +114,7 @@ def find_in_table(source: Path, told: LabelTable, skip_bad: bool = False) -> Lab
     classes, labels = _read_labels(table, targets, separator)
     splits = np.full(len(paths), "train", dtype="U5")
     if told.split:
-        splits = np.array([SPLIT_FOLDERS[cell.lower()] for cell in table.columns[told.split]])
+        splits = name_splits(table, told.split)
     groups = np.array(table.columns[told.group]) if told.group else None
     return LabelledImages(paths, labels, classes, splits, groups)
 

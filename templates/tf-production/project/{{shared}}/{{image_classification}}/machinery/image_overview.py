@@ -1,73 +1,20 @@
-"""What a person wants to see of images before they train: counts, and some images of each class."""
+"""What a person wants to see of images before they train: some of each class."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from machinery.class_overview import CLASSES_SHOWN, count_classes
 from machinery.pictures import draw
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CLASSES_SHOWN = 20
 IMAGES_SHOWN = 8  # of each class
 LARGEST_SHOWN = 96  # pixels; larger images are made smaller for the sheet.
-
-
-def count_classes(
-    labels: np.ndarray, splits: Mapping[str, np.ndarray], classes: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """Return how many images of each class a split has, (classes,) int64 by split.
-
-    Args:
-        labels: (N,) int, or (N, classes) of 0 and 1.
-        splits: the row numbers of each.
-        classes: their names.
-    """
-    if labels.ndim == 2:
-        return {split: labels[rows].sum(axis=0).astype(int) for split, rows in splits.items()}
-    found = {split: labels[rows] for split, rows in splits.items()}
-    return {split: np.bincount(each, minlength=len(classes)) for split, each in found.items()}
-
-
-def say_counts(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> None:
-    """Print a line for each class, the largest first: how many images each split has."""
-    total = np.sum(list(counts.values()), axis=0)
-    order = np.argsort(-total, kind="stable")
-    width = max(len(classes[number]) for number in order[:CLASSES_SHOWN])
-    print(f"  {'':{width}}" + "".join(f"{split:>9}" for split in counts))
-    for number in order[:CLASSES_SHOWN]:
-        cells = "".join(f"{each[number]:>9,}" for each in counts.values())
-        print(f"  {classes[number]:{width}}{cells}")
-    if len(rest := total[order[CLASSES_SHOWN:]]):
-        print(f"  and {len(rest)} more, of {rest.min():,} to {rest.max():,} images each")
-
-
-def draw_counts(counts: Mapping[str, np.ndarray], classes: Sequence[str], path: Path) -> None:
-    """Draw how many images each class has as a PNG of bars, the largest first."""
-    total = np.sum(list(counts.values()), axis=0)
-    order = np.argsort(-total, kind="stable")
-    named = len(classes) <= 2 * CLASSES_SHOWN
-
-    def plot(figure: "Figure") -> None:
-        axes = figure.subplots()
-        left = np.zeros(len(classes))
-        for split, each in counts.items():
-            axes.barh(range(len(classes)), each[order], left=left, height=0.8, label=split)
-            left += each[order]
-        names = [classes[number] for number in order] if named else []
-        axes.set_yticks(range(len(names)), names)
-        axes.invert_yaxis()
-        axes.margins(y=0.01)
-        axes.set_xlabel("images")
-        if not named:
-            axes.set_ylabel(f"{len(classes):,} classes, the largest first")
-        figure.legend(loc="outside upper center", ncols=len(counts))  # It covers no bar.
-
-    draw(path, plot, 6.5, 1.5 + 0.25 * min(len(classes), 2 * CLASSES_SHOWN))
 
 
 def draw_samples(

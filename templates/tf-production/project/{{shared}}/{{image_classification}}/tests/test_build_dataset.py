@@ -55,6 +55,15 @@ def test_class_folders(source: Path, tmp_path: Path) -> None:
     assert len(set(seen)) == 40
 
 
+def test_files_that_are_no_images_are_counted(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("1.heic", "2.HEIC", "note.txt", ".hidden.txt"):
+        (source / "cat" / name).write_bytes(b"x")
+    build_images(tmp_path / "data", source)
+    assert "left out: 3 files that are no images: 2 .heic, 1 .txt" in capsys.readouterr().out
+
+
 def test_the_order_is_the_same_on_each_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

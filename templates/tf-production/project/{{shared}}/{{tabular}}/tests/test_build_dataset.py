@@ -16,6 +16,7 @@ from build_dataset import (
     prepare_default,
     read_dataset,
 )
+from machinery.column_roles import Roles
 from model.parameters import ModelParameters
 
 
@@ -45,7 +46,8 @@ def source(tmp_path: Path) -> Path:
 
 
 def build(tmp_path: Path, source: Path, *targets: str, **options: Any) -> Dataset:
-    dataset = build_table(tmp_path / "data", source, targets, **options)
+    common = {name: options.pop(name) for name in ("skip_bad", "overwrite") if name in options}
+    dataset = build_table(tmp_path / "data", source, Roles(targets, **options), **common)
     assert dataset == read_dataset(tmp_path / "data")
     return dataset
 
@@ -64,7 +66,7 @@ def load(tmp_path: Path, dataset: Dataset, name: str) -> np.ndarray:
 
 
 def test_cells_arrive(source: Path, tmp_path: Path) -> None:
-    dataset = build(tmp_path, source, "bought", id_column="name")
+    dataset = build(tmp_path, source, "bought", id="name")
     assert dataset.kind == "binary"
     assert dataset.classes == ["ja", "nein"]
     assert dataset.inputs == ("numbers", "categories")
@@ -154,7 +156,7 @@ def test_splits_that_a_column_gives(tmp_path: Path, capsys: pytest.CaptureFixtur
     rows = [(f"c{i // 40}", i, i % 2, part[i % 40 // 10]) for i in range(80)]
     rows += [("c0", 0, 0, "test"), ("c9", 99, 0, "test")]
     path = save(tmp_path / "t.csv", ("a", "b", "y", "part"), rows)
-    dataset = build(tmp_path, path, "y", split_column="part")
+    dataset = build(tmp_path, path, "y", split="part")
     assert dataset.examples == {"train": 40, "val": 20, "test": 22}
     assert dataset.category_columns == {"a": ["c0", "c1"]}  # c9 is not known in training.
     assert "warning: 1 rows of test are in train too" in capsys.readouterr().out
@@ -242,8 +244,8 @@ def test_text_that_is_not_utf8(tmp_path: Path) -> None:
 
 def test_bad_options_are_refused(source: Path, tmp_path: Path) -> None:
     for words, options in (
-        ("no column 'nam' for --id (did you mean name?)", {"id_column": "nam"}),
-        ("expected train, val or test", {"split_column": "Stadt"}),
+        ("no column 'nam' for --id (did you mean name?)", {"id": "nam"}),
+        ("expected train, val or test", {"split": "Stadt"}),
         ("got 'ja', expected a number", {"kind": "regression"}),
     ):
         with pytest.raises(utils.InputError) as error:
@@ -256,7 +258,7 @@ def test_bad_options_are_refused(source: Path, tmp_path: Path) -> None:
 def test_skip_bad(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with source.open("a", encoding="utf-8") as file:
         file.write('"short"\r\n"id 81","1","2","Köln",""\r\n')
-    dataset = build(tmp_path, source, "bought", id_column="name", skip_bad=True)
+    dataset = build(tmp_path, source, "bought", id="name", skip_bad=True)
     assert sum(dataset.examples.values()) == 80
     printed = capsys.readouterr().out
     assert "table.csv:82: got 1 cells" in printed
@@ -277,7 +279,7 @@ def test_breast_cancer(tmp_path: Path) -> None:
 
 
 def test_balance_needs_counted_classes(source: Path, tmp_path: Path) -> None:
-    dataset = build(tmp_path, source, "weight", kind="regression")
+    dataset = build(tmp_path, source, "weight", kind="regression", drop=["name"], skip_bad=True)
     ModelParameters().check_data(dataset)
     with pytest.raises(utils.InputError, match="in regression no row has one class"):
         ModelParameters(balance=0.5).check_data(dataset)

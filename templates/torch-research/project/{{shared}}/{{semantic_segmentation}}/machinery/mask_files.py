@@ -18,10 +18,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from machinery.class_folders import SPLIT_FOLDERS
 from machinery.errors import InputError
 from machinery.files import check_name
 from machinery.image_files import find_images, reserve
+from machinery.splits import SPLIT_NAMES
 
 IGNORED = 255  # The value of a stored mask where the class is not known.
 MOST_CLASSES = 255
@@ -83,8 +83,8 @@ def find_pairs(source: Path) -> Pairs:
 
 def _find_folders(source: Path) -> dict[str, tuple[Path, Path]]:
     """Return the folders of images and masks of each split; without splits, all is train."""
-    above = {name: source / name for name in SPLIT_FOLDERS if (source / name).is_dir()}
-    below = {n: source / "images" / n for n in SPLIT_FOLDERS if (source / "images" / n).is_dir()}
+    above = {name: source / name for name in SPLIT_NAMES if (source / name).is_dir()}
+    below = {n: source / "images" / n for n in SPLIT_NAMES if (source / "images" / n).is_dir()}
     if "train" in above:
         folders = {name: (path / "images", path / "masks") for name, path in above.items()}
     elif "train" in below:
@@ -98,7 +98,7 @@ def _find_folders(source: Path) -> dict[str, tuple[Path, Path]]:
                 f"same names, into {source}/masks; with splits into {source}/train/images and so "
                 "on."
             )
-    return {SPLIT_FOLDERS[name]: pair for name, pair in folders.items()}
+    return {SPLIT_NAMES[name]: pair for name, pair in folders.items()}
 
 
 def read_values(path: Path) -> np.ndarray:

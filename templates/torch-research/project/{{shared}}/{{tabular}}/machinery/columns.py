@@ -47,11 +47,18 @@ def find_categories(table: Table, names: Sequence[str], told: Sequence[str], bad
             raise InputError(
                 f"{table.path}: column {name!r} holds {levels:,} different texts in "
                 f"{len(present):,} rows, which are hardly categories. Leave it out (--drop), take "
-                "it as names of the rows (--id), or say that they are (--categories)."
+                "it as names of the rows (--id), split by it if they are dates (--time), or say "
+                "that they are categories (--categories)."
             )
         else:
             categories.append(name)
     return categories
+
+
+def find_bad_numbers(table: Table, names: Sequence[str], bad: Bad) -> None:
+    """Take the rows whose cell is neither missing nor a number."""
+    for name in names:
+        bad.add(table, table.read_numbers(name)[1], name, "a number")
 
 
 def read_columns(table: Table, names: Sequence[str], categories: Sequence[str]) -> Columns:

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from machinery.class_folders import SPLIT_FOLDERS, find_examples
+from machinery.class_folders import find_examples
 from machinery.errors import InputError
 from machinery.found_files import find_files
+from machinery.split_columns import find_bad_splits, read_splits
 from machinery.tables import Bad, Table, read_table, refuse_bad
 from machinery.words import split_words
 
@@ -125,8 +126,7 @@ def read_columns(
     bad.add(table, find_wordless(table, text), text, "a text with a word")
     bad.add(table, table.is_missing(target), target, "a class")
     if split_column:
-        known = np.array([cell.lower() in SPLIT_FOLDERS for cell in table.columns[split_column]])
-        bad.add(table, ~known, split_column, "train, val or test")
+        find_bad_splits(table, split_column, bad)
     refuse_bad(source, len(table), bad, skip_bad)
     table.leave_out(bad)
     classes, labels = np.unique(np.array(table.columns[target]), return_inverse=True)
@@ -135,26 +135,15 @@ def read_columns(
             f"{source}: {target!r} holds {str(classes[0])!r} in every row, expected two classes or "
             "more."
         )
-    names = table.columns[id_column] if id_column else [f"row-{row}" for row in table.rows]
     return Texts(
-        np.array(names),
+        table.name_rows(id_column),
         table.columns[text],
         labels.astype(np.int64),
         classes.tolist(),
-        _read_splits(table, split_column),
+        read_splits(table, split_column),
     )
 
 
 def find_wordless(table: Table, column: str) -> np.ndarray:
     """Return where the texts of a column hold no word, (N,) bool."""
     return np.array([not split_words(cell) for cell in table.columns[column]], bool)
-
-
-def _read_splits(table: Table, column: str | None) -> dict[str, np.ndarray]:
-    """Return the row numbers of the splits that a column names; without one, all are train."""
-    if column is None:
-        return {"train": np.arange(len(table))}
-    found = np.array([SPLIT_FOLDERS[cell.lower()] for cell in table.columns[column]])
-    if "train" not in found:
-        raise InputError(f"{table.path}: no row has train in column {column!r}.")
-    return {name: np.flatnonzero(found == name) for name in np.unique(found).tolist()}

@@ -1,13 +1,13 @@
 """Texts to predict: files, folders of them, and columns of tables."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from machinery import tables
 from machinery.errors import InputError
-from machinery.tables import Bad, Table, open_records, refuse_bad
+from machinery.tables import EXTENSIONS, Bad, Table
 from machinery.text_sources import find_texts, find_wordless, read_files, refuse_bad_files
 
 BLOCK = 256  # Texts that are read at a time.
@@ -27,7 +27,7 @@ def read_blocks(
         InputError: naming the files, or the rows, that cannot be used.
     """
     for path in paths:
-        if path.suffix.lower() == ".csv":
+        if path.suffix.lower() in EXTENSIONS:
             prefix = f"{path.as_posix()}:" if len(paths) > 1 else ""
             yield from _read_table(path, column or "text", skip_bad, prefix)
             continue
@@ -55,22 +55,11 @@ def _read_files(
 def _read_table(
     path: Path, column: str, skip_bad: bool, prefix: str
 ) -> Iterator[tuple[np.ndarray, list[str]]]:
-    with open_records(path) as (_, records):
-        header = next(records)
-        names = header[1]
-        Table(path, names, [header]).check_names("the texts", [column])
-        while block := list(itertools.islice(records, BLOCK)):
-            bad = Bad()
-            for row, cells in block:
-                if len(cells) != len(names):
-                    bad[row] = f"got {len(cells)} cells, expected {len(names)} as in row 1"
-            if good := [record for record in block if record[0] not in bad]:
-                table = Table(path, names, good)
-                bad.add(table, find_wordless(table, column), column, "a text with a word")
-                table.leave_out(bad)
-            if bad and not skip_bad:
-                refuse_bad(path, len(block), bad, skip=False)
-            for row, why in bad.items():
-                print(f"left out: {path}:{row}: {why}")
-            if good and len(table):
-                yield np.array([f"{prefix}row-{row}" for row in table.rows]), table.columns[column]
+    def check_names(names: Sequence[str]) -> None:
+        Table(path, names, []).check_names("the texts", [column])
+
+    def find_bad(table: Table, bad: Bad) -> None:
+        bad.add(table, find_wordless(table, column), column, "a text with a word")
+
+    for table in tables.read_blocks(path, BLOCK, check_names, find_bad, skip_bad):
+        yield np.array([f"{prefix}row-{row}" for row in table.rows]), table.columns[column]
