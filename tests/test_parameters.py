@@ -580,7 +580,7 @@ def check_precision(runs: Runs) -> None:
     gradients, rounded = (
         trained.first_gradients for trained in (runs.plain.previous, runs.special.last)
     )
-    # 0.22 was seen where a class is a few of very many terms; the other tasks stay below 0.1.
+    # 0.22 was seen with one task, of which a loss has very many terms; the others stay below 0.1.
     assert 1e-4 < distance(gradients, rounded) < 0.3
 
 

@@ -39,7 +39,7 @@ def draw(task: str, picture: str, share: float, folder: Path) -> None:
     shown.thumbnail((WIDTH, 10 * WIDTH))
     target = root / "docs" / "tasks" / f"{task}.png"
     target.parent.mkdir(exist_ok=True)
-    shown.quantize(64).save(target, optimize=True)
+    shown.save(target, optimize=True)
 
 
 def main() -> None:
