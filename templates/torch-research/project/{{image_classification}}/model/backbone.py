@@ -51,7 +51,8 @@ class Backbone(torch.nn.Module):
                 "--image-size prepares other sizes."
             ) from None
         self.features = found.shape[1]
-        self.network.requires_grad_(self.own_rate > 0)
+        # Lightning leaves a network in the mode in which it finds it.
+        self.network.requires_grad_(self.own_rate > 0).train(self.own_rate > 0)
         for name in ("mean", "std"):
             values = 255 * torch.tensor(self.network.pretrained_cfg[name])
             self.register_buffer(name, values.view(-1, 1, 1))

@@ -85,15 +85,15 @@ def weights(name: str, tmp_path: Path) -> Path:
     return path
 
 
-def make_model(name: str, **changes: Any) -> torch.nn.Module:
+def make_model(name: str, **changes: Any) -> Any:
     parameters = ModelParameters.model_validate({"backbone": name, **changes})
     training = TrainingParameters(precision="float32")
     parameters = Parameters(model=parameters, training=training)
     return backend.make_model(parameters, make_dataset(SHAPE), CPU)
 
 
-def begin(name: str, weights: Path, rate: float) -> backend.State:
-    """Return what train.py starts with."""
+def begin(name: str, weights: Path, rate: float) -> Any:
+    """Return the State that train.py starts with."""
     model = make_model(name, backbone_weights=str(weights), backbone_learning_rate=rate)
     groups = pretrained.parameter_groups(model, RATE)
     state = backend.State(model, torch.optim.AdamW(groups, weight_decay=0.1, fused=True))
@@ -101,7 +101,7 @@ def begin(name: str, weights: Path, rate: float) -> backend.State:
     return state
 
 
-def train(state: backend.State, steps: range) -> None:
+def train(state: Any, steps: range) -> None:
     inputs, targets = make_batch(SHAPE)
     state.model.train()
     for step in steps:
@@ -113,7 +113,7 @@ def train(state: backend.State, steps: range) -> None:
         state.optimizer.step()
 
 
-def values(state: backend.State, part: str) -> dict[str, torch.Tensor]:
+def values(state: Any, part: str) -> dict[str, torch.Tensor]:
     """Return copies of what a part of the network has."""
     found = state.model.state_dict()
     return {key: tensor.clone() for key, tensor in found.items() if key.startswith(part)}
@@ -181,6 +181,13 @@ def test_it_continues_to_the_same_bits(name: str, weights: Path, rate: float) ->
     train(again, range(2, 4))
     whole, resumed = state.to_arrays(), again.to_arrays()
     assert all(whole[key].tobytes() == resumed[key].tobytes() for key in whole | resumed)
+
+
+@pytest.mark.parametrize("rate", [0, RATE])
+def test_it_begins_in_its_mode(name: str, rate: float) -> None:
+    """Lightning does not switch a network to training."""
+    network = make_model(name, backbone_learning_rate=rate).backbone.network
+    assert {module.training for module in network.modules()} == {rate > 0}
 
 
 def test_a_trained_network_needs_no_file(name: str, weights: Path) -> None:
