@@ -648,4 +648,5 @@ def test_what_happens_to_the_loss(runs: Runs) -> None:
 
 def test_every_parameter_has_a_test(runs: Runs) -> None:
     own = {*runs.task.sizes, *runs.task.changes_data, *runs.task.changes_loss}
+    own |= {*runs.task.tested_in_projects}
     assert {*runs.names} == {*CHECKS, *own}

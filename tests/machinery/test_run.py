@@ -160,6 +160,23 @@ def epochs(count: int, **others: Any) -> dict[str, Any]:
     return {"training": {"epochs": count, **others}}
 
 
+def test_only_a_run_that_begins_needs_pretrained_weights(
+    tmp_path: Path, train_run: TrainRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without them it begins nothing, and leaves nothing."""
+    begun = tmp_path / "begun"
+    stop_at_second_epoch(begun, train_run)
+
+    def refuse(state: object) -> None:
+        raise InputError("weights.h5: not found")
+
+    monkeypatch.setattr("backend.State.start", refuse)
+    train_run(begun)
+    with pytest.raises(InputError, match="not found"):
+        train_run(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_more_epochs_go_on(tmp_path: Path, train_run: TrainRun) -> None:
     """As if they had been asked for at first, where the rate does not depend on them."""
     train_run(tmp_path / "whole", epochs(5))

@@ -102,6 +102,7 @@ class Task:
     own_data_shows_more: bool  # Some parameter changes nothing on the default data.
     # Of other kinds, by name, in a folder that does not exist.
     more_own_data: Mapping[str, Callable[[Path], OwnData]] = dataclasses.field(default_factory=dict)
+    tested_in_projects: tuple[str, ...] = ()  # Parameters whose tests are the project's own.
 
     def reaches(self, value: float, bar: float) -> bool:
         """Say whether a value of the metric is at least as good as another."""

@@ -495,4 +495,7 @@ task = Task(
     make_own_data=make_own_data,
     own_data_shows_more=False,
     more_own_data={"tagged": make_tagged_data},
+    tested_in_projects=tuple(
+        f"model.backbone{what}" for what in ("", "_weights", "_learning_rate")
+    ),
 )

@@ -67,6 +67,13 @@ class State(Protocol):
             InputError: they do not fit; nothing was changed.
         """
 
+    def start(self) -> None:
+        """Prepare the new network for a run that starts: put pretrained weights in, if it has some.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+
     def to_arrays(self) -> "Mapping[str, np.ndarray]":
         """Return the arrays.
 

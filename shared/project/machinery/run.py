@@ -129,7 +129,7 @@ class Run:
     # -- the beginning
 
     def begin(self, state: State, objective: Objective, facts: Mapping[str, Any]) -> None:
-        """Load the newest checkpoint where there is one, and start writing into the folder.
+        """Load the newest checkpoint, or start without one; then begin to write into the folder.
 
         Args:
             state: the network and its optimizer, newly made.
@@ -138,13 +138,16 @@ class Run:
 
         Raises:
             InputError: the checkpoints are damaged, or belong to other parameters, other data, or
-                another network or optimizer; nothing was written.
+                another network or optimizer, or pretrained weights cannot be read; nothing was
+                written.
         """
         self.state, self.objective = state, objective
         self._refuse_to_replace()
         notices = self._load_checkpoint()
         if self.progress.step:
             notices.append(records.changed_code(self.folder))
+        else:
+            state.start()
         self._began = self.saved = time.perf_counter()
         self._seconds_before = self.progress.seconds
         self._prepare_folder()

@@ -21,6 +21,7 @@ with exit_codes():  # A missing backend ends in a message, whichever command imp
 
 import keras
 
+import pretrained
 from build_dataset import Dataset
 from machinery.checkpoints import check_fit, select, trained_weights
 from machinery.sampling import fold_seed
@@ -263,6 +264,10 @@ class State:
             "optimizer.": own,
             "average.": averages,
         }
+
+    def start(self) -> None:
+        """Put pretrained weights into the network, where a part of it has some."""
+        pretrained.load(self.model)
 
     def load(self, arrays: dict[str, np.ndarray], path: Path) -> None:
         """Load the arrays of a checkpoint.

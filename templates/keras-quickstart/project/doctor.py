@@ -7,7 +7,7 @@ Each check is a line: what was found, what was expected, the file to look at. It
 Exit code 0: nothing is wrong; 2: something is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ import keras
 import numpy as np
 
 import keras_backend
+import pretrained
 from build_dataset import Dataset, open_dataset
 from machinery import checkup, checkup_machine, checkup_network
 from machinery.checkup import Arrays, Batch
 from machinery.checkup_machine import Gpu, Machine
 from model import augmentation, net, report
 from model.data_loader import TrainingBatches, evaluation_batches, load_split
+from pretrained import at_own_rates
 
 # Of plain gradient descent: so large that weights show what reached them, rounded as they are.
 LARGE_RATE = 1e3
@@ -41,18 +43,19 @@ class Network:
         self.parameters, self.dataset, self.device = parameters, dataset, device
         training = parameters.training
         self.model = self.make(
-            keras.optimizers.AdamW(  # As in train.py.
-                training.learning_rate,
+            lambda model: at_own_rates(keras.optimizers.AdamW, model, training.learning_rate)(
+                training.learning_rate,  # As in train.py.
                 weight_decay=training.weight_decay,
                 global_clipnorm=training.clip_norm or None,
             )
         )
+        pretrained.load(self.model)
         self.probe: keras.Model | None = None  # The same network, to take gradients of.
 
-    def make(self, optimizer: keras.optimizers.Optimizer) -> keras.Model:
+    def make(self, make_optimizer: Callable[[keras.Model], keras.Optimizer]) -> keras.Model:
         """Return the network, compiled as train.py does."""
         model = backend.make_model(self.parameters, self.dataset, self.device)
-        loss = net.loss(self.dataset, self.parameters.model)
+        optimizer, loss = make_optimizer(model), net.loss(self.dataset, self.parameters.model)
         model.compile(optimizer, loss, jit_compile=keras.backend.backend() == "jax")
         return model
 
@@ -76,7 +79,7 @@ class Network:
 
         It is what one step of gradient descent takes off the weights, the same on every backend.
         """
-        self.probe = self.probe or self.make(keras.optimizers.SGD(LARGE_RATE))
+        self.probe = self.probe or self.make(lambda _: keras.optimizers.SGD(LARGE_RATE))
         before = values(self.model, self.model.variables)
         backend.synchronize(self.probe)
         for variable in self.probe.variables:

@@ -27,6 +27,7 @@ from machinery.run import Run
 from model import net
 from model.data_loader import TrainingBatches, load_split
 from model.report import Evaluation, objective
+from pretrained import at_own_rates
 from run_callback import RunCallback
 from weight_average import averaging
 
@@ -50,7 +51,8 @@ def train(run: Run) -> None:
     with backend.scope(device):
         model = backend.make_model(parameters, dataset, device)
         schedule = backend.make_schedule(training, run.steps_per_epoch)
-        optimizer = averaging(keras.optimizers.AdamW, training.average)(
+        adamw = at_own_rates(keras.optimizers.AdamW, model, training.learning_rate)
+        optimizer = averaging(adamw, training.average)(
             backend.by_part(schedule, training.accumulate),
             weight_decay=training.weight_decay,
             global_clipnorm=training.clip_norm or None,

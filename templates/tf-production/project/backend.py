@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import pretrained
 from build_dataset import Dataset
 from machinery import devices
 from machinery.checkpoints import check_fit, select, trained_weights
@@ -79,6 +80,7 @@ def prepare(parameters: Parameters, dataset: Dataset, device: str) -> None:
 
 def make_model(parameters: Parameters, dataset: Dataset, precision: str) -> net.Net:
     """Return the network with its initial weights, which are float32 in any precision."""
+    keras.utils.clear_session()  # Otherwise a second network gets other names of variables.
     keras.utils.set_random_seed(fold_seed(parameters.seed) % 2**32)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     model = net.Net(parameters.model, dataset)
@@ -168,6 +170,7 @@ class State:
         optimizer: keras.Optimizer,
         average: WeightAverage | None = None,
     ) -> None:
+        self.model = model
         paths = [variable.path for variable in model.trainable_variables]
         # The variables of each owner, by their names in a checkpoint without its own.
         self.owners: dict[str, dict[str, Any]] = {
@@ -176,6 +179,10 @@ class State:
             "average.": dict(zip(paths, average.variables, strict=True)) if average else {},
         }
         self.optimizer_name = describe_optimizer(optimizer)
+
+    def start(self) -> None:
+        """Put pretrained weights into the network, where a part of it has some."""
+        pretrained.load(self.model)
 
     def load(self, arrays: dict[str, np.ndarray], path: Path) -> None:
         """Load the arrays of a checkpoint.

@@ -25,12 +25,14 @@ import numpy as np
 import tensorflow as tf
 
 import backend
+import pretrained
 from build_dataset import Dataset, open_dataset
 from machinery import checkup, checkup_machine, checkup_network
 from machinery.checkup import Arrays, Batch
 from machinery.checkup_machine import Gpu, Machine
 from model import augmentation, net, report
 from model.data_loader import evaluation_batches, load_split, training_batches
+from pretrained import at_own_rates
 from train import TrainingSteps
 
 
@@ -40,8 +42,10 @@ class Network:
     def __init__(self, parameters: Parameters, dataset: Dataset) -> None:
         self.dataset = dataset
         self.model = backend.make_model(parameters, dataset, "float32")
+        pretrained.load(self.model)
         training = parameters.training
-        self.optimizer = keras.optimizers.AdamW(  # As in train.py.
+        adamw = at_own_rates(keras.optimizers.AdamW, self.model, training.learning_rate)
+        self.optimizer = adamw(  # As in train.py.
             0.0,
             weight_decay=training.weight_decay,
             global_clipnorm=training.clip_norm or None,

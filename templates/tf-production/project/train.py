@@ -35,6 +35,7 @@ from machinery.sampling import fold_seed
 from model import net
 from model.data_loader import Batch, load_split, training_batches
 from model.report import Evaluation, objective
+from pretrained import at_own_rates
 from weight_average import WeightAverage, averaged
 
 # A call of the graph takes more and more steps, until it takes so long. 0: one step per call.
@@ -60,7 +61,7 @@ def train(run: Run) -> None:
 
     model = backend.make_model(parameters, dataset, precision)
     learning_rate = backend.make_schedule(training, run.steps_per_epoch)
-    optimizer = keras.optimizers.AdamW(
+    optimizer = at_own_rates(keras.optimizers.AdamW, model, training.learning_rate)(
         learning_rate,
         weight_decay=training.weight_decay,
         global_clipnorm=training.clip_norm or None,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import pretrained
 from build_dataset import Dataset
 from machinery import devices
 from machinery.checkpoints import check_fit, select, trained_weights
@@ -185,6 +186,10 @@ class State:
         self.averages = dict(average.model.named_parameters()) if average else {}
         self.optimizer_name = describe_optimizer(optimizer)
 
+    def start(self) -> None:
+        """Put pretrained weights into the network, where a part of it has some."""
+        pretrained.load(self.model)
+
     def load(self, arrays: dict[str, np.ndarray], path: Path) -> None:
         """Load the arrays of a checkpoint.
 
@@ -220,7 +225,7 @@ class State:
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.averages.items()}
         for name, weight in self.model.named_parameters():
-            for key, tensor in self.optimizer.state[weight].items():
+            for key, tensor in self.optimizer.state.get(weight, {}).items():  # Frozen: none.
                 tensors[f"optimizer.{name}.{key}"] = tensor
         return to_numpy(tensors)
 

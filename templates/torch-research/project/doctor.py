@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 import backend
+import pretrained
 from build_dataset import Dataset, open_dataset
 from machinery import checkup, checkup_machine, checkup_network
 from machinery.checkup import Arrays, Batch
@@ -34,8 +35,11 @@ class Network:
     def __init__(self, parameters: Parameters, dataset: Dataset, device: torch.device) -> None:
         self.parameters, self.dataset, self.device = parameters, dataset, device
         self.model = backend.make_model(parameters, dataset, device)
+        pretrained.load(self.model)
+        training = parameters.training
         self.optimizer = torch.optim.AdamW(  # As in train.py.
-            self.model.parameters(), weight_decay=parameters.training.weight_decay
+            pretrained.parameter_groups(self.model, training.learning_rate),
+            weight_decay=training.weight_decay,
         )
         self.steps = 0
 
@@ -63,7 +67,7 @@ class Network:
         """Take an optimizer step with a learning rate; return the loss in training before it."""
         loss = self.differentiate(batch)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = group["initial_lr"] * rate
         if clip_norm := self.parameters.training.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm)
         self.optimizer.step()

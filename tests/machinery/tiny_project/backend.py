@@ -37,6 +37,9 @@ class State:
         logits = logits - logits.max(axis=1, keepdims=True)
         return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
+    def start(self) -> None:
+        """There are no pretrained weights."""
+
     def to_arrays(self) -> Mapping[str, np.ndarray]:
         return {"model.weights": self.weights, "optimizer.velocity": self.velocity}
 

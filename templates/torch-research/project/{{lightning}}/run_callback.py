@@ -315,5 +315,7 @@ def silence_lightning() -> None:
     warnings.filterwarnings("ignore", "The `srun` command is available")
     # self.log looks for the size in each element of a batch. Only `examples` has none.
     warnings.filterwarnings("ignore", "Trying to infer the `batch_size`")
+    # A frozen part of a network is so on purpose.
+    warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
     # It is resumable: RunData begins where the run stands.
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable")

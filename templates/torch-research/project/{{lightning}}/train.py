@@ -31,6 +31,7 @@ from machinery.sampling import evaluation_batch_size
 from model import net
 from model.data_loader import Batch, evaluation_batches, load_split, training_batches
 from model.report import Evaluation
+from pretrained import parameter_groups
 from run_callback import Part, RunCallback, silence_lightning
 from weight_average import WeightAverage
 
@@ -95,8 +96,7 @@ class Learner(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         training = self.settings.training
         optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=1.0,  # LambdaLR multiplies it by the rate of the schedule.
+            parameter_groups(self.network, training.learning_rate),  # For LambdaLR to multiply.
             weight_decay=training.weight_decay,
             fused=True,
         )

@@ -28,6 +28,7 @@ from machinery.run import Run
 from model import net
 from model.data_loader import Batch, load_split, training_batches
 from model.report import Evaluation, objective
+from pretrained import parameter_groups
 from weight_average import WeightAverage
 
 
@@ -48,14 +49,16 @@ def train(run: Run) -> None:
     val_split = load_split(run.data, dataset, "val", device)
 
     model = backend.make_model(parameters, dataset, device)
+    training = parameters.training
     optimizer = torch.optim.AdamW(
-        model.parameters(), weight_decay=parameters.training.weight_decay, fused=True
+        parameter_groups(model, training.learning_rate),
+        weight_decay=training.weight_decay,
+        fused=True,
     )
-    decay = parameters.training.average
-    average = WeightAverage(model, decay) if decay else None
+    average = WeightAverage(model, training.average) if training.average else None
     state = backend.State(model, optimizer, average)
     run.begin(state, objective(dataset), backend.facts(model, device, dtype))
-    if parameters.training.compile:
+    if training.compile:
         model.compile()
 
     step, last_step = run.progress.step, run.total_steps
@@ -87,7 +90,7 @@ def train_epoch(
     for step in epoch.steps():
         batch = backend.to_device(next(batches), device)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step)
+            group["lr"] = group["initial_lr"] * learning_rate(step)
 
         optimizer.zero_grad()
         for part, (inputs, targets, examples) in enumerate(backend.split_batch(batch, parts)):

@@ -16,8 +16,10 @@ Tensors = dict[str, Any]  # Tensors of the backend, by name.
 def build_model(parameters: "ModelParameters", dataset: "Dataset", seed: int) -> keras.Model:
     """Return the network: stages of two convolutions, an average over the image, a linear layer.
 
+    A pretrained network may take the place of the stages: see model/backbone.py.
+
     Args:
-        parameters: the sizes of the layers.
+        parameters: the sizes of the layers, or the pretrained network.
         dataset: the shape and the normalisation of the images, and the classes.
         seed: of the dropout.
 
@@ -29,14 +31,17 @@ def build_model(parameters: "ModelParameters", dataset: "Dataset", seed: int) ->
     images = keras.Input(dataset.image_shape, dtype="uint8", name="images")
     # Normalised and averaged in float32, as bfloat16 keeps only three digits.
     variance = np.square(dataset.std)
-    x = layers.Normalization(mean=dataset.mean, variance=variance, dtype="float32")(images)
-    for stage in range(parameters.stages):
-        for _ in range(2):
-            width = parameters.width * 2**stage
-            x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
-            x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
-            x = layers.ReLU()(x)
-        x = layers.MaxPooling2D(2, padding="same")(x)  # An image of odd size keeps its edge.
+    if backbone := parameters.make_backbone(dataset):
+        x = backbone(images)
+    else:
+        x = layers.Normalization(mean=dataset.mean, variance=variance, dtype="float32")(images)
+        for stage in range(parameters.stages):
+            for _ in range(2):
+                width = parameters.width * 2**stage
+                x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
+                x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+                x = layers.ReLU()(x)
+            x = layers.MaxPooling2D(2, padding="same")(x)  # An image of odd size keeps its edge.
     x = layers.GlobalAveragePooling2D(dtype="float32")(x)  # (B, width * 2**(stages - 1))
     x = layers.Dropout(parameters.dropout, seed=seed, dtype="float32")(x)
     logits = layers.Dense(len(dataset.classes), dtype="float32", name="labels")(x)

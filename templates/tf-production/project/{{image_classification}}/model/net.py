@@ -17,8 +17,10 @@ class Net(keras.Model):
     Takes images as they are stored, uint8, and normalises them in the graph. Every layer has a name
     of its own, since a checkpoint knows the weights by these names.
 
+    A pretrained network may take the place of the stages: see model/backbone.py.
+
     Args:
-        parameters: the sizes of the layers.
+        parameters: the sizes of the layers, or the pretrained network.
         dataset: the normalisation of the images, and the classes.
     """
 
@@ -28,7 +30,8 @@ class Net(keras.Model):
         self.std = np.array(dataset.std, np.float32)
         self.dropout = parameters.dropout
         self.convolutions, self.norms = [], []
-        for stage in range(parameters.stages):
+        self.backbone = parameters.make_backbone(dataset)
+        for stage in range(0 if self.backbone else parameters.stages):
             for name in (f"stage{stage}_a", f"stage{stage}_b"):
                 self.convolutions.append(
                     keras.layers.Conv2D(
@@ -58,8 +61,11 @@ class Net(keras.Model):
             (B, classes) float32
         """
         training = seed is not None
-        x = (tf.cast(inputs["images"], tf.float32) - self.mean) / self.std
-        x = tf.cast(x, self.compute_dtype)  # (B, H, W, C)
+        if self.backbone:
+            x = self.backbone(inputs["images"], training=training)
+        else:
+            x = (tf.cast(inputs["images"], tf.float32) - self.mean) / self.std
+            x = tf.cast(x, self.compute_dtype)  # (B, H, W, C)
         for number, (convolution, norm) in enumerate(
             zip(self.convolutions, self.norms, strict=True)
         ):

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 class Net(nn.Module):
     """Stages of two convolutions, an average over the image, and one linear layer.
 
-    Takes images as they are stored, uint8, and normalises them on the device.
+    Takes images as they are stored, uint8, and normalises them on the device. A pretrained network
+    may take the place of the stages: see model/backbone.py.
 
     Args:
-        parameters: the sizes of the layers.
+        parameters: the sizes of the layers, or the pretrained network.
         dataset: the shape and the normalisation of the images, and the classes.
     """
 
@@ -30,8 +31,9 @@ class Net(nn.Module):
         self.register_buffer("mean", torch.tensor(dataset.mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(dataset.std).view(-1, 1, 1))
         channels = dataset.image_shape[2]
+        self.backbone = parameters.make_backbone(dataset)
         stages: list[nn.Module] = []
-        for stage in range(parameters.stages):
+        for stage in range(0 if self.backbone else parameters.stages):
             width = parameters.width * 2**stage
             for inputs in (channels, width):
                 convolution = nn.Conv2d(inputs, width, kernel_size=3, padding=1, bias=False)
@@ -40,7 +42,8 @@ class Net(nn.Module):
             channels = width
         self.stages = nn.Sequential(*stages)
         self.dropout = nn.Dropout(parameters.dropout)
-        self.classifier = nn.Linear(channels, len(dataset.classes))
+        features = self.backbone.features if self.backbone else channels
+        self.classifier = nn.Linear(features, len(dataset.classes))
 
     def forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return logits.
@@ -51,6 +54,8 @@ class Net(nn.Module):
         Returns:
             (B, classes)
         """
+        if self.backbone:
+            return self.classifier(self.dropout(self.backbone(inputs["images"])))
         # Images are stored with the channels last, so this view has PyTorch's fast channels_last
         # layout without a copy.
         x = inputs["images"].permute(0, 3, 1, 2)  # (B, C, H, W)
