@@ -132,7 +132,7 @@ plt.show()
 # %%
 network = keras.Model(model.input, net.predict(model.output, dataset))
 answers = network.predict(test.inputs, verbose=0)["masks"]
-masks = test.targets["masks"]
+masks = np.asarray(test.targets["masks"])
 digits = masks > 0
 print(f"Of these pixels, {(answers == masks)[digits].sum()} of {digits.sum()} are right.")
 
