@@ -65,7 +65,7 @@ for number, (above, below) in enumerate(places.T):
     below.axis("off")
 for name, colour in zip(dataset.classes, class_colours(classes) / 255, strict=False):
     below.plot([], [], "s", color=colour, label=name)
-figure.legend(loc="outside right")
+figure.legend(loc="outside center right")
 plt.show()
 
 # %% [markdown]
