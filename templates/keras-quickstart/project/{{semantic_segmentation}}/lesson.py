@@ -63,9 +63,9 @@ for number, (above, below) in enumerate(places.T):
     below.imshow(paint(train.targets["masks"][number], classes))
     above.axis("off")
     below.axis("off")
-for name, colour in zip(dataset.classes, class_colours(classes) / 255, strict=False):
-    below.plot([], [], "s", color=colour, label=name)
-figure.legend(loc="outside center right")
+colours = zip(dataset.classes, class_colours(classes) / 255, strict=False)
+handles = [below.plot([], [], "s", color=colour, label=name)[0] for name, colour in colours]
+figure.legend(handles=handles, loc="outside center right")
 plt.show()
 
 # %% [markdown]
