@@ -1,7 +1,8 @@
-"""The notebook of keras-quickstart, run from its first cell to its last in an empty folder."""
+"""The notebook of keras-quickstart, run in an empty folder: one as it is, the others shorter."""
 
 import base64
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,27 +14,37 @@ import nbformat
 import pytest
 
 from combinations import Combination, find_combination, tasks
-from projects import run, task
+from projects import TASKS, run
 
-# Every backend, and every lesson.
-lessons = [("tensorflow", tasks[0]), ("jax", tasks[0]), ("torch", tasks[1])]
+# The lessons that run on each backend: one on all, and all on one. The first in its whole notebook.
+FULL = find_combination("tensorflow")
+SHORT = {"jax": tasks[:1], "torch": tasks}
+
+# Enters a new folder, and forgets the project of the one before.
+ENTER = """
+import os, sys
+for name, module in [*sys.modules.items()]:
+    if str(getattr(module, "__file__", "")).startswith(os.getcwd()):
+        del sys.modules[name]
+os.mkdir("{task}")
+os.chdir("{task}")
+"""
 
 
-@pytest.mark.parametrize("combination", [find_combination(*each) for each in lessons], ids=str)
-def test_the_notebook_trains(
-    combination: Combination,
-    rendered: Callable[[Combination], Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    project = shutil.copytree(rendered(combination), tmp_path / "leaf")
+def make_notebook(project: Path, folder: Path) -> Any:
+    """Return the notebook of a project, as build_notebook.py writes it in a copy."""
+    project = shutil.copytree(project, folder)
     built = run(project, "build_notebook.py")
     assert built.returncode == 0, built.stderr
     notebook = nbformat.read(project / "notebook.ipynb", as_version=4)
     nbformat.validate(notebook)
+    return notebook
+
+
+def execute(notebook: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Run a notebook in a new folder; return its cells of code."""
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("MPLBACKEND", raising=False)
-    folder = tmp_path / "elsewhere"
     folder.mkdir()
     nbclient.NotebookClient(
         notebook, timeout=600, resources={"metadata": {"path": folder}}
@@ -43,9 +54,22 @@ def test_the_notebook_trains(
     assert "Traceback" not in said
     assert "error:" not in said
     assert_pictures(cells)
-    right, of = said.partition(" are right.")[0].splitlines()[-1].split(" of ")
-    found = task(project)
-    assert found.reaches(int(right) / int(of), found.bar)
+    return cells
+
+
+def scores(cells: list[Any]) -> list[float]:
+    """Return the share of each exam that the network of the lesson got right."""
+    found = re.findall(r"(\d+) of (\d+) are right\.", "".join(map(text, cells)))
+    return [int(right) / int(of) for right, of in found]
+
+
+def test_the_notebook_trains(
+    rendered: Callable[[Combination], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, found = tmp_path / "elsewhere", TASKS[FULL.task]
+    cells = execute(make_notebook(rendered(FULL), tmp_path / "leaf"), folder, monkeypatch)
+    (score,) = scores(cells)
+    assert found.reaches(score, found.bar)
     (command,) = [cell for cell in cells if cell.source.startswith("!python train.py")]
     assert found.reaches(float(text(command).split(found.metric)[-1].split()[0]), found.bar)
     (table,) = [
@@ -57,6 +81,40 @@ def test_the_notebook_trains(
     assert "short" in table
     assert "baseline" in table
     assert (folder / "experiments" / "baseline" / "best.keras").exists()
+
+
+def shorten(notebook: Any) -> list[Any]:
+    """Return the cells of a lesson with one epoch.
+
+    Without pip and the commands, which are the same in every notebook.
+    """
+    first = [cell.source.startswith("!python train.py") for cell in notebook.cells].index(True)
+    cells = notebook.cells[:first]
+    (unpacking,) = [cell for cell in cells if "%pip" in cell.source]
+    unpacking.source = unpacking.source.partition("%pip")[0]
+    (learning,) = [cell for cell in cells if "model.fit(" in cell.source]
+    learning.source, count = re.subn(r"\bepochs=\d+", "epochs=1", learning.source)
+    assert count == 1
+    return cells
+
+
+@pytest.mark.parametrize("backend", SHORT)
+def test_the_lessons_run(
+    backend: str,
+    rendered: Callable[[Combination], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One after the other in one process, as the framework takes seconds to import."""
+    cells = []
+    for task in SHORT[backend]:
+        project = rendered(find_combination(backend, task))
+        notebook = make_notebook(project, tmp_path / task)
+        enter = nbformat.v4.new_code_cell(ENTER.format(task=tmp_path / "elsewhere" / task))
+        cells += [enter, *shorten(notebook)]
+    notebook.cells = cells
+    found = scores(execute(notebook, tmp_path / "elsewhere", monkeypatch))
+    assert len(found) == len(SHORT[backend])
 
 
 def text(cell: Any) -> str:

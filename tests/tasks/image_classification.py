@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tasks import BadSource, BadUnlabelled, Effect, Misfit, OwnData, Task
@@ -374,7 +375,7 @@ bad_unlabelled = {
 # ---------------------------------------------------------------------------------------------
 # What the parameters do.
 
-SHIFT, SMOOTHING, BALANCE = 2, 0.3, 0.7
+SHIFT, CUTOUT, MIXUP, SMOOTHING, BALANCE = 2, 3, 0.5, 0.3, 0.7
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -399,6 +400,33 @@ def check_flip(before: Arrays, after: Arrays) -> None:
     mirrored = (images[:, :, ::-1] == found).all((1, 2, 3))
     assert (mirrored | (images == found).all((1, 2, 3))).all()
     assert 0.4 < mirrored.mean() < 0.6
+
+
+def check_cutout(before: Arrays, after: Arrays) -> None:
+    """A square of each image, or what of it lies inside, is the mean of all images."""
+    images, found = before["images"], after["images"]
+    mean = np.rint(images.mean((0, 1, 2)))
+    _, height, width, _ = images.shape
+    fits = np.zeros(len(images), bool)
+    for top in range(1 - CUTOUT, height):
+        for left in range(1 - CUTOUT, width):
+            inside = np.s_[:, max(top, 0) : top + CUTOUT, max(left, 0) : left + CUTOUT]
+            erased = images.copy()
+            erased[inside] = mean
+            fits |= (erased == found).all((1, 2, 3))
+    assert fits.all()
+
+
+def check_mixup(before: Arrays, after: Arrays) -> None:
+    """Each image lies between itself and the one before it, by a share of Beta(a + 1, a)."""
+    images, found = before["images"].astype(float), after["images"].astype(float)
+    others = np.roll(images, 1, axis=0)
+    way = ((images - others) ** 2).sum((1, 2, 3))
+    shares = ((found - others) * (images - others)).sum((1, 2, 3)) / way
+    mixed = others + shares[:, None, None, None] * (images - others)
+    assert np.abs(mixed - found).max() < 1  # Whole numbers are stored.
+    assert shares.mean() == pytest.approx((MIXUP + 1) / (2 * MIXUP + 1), abs=0.03)
+    assert shares.std() == pytest.approx(0.25, abs=0.03)  # of Beta(1.5, 0.5)
 
 
 def check_label_smoothing(plain: Arrays, smoothed: Arrays, targets: Arrays) -> None:
@@ -448,16 +476,21 @@ task = Task(
     tiny={
         "seed": 1,
         **{"data.batch_size": 256, "data.shift": 1, "data.flip": True},
-        **{"model.width": 4, "model.stages": 1},
+        **{"data.cutout": 2, "data.mixup": 0.2, "model.width": 4, "model.stages": 1},
         "training.epochs": 2,
     },
     without_dropout={"model.dropout": 0.0},
     plain={
-        **{"data.shift": 0, "data.flip": False},
+        **{"data.shift": 0, "data.flip": False, "data.cutout": 0, "data.mixup": 0.0},
         **{"model.dropout": 0.0, "model.label_smoothing": 0.0},
     },
     normalises_over_batch=True,
-    changes_data={"data.shift": Effect(SHIFT, check_shift), "data.flip": Effect(True, check_flip)},
+    changes_data={
+        "data.shift": Effect(SHIFT, check_shift),
+        "data.flip": Effect(True, check_flip),
+        "data.cutout": Effect(CUTOUT, check_cutout),
+        "data.mixup": Effect(MIXUP, check_mixup),
+    },
     changes_loss={
         "model.label_smoothing": Effect(SMOOTHING, check_label_smoothing),
         "model.balance": Effect(BALANCE, check_balance, rarest),
@@ -484,6 +517,10 @@ task = Task(
         ),
         "a shift out of the image": Misfit(
             {"data.shift": 8}, ("data.shift: got 8", "less than 8", "8 x 8 pixels")
+        ),
+        "a cutout of all": Misfit({"data.cutout": 8}, ("data.cutout: got 8", "less than 8")),
+        "a mixture of one": Misfit(
+            {"data.mixup": 0.2, "data.batch_size": 1}, ("data.mixup: got 0.2", "expected 0")
         ),
     },
     damage={"label out of range": (_label_out_of_range, ("10", "0 to 9"))},

@@ -49,6 +49,7 @@ dataset = open_dataset(Path("data"))
 train, val, test = (load_split(Path("data"), dataset, name) for name in ("train", "val", "test"))
 print("Examples:", dataset.examples)
 print("An image is height x width x channels:", dataset.image_shape)
+assert not dataset.multilabel, "This lesson is for images of one label each; see TASK.md."
 
 # %%
 figure, places = plt.subplots(2, 8, figsize=(10, 3), layout="constrained")

@@ -4,11 +4,15 @@ import numpy as np
 import tensorflow as tf
 
 from build_dataset import Dataset
-from model.augmentation import augment, draw
+from machinery.arrays import Array
+from model.augmentation import augment, draw, erase, mix
 from model.image_changes import flip, shift
 from model.parameters import DataParameters
 
-DATASET = Dataset.model_construct(examples={"train": 1000})
+IMAGES = Array(dtype="uint8", shape=(8, 9, 2))
+DATASET = Dataset.model_construct(
+    examples={"train": 1000}, arrays={"images": IMAGES}, mean=[3.2, 99.7], std=[1.0, 1.0]
+)
 
 
 def test_drawn_is_a_function_of_seed_and_epoch() -> None:
@@ -39,3 +43,31 @@ def test_shift_and_flip() -> None:
     assert moved[1].tolist() == [[3, 2, 1], [6, 5, 4]]
     assert moved[2].tolist() == [[0, 0, 0], [1, 2, 3]]
     assert moved[3].tolist() == [[2, 1, 0], [5, 4, 0]]
+
+
+def test_erase() -> None:
+    """What of the square lies beyond the edge is not missed elsewhere."""
+    images, middles = (
+        tf.fill((2, 4, 5, 1), tf.constant(9, tf.uint8)),
+        tf.constant([[1, 1], [3, 4]], tf.int64),
+    )
+    erased = erase(images, middles, tf.constant([[2], [3]], tf.uint8), side=3).numpy()[..., 0]
+    assert erased[0].tolist() == [[2, 2, 2, 9, 9]] * 3 + [[9] * 5]
+    assert erased[1].tolist() == [[9] * 5] * 2 + [[9, 9, 9, 3, 3]] * 2
+
+
+def test_mix() -> None:
+    images = tf.reshape(tf.constant([0, 100, 200], tf.uint8), (3, 1, 1, 1))
+    shares = tf.constant([1.0, 0.25, 0.5])
+    assert mix(images, shares).numpy().ravel().tolist() == [0, 25, 150]
+
+
+def test_draws_of_what_is_erased_and_mixed() -> None:
+    drawn = draw(DATASET, DataParameters(cutout=4, mixup=0.5), seed=0, epoch=0)
+    rows, columns = drawn["middles"].T
+    assert ({*rows.tolist()}, {*columns.tolist()}) == ({*range(8)}, {*range(9)})
+    assert drawn["fills"][7].tolist() == [3, 100]
+    shares = drawn["shares"]
+    assert ((shares >= 0) & (shares <= 1)).all()
+    assert abs(shares.mean() - 1.5 / 2) < 0.05  # The mean of Beta(1.5, 0.5).
+    assert (shares != draw(DATASET, DataParameters(cutout=4, mixup=0.5), 0, 1)["shares"]).any()

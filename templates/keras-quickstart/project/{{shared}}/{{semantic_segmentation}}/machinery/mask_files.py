@@ -215,8 +215,7 @@ def read_masks(
     with ThreadPoolExecutor() as threads, tempfile.TemporaryFile(dir=folder) as file:
         reserve(file.fileno(), len(paths) * math.prod(shape))
         masks = np.memmap(file, np.uint8, "w+", shape=(len(paths), *shape))
-        for _ in threads.map(read, paths, masks):
-            pass
+        list(threads.map(read, paths, masks))  # Raises what a thread raised.
         yield masks
 
 

@@ -17,17 +17,29 @@ class DataParameters(Section):
         1, ge=0, le=4096, description="random shift of a training image, at most, in pixels"
     )
     flip: bool = Field(False, description="mirror training images left to right at random")
+    cutout: int = Field(
+        0, ge=0, le=4096, description="side of the square erased in a training image, in pixels"
+    )
+    mixup: float = Field(
+        0.0, ge=0, le=100, description="mix training images in pairs, the more the higher; 0: off"
+    )
     workers: int = Field(
         0, ge=0, le=256, description="processes or threads that load; 0: none beside training"
     )
 
     def check_data(self, dataset: Any) -> None:
-        """Refuse a shift that may leave nothing of an image."""
+        """Refuse what may leave nothing of an image, or finds no other image to mix it with."""
         height, width = dataset.image_shape[:2]
-        if self.shift >= min(height, width):
+        for name, pixels in (("shift", self.shift), ("cutout", self.cutout)):
+            if pixels >= min(height, width):
+                raise InputError(
+                    f"data.{name}: got {pixels}, expected less than {min(height, width)} for "
+                    f"images of {width} x {height} pixels. Change it with --from."
+                )
+        if self.mixup and self.batch_size == 1:
             raise InputError(
-                f"data.shift: got {self.shift}, expected less than {min(height, width)} for images "
-                f"of {width} x {height} pixels. Change it with --from."
+                f"data.mixup: got {self.mixup:g} with a data.batch_size of 1, expected 0, as an "
+                "image is mixed with another one of its batch. Change one with --from."
             )
 
 
