@@ -64,8 +64,8 @@ for number, (above, below) in enumerate(places.T):
     above.axis("off")
     below.axis("off")
 colours = zip(dataset.classes, class_colours(classes) / 255, strict=False)
-handles = [below.plot([], [], "s", color=colour, label=name)[0] for name, colour in colours]
-figure.legend(handles=handles, loc="outside center right")
+handles = [below.plot([], [], "s", color=tuple(colour), label=name)[0] for name, colour in colours]
+figure.legend(handles=handles, loc="outside lower center", ncols=6)
 plt.show()
 
 # %% [markdown]
