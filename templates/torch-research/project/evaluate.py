@@ -69,7 +69,7 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     name = split_name if arguments.checkpoint == "best" else f"{split_name}_{arguments.checkpoint}"
     with records.writing_evaluation(folder, evaluation.files(name)):
         ids = dataset.read_ids(arguments.data, split_name)
-        evaluation.write(folder, name, ids, dataset.read_split(arguments.data, split_name))
+        evaluation.write(folder, name, ids, lambda rows: backend.to_numpy(split.take(rows)[0]))
 
 
 command.run(main)

@@ -12,10 +12,10 @@ import task
 import tensorflow as tf
 
 import backend
+import evaluate
 import export
 import train
 from build_dataset import prepare_default, read_dataset
-from evaluate import make_evaluation_step
 from machinery.checkpoints import read_checkpoint
 from machinery.errors import InputError
 from machinery.parameter_file import load_parameters
@@ -23,6 +23,7 @@ from machinery.run import Run
 from machinery.stopping import StopRequest
 from model.data_loader import load_split
 from parameters import Parameters
+from tfrecords import write_records
 
 ROOT = Path(__file__).parent.parent
 
@@ -67,7 +68,7 @@ def test_an_export_gives_the_same_elsewhere(
     model = backend.make_model(parameters, dataset, "float32")
     path = folder / "small" / "best.safetensors"
     backend.load_weights(model, read_checkpoint(path)[0], path)
-    predictions, _ = make_evaluation_step(model, split, dataset)(inputs, targets)
+    predictions, _ = evaluate.make_evaluation_step(model, split, dataset)(inputs, targets)
     default = tf.saved_model.load(str(exported)).signatures["serving_default"]
     outputs = default(**{name: tf.constant(array) for name, array in inputs.items()})
     for name, tensor in predictions.items():
@@ -162,3 +163,15 @@ def test_a_damaged_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="SHA-256"):
         export.export(*arguments(folder, tmp_path / "exports", experiment=tmp_path))
     assert not (tmp_path / "exports").exists()
+
+
+def test_records_are_evaluated_to_the_same_files(folder: Path, tmp_path: Path) -> None:
+    write_records(folder / "data", read_dataset(folder / "data"), tmp_path / "records", shards=2)
+    found = []
+    for data in (folder / "data", tmp_path / "records"):
+        given, parameters = arguments(folder, tmp_path, data=data, split="test", device="cpu")
+        evaluate.main(given, parameters)
+        names = json.loads((folder / "small" / "evaluations.json").read_text("utf-8"))["files"]
+        found.append({name: (folder / "small" / name).read_bytes() for name in names})
+    assert "metrics_test.json" in found[0]
+    assert found[0] == found[1]

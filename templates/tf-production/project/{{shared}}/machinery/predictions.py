@@ -4,7 +4,7 @@ However many examples there are, only a few batches of them are in memory at a t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,6 +16,8 @@ from machinery.files import refuse_to_overwrite
 from machinery.spreadsheets import write_csv
 
 Predictions = Mapping[str, np.ndarray]  # What net.predict returns: (N, ...) by name.
+# Returns the inputs of some examples by name, (rows, ...), given their numbers (rows,).
+ReadInputs = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 PRINTED = 5  # Examples whose predictions the terminal shows,
 DRAWN = 16  # and those in the picture.

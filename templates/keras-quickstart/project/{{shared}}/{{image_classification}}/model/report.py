@@ -27,8 +27,7 @@ from machinery.picture_sheets import draw_sheet
 
 if TYPE_CHECKING:
     from build_dataset import Dataset
-    from machinery.arrays import Examples
-    from machinery.predictions import Predictions, Unlabelled
+    from machinery.predictions import Predictions, ReadInputs, Unlabelled
 
 
 def objective(dataset: "Dataset") -> Objective:
@@ -106,18 +105,17 @@ class Evaluation:
         picture = "f1" if self.dataset.multilabel else "confusion_matrix"
         return [f"metrics_{name}.json", f"{picture}_{name}.png", f"predictions_{name}.csv"]
 
-    def write(
-        self, folder: Path, name: str, ids: np.ndarray, arrays: "Mapping[str, Examples]"
-    ) -> None:
+    def write(self, folder: Path, name: str, ids: np.ndarray, read_inputs: "ReadInputs") -> None:
         """Write metrics, a picture and the predictions, and print the metrics.
 
         Args:
             folder: of the experiment.
             name: of the split, with the checkpoint if it is not the best; part of the file names.
             ids: (N,) str
-            arrays: of the split, by their names in dataset.json, (N, ...).
+            read_inputs: returns the inputs of some examples of the split, by name, (rows, ...),
+                given their numbers (rows,).
         """
-        del arrays  # Whoever draws examples needs them.
+        del read_inputs  # Whoever draws examples needs it.
         labels, probabilities, losses = self.gathered()
         metrics, picture, predictions = (folder / file for file in self.files(name))
         write_atomically(metrics, json.dumps(self.metrics(), indent=2).encode())

@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from build_dataset import Dataset
-    from machinery.arrays import Examples
-    from machinery.predictions import Predictions, Unlabelled
+    from machinery.predictions import Predictions, ReadInputs, Unlabelled
 
 
 def objective(dataset: "Dataset") -> Objective:
@@ -123,18 +122,17 @@ class Evaluation:
         picture = pictures.get(self.dataset.kind, "confusion_matrix")
         return [f"metrics_{name}.json", f"{picture}_{name}.png", f"predictions_{name}.csv"]
 
-    def write(
-        self, folder: Path, name: str, ids: np.ndarray, arrays: "Mapping[str, Examples]"
-    ) -> None:
+    def write(self, folder: Path, name: str, ids: np.ndarray, read_inputs: "ReadInputs") -> None:
         """Write metrics, a picture and the predictions, and print the metrics.
 
         Args:
             folder: the experiment's.
             name: of what was evaluated, for the names of the files, such as "test".
             ids: (N,) str
-            arrays: of the split, by their names in dataset.json, (N, ...).
+            read_inputs: returns the inputs of some examples of the split, by name, (rows, ...),
+                given their numbers (rows,).
         """
-        del arrays  # Whoever draws examples needs them.
+        del read_inputs  # Whoever draws examples needs it.
         targets, predictions, losses = self.gathered()
         kind, classes = self.dataset.kind, self.dataset.classes
         title = f"{folder}, {name}"

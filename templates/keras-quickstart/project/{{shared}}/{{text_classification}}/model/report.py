@@ -23,8 +23,7 @@ from machinery.spreadsheets import write_csv
 
 if TYPE_CHECKING:
     from build_dataset import Dataset
-    from machinery.arrays import Examples
-    from machinery.predictions import Predictions, Unlabelled
+    from machinery.predictions import Predictions, ReadInputs, Unlabelled
 
 
 def objective(dataset: "Dataset") -> Objective:
@@ -91,18 +90,17 @@ class Evaluation:
         """Return the names of the files that `write` writes."""
         return [f"metrics_{name}.json", f"confusion_matrix_{name}.png", f"predictions_{name}.csv"]
 
-    def write(
-        self, folder: Path, name: str, ids: np.ndarray, arrays: "Mapping[str, Examples]"
-    ) -> None:
+    def write(self, folder: Path, name: str, ids: np.ndarray, read_inputs: "ReadInputs") -> None:
         """Write metrics, confusion matrix and predictions, and print the metrics.
 
         Args:
             folder: of the experiment.
             name: of the split, with the checkpoint if it is not the best; part of the file names.
             ids: (N,) str, where each text came from, a tab and how it begins.
-            arrays: of the split, by their names in dataset.json, (N, ...).
+            read_inputs: returns the inputs of some examples of the split, by name, (rows, ...),
+                given their numbers (rows,).
         """
-        del arrays  # Whoever draws examples needs them.
+        del read_inputs  # Whoever draws examples needs it.
         labels, probabilities = map(np.concatenate, (self._labels, self._probabilities))
         metrics, picture, path = (folder / file for file in self.files(name))
         write_atomically(metrics, json.dumps(self.metrics(), indent=2).encode())

@@ -17,8 +17,7 @@ from machinery.spreadsheets import write_csv
 
 if TYPE_CHECKING:
     from build_dataset import Dataset
-    from machinery.arrays import Examples
-    from machinery.predictions import Predictions, Unlabelled
+    from machinery.predictions import Predictions, ReadInputs, Unlabelled
 
 CERTAIN = 0.3  # The score from which a box is counted in images_*.csv, and drawn.
 LISTED = 0.05  # The score from which predict.py writes a box.
@@ -96,20 +95,20 @@ class Evaluation:
         """Return the names of the files that `write` writes."""
         return [f"metrics_{name}.json", f"boxes_{name}.png", f"images_{name}.csv"]
 
-    def write(
-        self, folder: Path, name: str, ids: np.ndarray, arrays: "Mapping[str, Examples]"
-    ) -> None:
+    def write(self, folder: Path, name: str, ids: np.ndarray, read_inputs: "ReadInputs") -> None:
         """Write metrics, a picture of some images and a list of all, and print the metrics.
 
         Args:
             folder: of the experiment.
             name: of the split, with the checkpoint if it is not the best; part of the file names.
             ids: (N,) str
-            arrays: of the split, by their names in dataset.json, (N, ...).
+            read_inputs: returns the inputs of some examples of the split, by name, (rows, ...),
+                given their numbers (rows,).
         """
         metrics, picture, images = (folder / file for file in self.files(name))
         write_atomically(metrics, json.dumps(self.metrics(), indent=2).encode())
-        self._draw(picture, f"{folder}, {name}", ids, arrays["images"])
+        pixels = read_inputs(np.arange(min(DRAWN, len(ids))))["images"]
+        self._draw(picture, f"{folder}, {name}", ids, pixels)
         self._list(images, ids)
         for metric, value in self.metrics().items():
             print(f"  {metric:10} {value:.4f}")
@@ -118,9 +117,8 @@ class Evaluation:
             worst = int(np.nanargmin(by_class))
             print(f"  lowest ap50 of a class: {self.dataset.classes[worst]} {by_class[worst]:.4f}")
 
-    def _draw(self, path: Path, title: str, ids: np.ndarray, images: "Examples") -> None:
+    def _draw(self, path: Path, title: str, ids: np.ndarray, pixels: np.ndarray) -> None:
         """Draw the first images of the split with true and predicted boxes."""
-        pixels = images.take(np.arange(min(DRAWN, len(ids))), axis=0)
         title = f"{title}: true boxes green, predicted ones from score {CERTAIN} on orange"
         pictures = [
             Picture(str(ids[row]), pixels[row], self._true[row], self._predicted[row])

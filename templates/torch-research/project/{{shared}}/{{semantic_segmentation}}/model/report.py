@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from build_dataset import Dataset
-    from machinery.arrays import Examples
-    from machinery.predictions import Predictions, Unlabelled
+    from machinery.predictions import Predictions, ReadInputs, Unlabelled
 
 WORST = 8  # Images that the picture shows.
 IN_A_LINE = 2  # Images that the sheet of predictions shows side by side, each with its mask.
@@ -123,21 +122,20 @@ class Evaluation:
             f"images_{name}.csv",
         ]
 
-    def write(
-        self, folder: Path, name: str, ids: np.ndarray, arrays: "Mapping[str, Examples]"
-    ) -> None:
+    def write(self, folder: Path, name: str, ids: np.ndarray, read_inputs: "ReadInputs") -> None:
         """Write metrics, the worst masks, and the overlap by class and by image; print the metrics.
 
         Args:
             folder: of the experiment.
             name: of the split, with the checkpoint if it is not the best; part of the file names.
             ids: (N,) str
-            arrays: of the split, by their names in dataset.json, (N, ...).
+            read_inputs: returns the inputs of some examples of the split, by name, (rows, ...),
+                given their numbers (rows,).
         """
         metrics, picture, by_class, by_image = (folder / file for file in self.files(name))
         write_atomically(metrics, json.dumps(self.metrics(), indent=2).encode())
         rows = np.array([each.row for each in self._worst])
-        images = arrays["images"].take(rows, axis=0)
+        images = read_inputs(rows)["images"]
         names = [str(name) for name in ids[rows]]
         draw_compared(
             self._worst, images, names, self.dataset.classes, f"{folder}, {name}", picture
