@@ -55,9 +55,9 @@ def pace(project: Path) -> Pace:
     if given.get("backend") in ("tensorflow", "jax"):  # Several steps at a time.
         pace = Pace(stops=6, late=5, looks=1, stride=9, kills=3)
     elif given.get("loop") == "lightning":
-        pace = Pace(stops=10, late=8, looks=1, stride=3, kills=5)
+        pace = Pace(stops=10, late=8, looks=1, stride=9, kills=5)
     else:
-        strides = {"torch-research": (1, 20), "tf-production": (5, 4), "keras-quickstart": (9, 3)}
+        strides = {"torch-research": (1, 20), "tf-production": (9, 4), "keras-quickstart": (9, 3)}
         stride, kills = strides[given["template"]]
         pace = Pace(stops=10, late=8, looks=1, stride=stride, kills=kills)
     if not find_combination(given.get("loop") or given.get("backend", "-"), given["task"]).in_full:

@@ -107,7 +107,8 @@ def test_closed_output(project: Path) -> None:
     assert "best epoch 1" in (project / folder / "train.log").read_text()
 
 
-@pytest.mark.once_a_task
+@pytest.mark.contracts
+@pytest.mark.once_a_template
 def test_search_and_table(project: Path, server: ForkServer, tmp_path: Path) -> None:
     """Two trials by two workers, one of them evaluated, and all in a table."""
     experiment(project, "start")

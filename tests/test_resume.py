@@ -99,7 +99,7 @@ def test_stop_at_every_look(project: Path, server: ForkServer, reference: Path) 
     assert_same_results(project / folder, reference)
 
 
-@pytest.mark.once
+@pytest.mark.in_full
 def test_crash_at_every_file_operation(project: Path, server: ForkServer, reference: Path) -> None:
     points = 1 - pace(project).stride
     while True:
@@ -196,7 +196,7 @@ def kill_a_typed_command(project: Path, folder: Path) -> None:
 @pytest.mark.in_full
 @pytest.mark.parametrize(
     "name",
-    ["SIGTERM", *(pytest.param(name, marks=pytest.mark.once) for name in ("SIGUSR1", "SIGINT"))],
+    ["SIGTERM", "SIGINT", pytest.param("SIGUSR1", marks=pytest.mark.once)],  # As SIGTERM.
 )
 def test_signal_saves_and_stops(project: Path, name: str) -> None:
     endless = tiny(project, {"training.epochs": 10_000})

@@ -210,8 +210,10 @@ def test_a_switch_gives_what_a_new_project_would_be(
     yours: dict[str, None] = {"README.md": None}
     files = files_of(project)
     assert files.pop("model/losses.py") == b"MINE = 1\n"
-    if other_framework or other_task:  # model/ is yours: what is there stays until you delete it.
-        files = {name: files[name] for name in files if name[:6] != "model/" or name in expected}
+    # model/ is yours: what is there stays until you delete it.
+    stale = {name for name in first if name[:6] == "model/" and name not in expected}
+    assert stale <= files.keys()
+    files = {name: content for name, content in files.items() if name not in stale}
     if not other_task:
         assert files["experiments/baseline/params.yaml"] == b"seed: 3\n"
         yours |= {"data/README.md": None, "experiments/baseline/params.yaml": None}

@@ -190,6 +190,6 @@ plt.show()
 # %% [markdown]
 # ## What next?
 #
-# - Change one thing, such as `epochs`, the learning rate or `parameters.model.width = 8`, and run
-#   the cells again from there. Is it better on *val*?
+# - Change one thing, such as `epochs` and the learning rate above, or `width` in
+#   `experiments/baseline/params.yaml`, and run the cells again from there. Is it better on *val*?
 # - `TASK.md` says how to train on images and masks of your own.
