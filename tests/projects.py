@@ -59,7 +59,8 @@ def pace(project: Path) -> Pace:
     else:
         strides = {"torch-research": (1, 20), "tf-production": (9, 4), "keras-quickstart": (9, 3)}
         stride, kills = strides[given["template"]]
-        pace = Pace(stops=10, late=8, looks=1, stride=stride, kills=kills)
+        looks = 2 if given["template"] == "tf-production" else 1
+        pace = Pace(stops=10, late=8, looks=looks, stride=stride, kills=kills)
     if not find_combination(given.get("loop") or given.get("backend", "-"), given["task"]).in_full:
         pace = pace._replace(looks=pace.stops // 2, stride=11, kills=1)
     return pace

@@ -163,7 +163,7 @@ def test_kills(project: Path, server: ForkServer) -> None:
     The first one is of `python train.py` as it is typed.
     """
     kills = pace(project).kills
-    long = tiny(project, {"training.epochs": 8 * kills + 12})
+    long = tiny(project, {"training.epochs": 8 * kills + 4})
     whole = experiment(project, "whole", long)
     assert server.run("train", "--experiment", whole).code == 0
     folder = experiment(project, "killed", long)
