@@ -99,6 +99,19 @@ def test_what_columns_were_taken_for_is_written_and_can_be_corrected(tmp_path: P
     assert [*dataset.category_columns] == ["who", "size", NASTY]
 
 
+def test_names_are_taken_as_they_are_written(tmp_path: Path) -> None:
+    names = ("true", "1.50", "1.5", "~", "price")
+    source = write(tmp_path / "t.csv", make_rows(), names)
+    copy = tmp_path / "copy.yaml"
+    kinds = "true: left out\n1.50: left out\n1.5: numbers\n~: categories\nprice: left out\n"
+    copy.write_text(kinds, encoding="utf-8")
+    dataset = build(tmp_path, source, file=copy)
+    assert [*dataset.number_columns, *dataset.category_columns] == ["1.5", "~"]
+    copy.write_text(f"{kinds}<<: numbers", encoding="utf-8")
+    with pytest.raises(InputError, match=r":6: .* has no column '<<'"):
+        build(tmp_path, source, file=copy)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
