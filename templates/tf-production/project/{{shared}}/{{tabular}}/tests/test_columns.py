@@ -57,6 +57,16 @@ def test_the_earliest_rows_are_train(tmp_path: Path, form: Callable[[str], str])
         assert [len(each) for each in found.values()] == [80, 10, 10]
 
 
+def test_rows_of_one_time_are_in_the_later_split(tmp_path: Path) -> None:
+    rows = make_rows()
+    for row in rows:
+        row[0] = 82 if 82 <= row[2] < 95 else row[2]
+    source = write(tmp_path / "t.csv", rows)
+    found = sizes(tmp_path, build(tmp_path, source, time="when", drop=["who"]))
+    assert sorted(found["val"]) == [80, 81]
+    assert sorted(found["test"]) == [*range(82, 100)]
+
+
 def test_a_time_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     rows = make_rows()
     rows[3][0], rows[5][0] = "", "31.12.2026"
