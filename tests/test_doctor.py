@@ -73,9 +73,10 @@ def edit(split: str, part: str, change: Callable[[np.ndarray], Any]) -> Callable
 
 def leak(data: Path) -> None:
     """Put examples of train into test."""
-    train, (path, test) = read(data, "train", "inputs")[1], read(data, "test", "inputs")
-    test[:20] = train[:20]
-    np.save(path, test)
+    for part in ("inputs", "targets"):
+        train, (path, test) = read(data, "train", part)[1], read(data, "test", part)
+        test[:20] = train[:20]
+        np.save(path, test)
 
 
 def repeat_ids(data: Path) -> None:

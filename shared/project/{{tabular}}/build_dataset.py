@@ -171,7 +171,8 @@ def build_table(
 
     def draw(contents: Path) -> None:
         draw_overview(columns, target, splits, contents)
-        write_column_file(contents / "columns.yaml", table, columns, roles.reasons())
+        reasons = roles.reasons(name for name in table.names if name not in names)
+        write_column_file(contents / "columns.yaml", table, columns, reasons)
 
     where = source.as_posix()
     dataset = write_rows(

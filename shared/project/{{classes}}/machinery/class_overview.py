@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 CLASSES_SHOWN = 20
 
 
-def count_classes(
+def count_by_split(
     labels: np.ndarray, splits: Mapping[str, np.ndarray], classes: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Return how many examples of each class a split has, (classes,) int64 by split.

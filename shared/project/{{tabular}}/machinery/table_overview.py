@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from machinery.checkup_data import CORRELATED, correlation
-from machinery.class_overview import count_classes, draw_counts, say_counts
+from machinery.class_overview import count_by_split, draw_counts, say_counts
 from machinery.columns import Columns
 from machinery.pictures import draw
 from machinery.targets import Target
@@ -29,7 +29,7 @@ def say_overview(columns: Columns, target: Target, splits: Splits) -> None:
             least, middle, most = np.quantile(target.values[rows], [0, 0.5, 1])
             print(f"  {split:5} target from {least:g} to {most:g}, median {middle:g}")
     else:
-        say_counts(count_classes(target.values, splits, target.classes), target.classes, "rows")
+        say_counts(count_by_split(target.values, splits, target.classes), target.classes, "rows")
     rows = len(target.values)
     if missing := count_missing(columns):
         most = sorted(missing, key=lambda name: -missing[name])
@@ -97,7 +97,7 @@ def draw_overview(columns: Columns, target: Target, splits: Splits, folder: Path
     if target.kind == "regression":
         draw(folder / "target.png", lambda figure: _plot_values(figure, target, splits), 6.5, 4)
     else:
-        counts = count_classes(target.values, splits, target.classes)
+        counts = count_by_split(target.values, splits, target.classes)
         draw_counts(counts, target.classes, folder / "target.png", "rows")
     if missing := count_missing(columns):
         names = sorted(missing, key=lambda name: -missing[name])[:COLUMNS_SHOWN]

@@ -57,6 +57,16 @@ def test_the_earliest_rows_are_train(tmp_path: Path, form: Callable[[str], str])
         assert [len(each) for each in found.values()] == [80, 10, 10]
 
 
+def test_rows_of_one_time_are_in_the_later_split(tmp_path: Path) -> None:
+    rows = make_rows()
+    for row in rows:
+        row[0] = 82 if 82 <= row[2] < 95 else row[2]
+    source = write(tmp_path / "t.csv", rows)
+    found = sizes(tmp_path, build(tmp_path, source, time="when", drop=["who"]))
+    assert sorted(found["val"]) == [80, 81]
+    assert sorted(found["test"]) == [*range(82, 100)]
+
+
 def test_a_time_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     rows = make_rows()
     rows[3][0], rows[5][0] = "", "31.12.2026"
@@ -97,6 +107,25 @@ def test_what_columns_were_taken_for_is_written_and_can_be_corrected(tmp_path: P
     copy.write_text(corrected.replace('"size": numbers', '"size": categories'), encoding="utf-8")
     dataset = build(tmp_path, source, time="when", file=copy)
     assert [*dataset.category_columns] == ["who", "size", NASTY]
+    copy.write_text(corrected.replace('"size": numbers', '"size": left out'), encoding="utf-8")
+    dataset = build(tmp_path, source, time="when", file=copy)
+    written = tmp_path / "data" / dataset.arrays_folder / "columns.yaml"
+    text = written.read_text(encoding="utf-8")
+    assert '"size": left out  # --columns' in text
+    assert '"when": left out  # --time' in text
+
+
+def test_names_are_taken_as_they_are_written(tmp_path: Path) -> None:
+    names = ("true", "1.50", "1.5", "~", "price")
+    source = write(tmp_path / "t.csv", make_rows(), names)
+    copy = tmp_path / "copy.yaml"
+    kinds = "true: left out\n1.50: left out\n1.5: numbers\n~: categories\nprice: left out\n"
+    copy.write_text(kinds, encoding="utf-8")
+    dataset = build(tmp_path, source, file=copy)
+    assert [*dataset.number_columns, *dataset.category_columns] == ["1.5", "~"]
+    copy.write_text(f"{kinds}<<: numbers", encoding="utf-8")
+    with pytest.raises(InputError, match=r":6: .* has no column '<<'"):
+        build(tmp_path, source, file=copy)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +154,8 @@ def test_parquet_is_read_as_csv(tmp_path: Path) -> None:
     rows = [[*row, row[2] % 2 == 0] for row in make_rows()]
     rows[4][2] = None
     names = [*NAMES, "flag"]
-    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    padded = [f" {name}\t" for name in names]
+    columns = dict(zip(padded, map(list, zip(*rows, strict=True)), strict=True))
     parquet.write_table(arrow.table(columns), tmp_path / "t.parquet")
     expected = build(tmp_path, write(tmp_path / "t.csv", rows, names), drop=["when", "who"])
     arrays = expected.read_split(tmp_path / "data", "train")
@@ -134,9 +164,16 @@ def test_parquet_is_read_as_csv(tmp_path: Path) -> None:
     for name, array in found.read_split(tmp_path / "data", "train").items():
         np.testing.assert_array_equal(array, arrays[name])
     assert found.category_columns == expected.category_columns
+    parquet.write_table(
+        arrow.table(columns | {"__index_level_0__": [0] * 100}), tmp_path / "i.parquet"
+    )
+    with pytest.raises(InputError, match=r"'__index_level_0__' holds .* index=False"):
+        build(tmp_path, tmp_path / "i.parquet", drop=["when", "who"])
     (tmp_path / "bad.parquet").write_bytes(b"PAR1, and then nothing")
     with pytest.raises(InputError, match=r"bad\.parquet: cannot be read as Parquet: "):
         build(tmp_path, tmp_path / "bad.parquet")
+    with pytest.raises(InputError, match=r"is Parquet\. Rename it to end in \.parquet\.$"):
+        build(tmp_path, (tmp_path / "bad.parquet").rename(tmp_path / "bad.csv"))
 
 
 def test_parquet_needs_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

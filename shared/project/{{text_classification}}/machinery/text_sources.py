@@ -105,7 +105,7 @@ def read_columns(
     split_column: str | None,
     skip_bad: bool,
 ) -> Texts:
-    """Read texts and classes from the columns of a CSV file.
+    """Read texts and classes from the columns of a table.
 
     Args:
         source: the file; see tables.py.

@@ -19,8 +19,8 @@ def read_blocks(
     """Yield blocks of texts: where each came from, (N,) str, and the texts.
 
     Args:
-        paths: .txt files, folders of them at any depth, and CSV files.
-        column: of the texts in a CSV file; empty: "text".
+        paths: .txt files, folders of them at any depth, and tables, CSV or Parquet.
+        column: of the texts in a table; empty: "text".
         skip_bad: leave out what cannot be used, and say so.
 
     Raises:
@@ -32,7 +32,8 @@ def read_blocks(
             yield from _read_table(path, column or "text", skip_bad, prefix)
             continue
         if not path.exists():
-            raise InputError(f"{path}: not found. Give .txt files, folders of them, or CSV files.")
+            expected = ".txt files, folders of them, or tables (.csv, .parquet)"
+            raise InputError(f"{path}: not found. Give {expected}.")
         files = find_texts(path) if path.is_dir() else [path]
         if not files:
             raise InputError(f"{path}: no text files. Give a folder with .txt files.")

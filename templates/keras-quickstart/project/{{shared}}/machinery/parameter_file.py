@@ -11,11 +11,13 @@ from typing import Any
 import pydantic
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode
 
 from machinery.errors import InputError
 
 PROBLEMS_SHOWN = 20
 LARGEST_FILE = 64  # kB; one of this size is read in half a second.
+TEXT = "tag:yaml.org,2002:str"  # What YAML calls a text.
 
 
 class Section(pydantic.BaseModel):
@@ -91,12 +93,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def read_yaml_lines(path: Path, largest: int) -> tuple[dict[str, Any], dict[str, int]]:
     """Read a YAML file of at most `largest` kB; return its values and their lines, by name."""
     values, tree = _read_yaml(path, largest)
-    lines = {str(key.value): key.start_mark.line + 1 for key, _ in tree.value}
-    return {str(name): value for name, value in values.items()}, lines
+    return values, {key.value: key.start_mark.line + 1 for key, _ in tree.value}
 
 
 def _read_yaml(path: Path, largest: int = LARGEST_FILE) -> tuple[dict[str, Any], Any]:
-    """Return what a YAML file holds, and its syntax tree, which knows the lines."""
+    """Return what a YAML file holds, by name as written, and its syntax tree with the lines."""
     yaml = _yaml()
     try:
         if path.exists() and not path.is_file():  # Opening a named pipe would wait for ever.
@@ -104,6 +105,8 @@ def _read_yaml(path: Path, largest: int = LARGEST_FILE) -> tuple[dict[str, Any],
         if path.stat().st_size > 1000 * largest:
             raise InputError(f"{path}: larger than {largest} kB, expected a few lines.")
         tree: Any = yaml.compose(path.read_text(encoding="utf-8-sig"))
+        for key, _ in tree.value if isinstance(tree, MappingNode) else ():
+            key.tag = TEXT  # `true` or `1.50` may be the name of a column.
         document = yaml.constructor.construct_document(tree) if tree else None
     except FileNotFoundError:
         raise InputError(f"{path}: not found.{name_beside(path.parent)}") from None

@@ -5,9 +5,9 @@
     python build_dataset.py --source reviews.csv --text review --target stars
 
 A source folder has one folder of .txt files per class, or train/, val/ and test/ with such folders
-in them; a CSV file names its columns in the first line. Texts are in UTF-8. If val or test is
-missing, 10 % of train becomes it, with the same share of each class; texts that are kept of the
-same words stay in one split.
+in them; a CSV file names its columns in the first line, a Parquet file in itself. Texts and CSV are
+in UTF-8. If val or test is missing, 10 % of train becomes it, with the same share of each class;
+texts that are kept of the same words stay in one split.
 
 Written to data/: the words of each text as numbers, tokens (words,) int32, and labels (N,) int64
 for each split and, last, dataset.json: once it is there, all is there.
@@ -56,7 +56,7 @@ class Dataset(arrays.BaseDataset):
     targets: tuple[str, ...] = ("labels",)  # (N,) int64
     classes: list[str]
     vocabulary: list[str]  # Word i is number i + 2; 1 is any other word.
-    text_column: str  # of the CSV file that the texts came from; empty: they came from files
+    text_column: str  # of the table that the texts came from; empty: they came from files
 
     default_source: ClassVar[str] = "docstrings of SciPy and scikit-learn"
 
@@ -129,7 +129,7 @@ def build_texts(
 
     Args:
         folder: where the dataset goes.
-        source: the folder of class folders, or the CSV file.
+        source: the folder of class folders, or the table, CSV or Parquet.
         text: the column of the texts; empty: `source` is a folder.
         target: the column of the classes.
         id_column: names the texts.
@@ -199,7 +199,7 @@ def write_texts(
         folder: where the dataset goes.
         texts: all of them.
         source: where they came from, in words.
-        text_column: of a CSV file, or empty.
+        text_column: of a table, or empty.
         vocabulary_size: how many words are known, at most.
         longest: how many words of a text are kept.
         seed: of the random split.
@@ -253,7 +253,7 @@ def read_unlabelled(
     """Yield blocks of texts to predict, in the order of `paths`.
 
     Args:
-        paths: .txt files, folders of them at any depth, and CSV files with the column of the texts.
+        paths: .txt files, folders of them at any depth, and tables with the column of the texts.
         dataset: what the network was trained on.
         skip_bad: leave out what cannot be used, and say so.
 
@@ -272,8 +272,8 @@ def read_unlabelled(
 def main() -> None:
     """Prepare the dataset that the command line names."""
     parser = ArgumentParser(__doc__)
-    parser.add_argument("--source", type=Path, help="folder or CSV file [the docstrings]")
-    parser.add_argument("--text", metavar="COLUMN", default="", help="of a CSV file: the texts")
+    parser.add_argument("--source", type=Path, help="folder, CSV or Parquet file [the docstrings]")
+    parser.add_argument("--text", metavar="COLUMN", default="", help="of a table: the texts")
     parser.add_argument("--target", metavar="COLUMN", default="", help="of it: their classes")
     parser.add_argument("--id", metavar="COLUMN", help="names the texts [row-2, row-3, ...]")
     parser.add_argument("--split", metavar="COLUMN", help="says train, val or test [at random]")
@@ -305,7 +305,7 @@ def check_columns(parser: ArgumentParser, arguments: argparse.Namespace) -> None
     if source is None or source.is_dir():
         for option, name in given.items():
             if name:
-                parser.error(f"{option}: goes with a CSV file as --source")
+                parser.error(f"{option}: goes with a CSV or Parquet file as --source")
     elif source.exists():
         for option, name in told.items():
             if not name:

@@ -25,7 +25,7 @@ from machinery import arrays
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
 from machinery.arrays import DEFAULT_FOLDER
 from machinery.class_balance import balance_classes
-from machinery.class_overview import count_classes, draw_counts, say_counts, warn_of_leaks
+from machinery.class_overview import count_by_split, draw_counts, say_counts, warn_of_leaks
 from machinery.contents import refuse_to_replace
 from machinery.errors import exit_codes
 from machinery.image_files import channel_statistics, read_images, refuse_bad
@@ -191,7 +191,7 @@ def write_images(
         draw_overview: draw some images of each class, and how many there are.
     """
     mean, std = channel_statistics(images, splits["train"])
-    counts = count_classes(labels, splits, classes)
+    counts = count_by_split(labels, splits, classes)
 
     def draw(contents: Path) -> None:
         draw_samples(images, labels, splits["train"], classes, contents / "samples.png")

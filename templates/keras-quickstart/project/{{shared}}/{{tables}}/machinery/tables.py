@@ -21,7 +21,6 @@ EXTENSIONS = (".csv", ".parquet")
 OTHER_FORMS = {  # How files begin that are no text in UTF-8.
     b"PK\x03\x04": "an Excel workbook, or another zip file",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-    b"PAR1": "Parquet, whose name has to end in .parquet",
     b"\xff\xfe": "text in UTF-16",
     b"\xfe\xff": "text in UTF-16",
 }
@@ -240,6 +239,8 @@ def open_records(path: Path) -> Generator[tuple[str, Iterator[Record]]]:
 def _refuse_other_forms(path: Path) -> None:
     with open(path, "rb") as file:
         begins = file.read(4)
+    if begins == b"PAR1":
+        raise InputError(f"{path}: is Parquet. Rename it to end in .parquet.")
     for mark, form in OTHER_FORMS.items():
         if begins.startswith(mark):
             raise InputError(f'{path}: is {form}, expected CSV. Save the table as "CSV UTF-8".')

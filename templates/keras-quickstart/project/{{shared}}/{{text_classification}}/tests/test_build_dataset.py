@@ -189,6 +189,24 @@ def test_texts_to_predict_become_the_same_numbers(source: Path, tmp_path: Path) 
     assert tokens[:3].tolist() == [[4, 6, 2, 3, 1], [4, 6, 2, 3, 1], [1, 1, 0, 0, 0]]
 
 
+def test_parquet_is_read_as_csv(tmp_path: Path) -> None:
+    arrow, parquet = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
+    rows = [(f"The {'good' if i % 2 else 'bad'} film\n no. {i}!", i % 2) for i in range(40)]
+    table = save(tmp_path / "t.csv", ("text", "y"), rows)
+    dataset = build_texts(tmp_path / "data", table, "text", "y")
+    columns = {"text": [text for text, _ in rows], "y": [label for _, label in rows]}
+    parquet.write_table(arrow.table(columns), tmp_path / "t.parquet")
+    build_texts(tmp_path / "same", tmp_path / "t.parquet", "text", "y")
+    for found, expected in zip(
+        load(tmp_path / "same", "train"), load(tmp_path / "data", "train"), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    (block,) = read_unlabelled([tmp_path / "t.parquet"], dataset)
+    (of_csv,) = read_unlabelled([table], dataset)
+    np.testing.assert_array_equal(block.inputs["tokens"], of_csv.inputs["tokens"])
+    assert block.ids.tolist() == of_csv.ids.tolist()
+
+
 def test_docstrings(tmp_path: Path) -> None:
     dataset = build_docstrings(tmp_path / "data")
     assert dataset.arrays["tokens"].longest <= 32

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from machinery.class_overview import CLASSES_SHOWN, count_classes
+from machinery.class_overview import CLASSES_SHOWN, count_by_split
 from machinery.pictures import draw
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def draw_samples(
         classes: their names.
         path: the file.
     """
-    total = count_classes(labels, {"": rows}, classes)[""]
+    total = count_by_split(labels, {"": rows}, classes)[""]
     shown = np.argsort(-total, kind="stable")[:CLASSES_SHOWN]
     factor = max(1.0, max(images.shape[1:3]) / LARGEST_SHOWN)
     height, width = (max(1, round(side / factor)) for side in images.shape[1:3])

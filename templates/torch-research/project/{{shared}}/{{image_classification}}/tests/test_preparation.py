@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from build_dataset import build_images, read_dataset
-from machinery.class_overview import count_classes, say_counts
+from machinery.class_overview import count_by_split, say_counts
 
 BUILD = """
 import sys
@@ -91,7 +91,7 @@ def test_counts(capsys: pytest.CaptureFixture) -> None:
     labels = np.repeat(np.arange(25), np.arange(1, 26))
     splits = {"train": np.arange(0, len(labels), 2), "val": np.arange(1, len(labels), 2)}
     classes = [f"class {number}" for number in range(25)]
-    counts = count_classes(labels, splits, classes)
+    counts = count_by_split(labels, splits, classes)
     say_counts(counts, classes, "images")
     head, first, *_, last = capsys.readouterr().out.splitlines()
     assert head.split() == ["train", "val"]

@@ -49,7 +49,8 @@ def read_splits(table: Table, column: str | None) -> dict[str, np.ndarray]:
 def split_by_time(table: Table, column: str) -> dict[str, np.ndarray]:
     """Return the row numbers of train, the earliest, of val and of test, the latest.
 
-    Val and test have a tenth each, or somewhat more: rows of one time stay together.
+    Val and test have about a tenth each. Rows of one time stay together, in the later split, which
+    may take most of the earlier one.
 
     Raises:
         InputError: there are too few different times.

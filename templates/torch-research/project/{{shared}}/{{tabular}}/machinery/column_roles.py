@@ -1,6 +1,6 @@
 """Which columns of a table are what: as a person says, and what the rest looks like."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,12 +31,14 @@ class Roles(NamedTuple):
             **{"--time": self.time, "--group": self.group},
         }
 
-    def reasons(self) -> dict[str, str]:
-        """Return why columns are not learned from, by name."""
-        found = {name: option for option, name in self.of_options().items() if name}
-        return (
-            found | dict.fromkeys(self.drop, "--drop") | dict.fromkeys(self.targets, "the target")
-        )
+    def reasons(self, left_out: Iterable[str] = ()) -> dict[str, str]:
+        """Return why columns are not learned from, by name, given those that a file leaves out."""
+        return {
+            **dict.fromkeys(left_out, "--columns"),
+            **{name: option for option, name in self.of_options().items() if name},
+            **dict.fromkeys(self.drop, "--drop"),
+            **dict.fromkeys(self.targets, "the target"),
+        }
 
     def check_names(self, table: Table) -> None:
         """Refuse names that are no columns of the table."""
