@@ -42,7 +42,7 @@ def build_model(parameters: "ModelParameters", dataset: "Dataset", seed: int) ->
                 x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
                 x = layers.ReLU()(x)
             x = layers.MaxPooling2D(2, padding="same")(x)  # An image of odd size keeps its edge.
-    x = layers.GlobalAveragePooling2D(dtype="float32")(x)  # (B, width * 2**(stages - 1))
+    x = layers.GlobalAveragePooling2D(dtype="float32")(x)  # (B, features)
     x = layers.Dropout(parameters.dropout, seed=seed, dtype="float32")(x)
     logits = layers.Dense(len(dataset.classes), dtype="float32", name="labels")(x)
     return keras.Model({"images": images}, {"labels": logits})

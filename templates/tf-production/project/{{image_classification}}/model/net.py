@@ -72,7 +72,7 @@ class Net(keras.Model):
             x = tf.nn.relu(norm(convolution(x), training=training))
             if number % 2:  # The second of a stage. "SAME": an image of odd size keeps its edge.
                 x = tf.nn.max_pool2d(x, ksize=2, strides=2, padding="SAME")
-        x = tf.reduce_mean(x, axis=(1, 2))  # (B, width * 2**(stages - 1))
+        x = tf.reduce_mean(x, axis=(1, 2))  # (B, features)
         if training:
             x = tf.nn.experimental.stateless_dropout(x, self.dropout, seed)
         return self.classifier(x)
