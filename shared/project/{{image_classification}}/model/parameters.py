@@ -65,17 +65,6 @@ class ModelParameters(Section):
         0.0, ge=0, le=1e30, description="its highest learning rate; 0: it stays as it is"
     )
 
-    def make_backbone(self, dataset: Any) -> Any:
-        """Return the pretrained network, with random weights; None without one.
-
-        model/net.py gets it from here, so that it imports nothing but its framework.
-        """
-        if not self.backbone:
-            return None
-        from model import backbone
-
-        return backbone.make(self, dataset.image_shape)
-
     def check_data(self, dataset: Any) -> None:
         """Refuse so many stages that the last has one pixel: batch norm needs several values.
 

@@ -31,8 +31,10 @@ def build_model(parameters: "ModelParameters", dataset: "Dataset", seed: int) ->
     images = keras.Input(dataset.image_shape, dtype="uint8", name="images")
     # Normalised and averaged in float32, as bfloat16 keeps only three digits.
     variance = np.square(dataset.std)
-    if backbone := parameters.make_backbone(dataset):
-        x = backbone(images)
+    if parameters.backbone:
+        from model import backbone  # Only here, as it imports more than the framework.
+
+        x = backbone.make(parameters, dataset.image_shape)(images)
     else:
         x = layers.Normalization(mean=dataset.mean, variance=variance, dtype="float32")(images)
         for stage in range(parameters.stages):

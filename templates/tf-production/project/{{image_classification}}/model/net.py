@@ -30,7 +30,11 @@ class Net(keras.Model):
         self.std = np.array(dataset.std, np.float32)
         self.dropout = parameters.dropout
         self.convolutions, self.norms = [], []
-        self.backbone = parameters.make_backbone(dataset)
+        self.backbone = None
+        if parameters.backbone:
+            from model import backbone  # Only here, as it imports more than the framework.
+
+            self.backbone = backbone.make(parameters, dataset.image_shape)
         for stage in range(0 if self.backbone else parameters.stages):
             for name in (f"stage{stage}_a", f"stage{stage}_b"):
                 self.convolutions.append(

@@ -117,4 +117,4 @@ def say(error: Exception) -> str:
     return " ".join(str(error).split())[:300].rstrip(".")
 
 
-make = Backbone  # So model/parameters.py calls it, in every template.
+make = Backbone  # So model/net.py calls it, in every template.
