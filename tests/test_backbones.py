@@ -1,6 +1,7 @@
 """A run with a pretrained network, from train.py to evaluate.py; the networks here are small."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,10 +58,10 @@ def weights(tmp_path: Path) -> Path:
     """A file of weights that no network begins with."""
     generator = np.random.default_rng(0)
     names = ("weight", "bias", "running_mean", "running_var")
-    arrays = {"convolution.weight": generator.normal(size=(3, 3, 3, 3))}
-    arrays |= {f"norm.{name}": generator.uniform(0.5, 1, 3) for name in names}
+    shapes = {"convolution.weight": (3, 3, 3, 3), **{f"norm.{name}": (3,) for name in names}}
     path = tmp_path / "weights.npz"
-    np.savez(path, **{name: array.astype(np.float32) for name, array in arrays.items()})
+    arrays: dict[str, Any] = {name: generator.random(shapes[name], np.float32) for name in shapes}
+    np.savez(path, **arrays)
     return path
 
 
@@ -70,7 +71,7 @@ def test_a_run_with_a_backbone(project: Path, server: ForkServer, weights: Path)
     setup = TORCH if template(project) == "torch-research" else KERAS
     begun = dict(np.load(weights))
     training = {"learning_rate": RATE, "warmup_epochs": 0, "weight_decay": 0.0, "clip_norm": 0.0}
-    changes = {f"training.{name}": value for name, value in training.items()}
+    changes: dict[str, Any] = {f"training.{name}": value for name, value in training.items()}
     changes |= {"model.backbone": "Tiny", "model.backbone_weights": str(weights)}
 
     def train(folder: Path, code: int, stop_at: int | None = None) -> list[np.ndarray]:
