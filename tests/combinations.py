@@ -137,7 +137,7 @@ contracts   the shipped experiment learns what its page says; stopped at a few s
             an earlier release. Once a template: every parameter error, the doctor. Once a task: bad
             sources, bad examples, a search, and the tests of the project that know no framework
 in full     and stopped at every step, killed many times, another network, optimizer, data and code,
-            a full disk, no memory, signals, a diverged loss"""
+            a pretrained network, a full disk, no memory, signals, a diverged loss"""
 
 
 def main() -> None:

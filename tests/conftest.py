@@ -23,7 +23,7 @@ first_tag = "v0.1.0"  # The one release of the scratch repositories.
 # What trains in forked children or sends POSIX signals; Windows has neither.
 FORKS = [
     *("across", "bad_data", "bad_input", "devices", "loops", "parameters", "pipeline", "resume"),
-    *("doctor", "rooms"),
+    *("doctor", "rooms", "backbones"),
 ]
 collect_ignore = [] if hasattr(os, "fork") else [f"test_{name}.py" for name in FORKS]
 

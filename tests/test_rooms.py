@@ -56,8 +56,10 @@ def imported_packages(path: Path) -> set[str]:
 
 @every_trained
 def test_the_network_can_leave_the_house(combination: Combination, rendered: Rendered) -> None:
-    found = imported_packages(rendered(combination) / "model" / "net.py")
-    assert found <= FRAMEWORKS[combination.template]
+    """It imports its framework; inside a function, what only some networks need of model/."""
+    path = rendered(combination) / "model" / "net.py"
+    assert imported_packages(path) <= FRAMEWORKS[combination.template] | {"model"}
+    assert not re.search(r"^(from|import) model\b", path.read_text("utf-8"), re.MULTILINE)
 
 
 def test_the_machinery_knows_no_project_and_no_framework() -> None:

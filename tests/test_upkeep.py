@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from combinations import Combination, combinations, evening_combinations
+from combinations import Combination, combinations, evening_combinations, find_combination
 from conftest import git, render, root
 from projects import task
 from test_release import announce, release
@@ -113,6 +113,13 @@ def test_the_projects_own_tests(
         found = [f"tests/test_{name}.py" for name in ("model", "augmentation", "serving")]
         words += [name for name in found if (project / name).exists()]
     assert "passed" in bash(" ".join(words), project)
+
+
+def test_keras_on_another_backend(rendered: Callable[[Combination], Path], tmp_path: Path) -> None:
+    """The project's own tests of what differs by the backend: those above run on JAX alone."""
+    project = shutil.copytree(rendered(find_combination("torch")), tmp_path / "leaf")
+    command = "python -m pytest tests/test_backend.py tests/test_backbone.py"
+    assert "passed" in bash(command, project)
 
 
 def test_the_hooks(rendered: Callable[[Combination], Path]) -> None:

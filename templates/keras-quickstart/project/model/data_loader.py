@@ -77,36 +77,46 @@ class TrainingBatches(keras.utils.PyDataset):
         epoch = step // self.steps_per_epoch
         last_step = (epoch + 1) * self.steps_per_epoch
         sampler = BatchSampler(examples, data.batch_size, seed, step, last_step)
-        self.rows: list[np.ndarray] = []  # The row numbers of each batch, or of each part of one.
-        self.weights: list[float] = []  # of the examples of each
-        for _, rows in sampler:
-            for part in np.array_split(rows, self.parts):
-                self.rows.append(part)
-                self.weights.append(self.parts * len(part) / len(rows))
+        self.rows = [rows for _, rows in sampler]  # The row numbers of each batch.
         self.drawn = augmentation.draw(self.split.dataset, data, seed, epoch)
-        self.ahead: dict[int, Future[Any]] = {}  # The batches that threads prepare, by index.
+        self.ahead: dict[int, Future[Batch]] = {}  # The batches that threads prepare, by number.
+        self.last: tuple[int, Batch] | None = None  # The batch that parts are taken of.
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.rows) * self.parts
 
     def __getitem__(self, index: int) -> Any:
-        if not self.threads:
-            return self.load(index)
-        for number in range(index, min(index + 2 * self.parameters.data.workers, len(self))):
-            if number not in self.ahead:
-                self.ahead[number] = self.threads.submit(self.load, number)
-        return self.ahead.pop(index).result()
+        """Return inputs and targets; of a part, the weights, too."""
+        number, part = divmod(index, self.parts)
+        if self.last is None or self.last[0] != number:
+            self.last = number, self.prepare(number)
+        if self.parts == 1:
+            return self.last[1]
+        inputs, targets = (
+            {name: np.array_split(array, self.parts)[part] for name, array in arrays.items()}
+            for arrays in self.last[1]
+        )
+        examples = len(next(iter(targets.values())))
+        weight = self.parts * examples / len(self.rows[number])
+        return inputs, targets, np.full(examples, weight, np.float32)
 
-    def load(self, index: int) -> Any:
-        """Return inputs and targets; of a part, the weights, too. Any thread may call this."""
-        rows = self.rows[index]
+    def prepare(self, number: int) -> Batch:
+        """Return a batch; threads begin with the next ones."""
+        if not self.threads:
+            return self.load(number)
+        for each in range(number, min(number + 2 * self.parameters.data.workers, len(self.rows))):
+            if each not in self.ahead:
+                self.ahead[each] = self.threads.submit(self.load, each)
+        return self.ahead.pop(number).result()
+
+    def load(self, number: int) -> Batch:
+        """Return a whole batch, as augmentation may mix its examples. Any thread may call this."""
+        rows = self.rows[number]
         inputs, targets = self.split.take(rows)
         if self.drawn:
             drawn = {name: array[rows] for name, array in self.drawn.items()}
             inputs, targets = augmentation.augment(inputs, targets, drawn, self.parameters.data)
-        if self.parts == 1:
-            return inputs, targets
-        return inputs, targets, np.full(len(rows), self.weights[index], np.float32)
+        return inputs, targets
 
 
 def evaluation_batches(split: Split) -> Iterator[Batch]:

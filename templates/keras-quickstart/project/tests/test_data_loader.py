@@ -1,5 +1,7 @@
 """Batches are a function of (seed, epoch, index): what exact resuming rests on."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -83,6 +85,33 @@ def test_an_epoch_can_be_begun_at_any_step(split: Split, first_step: int) -> Non
 @pytest.mark.parametrize("workers", [1, 3])
 def test_threads_give_the_same_batches(split: Split, workers: int) -> None:
     assert_same(collect(make_batches(split, workers=workers)), collect(make_batches(split)))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_parts_are_those_of_the_whole_batches(
+    split: Split, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """Augmentation gets whole batches: it may mix their examples."""
+
+    def augment(inputs: Any, targets: Any, *_: Any) -> Any:
+        return {**inputs, "before": np.roll(inputs["row"], 1)}, targets
+
+    monkeypatch.setattr(augmentation, "draw", lambda *_: {"any": np.zeros(split.examples)})
+    monkeypatch.setattr(augmentation, "augment", augment)
+    whole = make_batches(split, workers=workers)
+    changed = whole.parameters.training.model_copy(update={"accumulate": 3})
+    parts = TrainingBatches(split, whole.parameters.model_copy(update={"training": changed}))
+    assert len(parts) == 3 * len(whole)
+    for number in range(len(whole)):
+        inputs, targets, weights = zip(
+            *(parts[3 * number + part] for part in range(3)), strict=True
+        )
+        for arrays, of_parts in zip(whole[number], (inputs, targets), strict=True):
+            for name, array in arrays.items():
+                joined = np.concatenate([part[name] for part in of_parts])
+                assert np.array_equal(joined, array), name
+        for part in weights:  # Keras takes the mean over the parts, each a mean.
+            assert part == pytest.approx(3 * len(part) / len(whole.rows[number]))
 
 
 def test_what_an_example_becomes_does_not_depend_on_its_batch(split: Split) -> None:

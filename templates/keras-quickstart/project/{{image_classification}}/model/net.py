@@ -31,8 +31,10 @@ def build_model(parameters: "ModelParameters", dataset: "Dataset", seed: int) ->
     images = keras.Input(dataset.image_shape, dtype="uint8", name="images")
     # Normalised and averaged in float32, as bfloat16 keeps only three digits.
     variance = np.square(dataset.std)
-    if backbone := parameters.make_backbone(dataset):
-        x = backbone(images)
+    if parameters.backbone:
+        from model import backbone  # Only here, as it imports more than the framework.
+
+        x = backbone.make(parameters, dataset.image_shape)(images)
     else:
         x = layers.Normalization(mean=dataset.mean, variance=variance, dtype="float32")(images)
         for stage in range(parameters.stages):
@@ -42,7 +44,7 @@ def build_model(parameters: "ModelParameters", dataset: "Dataset", seed: int) ->
                 x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
                 x = layers.ReLU()(x)
             x = layers.MaxPooling2D(2, padding="same")(x)  # An image of odd size keeps its edge.
-    x = layers.GlobalAveragePooling2D(dtype="float32")(x)  # (B, width * 2**(stages - 1))
+    x = layers.GlobalAveragePooling2D(dtype="float32")(x)  # (B, features)
     x = layers.Dropout(parameters.dropout, seed=seed, dtype="float32")(x)
     logits = layers.Dense(len(dataset.classes), dtype="float32", name="labels")(x)
     return keras.Model({"images": images}, {"labels": logits})

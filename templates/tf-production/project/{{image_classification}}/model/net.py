@@ -30,7 +30,11 @@ class Net(keras.Model):
         self.std = np.array(dataset.std, np.float32)
         self.dropout = parameters.dropout
         self.convolutions, self.norms = [], []
-        self.backbone = parameters.make_backbone(dataset)
+        self.backbone = None
+        if parameters.backbone:
+            from model import backbone  # Only here, as it imports more than the framework.
+
+            self.backbone = backbone.make(parameters, dataset.image_shape)
         for stage in range(0 if self.backbone else parameters.stages):
             for name in (f"stage{stage}_a", f"stage{stage}_b"):
                 self.convolutions.append(
@@ -72,7 +76,7 @@ class Net(keras.Model):
             x = tf.nn.relu(norm(convolution(x), training=training))
             if number % 2:  # The second of a stage. "SAME": an image of odd size keeps its edge.
                 x = tf.nn.max_pool2d(x, ksize=2, strides=2, padding="SAME")
-        x = tf.reduce_mean(x, axis=(1, 2))  # (B, width * 2**(stages - 1))
+        x = tf.reduce_mean(x, axis=(1, 2))  # (B, features)
         if training:
             x = tf.nn.experimental.stateless_dropout(x, self.dropout, seed)
         return self.classifier(x)

@@ -173,6 +173,7 @@ def test_what_is_refused(changes: dict[str, str], expected: str) -> None:
         )
 
 
-def test_weights_of_no_backbone() -> None:
+@pytest.mark.parametrize("changes", [{"backbone_weights": "file"}, {"backbone_learning_rate": 0.1}])
+def test_what_is_set_for_no_backbone(changes: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="without model"):
-        ModelParameters(backbone_weights="tiny.h5").check_data(make_dataset())
+        ModelParameters.model_validate(changes).check_data(make_dataset())

@@ -43,7 +43,9 @@ class Backbone(torch.nn.Module):
             self.network = self.create(num_classes=0)  # Without a classifier.
             with torch.inference_mode():
                 found = self.network.eval()(torch.zeros(1, 3, *image_shape[:2]))
-        except (RuntimeError, ValueError, AssertionError) as error:
+        except InputError:
+            raise
+        except Exception as error:  # Networks of many kinds, each with its own checks.
             raise InputError(
                 f"model.backbone: timm cannot make {self.name!r} for images of {image_shape[1]} x "
                 f"{image_shape[0]} pixels: {say(error)}. Its names are at "
@@ -59,6 +61,8 @@ class Backbone(torch.nn.Module):
 
     def create(self, **options: Any) -> Any:
         """Return a network of timm, for colour images of this size."""
+        if ":" in self.name:  # Such as hf-hub:..., of which timm would fetch what it is.
+            raise ValueError("the name is an address")
         try:
             timm = importlib.import_module("timm")
         except (ImportError, RuntimeError) as error:  # The latter where torchvision does not fit.
@@ -113,4 +117,4 @@ def say(error: Exception) -> str:
     return " ".join(str(error).split())[:300].rstrip(".")
 
 
-make = Backbone  # So model/parameters.py calls it, in every template.
+make = Backbone  # So model/net.py calls it, in every template.

@@ -31,7 +31,11 @@ class Net(nn.Module):
         self.register_buffer("mean", torch.tensor(dataset.mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(dataset.std).view(-1, 1, 1))
         channels = dataset.image_shape[2]
-        self.backbone = parameters.make_backbone(dataset)
+        self.backbone = None
+        if parameters.backbone:
+            from model import backbone  # Only here, as it imports more than the framework.
+
+            self.backbone = backbone.make(parameters, dataset.image_shape)
         stages: list[nn.Module] = []
         for stage in range(0 if self.backbone else parameters.stages):
             width = parameters.width * 2**stage

@@ -220,12 +220,30 @@ def test_an_unknown_network(name: str) -> None:
         make_model("tiny.fak")
 
 
+def test_an_address_is_no_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    del name
+    monkeypatch.setattr(sys.modules["timm"], "create_model", None)  # It is not called.
+    with pytest.raises(InputError, match=r"model\.backbone: .*'hf-hub:a/b'.*an address"):
+        make_model("hf-hub:a/b")
+
+
+def test_timm_fails_in_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise KeyError("stem")
+
+    fake = SimpleNamespace(create_model=fail, get_pretrained_cfg=lambda name: None)
+    monkeypatch.setitem(sys.modules, "timm", fake)
+    with pytest.raises(InputError, match=r"model\.backbone: .*'tiny.fake'.*stem"):
+        make_model("tiny.fake")
+
+
 def test_timm_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(InputError, match="timm cannot be imported"):
         make_model("resnet18")
 
 
-def test_weights_of_no_backbone() -> None:
+@pytest.mark.parametrize("changes", [{"backbone_weights": "file"}, {"backbone_learning_rate": 0.1}])
+def test_what_is_set_for_no_backbone(changes: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="without model"):
-        ModelParameters(backbone_weights="model.pt").check_data(make_dataset())
+        ModelParameters.model_validate(changes).check_data(make_dataset())

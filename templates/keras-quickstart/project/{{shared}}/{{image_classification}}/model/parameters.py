@@ -65,31 +65,21 @@ class ModelParameters(Section):
         0.0, ge=0, le=1e30, description="its highest learning rate; 0: it stays as it is"
     )
 
-    def make_backbone(self, dataset: Any) -> Any:
-        """Return the pretrained network, with random weights; None without one.
-
-        model/net.py gets it from here, so that it imports nothing but its framework.
-        """
-        if not self.backbone:
-            return None
-        from model import backbone
-
-        return backbone.make(self, dataset.image_shape)
-
     def check_data(self, dataset: Any) -> None:
         """Refuse so many stages that the last has one pixel: batch norm needs several values.
 
-        And a balance of classes that nobody counted, and the weights of no backbone.
+        And a balance of classes that nobody counted, and what is set for no backbone.
         """
         several = "an image may have several labels" if dataset.multilabel else ""
         refuse_balance(self.balance, dataset.counts, several)
-        if self.backbone_weights and not self.backbone:
-            raise InputError(
-                f"model.backbone_weights: got {self.backbone_weights!r} without model.backbone. "
-                "Name the network that they are for."
-            )
         if self.backbone:
             return
+        for name in ("backbone_weights", "backbone_learning_rate"):
+            if value := getattr(self, name):
+                raise InputError(
+                    f"model.{name}: got {value!r} without model.backbone. Name the network that it "
+                    "is for."
+                )
         side = max(dataset.image_shape[:2])
         most = max(side.bit_length() - 1, 1)
         if self.stages > most:
