@@ -78,21 +78,19 @@ def projects(
 ) -> dict[Combination, list[Path]]:
     """Projects of each release but the last; the last is out at the end.
 
-    The first is made by each way from each release, the first of another template from each
-    release, any other once; ways and releases take turns.
+    The first is made from each release, each by another way, and any other once: ways and releases
+    take turns.
     """
     root = tmp_path_factory.mktemp("releases")
     repository = shutil.copytree(tagged_repository, root / "trainyard")
     projects: dict[Combination, list[Path]] = {each: [] for each in contract_combinations}
     for number, (version, change) in enumerate(RELEASES.items()):
         for turn, combination in enumerate(contract_combinations):
-            ways = WAYS if turn == 0 else [WAYS[(turn + number) % 3]]
-            of_each_release = combination.in_full and combination.first_of_template
-            if of_each_release or turn % 3 == number:
-                for way in ways:
-                    project = root / str(combination) / version / way / "leaf"
-                    make(way, combination, repository, project)
-                    projects[combination].append(project)
+            way = WAYS[(turn + number) % 3]
+            if turn == 0 or turn % 3 == number:
+                project = root / str(combination) / version / "leaf"
+                make(way, combination, repository, project)
+                projects[combination].append(project)
         change(repository)
         subprocess.run([sys.executable, repository / "tools/sync_shared.py"], check=True)
         git(repository, "add", "--all")
