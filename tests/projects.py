@@ -57,7 +57,7 @@ def pace(project: Path) -> Pace:
     elif given.get("loop") == "lightning":
         pace = Pace(stops=10, late=8, looks=1, stride=9, kills=5)
     else:
-        strides = {"torch-research": (1, 20), "tf-production": (9, 4), "keras-quickstart": (9, 3)}
+        strides = {"torch-research": (3, 20), "tf-production": (9, 4), "keras-quickstart": (9, 3)}
         stride, kills = strides[given["template"]]
         looks = 2 if given["template"] == "tf-production" else 1
         pace = Pace(stops=10, late=8, looks=looks, stride=stride, kills=kills)

@@ -107,7 +107,7 @@ def test_closed_output(project: Path) -> None:
     assert "best epoch 1" in (project / folder / "train.log").read_text()
 
 
-@pytest.mark.contracts
+@pytest.mark.in_full
 @pytest.mark.once_a_template
 def test_search_and_table(project: Path, server: ForkServer, tmp_path: Path) -> None:
     """Two trials by two workers, one of them evaluated, and all in a table."""
