@@ -98,7 +98,7 @@ class Combination(NamedTuple):
         """What runs with it, in words."""
         if not self.trained:
             return "files"
-        proofs = ["files, lint, types", "trained"]
+        proofs = ["files, lint, types"]
         proofs += ["evening"] * self.has_evening + ["contracts"] * self.has_contracts
         return "; ".join([*proofs, *["in full"] * self.in_full])
 
@@ -128,15 +128,15 @@ def find_combination(choice: str, task: str = tasks[0]) -> Combination:
 legend = """
 files       the tree is what the overlays hold, names work on every system, no template tags
 lint, types ruff check, ruff format and ty in the rendered project
-trained     two short epochs and an evaluation: the same files, options, columns, rates and weights
-            as in every other way, and the losses that are on record
-evening     data of one's own to a metric that is clearly better than none, predictions that are
-            those of the evaluation to the bit; once a template and task its network's own tests
+evening     two short epochs and an evaluation: the same files, options, columns, rates and weights
+            as in the other ways, and the losses that are on record; data of one's own to a metric
+            that is clearly better than none; predictions that are those of the evaluation to the
+            bit; once a template and task its network's own tests
 contracts   the shipped experiment learns what its page says; stopped at a few steps and continued
             to the same bits; killed; what each parameter does; a damaged data folder; updated from
             an earlier release. Once a template: every parameter error, the doctor. Once a task: bad
-            sources, bad examples, a search, and the tests of the project that know no framework
-in full     and stopped at every step, killed many times, another network, optimizer, data and code,
+            sources, bad examples, and the tests of the project that know no framework
+in full     and stopped at every step, crashed at many places, killed many times, searched, another network, optimizer, data and code,
             a pretrained network, a full disk, no memory, signals, a diverged loss"""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from combinations import Combination, tasks, trained_combinations
+from combinations import Combination, evening_combinations, tasks
 from fork_server import ForkServer
 from projects import experiment, run, tiny
 
@@ -29,7 +29,7 @@ def experiments(rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) ->
     """A folder with an experiment of each combination, trained and evaluated."""
     together = tmp_path_factory.mktemp("experiments")
     data: dict[str, Path] = {}  # Prepared once for each task: the code is the same.
-    for combination in trained_combinations:
+    for combination in evening_combinations:
         project = shutil.copytree(
             rendered(combination), tmp_path_factory.mktemp("project") / "leaf"
         )
@@ -52,7 +52,7 @@ def experiments(rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) ->
 
 def of_task(experiments: Path, task: str) -> list[Path]:
     """Return the experiments with a task."""
-    names = [name_of(each) for each in trained_combinations if each.task == task]
+    names = [name_of(each) for each in evening_combinations if each.task == task]
     return [experiments / name for name in names]
 
 
@@ -121,18 +121,18 @@ def test_the_results_are_those_that_the_changelog_speaks_of(experiments: Path) -
 
 def test_one_table_over_all(rendered: Rendered, experiments: Path) -> None:
     """The synthesize_results.py of any project reads the experiments of all; it is one file."""
-    result = run(rendered(trained_combinations[-1]), "synthesize_results.py", experiments)
+    result = run(rendered(evening_combinations[-1]), "synthesize_results.py", experiments)
     assert result.returncode == 0, result.stderr
     table = (experiments / "results.md").read_text().replace("\\", "")
     rows = [line for line in table.splitlines() if line.startswith("|")]
-    for each in trained_combinations:
+    for each in evening_combinations:
         assert sum(name_of(each) in row for row in rows) == 1, table
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "build_dataset.py"])
 def test_every_template_has_the_same_options(rendered: Rendered, command: str) -> None:
     """And answers with them before it imports what is slow. A task changes no template's part."""
-    projects = [rendered(each) for each in trained_combinations if each.task == tasks[0]]
+    projects = [rendered(each) for each in evening_combinations if each.task == tasks[0]]
     texts = {run(project, command, "--help").stdout for project in projects}
     assert len(texts) == 1
     assert "--" in texts.pop()
