@@ -136,8 +136,9 @@ contracts   the shipped experiment learns what its page says; stopped at a few s
             to the same bits; killed; what each parameter does; a damaged data folder; updated from
             an earlier release. Once a template: every parameter error, the doctor. Once a task: bad
             sources, bad examples, and the tests of the project that know no framework
-in full     and stopped at every step, crashed at many places, killed many times, searched, another network, optimizer, data and code,
-            a pretrained network, a full disk, no memory, signals, a diverged loss"""
+in full     and stopped at every step, crashed at many places, killed many times, searched; another
+            network, optimizer, data and code, a pretrained network, a full disk, no memory,
+            signals, a diverged loss"""
 
 
 def main() -> None:
