@@ -117,9 +117,9 @@ def test_the_lessons_run(
     notebook.cells = cells
     found = scores(execute(notebook, tmp_path / "elsewhere", monkeypatch))
     assert len(found) == len(SHORT[backend])
-    for task, score in zip(SHORT[backend], found, strict=True):
-        assert score > 0
-        assert task != QUICK or TASKS[task].reaches(score, TASKS[task].bar)
+    if QUICK in SHORT[backend]:
+        score = found[SHORT[backend].index(QUICK)]
+        assert TASKS[QUICK].reaches(score, TASKS[QUICK].bar)
 
 
 def text(cell: Any) -> str:
