@@ -12,8 +12,8 @@ from projects import assert_same_results, experiment, template, tiny
 
 RATE = 1e-2
 
-# What a library of networks has, for `setup` of the fork server. Torch and Keras store a kernel of
-# as many filters as channels and pixels in the same shape, and the weights in the same order.
+# What a library of networks has, for `setup` of the fork server. A kernel with all sides of three
+# has the same shape in PyTorch and Keras, and both list the weights in the same order.
 TORCH = """
 import sys, types, numpy, torch
 class Tiny(torch.nn.Module):

@@ -33,7 +33,7 @@ def make_coco(folder: Path, images: Path | None = None, first: int = 0, count: i
 
 def write(folder: Path, content: Any, name: str = "annotations.json") -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(json.dumps(content))
+    (folder / name).write_text(json.dumps(content), "utf-8")
 
 
 def make_yolo(folder: Path, count: int = 30) -> None:
@@ -41,8 +41,8 @@ def make_yolo(folder: Path, count: int = 30) -> None:
         save(folder / "images" / f"{number:03}.png", number)
         (folder / "labels").mkdir(exist_ok=True)
         line = f"{number % 2} 0.5 0.4 0.5 0.4\n"
-        (folder / "labels" / f"{number:03}.txt").write_text(line)
-    (folder / "data.yaml").write_text("names: [cat, dog]\n")
+        (folder / "labels" / f"{number:03}.txt").write_text(line, "utf-8")
+    (folder / "data.yaml").write_text("names: [cat, dog]\n", "utf-8")
 
 
 def load(data: Path, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -114,8 +114,8 @@ def test_split_folders_of_yolo(tmp_path: Path, form: str) -> None:
         labels.mkdir(parents=True)
         for i in range(4 - number):
             save(folder / f"{i}.png", 10 * number + i)
-            (labels / f"{i}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
-    (tmp_path / "source" / "classes.txt").write_text("thing\n")
+            (labels / f"{i}.txt").write_text("0 0.5 0.5 0.5 0.5\n", "utf-8")
+    (tmp_path / "source" / "classes.txt").write_text("thing\n", "utf-8")
     dataset = build_pictures(tmp_path / "data", tmp_path / "source")
     assert dataset.examples == {"train": 4, "val": 3, "test": 2}
 
@@ -125,7 +125,7 @@ def test_pictures_without_boxes_stay(tmp_path: Path, capsys: pytest.CaptureFixtu
     make_yolo(source, count=40)
     for number in range(10):
         (source / "labels" / f"{number:03}.txt").unlink()
-    (source / "labels" / "010.txt").write_text("")
+    (source / "labels" / "010.txt").write_text("", "utf-8")
     dataset = build_pictures(tmp_path / "data", source)
     assert sum(dataset.examples.values()) == 40
     printed = capsys.readouterr().out

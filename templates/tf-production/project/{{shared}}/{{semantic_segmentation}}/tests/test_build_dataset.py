@@ -85,7 +85,8 @@ def test_split_folders(tmp_path: Path, below: bool, capsys: pytest.CaptureFixtur
 
 
 def test_classes_are_named_and_put_together(source: Path, tmp_path: Path) -> None:
-    (source / "classes.csv").write_text("value,class\n2,bright\n1,ignored\n0,dark\n7,bright\n")
+    table = "value,class\n2,bright\n1,ignored\n0,dark\n7,bright\n"
+    (source / "classes.csv").write_text(table, "utf-8")
     dataset = build_masks(tmp_path / "data", source)
     assert dataset.classes == ["bright", "dark"]
     assert dataset.values == ["2/7", "0"]
