@@ -86,14 +86,6 @@ class Combination(NamedTuple):
         return self.choice == evenings[self.task][0]
 
     @property
-    def runs_every_project_test(self) -> bool:
-        """Whether the project's own tests all run in it, and not only those of its framework.
-
-        The rest of them know no framework: each task has them once, and each template.
-        """
-        return self.first_of_task or (self.task == tasks[0] and self.first_of_template)
-
-    @property
     def proofs(self) -> str:
         """What runs with it, in words."""
         if not self.trained:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from combinations import Combination, combinations, evening_combinations, find_combination
-from conftest import git, render, root
-from projects import task
+from combinations import Combination, combinations, evening_combinations, find_combination, tasks
+from conftest import git, overlay_files, render, root
+from projects import TASKS, task
 from test_release import announce, release
 from test_update import append, commit, publish_next_version, replace_line
 
@@ -109,12 +109,25 @@ def test_the_projects_own_tests(
     """Those of its network in each; of the framework, with the first task; of the task, once."""
     project = shutil.copytree(rendered(combination), tmp_path / "leaf")
     words = ["python", "-m", "pytest", "--durations=5"]
-    if not combination.runs_every_project_test:
-        found = [f"tests/test_{name}.py" for name in ("model", "augmentation", "serving")]
-        words += [name for name in found if (project / name).exists()]
-    else:  # It runs the commands, as tests here do with every task.
+    if combination.task == tasks[0]:  # The pipeline's runs the commands, as tests here do.
         words += ["--ignore", "tests/test_pipeline.py"]
+    else:
+        left_out = ["build_dataset"] * (not combination.first_of_task)
+        words += tests_of_the_task(combination, left_out)
     assert "passed" in bash(" ".join(words), project)
+
+
+def tests_of_the_task(combination: Combination, left_out: list[str]) -> list[str]:
+    """Return the tests that lie in the overlays of its task, but those of some names."""
+    overlays = (combination.task.replace("-", "_"), *TASKS[combination.task].overlays)
+    folders = {f"{{{{{overlay}}}}}" for overlay in overlays}
+    found = [
+        name
+        for name, source in overlay_files(combination).items()
+        if re.fullmatch(r"tests/test_\w+\.py", name) and folders & {*source.parts}
+    ]
+    assert found
+    return [name for name in found if name[len("tests/test_") : -len(".py")] not in left_out]
 
 
 def test_keras_on_another_backend(rendered: Callable[[Combination], Path], tmp_path: Path) -> None:
