@@ -38,7 +38,7 @@ def combinations(
 ) -> list[Any]:
     """Return the combinations of templates and choices for a task."""
     sys.path.append(str(root / "tests"))
-    trained = importlib.import_module("combinations").trained_combinations
+    trained = importlib.import_module("combinations").checked_combinations
     return [
         each
         for each in trained

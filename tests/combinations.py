@@ -54,14 +54,14 @@ class Combination(NamedTuple):
         return answers | {own: self.choice} if own else answers
 
     @property
-    def trained(self) -> bool:
-        """Whether its code is checked and run too. A licence changes none: one of them will do."""
+    def checked(self) -> bool:
+        """Whether its code is linted and type-checked. A licence changes none: one will do."""
         return self.licence == licences[0]
 
     @property
     def has_evening(self) -> bool:
         """Whether what a person does in an evening runs with it."""
-        return self.trained and self.choice in evenings[self.task]
+        return self.checked and self.choice in evenings[self.task]
 
     @property
     def has_contracts(self) -> bool:
@@ -71,7 +71,7 @@ class Combination(NamedTuple):
     @property
     def in_full(self) -> bool:
         """Whether the expensive proofs run with it, and not the contract suite alone."""
-        return self.trained and self.task == tasks[0] and self.choice in proven_in_full
+        return self.checked and self.task == tasks[0] and self.choice in proven_in_full
 
     @property
     def first_of_template(self) -> bool:
@@ -88,7 +88,7 @@ class Combination(NamedTuple):
     @property
     def proofs(self) -> str:
         """What runs with it, in words."""
-        if not self.trained:
+        if not self.checked:
             return "files"
         proofs = ["files, lint, types"]
         proofs += ["evening"] * self.has_evening + ["contracts"] * self.has_contracts
@@ -107,14 +107,14 @@ combinations = [
     *(Combination(ways[0][0], tasks[0], ways[0][1], licence) for licence in licences[1:]),
 ]
 
-trained_combinations = [combination for combination in combinations if combination.trained]
-contract_combinations = [each for each in trained_combinations if each.has_contracts]
-evening_combinations = [each for each in trained_combinations if each.has_evening]
+checked_combinations = [combination for combination in combinations if combination.checked]
+contract_combinations = [each for each in checked_combinations if each.has_contracts]
+evening_combinations = [each for each in checked_combinations if each.has_evening]
 
 
 def find_combination(choice: str, task: str = tasks[0]) -> Combination:
     """Return the combination of a loop or backend with a task."""
-    return next(each for each in trained_combinations if (each.choice, each.task) == (choice, task))
+    return next(each for each in checked_combinations if (each.choice, each.task) == (choice, task))
 
 
 legend = """

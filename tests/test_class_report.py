@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from combinations import Combination, trained_combinations
+from combinations import Combination, checked_combinations
 from projects import run
 
 CODE = """
@@ -25,5 +25,5 @@ class_report.draw_confusion_matrix(np.array([[3, 1], [0, 2]]), ["cat", "dog"], "
 def test_a_confusion_matrix_shows_the_recall_of_each_class(
     rendered: Callable[[Combination], Path],
 ) -> None:
-    shown = run(rendered(trained_combinations[0]), "-c", CODE).stdout
+    shown = run(rendered(checked_combinations[0]), "-c", CODE).stdout
     assert shown == "['cat  75%', 'dog  100%']\n"

@@ -9,7 +9,7 @@ import copier
 import pytest
 import yaml
 
-from combinations import Combination, trained_combinations
+from combinations import Combination, checked_combinations
 from conftest import render, root
 
 house = root / "docs" / "house.yml"
@@ -37,7 +37,7 @@ def assert_in_its_place(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "combination", [c for c in trained_combinations if c.first_of_template and c.in_full], ids=str
+    "combination", [c for c in checked_combinations if c.first_of_template and c.in_full], ids=str
 )
 @pytest.mark.parametrize("entry", ["folder", "root"])
 def test_each_answer_of_a_data_file_lands(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from combinations import Combination, trained_combinations
+from combinations import Combination, checked_combinations
 from conftest import root
 
 checks = [
@@ -40,7 +40,7 @@ def test_types_of_the_tests_of_the_machinery() -> None:
 
 
 @pytest.mark.parametrize("command", checks)
-@pytest.mark.parametrize("combination", trained_combinations, ids=str)
+@pytest.mark.parametrize("combination", checked_combinations, ids=str)
 def test_rendered_project(
     command: list[str], combination: Combination, rendered: Callable[[Combination], Path]
 ) -> None:

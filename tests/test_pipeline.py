@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from combinations import Combination, trained_combinations
+from combinations import Combination, checked_combinations
 from conftest import git
 from fork_server import ForkServer
 from projects import experiment, pace, run, task, tiny
@@ -212,7 +212,7 @@ def test_the_shipped_parameters_are_all_of_the_schema(project: Path) -> None:
     assert shipped.strip() == written.strip()
 
 
-@pytest.mark.parametrize("combination", trained_combinations, ids=str)
+@pytest.mark.parametrize("combination", checked_combinations, ids=str)
 def test_the_readme_or_the_page_of_the_task_names_every_file(
     combination: Combination, rendered: Callable[[Combination], Path]
 ) -> None:

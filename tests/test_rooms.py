@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from combinations import Combination, find_combination, trained_combinations
+from combinations import Combination, checked_combinations, find_combination
 from conftest import root, tracked_files
 from projects import TASKS, run
 
 Rendered = Callable[[Combination], Path]
-every_trained = pytest.mark.parametrize("combination", trained_combinations, ids=str)
+every_trained = pytest.mark.parametrize("combination", checked_combinations, ids=str)
 machinery = root / "shared" / "project" / "machinery"
 
 # What each template computes with. Keras and TensorFlow take constants as NumPy's arrays.

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from combinations import trained_combinations
+from combinations import checked_combinations
 from conftest import git, record_version, render, version_recorded
 from test_release import announce, release
 from test_releases import make
@@ -39,7 +39,7 @@ def test_two_commits_and_a_first_release_later(
     way: str, untagged_scratch_repository: Path, tmp_path: Path
 ) -> None:
     repository, project = untagged_scratch_repository, tmp_path / "project" / "leaf"
-    make(way, trained_combinations[0], repository, project)
+    make(way, checked_combinations[0], repository, project)
     edit(project)
     before = answers_of(project)
     change_the_templates(repository)
@@ -87,7 +87,7 @@ def test_the_ways_in_differ_in_the_commit_alone(untagged_repository: Path, tmp_p
     projects = []
     for way in ("folder", "root", "cookiecutter"):
         projects.append(tmp_path / way / "leaf")
-        make(way, trained_combinations[0], untagged_repository, projects[-1])
+        make(way, checked_combinations[0], untagged_repository, projects[-1])
         commit(projects[-1])
     trees = [git(project, "ls-tree", "-r", "HEAD").splitlines() for project in projects]
     assert trees[1] == trees[2]
