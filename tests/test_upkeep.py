@@ -113,11 +113,11 @@ def test_the_projects_own_tests(
         words += ["--ignore", "tests/test_pipeline.py"]
     else:
         left_out = ["build_dataset"] * (not combination.first_of_task)
-        words += tests_of_the_task(combination, left_out)
+        words += task_test_files(combination, left_out)
     assert "passed" in bash(" ".join(words), project)
 
 
-def tests_of_the_task(combination: Combination, left_out: list[str]) -> list[str]:
+def task_test_files(combination: Combination, left_out: list[str]) -> list[str]:
     """Return the tests that lie in the overlays of its task, but those of some names."""
     overlays = (combination.task.replace("-", "_"), *TASKS[combination.task].overlays)
     folders = {f"{{{{{overlay}}}}}" for overlay in overlays}
