@@ -11,7 +11,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,15 +33,19 @@ def render(folder: Path, name: str = "torch-research", **answers: str) -> Path:
     return folder
 
 
+def harness() -> Any:
+    """Return the module of the tests that lists tasks and combinations."""
+    sys.path.append(str(root / "tests"))
+    return importlib.import_module("combinations")
+
+
 def combinations(
     template: str | None = None, choice: str | None = None, task: str = "image-classification"
 ) -> list[Any]:
     """Return the combinations of templates and choices for a task."""
-    sys.path.append(str(root / "tests"))
-    trained = importlib.import_module("combinations").checked_combinations
     return [
         each
-        for each in trained
+        for each in harness().checked_combinations
         if each.task == task and template in (None, each.template) and choice in (None, each.choice)
     ]
 
@@ -77,9 +81,15 @@ def name_of(case: tuple[int, int, int, int]) -> str:
 
 
 def add_measuring_options(parser: argparse.ArgumentParser) -> None:
-    """Let a command take more or fewer rounds, and only some of the images."""
+    """Let a command take one task, more or fewer rounds, and only some of the images."""
+    tasks = harness().tasks
+    parser.add_argument(
+        "--task", nargs="+", choices=tasks, default=tasks, help="only these [every task]"
+    )
     parser.add_argument("--rounds", type=int, default=11, help="rounds to time [11]")
-    parser.add_argument("--images", default="", help="only these, such as 8x8 or 28x28 [all]")
+    parser.add_argument(
+        "--images", default="", help="of image-classification: such as 8x8 or 28x28 [all]"
+    )
 
 
 def find_cases(images: str) -> list[tuple[int, int, int, int]]:
@@ -98,10 +108,95 @@ def write_images(folder: Path, side: int, channels: int, count: int) -> Any:
     return build_dataset.write_images(folder, images, rows % 10, ids, splits, classes, "noise")
 
 
-def read_images(data: Path, dataset: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the training images (N, H, W, C) uint8 and labels (N,) int64, in memory."""
+def write_table(folder: Path, count: int) -> Any:
+    """Write random rows of two classes to train on, and 512 others, as build_dataset.py does."""
+    build_dataset = importlib.import_module("build_dataset")
+    columns, target = map(importlib.import_module, ("machinery.columns", "machinery.targets"))
+    rows, generator = np.arange(count + 512), np.random.default_rng(0)
+    names = [f"number {column}" for column in range(24)]
+    levels = {
+        f"category {column}": generator.integers(0, 10, len(rows)).astype(str)
+        for column in range(6)
+    }
+    found = columns.Columns(names, generator.normal(size=(len(rows), len(names))), levels)
+    classes = target.Target("binary", rows % 2, ["no", "yes"])
+    splits = {"train": rows[:count], "val": rows[count:-256], "test": rows[-256:]}
+    ids = np.char.mod("row-%d", rows)
+    return build_dataset.write_rows(folder, found, classes, ["class"], ids, splits, "noise")
+
+
+def write_data(folder: Path, task: str, images: str) -> Iterator[tuple[str, Path, Any, int]]:
+    """Write each kind of data of a task; yield its name, folder, description and batch size.
+
+    Args:
+        folder: where to.
+        task: random images or rows, and of the other tasks the data that come with the project.
+        images: see find_cases.
+    """
+    if task == "image-classification":
+        for case in find_cases(images):
+            side, channels, batch, count = case
+            data = folder / f"{side}x{side} {batch}"
+            yield name_of(case), data, write_images(data, side, channels, count), batch
+    elif task == "tabular":
+        data = write_table(folder / "table", 12_800)
+        for batch in (64, 256):
+            yield f"table, batch {batch}", folder / "table", data, batch
+    else:
+        build_dataset = importlib.import_module("build_dataset")
+        build_dataset.prepare_default(folder / "data")
+        batch = make_parameters().data.batch_size
+        dataset = build_dataset.read_dataset(folder / "data")
+        yield f"{task}, batch {batch}", folder / "data", dataset, batch
+
+
+def make_parameters(augmented: bool = True, **sections: dict[str, Any]) -> Any:
+    """Return the imported project's parameters with values of the sections data and training.
+
+    Args:
+        augmented: whether the training examples are changed at random, as it comes.
+        sections: other values than the defaults.
+    """
+    parameters = importlib.import_module("parameters").Parameters.model_validate(sections)
+    if not augmented:
+        changes = {name: 0 for name in ("shift", "hide") if hasattr(parameters.data, name)}
+        data = parameters.data.model_copy(update=changes)
+        parameters = parameters.model_copy(update={"data": data})
+    return parameters
+
+
+def read_arrays(data: Path, dataset: Any) -> tuple[dict[str, np.ndarray], ...]:
+    """Return inputs and targets of the training examples by name, in memory, (N, ...)."""
     arrays = dataset.read_split(data, "train")
-    return np.array(arrays["images"]), np.array(arrays["labels"])
+    return tuple(
+        {name: in_memory(arrays[name], dataset.arrays[name].batch_shape) for name in names}
+        for names in (dataset.inputs, dataset.targets)
+    )
+
+
+def in_memory(examples: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the examples of an array as one; `shape`: of each, to which ragged ones are padded."""
+    if isinstance(examples, np.ndarray):
+        return np.array(examples)
+    padded = np.full((len(examples), *shape), examples.fill, examples.values.dtype)
+    for row, place in enumerate(padded):
+        place[: len(examples[row])] = examples[row]
+    return padded
+
+
+def random_batches(
+    parts: Sequence[Mapping[str, np.ndarray]], generator: np.random.Generator, steps: int
+) -> Iterator[list[dict[str, np.ndarray]]]:
+    """Yield inputs and targets of every step of an epoch in a random order, by plain indexing.
+
+    Args:
+        parts: inputs and targets of all examples.
+        generator: draws the order.
+        steps: in the epoch.
+    """
+    examples = len(next(iter(parts[0].values())))
+    for rows in np.array_split(generator.permutation(examples), steps):
+        yield [{name: array[rows] for name, array in part.items()} for part in parts]
 
 
 def begin_run(folder: Path, parameters: Any, dataset: Any, data: Path) -> Any:
@@ -181,9 +276,10 @@ def print_speeds(
 
     Args:
         results: for each kind of data, what take_turns returned.
-        pairs: names of loops; the first is divided by the second.
+        pairs: names of loops; the first is divided by the second, where there are both.
     """
     loops = next(iter(results.values()))
+    pairs = [pair for pair in pairs if loops.keys() >= set(pair)]
     print("\nExamples per second:\n")
     rows = [
         [name, *(spread(each, ",.0f") for each in speeds.values())]

@@ -10,11 +10,11 @@ what the Trainer prepares once.
 - quiet: a LightningModule and a Trainer without logger, checkpoints and progress bar, in the
   project's precision: the same network, optimizer, schedule and clipping, the batches of the same
   loader.
-- stock: Trainer() as it comes, with its logger, checkpoints and progress bar; a LightningModule
-  that logs its loss at every step, as tutorials do, in float32; the per-sample DataLoader and the
-  network of training.py, in PyTorch's default memory layout.
+- stock, with images to classify and tables: Trainer() as it comes, with its logger, checkpoints
+  and progress bar; a LightningModule that logs its loss at every step, as tutorials do, in float32;
+  the per-sample DataLoader and the network of training.py, in PyTorch's default memory layout.
 - plain: train.train_epoch of the project with `loop: plain`.
-- bare: see training.py, which also says what the tabular data is.
+- bare: see training.py, which also says what the data are.
 """
 
 import argparse
@@ -40,10 +40,12 @@ from common import (
     import_project,
     in_own_process,
     machine,
+    make_parameters,
     print_speeds,
     render,
     take_turns,
     timed,
+    write_data,
 )
 
 EPOCHS = 2  # A round: one fit.
@@ -180,21 +182,20 @@ def measure(
     data: Path, dataset: Any, batch: int, trains: dict[str, Any], rounds: int
 ) -> dict[str, list[float]]:
     """Return the examples per second of each loop in each round."""
-    schema, count = importlib.import_module("parameters").Parameters, dataset.examples["train"]
-    values = {"data": {"batch_size": batch}, "training": {"epochs": rounds + 1}}
-    parameters = schema.model_validate(values)
-    values["training"] = {"epochs": EPOCHS, "warmup_epochs": 0}
-    fitted = schema.model_validate(values)
+    count, batch_size = dataset.examples["train"], {"batch_size": batch}
+    parameters = make_parameters(data=batch_size, training={"epochs": rounds + 1})
+    fitted = make_parameters(data=batch_size, training={"epochs": EPOCHS, "warmup_epochs": 0})
     sys.modules["train"] = trains["plain"]
     hand = (data, dataset, parameters)
     loops = {
         "lightning": lightning_loop(trains["lightning"], data, dataset, fitted),
         "quiet": quiet_loop(trains["lightning"], data, dataset, fitted),
-        "stock": stock_loop(data, dataset, fitted),
         "plain": timed(training.project_loop(data / "plain", *hand), count),
         "bare": timed(training.bare_loop(*hand), count),
         "bare again": timed(training.bare_loop(*hand), count),
     }
+    if dataset.task in ("image-classification", "tabular"):
+        loops["stock"] = stock_loop(data, dataset, fitted)
     return take_turns(loops, rounds)
 
 
@@ -210,12 +211,12 @@ def measure_task(task: str, images: str, rounds: int) -> dict[str, dict[str, lis
         trains["lightning"].silence_lightning()
         return {
             kind: measure(data, dataset, batch, trains, rounds)
-            for kind, data, dataset, batch in training.write_data(folder, task, images)
+            for kind, data, dataset, batch in write_data(folder, task, images)
         }
 
 
 def main() -> None:
-    """Measure every size and print two tables for each task."""
+    """Measure every kind of data and print two tables for each task."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -223,10 +224,11 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"\n{machine('torch', 'pytorch-lightning')}; threads: 1")
     pairs = [("lightning", other) for other in ("quiet", "stock", "plain", "bare")]
-    for task in ("image-classification", "tabular"):
+    pairs += [("quiet", "bare"), ("bare again", "bare")]
+    for task in arguments.task:
         # A process for each: the modules of their projects have the same names.
         results = in_own_process(measure_task, task, arguments.images, arguments.rounds)
-        print_speeds(results, [*pairs, ("bare again", "bare")])
+        print_speeds(results, pairs)
 
 
 if __name__ == "__main__":

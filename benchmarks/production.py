@@ -1,18 +1,21 @@
 """Examples per second of tf-production's training, beside a loop by hand and stock Keras.
 
-    python benchmarks/production.py
+    python benchmarks/production.py                  # every task
+    python benchmarks/production.py --task tabular
 
-Measured as in training.py, in processor time on one thread. All loops train the network of the
-rendered project with its AdamW, schedule, clipping and label smoothing, in its precision but for
-the last one.
+Measured as in training.py and on the same data, in processor time on one thread. All loops train
+the network of the rendered project with its AdamW, schedule, clipping and losses, in its precision
+but for the last one.
 
 - project: train.train_epoch of the rendered project with its loader, which moves steps into one
-  graph; once as it comes, with random shifts, and once without.
-- bare: a training step as a tf.function, called for each batch of images in memory, indexed by a
-  random permutation.
-- stock: compile and fit on two arrays, as tutorials do: float32 images that are normalised already,
-  without the normalisation in the network, and otherwise as fit comes, without a progress bar; once
-  in the project's precision and once in float32, which is what Keras computes in unless told.
+  graph, as it comes.
+- unaugmented: the same without random changes of the examples.
+- bare: a training step as a tf.function, called for each batch of arrays in memory, indexed by a
+  random permutation; examples of different lengths are padded once before, as in training.py.
+- stock, with images to classify: compile and fit on two arrays, as tutorials do: float32 images
+  that are normalised already, without the normalisation in the network, and otherwise as fit comes,
+  without a progress bar; once in the project's precision and once in float32, which is what Keras
+  computes in unless told.
 """
 
 import argparse
@@ -28,16 +31,17 @@ import numpy as np
 from common import (
     add_measuring_options,
     begin_run,
-    find_cases,
     import_project,
+    in_own_process,
     machine,
-    name_of,
+    make_parameters,
     print_speeds,
-    read_images,
+    random_batches,
+    read_arrays,
     render,
     take_turns,
     timed,
-    write_images,
+    write_data,
 )
 
 
@@ -56,6 +60,7 @@ class Setting:
         self.precision = backend.choose_precision("cpu", training.precision)
         self.model = backend.make_model(parameters, dataset, self.precision)
         self.schedule = backend.make_schedule(training, self.run.steps_per_epoch)
+        self.parts = read_arrays(data, dataset)  # inputs and targets
         self.optimizer = keras.optimizers.AdamW(
             self.schedule,
             weight_decay=training.weight_decay,
@@ -84,14 +89,12 @@ def bare_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], None]:
     losses_of = importlib.import_module("model.net").losses
     setting = Setting(data, dataset, parameters)
     model, optimizer, steps = setting.model, setting.optimizer, setting.run.steps_per_epoch
-    images, labels = read_images(data, dataset)
     generator = np.random.default_rng(0)
 
     @tf.function
-    def step(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def step(inputs: Any, targets: Any, seed: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            logits = model({"images": images}, seed=seed)
-            losses = losses_of(logits, {"labels": labels}, dataset, parameters.model)
+            losses = losses_of(model(inputs, seed=seed), targets, dataset, parameters.model)
             loss = tf.reduce_mean(losses)
         variables = model.trainable_variables
         optimizer.apply(tape.gradient(loss, variables), variables)
@@ -99,10 +102,9 @@ def bare_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], None]:
 
     def epoch() -> None:
         loss = 0.0
-        order = generator.permutation(len(labels))
-        for number, rows in enumerate(np.array_split(order, steps)):
-            batch = tf.convert_to_tensor(images[rows]), tf.convert_to_tensor(labels[rows])
-            loss = step(*batch, tf.constant([0, number], tf.int64))
+        for number, batch in enumerate(random_batches(setting.parts, generator, steps)):
+            inputs, targets = tf.nest.map_structure(tf.convert_to_tensor, batch)
+            loss = step(inputs, targets, tf.constant([0, number], tf.int64))
         float(loss)
 
     return epoch
@@ -141,34 +143,42 @@ def stock_loop(
     smoothing = parameters.model.label_smoothing
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
     model.compile(optimizer, loss)
-    images, labels = read_images(data, dataset)
+    images, labels = setting.parts[0]["images"], setting.parts[1]["labels"]
     images = (images - np.float32(dataset.mean)) / np.float32(dataset.std)
     targets = keras.utils.to_categorical(labels, len(dataset.classes))
     return lambda: model.fit(images, targets, batch_size=parameters.data.batch_size, verbose=0)
 
 
-def measure(folder: Path, case: tuple[int, int, int, int], rounds: int) -> dict[str, list[float]]:
+def measure(data: Path, dataset: Any, batch: int, rounds: int) -> dict[str, list[float]]:
     """Return the examples per second of each loop in each round."""
-    side, channels, batch, count = case
-    data = folder / f"{side}x{side} {batch}"
-    dataset = write_images(data, side, channels, count)
-    schema = importlib.import_module("parameters").Parameters
-    values = {"data": {"batch_size": batch}, "training": {"epochs": rounds + 1}}
-    setting = (data, dataset, schema.model_validate(values))
-    values["data"]["shift"] = 0
-    loops = {
-        "project": project_loop(*setting),
-        "without shift": project_loop(data, dataset, schema.model_validate(values)),
-        "bare": bare_loop(*setting),
-        "bare again": bare_loop(*setting),
-        "stock": stock_loop(*setting),
-        "stock, float32": stock_loop(*setting, policy="float32"),
-    }
+    sections = {"data": {"batch_size": batch}, "training": {"epochs": rounds + 1}}
+    parameters, unaugmented = make_parameters(**sections), make_parameters(False, **sections)
+    loops = {"project": project_loop(data, dataset, parameters)}
+    if unaugmented != parameters:
+        loops["unaugmented"] = project_loop(data, dataset, unaugmented)
+    loops["bare"] = bare_loop(data, dataset, parameters)
+    loops["bare again"] = bare_loop(data, dataset, parameters)
+    if dataset.task == "image-classification":
+        loops["stock"] = stock_loop(data, dataset, parameters)
+        loops["stock, float32"] = stock_loop(data, dataset, parameters, policy="float32")
+    count = dataset.examples["train"]
     return take_turns({name: timed(loop, count) for name, loop in loops.items()}, rounds)
 
 
+def measure_task(task: str, images: str, rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Return what `measure` does for each kind of data of a task; `images`: see find_cases."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        import_project(render(folder / "project", "tf-production", task=task))
+        importlib.import_module("quiet").import_tensorflow()
+        return {
+            kind: measure(data, dataset, batch, rounds)
+            for kind, data, dataset, batch in write_data(folder, task, images)
+        }
+
+
 def main() -> None:
-    """Measure every size and print two tables."""
+    """Measure every kind of data and print two tables for each task."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -176,21 +186,13 @@ def main() -> None:
     arguments = parser.parse_args()
     # Read when TensorFlow is imported.
     os.environ |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
-    results = {}
-    with tempfile.TemporaryDirectory() as folder:
-        import_project(render(Path(folder, "project"), "tf-production"))
-        importlib.import_module("quiet").import_tensorflow()
-        for case in find_cases(arguments.images):
-            results[name_of(case)] = measure(Path(folder), case, arguments.rounds)
     print(f"\n{machine('tensorflow-cpu', 'keras')}; threads: 1")
-    pairs = [
-        ("project", "bare"),
-        ("without shift", "bare"),
-        ("bare again", "bare"),
-        ("project", "stock"),
-        ("project", "stock, float32"),
-    ]
-    print_speeds(results, pairs)
+    pairs = [(name, "bare") for name in ("project", "unaugmented", "bare again")]
+    pairs += [("project", "stock"), ("project", "stock, float32")]
+    for task in arguments.task:
+        # A process for each: the modules of their projects have the same names.
+        results = in_own_process(measure_task, task, arguments.images, arguments.rounds)
+        print_speeds(results, pairs)
 
 
 if __name__ == "__main__":

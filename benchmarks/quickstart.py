@@ -1,21 +1,22 @@
 """Examples per second of keras-quickstart's training, beside a loop by hand and stock Keras.
 
-    python benchmarks/quickstart.py                  # every backend, each in a process of its own
-    python benchmarks/quickstart.py --backend jax
+    python benchmarks/quickstart.py                  # every backend and task
+    python benchmarks/quickstart.py --backend jax --task text-classification
 
-Measured as in training.py, in processor time on one thread. All loops train the network of the
-rendered project with its AdamW, schedule, clipping and label smoothing, in its precision.
+Measured as in training.py and on the same data, in processor time on one thread. All loops train
+the network of the rendered project with its AdamW, schedule, clipping and losses, in its precision.
 
 A round is four epochs; only training is timed, not evaluation, checkpoints and metrics.
 
-- project: one fit with the project's callback, as train.py calls it; once as it comes, with random
-  shifts, and once without.
-- bare: a training step over images in memory, indexed by a random permutation: for TensorFlow a
-  tf.function, for JAX a jitted function of the stateless calls, for PyTorch eager, with Keras'
-  optimizer; "torch.optim" is the same with PyTorch's own fused AdamW and clipping, in its place.
-- stock: compile and fit on two arrays, as tutorials do: float32 images that are normalised already,
-  without the normalisation in the network, and otherwise as fit comes, without a progress bar; in
-  the project's precision and, as it comes, in float32.
+- project: one fit with the project's callback, as train.py calls it, as it comes.
+- unaugmented: the same without random changes of the examples.
+- bare: a training step over arrays in memory, indexed by a random permutation; examples of
+  different lengths are padded once before, as in training.py. For TensorFlow it is a tf.function,
+  for JAX a jitted function of the stateless calls, for PyTorch eager, with Keras' optimizer;
+  "torch.optim" is the same with PyTorch's own fused AdamW and clipping, in its place.
+- stock, with images to classify: compile and fit on two arrays, as tutorials do: float32 images
+  that are normalised already, without the normalisation in the network, and otherwise as fit comes,
+  without a progress bar; in the project's precision and, as it comes, in float32.
 """
 
 import argparse
@@ -31,17 +32,17 @@ import numpy as np
 from common import (
     add_measuring_options,
     begin_run,
-    find_cases,
     import_project,
     in_own_process,
     machine,
-    name_of,
+    make_parameters,
     print_speeds,
-    read_images,
+    random_batches,
+    read_arrays,
     render,
     take_turns,
     timed,
-    write_images,
+    write_data,
 )
 
 EPOCHS = 4  # A round: one fit.
@@ -53,9 +54,9 @@ class Setting:
 
     def __init__(self, data: Path, dataset: Any, parameters: Any) -> None:
         self.data, self.dataset, self.parameters = data, dataset, parameters
-        self.images, self.labels = read_images(data, dataset)
+        self.parts = read_arrays(data, dataset)  # inputs and targets
         self.generator = np.random.default_rng(0)
-        self.steps = -(-len(self.images) // parameters.data.batch_size)
+        self.steps = -(-dataset.examples["train"] // parameters.data.batch_size)
 
     def compiled(self, **changes: Any) -> tuple[Any, Any]:
         """Return the project's network as train.py compiles it, and its learning rates.
@@ -81,21 +82,17 @@ class Setting:
         return model, schedule
 
     def batches(self) -> Any:
-        """Yield the images and labels of an epoch in a random order."""
-        rows = self.generator.permutation(len(self.images))
-        for batch in np.array_split(rows, self.steps):
-            yield self.images[batch], self.labels[batch]
+        """Return the inputs and targets of every step of an epoch, in a random order."""
+        return random_batches(self.parts, self.generator, self.steps)
 
 
 def loss_function(setting: Setting) -> Callable[[Any, Any], Any]:
-    """Return the mean loss of a batch as a function of labels and outputs."""
+    """Return the mean loss of a batch as a function of targets and outputs."""
     losses = importlib.import_module("model.net").losses
     dataset, parameters = setting.dataset, setting.parameters.model
     import keras
 
-    return lambda labels, outputs: keras.ops.mean(
-        losses(outputs, {"labels": labels}, dataset, parameters)
-    )
+    return lambda targets, outputs: keras.ops.mean(losses(outputs, targets, dataset, parameters))
 
 
 def project_loop(setting: Setting, **changes: Any) -> Callable[[], None]:
@@ -139,8 +136,9 @@ def stock_loop(setting: Setting, **changes: Any) -> Callable[[], None]:
     smoothing = setting.parameters.model.label_smoothing
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
     stock.compile(model.optimizer, loss)
-    images = (setting.images - np.float32(dataset.mean)) / np.float32(dataset.std)
-    targets = keras.utils.to_categorical(setting.labels, len(dataset.classes))
+    images, labels = setting.parts[0]["images"], setting.parts[1]["labels"]
+    images = (images - np.float32(dataset.mean)) / np.float32(dataset.std)
+    targets = keras.utils.to_categorical(labels, len(dataset.classes))
     batch_size = setting.parameters.data.batch_size
     return lambda: stock.fit(images, targets, batch_size=batch_size, epochs=EPOCHS, verbose=0)
 
@@ -163,17 +161,17 @@ def bare_tensorflow(setting: Setting) -> Callable[[], None]:
     model.optimizer.build(model.trainable_variables)
 
     @tf.function
-    def step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def step(inputs: Any, targets: Any) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = loss_of(labels, model({"images": images}, training=True))
+            loss = loss_of(targets, model(inputs, training=True))
         variables = model.trainable_variables
         model.optimizer.apply(tape.gradient(loss, variables), variables)
         return loss
 
     def epoch() -> None:
         loss = 0.0
-        for images, labels in setting.batches():
-            loss = step(tf.convert_to_tensor(images), tf.convert_to_tensor(labels))
+        for batch in setting.batches():
+            loss = step(*tf.nest.map_structure(tf.convert_to_tensor, batch))
         float(loss)
 
     return epoch
@@ -189,23 +187,22 @@ def bare_jax(setting: Setting) -> Callable[[], None]:
     owners = (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
     state = tuple([variable.value for variable in owner] for owner in owners)
 
-    def loss_of(trainable: Any, fixed: Any, images: Any, labels: Any) -> Any:
-        inputs = {"images": images}
+    def loss_of(trainable: Any, fixed: Any, inputs: Any, targets: Any) -> Any:
         outputs, fixed = model.stateless_call(trainable, fixed, inputs, training=True)
-        return mean_loss(labels, outputs), fixed
+        return mean_loss(targets, outputs), fixed
 
     @jax.jit
-    def step(state: Any, images: Any, labels: Any) -> Any:
+    def step(state: Any, inputs: Any, targets: Any) -> Any:
         trainable, fixed, moments = state
         gradient_of = jax.value_and_grad(loss_of, has_aux=True)
-        (loss, fixed), gradients = gradient_of(trainable, fixed, images, labels)
+        (loss, fixed), gradients = gradient_of(trainable, fixed, inputs, targets)
         trainable, moments = optimizer.stateless_apply(moments, gradients, trainable)
         return (trainable, fixed, moments), loss
 
     def epoch() -> None:
         nonlocal state
-        for images, labels in setting.batches():
-            state, _ = step(state, images, labels)
+        for inputs, targets in setting.batches():
+            state, _ = step(state, inputs, targets)
         jax.block_until_ready(state)
 
     return epoch
@@ -213,6 +210,7 @@ def bare_jax(setting: Setting) -> Callable[[], None]:
 
 def bare_torch(setting: Setting, native: bool = False) -> Callable[[], None]:
     """Return a function that trains one epoch by an eager loop; `native`: with torch.optim."""
+    import keras
     import torch
 
     (model, _), training = setting.compiled(), setting.parameters.training
@@ -224,9 +222,9 @@ def bare_torch(setting: Setting, native: bool = False) -> Callable[[], None]:
     )
 
     def epoch() -> None:
-        for images, labels in setting.batches():
-            outputs = model({"images": torch.from_numpy(images)}, training=True)
-            loss = loss_of(torch.from_numpy(labels), outputs)
+        for batch in setting.batches():
+            inputs, targets = keras.tree.map_structure(torch.from_numpy, batch)
+            loss = loss_of(targets, model(inputs, training=True))
             model.zero_grad()
             loss.backward()
             if native:
@@ -243,56 +241,48 @@ BARE = {"tensorflow": bare_tensorflow, "jax": bare_jax, "torch": bare_torch}
 
 
 def measure(
-    folder: Path, backend: str, case: tuple[int, int, int, int], rounds: int
+    data: Path, dataset: Any, batch: int, backend: str, rounds: int
 ) -> dict[str, list[float]]:
     """Return the examples per second of each loop in each round."""
-    side, channels, batch, count = case
-    data = folder / f"{side}x{side} {batch}"
-    dataset = write_images(data, side, channels, count)
-    schema = importlib.import_module("parameters").Parameters
-    values = {"data": {"batch_size": batch}, "training": {"epochs": EPOCHS * (rounds + 1)}}
-    setting = Setting(data, dataset, schema.model_validate(values))
-    values["data"]["shift"] = 0
-    loops = {
-        "project": project_loop(setting),
-        "without shift": project_loop(Setting(data, dataset, schema.model_validate(values))),
-        "bare": several(BARE[backend](setting)),
-        "bare again": several(BARE[backend](setting)),
-        "stock": stock_loop(setting),
-        "stock, float32": stock_loop(setting, precision="float32"),
-    }
+    sections = {"data": {"batch_size": batch}, "training": {"epochs": EPOCHS * (rounds + 1)}}
+    setting = Setting(data, dataset, make_parameters(**sections))
+    unaugmented = Setting(data, dataset, make_parameters(False, **sections))
+    loops = {"project": project_loop(setting)}
+    if unaugmented.parameters != setting.parameters:
+        loops["unaugmented"] = project_loop(unaugmented)
+    loops["bare"] = several(BARE[backend](setting))
+    loops["bare again"] = several(BARE[backend](setting))
+    if dataset.task == "image-classification":
+        loops["stock"] = stock_loop(setting)
+        loops["stock, float32"] = stock_loop(setting, precision="float32")
     if backend == "jax":  # What train.py does not choose there.
         loops["bfloat16"] = project_loop(setting, precision="bfloat16")
     if backend == "torch":
         loops["torch.optim"] = several(bare_torch(setting, native=True))
-    return take_turns({name: timed(loop, EPOCHS * count) for name, loop in loops.items()}, rounds)
+    count = EPOCHS * dataset.examples["train"]
+    return take_turns({name: timed(loop, count) for name, loop in loops.items()}, rounds)
 
 
-def measure_backend(backend: str, images: str, rounds: int) -> None:
-    """Measure on one backend and print two tables; `images`: see find_cases."""
-    results = {}
-    with tempfile.TemporaryDirectory() as folder:
-        import_project(render(Path(folder, "project"), "keras-quickstart", backend=backend))
+def measure_task(backend: str, task: str, images: str, rounds: int) -> None:
+    """Measure a task on one backend and print two tables; `images`: see find_cases."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        project = render(folder / "project", "keras-quickstart", backend=backend, task=task)
+        import_project(project)
         importlib.import_module("backend")  # Imports Keras, without TensorFlow's messages.
-        for case in find_cases(images):
-            results[name_of(case)] = measure(Path(folder), backend, case, rounds)
-    pairs = [
-        ("project", "bare"),
-        ("without shift", "bare"),
-        ("bare again", "bare"),
-        ("project", "stock"),
-        ("project", "stock, float32"),
-    ]
-    if backend == "jax":
-        pairs.append(("bfloat16", "project"))
-    if backend == "torch":
-        pairs.append(("project", "torch.optim"))
+        results = {
+            kind: measure(data, dataset, batch, backend, rounds)
+            for kind, data, dataset, batch in write_data(folder, task, images)
+        }
+    pairs = [(name, "bare") for name in ("project", "unaugmented", "bare again")]
+    pairs += [("project", "stock"), ("project", "stock, float32")]
+    pairs += [("bfloat16", "project"), ("project", "torch.optim")]
     print(f"\n{machine('keras', PACKAGES[backend])}; Keras on {backend}; threads: 1")
     print_speeds(results, pairs)
 
 
 def main() -> None:
-    """Measure one backend or all."""
+    """Measure one backend or all, each task in a process of its own."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -303,7 +293,8 @@ def main() -> None:
     os.environ |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
     os.environ.pop("KERAS_BACKEND", None)
     for backend in [arguments.backend] if arguments.backend else BARE:
-        in_own_process(measure_backend, backend, arguments.images, arguments.rounds)
+        for task in arguments.task:
+            in_own_process(measure_task, backend, task, arguments.images, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -1,52 +1,54 @@
 """Examples per second of the generated training loop, side by side with two written by hand.
 
-    python benchmarks/training.py                # one thread
+    python benchmarks/training.py                # every task, one thread
     python benchmarks/training.py --threads 2
+    python benchmarks/training.py --task text-classification
 
-Each round trains every loop below for one epoch on the same images, one after another in one
+Each round trains every loop below for one epoch on the same data, one after another in one
 process and with the same number of threads, each round beginning with another loop. Given are the
 median over the rounds and, in brackets, the lowest and the highest round; a ratio is taken within
 a round. Only training is timed: no evaluation, no checkpoint, no import. One thread is timed by the
 process's processor time, so that what else runs on the machine counts little; more threads by the
-wall clock. All loops train the network of the rendered project at its default size on random uint8
-images, with the same fused AdamW, clipping and label smoothing:
+wall clock. All loops train the network of the rendered project at its default size with the same
+losses, fused AdamW and clipping. Images to classify and rows of tables are random: 12,800 rows of
+24 numbers and 6 categories. The other tasks train on the data and with the batch size that come
+with the project.
 
 - project: train.train_epoch of the rendered project with its loader, schedule, seeding of
-  every step and look at the stop request, without a progress bar; once as it comes, with random
-  shifts, and once without.
+  every step and look at the stop request, without a progress bar, as it comes.
+- unaugmented: the same without random changes of the examples, such as shifts of an image.
 - bare: the shortest loop in the same precision: arrays in memory, indexed by a random
-  permutation. It is timed twice a round; "bare again / bare" says how far to trust a ratio.
-- per sample: float32, a Dataset that returns one example, and a DataLoader that collates them in
-  the training process, as tutorials do. Images are normalised there and not in the network, which
-  is in PyTorch's default memory layout.
-
-The last tables are of the project with tabular data: 12,800 rows of 24 numbers and 6 categories.
+  permutation, not augmented. Examples of different lengths, texts and boxes, are padded to the
+  longest of all once, before the clock runs, which is the fastest way where they fit into memory.
+  It is timed twice a round; "bare again / bare" says how far to trust a ratio.
+- per sample, with images to classify and tables: float32, a Dataset that returns one example, and
+  a DataLoader that collates them in the training process, as tutorials do. Images are normalised
+  there and not in the network, which is in PyTorch's default memory layout.
 """
 
 import argparse
 import importlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from common import (
     add_measuring_options,
     begin_run,
-    find_cases,
     import_project,
     in_own_process,
     machine,
-    name_of,
+    make_parameters,
     print_speeds,
+    read_arrays,
     render,
     take_turns,
     timed,
-    write_images,
+    write_data,
 )
 
 
@@ -58,7 +60,9 @@ def project_loop(folder: Path, data: Path, dataset: Any, parameters: Any) -> Cal
     dtype = backend.choose_precision(device, parameters.training.precision)
     model = backend.make_model(parameters, dataset, device)
     optimizer = torch.optim.AdamW(
-        model.parameters(), weight_decay=parameters.training.weight_decay, fused=True
+        train.parameter_groups(model, parameters.training.learning_rate),
+        weight_decay=parameters.training.weight_decay,
+        fused=True,
     )
     state, facts = backend.State(model, optimizer), backend.facts(model, device, dtype)
     run.begin(state, train.objective(dataset), facts)
@@ -94,13 +98,10 @@ def hand_written(
     return epoch
 
 
-def read_tensors(data: Path, dataset: Any) -> tuple[dict[str, torch.Tensor], ...]:
+def read_tensors(data: Path, dataset: Any) -> list[dict[str, torch.Tensor]]:
     """Return inputs and targets of the training examples, in memory."""
-    arrays = dataset.read_split(data, "train")
-    return tuple(
-        {name: torch.tensor(np.asarray(arrays[name])) for name in names}
-        for names in (dataset.inputs, dataset.targets)
-    )
+    parts = read_arrays(data, dataset)
+    return [{name: torch.from_numpy(array) for name, array in part.items()} for part in parts]
 
 
 def bare_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], None]:
@@ -169,57 +170,19 @@ def per_sample_loop(data: Path, dataset: Any, parameters: Any) -> Callable[[], N
     )
 
 
-def write_data(folder: Path, task: str, images: str) -> Iterator[tuple[str, Path, Any, int]]:
-    """Write each kind of data of a task; yield its name, folder, description and batch size.
-
-    Args:
-        folder: where to.
-        task: image-classification or tabular.
-        images: see find_cases.
-    """
-    if task == "tabular":
-        yield "table, batch 64", folder / "table", write_table(folder / "table", 12_800), 64
-        return
-    for case in find_cases(images):
-        side, channels, batch, count = case
-        data = folder / f"{side}x{side} {batch}"
-        yield name_of(case), data, write_images(data, side, channels, count), batch
-
-
-def write_table(folder: Path, count: int) -> Any:
-    """Write random rows of two classes to train on, and 512 others, as build_dataset.py does."""
-    build_dataset = importlib.import_module("build_dataset")
-    columns, target = map(importlib.import_module, ("machinery.columns", "machinery.targets"))
-    rows, generator = np.arange(count + 512), np.random.default_rng(0)
-    names = [f"number {column}" for column in range(24)]
-    levels = {
-        f"category {column}": generator.integers(0, 10, len(rows)).astype(str)
-        for column in range(6)
-    }
-    found = columns.Columns(names, generator.normal(size=(len(rows), len(names))), levels)
-    classes = target.Target("binary", rows % 2, ["no", "yes"])
-    splits = {"train": rows[:count], "val": rows[count:-256], "test": rows[-256:]}
-    ids = np.char.mod("row-%d", rows)
-    return build_dataset.write_rows(folder, found, classes, ["class"], ids, splits, "noise")
-
-
 def measure(
     data: Path, dataset: Any, batch: int, rounds: int, threads: int
 ) -> dict[str, list[float]]:
     """Return the examples per second of each loop in each round."""
-    schema = importlib.import_module("parameters").Parameters
-    values = {"data": {"batch_size": batch}, "training": {"epochs": rounds + 1}}
-    parameters = schema.model_validate(values)
+    sections = {"data": {"batch_size": batch}, "training": {"epochs": rounds + 1}}
+    parameters, unaugmented = make_parameters(**sections), make_parameters(False, **sections)
     loops = {"project": project_loop(data / "project", data, dataset, parameters)}
-    if "images" in dataset.inputs:
-        values["data"]["shift"] = 0
-        unshifted = schema.model_validate(values)
-        loops["without shift"] = project_loop(data / "unshifted", data, dataset, unshifted)
-    loops |= {
-        "bare": bare_loop(data, dataset, parameters),
-        "bare again": bare_loop(data, dataset, parameters),
-        "per sample": per_sample_loop(data, dataset, parameters),
-    }
+    if unaugmented != parameters:
+        loops["unaugmented"] = project_loop(data / "unaugmented", data, dataset, unaugmented)
+    loops["bare"] = bare_loop(data, dataset, parameters)
+    loops["bare again"] = bare_loop(data, dataset, parameters)
+    if dataset.task in ("image-classification", "tabular"):
+        loops["per sample"] = per_sample_loop(data, dataset, parameters)
     torch.set_num_threads(threads)  # The project chose for itself when it was set up.
     clock = time.process_time if threads == 1 else time.perf_counter
     count = dataset.examples["train"]
@@ -240,7 +203,7 @@ def measure_task(
 
 
 def main() -> None:
-    """Measure every size and print two tables for each task."""
+    """Measure every kind of data and print two tables for each task."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -248,13 +211,12 @@ def main() -> None:
     add_measuring_options(parser)
     arguments = parser.parse_args()
     print(f"\n{machine('torch', 'numpy')}; threads: {arguments.threads}")
-    for task in ("image-classification", "tabular"):
+    for task in arguments.task:
         # A process for each: the modules of their projects have the same names.
         results = in_own_process(
             measure_task, task, arguments.images, arguments.rounds, arguments.threads
         )
-        others = ["without shift"] if task == "image-classification" else []
-        pairs = [(name, "bare") for name in ("project", *others, "bare again")]
+        pairs = [(name, "bare") for name in ("project", "unaugmented", "bare again")]
         print_speeds(results, [*pairs, ("project", "per sample")])
 
 
