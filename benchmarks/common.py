@@ -145,17 +145,17 @@ def write_data(folder: Path, task: str, images: str) -> Iterator[tuple[str, Path
     else:
         build_dataset = importlib.import_module("build_dataset")
         build_dataset.prepare_default(folder / "data")
-        batch = make_parameters().data.batch_size
+        batch = make_parameters({}).data.batch_size
         dataset = build_dataset.read_dataset(folder / "data")
         yield f"{task}, batch {batch}", folder / "data", dataset, batch
 
 
-def make_parameters(augmented: bool = True, **sections: dict[str, Any]) -> Any:
+def make_parameters(sections: Mapping[str, Any], augmented: bool = True) -> Any:
     """Return the imported project's parameters with values of the sections data and training.
 
     Args:
-        augmented: whether the training examples are changed at random, as it comes.
         sections: other values than the defaults.
+        augmented: whether the training examples are changed at random, as it comes.
     """
     parameters = importlib.import_module("parameters").Parameters.model_validate(sections)
     if not augmented:
@@ -217,6 +217,14 @@ def timed(
         return count / (clock() - started)
 
     return speed
+
+
+def child_seconds() -> float:
+    """Return the processor seconds, user and system, of the child processes that have ended."""
+    import resource  # Linux and macOS have it.
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def take_turns(loops: Mapping[str, Callable[[], Result]], rounds: int) -> dict[str, list[Result]]:

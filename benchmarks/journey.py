@@ -13,7 +13,6 @@
 
 import argparse
 import importlib
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from common import (
     add_combination_options,
+    child_seconds,
     combinations,
     machine,
     print_table,
@@ -35,12 +35,11 @@ from common import (
 
 def seconds_to_train(project: Path) -> tuple[float, float]:
     """Return the wall-clock and the processor seconds of `python train.py`."""
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    before, started = child_seconds(), time.perf_counter()
     subprocess.run(
         [sys.executable, "train.py", "--overwrite"], cwd=project, capture_output=True, check=True
     )
-    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return time.perf_counter() - started, child_seconds() - before
 
 
 def main() -> None:

@@ -182,9 +182,10 @@ def measure(
     data: Path, dataset: Any, batch: int, trains: dict[str, Any], rounds: int
 ) -> dict[str, list[float]]:
     """Return the examples per second of each loop in each round."""
-    count, batch_size = dataset.examples["train"], {"batch_size": batch}
-    parameters = make_parameters(data=batch_size, training={"epochs": rounds + 1})
-    fitted = make_parameters(data=batch_size, training={"epochs": EPOCHS, "warmup_epochs": 0})
+    count, data_section = dataset.examples["train"], {"batch_size": batch}
+    fit_section = {"epochs": EPOCHS, "warmup_epochs": 0}
+    parameters = make_parameters({"data": data_section, "training": {"epochs": rounds + 1}})
+    fitted = make_parameters({"data": data_section, "training": fit_section})
     sys.modules["train"] = trains["plain"]
     hand = (data, dataset, parameters)
     loops = {

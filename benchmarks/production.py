@@ -152,7 +152,7 @@ def stock_loop(
 def measure(data: Path, dataset: Any, batch: int, rounds: int) -> dict[str, list[float]]:
     """Return the examples per second of each loop in each round."""
     sections = {"data": {"batch_size": batch}, "training": {"epochs": rounds + 1}}
-    parameters, unaugmented = make_parameters(**sections), make_parameters(False, **sections)
+    parameters, unaugmented = make_parameters(sections), make_parameters(sections, augmented=False)
     loops = {"project": project_loop(data, dataset, parameters)}
     if unaugmented != parameters:
         loops["unaugmented"] = project_loop(data, dataset, unaugmented)

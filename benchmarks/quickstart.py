@@ -6,7 +6,8 @@
 Measured as in training.py and on the same data, in processor time on one thread. All loops train
 the network of the rendered project with its AdamW, schedule, clipping and losses, in its precision.
 
-A round is four epochs; only training is timed, not evaluation, checkpoints and metrics.
+A round is four epochs, or what --epochs says. Only training is timed, not evaluation, checkpoints
+and metrics.
 
 - project: one fit with the project's callback, as train.py calls it, as it comes.
 - unaugmented: the same without random changes of the examples.
@@ -14,6 +15,7 @@ A round is four epochs; only training is timed, not evaluation, checkpoints and 
   different lengths are padded once before, as in training.py. For TensorFlow it is a tf.function,
   for JAX a jitted function of the stateless calls, for PyTorch eager, with Keras' optimizer;
   "torch.optim" is the same with PyTorch's own fused AdamW and clipping, in its place.
+- bfloat16, with images to classify on JAX: the project told to compute in it.
 - stock, with images to classify: compile and fit on two arrays, as tutorials do: float32 images
   that are normalised already, without the normalisation in the network, and otherwise as fit comes,
   without a progress bar; in the project's precision and, as it comes, in float32.
@@ -45,15 +47,15 @@ from common import (
     write_data,
 )
 
-EPOCHS = 4  # A round: one fit.
 PACKAGES = {"tensorflow": "tensorflow-cpu", "jax": "jax", "torch": "torch"}  # As pip calls them.
 
 
 class Setting:
     """What all loops train and on what: the network is made anew for each."""
 
-    def __init__(self, data: Path, dataset: Any, parameters: Any) -> None:
+    def __init__(self, data: Path, dataset: Any, parameters: Any, epochs: int) -> None:
         self.data, self.dataset, self.parameters = data, dataset, parameters
+        self.epochs = epochs  # in a round
         self.parts = read_arrays(data, dataset)  # inputs and targets
         self.generator = np.random.default_rng(0)
         self.steps = -(-dataset.examples["train"] // parameters.data.batch_size)
@@ -117,7 +119,7 @@ def project_loop(setting: Setting, **changes: Any) -> Callable[[], None]:
         model.fit(
             train.backend.feed(batches),
             initial_epoch=epoch,
-            epochs=epoch + EPOCHS,
+            epochs=epoch + setting.epochs,
             callbacks=[callback],
             shuffle=False,
             verbose=0,
@@ -139,18 +141,18 @@ def stock_loop(setting: Setting, **changes: Any) -> Callable[[], None]:
     images, labels = setting.parts[0]["images"], setting.parts[1]["labels"]
     images = (images - np.float32(dataset.mean)) / np.float32(dataset.std)
     targets = keras.utils.to_categorical(labels, len(dataset.classes))
-    batch_size = setting.parameters.data.batch_size
-    return lambda: stock.fit(images, targets, batch_size=batch_size, epochs=EPOCHS, verbose=0)
+    options = {"batch_size": setting.parameters.data.batch_size, "epochs": setting.epochs}
+    return lambda: stock.fit(images, targets, **options, verbose=0)
 
 
-def several(epoch: Callable[[], None]) -> Callable[[], None]:
+def several(epoch: Callable[[], None], epochs: int) -> Callable[[], None]:
     """Return a function that trains as many epochs as the others do in a round."""
 
-    def epochs() -> None:
-        for _ in range(EPOCHS):
+    def repeat() -> None:
+        for _ in range(epochs):
             epoch()
 
-    return epochs
+    return repeat
 
 
 def bare_tensorflow(setting: Setting) -> Callable[[], None]:
@@ -241,29 +243,29 @@ BARE = {"tensorflow": bare_tensorflow, "jax": bare_jax, "torch": bare_torch}
 
 
 def measure(
-    data: Path, dataset: Any, batch: int, backend: str, rounds: int
+    data: Path, dataset: Any, batch: int, backend: str, rounds: int, epochs: int
 ) -> dict[str, list[float]]:
     """Return the examples per second of each loop in each round."""
-    sections = {"data": {"batch_size": batch}, "training": {"epochs": EPOCHS * (rounds + 1)}}
-    setting = Setting(data, dataset, make_parameters(**sections))
-    unaugmented = Setting(data, dataset, make_parameters(False, **sections))
+    sections = {"data": {"batch_size": batch}, "training": {"epochs": epochs * (rounds + 1)}}
+    setting = Setting(data, dataset, make_parameters(sections), epochs)
+    unaugmented = Setting(data, dataset, make_parameters(sections, augmented=False), epochs)
     loops = {"project": project_loop(setting)}
     if unaugmented.parameters != setting.parameters:
         loops["unaugmented"] = project_loop(unaugmented)
-    loops["bare"] = several(BARE[backend](setting))
-    loops["bare again"] = several(BARE[backend](setting))
+    loops["bare"] = several(BARE[backend](setting), epochs)
+    loops["bare again"] = several(BARE[backend](setting), epochs)
     if dataset.task == "image-classification":
         loops["stock"] = stock_loop(setting)
         loops["stock, float32"] = stock_loop(setting, precision="float32")
-    if backend == "jax":  # What train.py does not choose there.
-        loops["bfloat16"] = project_loop(setting, precision="bfloat16")
+        if backend == "jax":  # What train.py does not choose there.
+            loops["bfloat16"] = project_loop(setting, precision="bfloat16")
     if backend == "torch":
-        loops["torch.optim"] = several(bare_torch(setting, native=True))
-    count = EPOCHS * dataset.examples["train"]
+        loops["torch.optim"] = several(bare_torch(setting, native=True), epochs)
+    count = epochs * dataset.examples["train"]
     return take_turns({name: timed(loop, count) for name, loop in loops.items()}, rounds)
 
 
-def measure_task(backend: str, task: str, images: str, rounds: int) -> None:
+def measure_task(backend: str, task: str, images: str, rounds: int, epochs: int) -> None:
     """Measure a task on one backend and print two tables; `images`: see find_cases."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -271,7 +273,7 @@ def measure_task(backend: str, task: str, images: str, rounds: int) -> None:
         import_project(project)
         importlib.import_module("backend")  # Imports Keras, without TensorFlow's messages.
         results = {
-            kind: measure(data, dataset, batch, backend, rounds)
+            kind: measure(data, dataset, batch, backend, rounds, epochs)
             for kind, data, dataset, batch in write_data(folder, task, images)
         }
     pairs = [(name, "bare") for name in ("project", "unaugmented", "bare again")]
@@ -287,6 +289,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--backend", choices=list(BARE), help="only this one")
+    parser.add_argument("--epochs", type=int, default=4, help="epochs in a round [4]")
     add_measuring_options(parser)
     arguments = parser.parse_args()
     # Read when the backend is imported; TensorFlow would run independent operations side by side.
@@ -294,7 +297,10 @@ def main() -> None:
     os.environ.pop("KERAS_BACKEND", None)
     for backend in [arguments.backend] if arguments.backend else BARE:
         for task in arguments.task:
-            in_own_process(measure_task, backend, task, arguments.images, arguments.rounds)
+            in_own_process(
+                measure_task,
+                *(backend, task, arguments.images, arguments.rounds, arguments.epochs),
+            )
 
 
 if __name__ == "__main__":

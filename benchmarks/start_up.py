@@ -12,14 +12,13 @@ that it is imported by. Needs a system that tells the resources of a child proce
 
 import argparse
 import re
-import resource
 import subprocess
 import sys
 import tempfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-from common import machine, print_table, render, spread
+from common import child_seconds, machine, print_table, render, spread
 
 COMMANDS = {  # The arguments of python, and the exit code that they must end with.
     "-c pass": 0,
@@ -47,10 +46,9 @@ def run(project: Path, arguments: str, *options: str) -> subprocess.CompletedPro
 
 def cpu_seconds(project: Path, arguments: str) -> float:
     """Return the processor time of a command."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = child_seconds()
     run(project, arguments)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return child_seconds() - before
 
 
 def packages(project: Path, arguments: str) -> str:

@@ -175,7 +175,7 @@ def measure(
 ) -> dict[str, list[float]]:
     """Return the examples per second of each loop in each round."""
     sections = {"data": {"batch_size": batch}, "training": {"epochs": rounds + 1}}
-    parameters, unaugmented = make_parameters(**sections), make_parameters(False, **sections)
+    parameters, unaugmented = make_parameters(sections), make_parameters(sections, augmented=False)
     loops = {"project": project_loop(data / "project", data, dataset, parameters)}
     if unaugmented != parameters:
         loops["unaugmented"] = project_loop(data / "unaugmented", data, dataset, unaugmented)
