@@ -217,7 +217,7 @@ def main() -> None:
             measure_task, task, arguments.images, arguments.rounds, arguments.threads
         )
         pairs = [(name, "bare") for name in ("project", "unaugmented", "bare again")]
-        print_speeds(results, [*pairs, ("project", "per sample")])
+        print_speeds(results, [*pairs, ("project", "per sample"), ("bare", "per sample")])
 
 
 if __name__ == "__main__":
