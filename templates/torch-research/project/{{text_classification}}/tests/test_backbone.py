@@ -78,7 +78,7 @@ def make_model(dataset: Dataset, **changes: Any) -> Any:
     return backend.make_model(parameters, dataset, CPU)
 
 
-def begin(dataset: Dataset, rate: float) -> backend.State:
+def begin(dataset: Dataset, rate: float) -> Any:
     """Return the State that train.py starts with."""
     model = make_model(dataset, backbone_learning_rate=rate)
     groups = pretrained.parameter_groups(model, RATE)
@@ -87,7 +87,7 @@ def begin(dataset: Dataset, rate: float) -> backend.State:
     return state
 
 
-def train(state: backend.State, dataset: Dataset, steps: range) -> None:
+def train(state: Any, dataset: Dataset, steps: range) -> None:
     tokens = dataset.backbone.number(TEXTS[:8], 6) if dataset.backbone else []
     inputs = {"tokens": torch.from_numpy(np.stack(tokens))}
     state.model.train()
@@ -175,7 +175,7 @@ def test_texts_that_are_too_long_or_too_short(folder: Path, tmp_path: Path) -> N
     with pytest.raises(InputError, match="--longest: got 2, expected 3 or more"):
         build(folder, tmp_path, longest=2)
     make_network(tmp_path / "short", max_position_embeddings=4)
-    with pytest.raises(InputError, match="cannot take texts of 8 tokens.*--longest"):
+    with pytest.raises(InputError, match=r"cannot take texts of 8 tokens.*--longest"):
         make_model(build(tmp_path / "short", tmp_path))
 
 
