@@ -21,17 +21,17 @@ from parameters import Parameters, TrainingParameters
 
 CPU, RATE = torch.device("cpu"), 1e-2
 MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = ["no", ".", ":", "a", "good", "bad", "film", *map(str, range(40))]
 TEXTS = [f"no. {number}: a {'good' if number % 2 else 'bad'} film" for number in range(40)]
 
 
-def make_network(folder: Path, seed: int = 0, **sizes: int) -> None:
+def make_network(folder: Path, **sizes: int) -> None:
     """Write the tokenizer and the weights of a small DistilBERT."""
     transformers = pytest.importorskip("transformers")
     tokenizers: Any = pytest.importorskip("tokenizers")
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
+    numbers = {word: number for number, word in enumerate([*MARKS, *WORDS])}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(numbers, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    trainer = tokenizers.trainers.WordPieceTrainer(special_tokens=MARKS, show_progress=False)
-    tokenizer.train_from_iterator(TEXTS, trainer)
     tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
@@ -39,11 +39,9 @@ def make_network(folder: Path, seed: int = 0, **sizes: int) -> None:
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(
         folder
     )
-    shape = {"dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 8, "max_position_embeddings": 16}
-    configuration = transformers.DistilBertConfig(
-        vocab_size=tokenizer.get_vocab_size(), **shape | sizes
-    )
-    torch.manual_seed(100 + seed)
+    sizes = {"dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 8, "max_position_embeddings": 16} | sizes
+    configuration = transformers.DistilBertConfig(vocab_size=len(numbers), **sizes)
+    torch.manual_seed(99)
     transformers.AutoModel.from_config(configuration).save_pretrained(folder)
 
 
@@ -131,12 +129,14 @@ def test_a_hidden_token_is_its_mask(dataset: Dataset) -> None:
 def test_it_continues_to_the_same_bits(dataset: Dataset, rate: float) -> None:
     """Frozen nothing in it changes; else it learns, and less in a step than the last layer."""
     state = begin(dataset, rate)
-    before = {key: each.clone() for key, each in state.model.named_parameters()}
+    torch.nn.init.normal_(state.model.classifier.weight)  # Of zeros no gradient would go through.
+    before = {key: each.detach().clone() for key, each in state.model.named_parameters()}
     train(state, dataset, range(1))
-    moved = {key: (each - before[key]).abs().max() for key, each in state.model.named_parameters()}
+    after = {key: each.detach() for key, each in state.model.named_parameters()}
+    moved = {key: (after[key] - before[key]).abs().max().item() for key in after}
     most = max(moved[key] for key in moved if key.startswith("backbone."))
-    assert most == (0 if rate == 0 else pytest.approx(rate, rel=1e-2))
-    assert moved["classifier.weight"] == pytest.approx(RATE, rel=1e-2)
+    assert most == pytest.approx(rate, rel=0.1)  # A first step of Adam is as long as the rate.
+    assert moved["classifier.weight"] == pytest.approx(RATE, rel=0.1)
     arrays = {key: array.copy() for key, array in state.to_arrays().items()}
     train(state, dataset, range(1, 3))
     again = begin(dataset, rate)

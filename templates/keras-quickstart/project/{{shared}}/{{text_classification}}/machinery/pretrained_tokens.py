@@ -13,6 +13,7 @@ import functools
 import importlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,9 +119,10 @@ def read_backbone(name: str, option: str = "--backbone") -> Backbone:
 
 def bring(name: str, option: str) -> str:
     """Return the advice for a network that cannot be downloaded."""
+    page = name if Path(name).is_absolute() else f"https://huggingface.co/{name}"
     return (
         "Bring config.json, tokenizer.json, tokenizer_config.json and model.safetensors of "
-        f"https://huggingface.co/{name} into a folder here and name it with {option}."
+        f"{page} into a folder here and name it with {option}."
     )
 
 
