@@ -39,7 +39,8 @@ def make_network(folder: Path, **sizes: int) -> None:
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(
         folder
     )
-    sizes = {"dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 8, "max_position_embeddings": 16} | sizes
+    small = {"dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 8}
+    sizes = small | {"max_position_embeddings": 16} | sizes
     configuration = transformers.DistilBertConfig(vocab_size=len(numbers), **sizes)
     torch.manual_seed(99)
     transformers.AutoModel.from_config(configuration).save_pretrained(folder)
