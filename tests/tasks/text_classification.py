@@ -308,4 +308,7 @@ task = Task(
     bad_unlabelled=bad_unlabelled,
     make_own_data=make_own_data,
     own_data_shows_more=False,
+    tested_in_projects=tuple(
+        f"model.backbone{what}" for what in ("", "_weights", "_learning_rate")
+    ),
 )

@@ -3,6 +3,7 @@
     python build_dataset.py                      # descriptions of eight packages, no download
     python build_dataset.py --source reviews     # reviews/good/1.txt, reviews/bad/2.txt, ...
     python build_dataset.py --source reviews.csv --text review --target stars
+    python build_dataset.py --source reviews --backbone distilbert-base-uncased   # see TASK.md
 
 A source folder has one folder of .txt files per class, or train/, val/ and test/ with such folders
 in them; a CSV file names its columns in the first line, a Parquet file in itself. Texts and CSV are
@@ -26,12 +27,14 @@ from machinery.arrays import DEFAULT_FOLDER
 from machinery.class_overview import warn_of_leaks
 from machinery.contents import refuse_to_replace
 from machinery.docstrings import SUBJECTS, read_docstrings
-from machinery.errors import InputError, exit_codes
+from machinery.errors import exit_codes
 from machinery.predictions import Unlabelled
+from machinery.pretrained_tokens import Backbone, read_backbone
 from machinery.ragged import Ragged
-from machinery.splits import StratumError, digests, find_leaks, split_off
+from machinery.splits import digests, find_leaks
 from machinery.text_checks import say_cut, say_texts, say_unknown
 from machinery.text_sources import Texts, read_columns, read_folders
+from machinery.text_splits import split_classes
 from machinery.unlabelled_texts import read_blocks
 from machinery.words import (
     UNKNOWN,
@@ -57,6 +60,7 @@ class Dataset(arrays.BaseDataset):
     classes: list[str]
     vocabulary: list[str]  # Word i is number i + 2; 1 is any other word.
     text_column: str  # of the table that the texts came from; empty: they came from files
+    backbone: Backbone | None = None  # whose tokens the vocabulary holds; None: it holds words
 
     default_source: ClassVar[str] = "docstrings of SciPy and scikit-learn"
 
@@ -91,6 +95,7 @@ def build_docstrings(
     longest: int = LONGEST_DOCSTRING,
     seed: int = 0,
     overwrite: bool = False,
+    backbone: Backbone | None = None,
 ) -> Dataset:
     """Write the descriptions of functions and classes, each of the package that it stands in.
 
@@ -108,7 +113,7 @@ def build_docstrings(
     )
     source = Dataset.default_source
     groups = np.unique(names, return_inverse=True)[1]
-    common = (vocabulary_size, longest, seed, overwrite)
+    common = (vocabulary_size, longest, seed, overwrite, backbone)
     return write_texts(folder, texts, source, "", *common, groups, leave_out_repeats=True)
 
 
@@ -124,6 +129,7 @@ def build_texts(
     seed: int = 0,
     skip_bad: bool = False,
     overwrite: bool = False,
+    backbone: Backbone | None = None,
 ) -> Dataset:
     """Read texts of a person's own, split them, and write them.
 
@@ -139,6 +145,7 @@ def build_texts(
         seed: of the random split.
         skip_bad: leave out what cannot be used, and say so.
         overwrite: replace the dataset that is there.
+        backbone: the pretrained network whose tokens take the place of words.
 
     Raises:
         InputError: naming the files, or the rows and columns, that cannot be used.
@@ -147,38 +154,8 @@ def build_texts(
         texts = read_columns(source, text, target, id_column, split_column, skip_bad)
     else:
         texts = read_folders(source, skip_bad)
-    where = source.as_posix()
-    return write_texts(folder, texts, where, text, vocabulary_size, longest, seed, overwrite)
-
-
-def split_classes(
-    groups: np.ndarray, texts: Texts, source: str, seed: int
-) -> dict[str, np.ndarray]:
-    """Return the row numbers of train, val and test, keeping the shares of the classes.
-
-    Args:
-        groups: (N,), what stays together.
-        texts: all of them.
-        source: where they came from, for messages.
-        seed: of the random split.
-
-    Raises:
-        InputError: a class has too few texts.
-    """
-    advice = "Add texts, remove the class, or say which texts are train, val and test."
-    try:
-        splits = split_off(groups, texts.labels, texts.given, seed)
-    except StratumError as error:
-        raise InputError(
-            f"{source}: class {texts.classes[error.stratum]} has too few different texts to split; "
-            f"expected 3 or more. {advice}"
-        ) from None
-    counts = np.bincount(texts.labels[splits["train"]], minlength=len(texts.classes))
-    if not counts.all():
-        raise InputError(
-            f"{source}: no text of train is of class {texts.classes[counts.argmin()]}. {advice}"
-        )
-    return splits
+    common = (vocabulary_size, longest, seed, overwrite, backbone)
+    return write_texts(folder, texts, source.as_posix(), text, *common)
 
 
 def write_texts(
@@ -190,6 +167,7 @@ def write_texts(
     longest: int,
     seed: int,
     overwrite: bool,
+    backbone: Backbone | None = None,
     groups: np.ndarray | None = None,
     leave_out_repeats: bool = False,
 ) -> Dataset:
@@ -204,28 +182,37 @@ def write_texts(
         longest: how many words of a text are kept.
         seed: of the random split.
         overwrite: replace the dataset that is there.
+        backbone: the pretrained network whose tokens take the place of words.
         groups: (N,), what stays together; None: texts that are kept of the same words.
         leave_out_repeats: leave out of val and test what the network cannot tell from one of train.
 
     Raises:
         InputError: a class has too few texts.
     """
-    numbers, words = read_words(texts.texts)
-    say_texts(source, texts.labels, texts.classes, numbers)
-    kept = Ragged.join([numbers[row][:longest] for row in range(len(numbers))])
+    if backbone:
+        numbers, words = Ragged.join(backbone.number(texts.texts)), backbone.tokens()
+        kept = Ragged.join(backbone.number(texts.texts, longest))
+    else:
+        numbers, words = read_words(texts.texts)
+        kept = Ragged.join([numbers[row][:longest] for row in range(len(numbers))])
+    unit = "tokens" if backbone else "words"
+    say_texts(source, texts.labels, texts.classes, numbers, unit)
     content = digests(kept)
     splits = split_classes(content if groups is None else groups, texts, source, seed)
-    say_cut(numbers, longest)
-    of_train = np.concatenate([numbers[row] for row in splits["train"].tolist()])
-    vocabulary = choose_vocabulary(of_train, words, vocabulary_size)
-    known = number_vocabulary(vocabulary)
-    renumbered = number_words(words, known, len(words))
-    tokens = Ragged(renumbered[kept.values], kept.offsets, kept.longest, kept.fill)
+    say_cut(numbers, longest, unit)
+    vocabulary, tokens = words, kept
+    if not backbone:
+        of_train = np.concatenate([numbers[row] for row in splits["train"].tolist()])
+        vocabulary = choose_vocabulary(of_train, words, vocabulary_size)
+        known = number_vocabulary(vocabulary)
+        renumbered = number_words(words, known, len(words))
+        tokens = Ragged(renumbered[kept.values], kept.offsets, kept.longest, kept.fill)
     if leave_out_repeats:
         for split, rows in find_leaks(digests(tokens), splits):
             splits[split] = np.setdiff1d(splits[split], rows)
     warn_of_leaks(content, texts.labels, splits, texts.ids, "texts")
-    say_unknown(tokens, splits["val"], vocabulary)
+    if not backbone:
+        say_unknown(tokens, splits["val"], vocabulary)
     dataset: Dataset = arrays.write_dataset(
         *(folder, Dataset, {"tokens": tokens, "labels": texts.labels}),
         *(name_texts(texts), splits, overwrite),
@@ -234,6 +221,7 @@ def write_texts(
         classes=texts.classes,
         vocabulary=vocabulary,
         text_column=text_column,
+        backbone=backbone,
     )
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
     print(f"Wrote {folder}: {counts} texts of {len(texts.classes)} classes.")
@@ -263,7 +251,10 @@ def read_unlabelled(
     known = number_vocabulary(dataset.vocabulary)
     longest = dataset.arrays["tokens"].longest
     for ids, texts in read_blocks(paths, dataset.text_column, skip_bad):
-        tokens = [number_words(split_words(text), known, longest) for text in texts]
+        if dataset.backbone:
+            tokens = dataset.backbone.number(texts, longest)
+        else:
+            tokens = [number_words(split_words(text), known, longest) for text in texts]
         padded = Ragged.join(tokens)
         padded.longest = longest
         yield Unlabelled(ids, {"tokens": padded.take(np.arange(len(texts)))})
@@ -281,6 +272,8 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=VOCABULARY, help=words)
     words = f"words that are kept of a text [{LONGEST}; of a docstring {LONGEST_DOCSTRING}]"
     parser.add_argument("--longest", type=int, help=words)
+    words = "a pretrained network, whose tokens take the place of words: see TASK.md"
+    parser.add_argument("--backbone", metavar="NAME_OR_FOLDER", help=words)
     parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="where to write [data]")
     parser.add_argument("--seed", type=int, default=0, help="chooses the random split [0]")
     parser.add_argument("--skip-bad", action="store_true", help="leave out texts of no use")
@@ -298,6 +291,9 @@ def main() -> None:
 
 def check_columns(parser: ArgumentParser, arguments: argparse.Namespace) -> None:
     """End the process with a message where columns are named without a table, or not named."""
+    made = Path(__file__).with_name("model") / "backbone.py"
+    if arguments.backbone and not made.exists():
+        parser.error("--backbone: only projects with PyTorch have pretrained networks for texts")
     source, told = arguments.source, {"--text": arguments.text, "--target": arguments.target}
     given = told | {"--id": arguments.id, "--split": arguments.split}
     if source and arguments.data.resolve() == source.resolve():
@@ -316,6 +312,7 @@ def build_from_arguments(arguments: argparse.Namespace) -> None:
     """Prepare the docstrings, or texts of one's own."""
     common = {"vocabulary_size": arguments.vocabulary, "seed": arguments.seed}
     common["overwrite"] = arguments.overwrite
+    common["backbone"] = read_backbone(arguments.backbone) if arguments.backbone else None
     if arguments.source is None:
         build_docstrings(arguments.data, longest=arguments.longest or LONGEST_DOCSTRING, **common)
         return

@@ -66,9 +66,10 @@ def prepare(parameters: Parameters, dataset: Dataset) -> None:
 
     A small batch gets one CPU thread. Several threads wait for each other many times a step. With
     little to compute in between, they gain little on an idle machine, and on a busy one a step can
-    take twenty times as long.
+    take twenty times as long. A pretrained network has much to compute for any batch.
     """
     small = parameters.data.batch_size * dataset.positions < 2**14
+    small &= not getattr(parameters.model, "backbone", "")
     torch.set_num_threads(1 if small else THREADS)
     if parameters.training.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it.

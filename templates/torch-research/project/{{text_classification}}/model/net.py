@@ -15,25 +15,33 @@ class Net(nn.Module):
     """Embeddings of the words, residual convolutions over them, mean and maximum, a linear layer.
 
     What stands where a text is padded changes nothing: it is zero before each convolution, and
-    neither mean nor maximum takes it in. So a text has the same output in any batch.
+    neither mean nor maximum takes it in. So a text has the same output in any batch. A pretrained
+    network may take the place of all but the linear layer: see model/backbone.py.
 
     Args:
-        parameters: the sizes of the layers.
+        parameters: the sizes of the layers, or the pretrained network.
         dataset: the vocabulary and the classes.
     """
 
     def __init__(self, parameters: "ModelParameters", dataset: "Dataset") -> None:
         super().__init__()
-        width = parameters.width
-        # Row 0 is not used: a text is padded there. Row 1 stands for every unknown word.
-        self.embedding = nn.Embedding(len(dataset.vocabulary) + 2, width)
-        nn.init.normal_(self.embedding.weight, std=0.1)
-        self.blocks = nn.ModuleList(
-            Block(width, parameters.dropout) for _ in range(parameters.blocks)
-        )
-        self.norm = nn.LayerNorm(2 * width)
+        width, features = parameters.width, 2 * parameters.width
+        self.backbone = None
+        if parameters.backbone:
+            from model import backbone  # Only here, as it imports more than the framework.
+
+            self.backbone = backbone.Backbone(parameters, dataset)
+            features = self.backbone.features
+        else:
+            # Row 0 is not used: a text is padded there. Row 1 stands for every unknown word.
+            self.embedding = nn.Embedding(len(dataset.vocabulary) + 2, width)
+            nn.init.normal_(self.embedding.weight, std=0.1)
+            self.blocks = nn.ModuleList(
+                Block(width, parameters.dropout) for _ in range(parameters.blocks)
+            )
+        self.norm = nn.LayerNorm(features)
         self.dropout = nn.Dropout(parameters.dropout)
-        self.classifier = nn.Linear(2 * width, len(dataset.classes))
+        self.classifier = nn.Linear(features, len(dataset.classes))
         # So it begins by saying that every class is as likely as another.
         nn.init.zeros_(self.classifier.weight)
         nn.init.zeros_(self.classifier.bias)
@@ -48,6 +56,8 @@ class Net(nn.Module):
             (B, classes)
         """
         tokens = inputs["tokens"]
+        if self.backbone:
+            return self.classifier(self.dropout(self.norm(self.backbone(tokens))))
         there = (tokens > 0)[..., None]  # (B, words, 1)
         x = self.dropout(self.embedding(tokens))  # (B, words, width)
         for block in self.blocks:

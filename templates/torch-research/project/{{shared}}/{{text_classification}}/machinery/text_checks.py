@@ -10,7 +10,9 @@ from machinery.words import UNKNOWN
 SHOWN = 20  # Classes whose texts are counted one by one.
 
 
-def say_texts(source: str, labels: np.ndarray, classes: Sequence[str], words: Ragged) -> None:
+def say_texts(
+    source: str, labels: np.ndarray, classes: Sequence[str], words: Ragged, unit: str = "words"
+) -> None:
     """Print how many texts there are of each class, and how long they are.
 
     Args:
@@ -18,22 +20,24 @@ def say_texts(source: str, labels: np.ndarray, classes: Sequence[str], words: Ra
         labels: (N,) int
         classes: their names.
         words: of each text.
+        unit: what they are called.
     """
     counts = np.bincount(labels, minlength=len(classes))
     shown = [f"{counts[i]:,} {classes[i]}" for i in np.argsort(-counts, kind="stable")[:SHOWN]]
     shown += [f"and {len(classes) - SHOWN} more"] if len(classes) > SHOWN else []
     print(f"Found {len(labels):,} texts of {len(classes)} classes in {source}: {', '.join(shown)}.")
     print(
-        f"A text has {np.median(lengths_of(words)):,.0f} words (median), at most {words.longest:,}."
+        f"A text has {np.median(lengths_of(words)):,.0f} {unit} (median), at most "
+        f"{words.longest:,}."
     )
 
 
-def say_cut(words: Ragged, longest: int) -> None:
+def say_cut(words: Ragged, longest: int, unit: str = "words") -> None:
     """Print how many texts are cut because they are longer than is kept."""
     cut = int((lengths_of(words) > longest).sum())
     if cut:
         print(
-            f"{cut:,} texts ({cut / len(words):.1%}) are cut after {longest:,} words (--longest)."
+            f"{cut:,} texts ({cut / len(words):.1%}) are cut after {longest:,} {unit} (--longest)."
         )
 
 
