@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from conftest import files_of
 from fork_server import CRASHED, ForkServer
 from projects import (
+    answers,
     assert_same_results,
     experiment,
     format_yaml,
@@ -86,6 +87,26 @@ def test_resume_with_an_average_of_the_weights(project: Path, server: ForkServer
         assert server.run("train", "--experiment", folder, stop_at=looks).code == 75
         assert server.run("train", "--experiment", folder).code == 0
         assert_same_results(project / folder, project / whole)
+
+
+@pytest.mark.in_full
+def test_resume_in_float16(project: Path, server: ForkServer) -> None:
+    """The scale of the loss, and when it grows next, are continued, too."""
+    parameters = tiny(project, {"training.precision": "float16"})
+    whole = experiment(project, "whole-float16", parameters)
+    finished = server.run("train", "--experiment", whole)
+    if answers(project).get("loop") == "lightning":
+        assert finished.code == 2
+        assert "Lightning computes in float16 on a GPU alone" in finished.output
+        return
+    assert finished.code == 0, finished.output
+    assert "float16" in finished.output
+    names = load_file(project / whole / "last.safetensors")
+    assert [name for name in names if name.endswith(("scaler.scale", "dynamic_scale"))]
+    folder = experiment(project, "stopped-float16", parameters)
+    assert server.run("train", "--experiment", folder, stop_at=pace(project).late).code == 75
+    assert server.run("train", "--experiment", folder).code == 0
+    assert_same_results(project / folder, project / whole)
 
 
 @pytest.mark.in_full

@@ -47,8 +47,10 @@ class TrainingParameters(Section):
     checkpoint_minutes: float = Field(
         10.0, gt=0, le=1_000_000, description="longest time between checkpoints"
     )
-    precision: Literal["auto", "bfloat16", "float32"] = Field(
-        "auto", description="auto: bfloat16 where the hardware computes in it, else float32"
+    precision: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto",
+        description="auto: bfloat16 where the hardware computes in it, float16 on a GPU that is "
+        "fast in that alone (T4, V100), else float32",
     )
     compile: bool = Field(False, description="compile the network; pays off for long runs")
     deterministic: bool = Field(False, description="same bits again on a GPU too, slower there")

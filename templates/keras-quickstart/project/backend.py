@@ -56,34 +56,32 @@ def scope(device: str) -> contextlib.AbstractContextManager[Any]:
 
 
 def choose_precision(device: str, precision: str) -> str:
-    """Return the dtype to compute in; "auto" is bfloat16 where the device is fast in it."""
-    if precision == "auto":
-        return "bfloat16" if prefers_bfloat16(device) else "float32"
-    return precision
-
-
-def prefers_bfloat16(device: str) -> bool:
-    """Return whether a device is fast in bfloat16: GPUs of NVIDIA are from capability 8 on."""
+    """Return the dtype to compute in; "auto" is the one that the device is fastest in."""
+    if precision != "auto":
+        return precision
     if device == "cpu":
         processor = Path("/proc/cpuinfo")  # Only Linux has it. JAX (0.10) gained nothing.
         readable = keras_backend.name != "jax" and processor.exists()
         flags = processor.read_text("utf-8") if readable else ""
-        return "avx512_bf16" in flags or "amx_bf16" in flags
-    if device != "cuda":
-        return False
+        return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+    return devices.fastest_precision(find_capability()) if device == "cuda" else "float32"
+
+
+def find_capability() -> tuple[int, ...]:
+    """Return the capability of the first GPU of NVIDIA, such as (8, 6)."""
     if keras_backend.name == "tensorflow":
         import tensorflow
 
         gpu = tensorflow.config.list_physical_devices("GPU")[0]
-        details = tensorflow.config.experimental.get_device_details(gpu)
-        return details.get("compute_capability", (0,)) >= (8,)
+        return tensorflow.config.experimental.get_device_details(gpu)["compute_capability"]
     if keras_backend.name == "jax":
         import jax
 
-        return float(jax.devices("gpu")[0].compute_capability) >= 8
+        major, minor = jax.devices("gpu")[0].compute_capability.split(".")
+        return int(major), int(minor)
     import torch
 
-    return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cuda.get_device_capability()
 
 
 def prepare(parameters: Parameters, dataset: Dataset) -> None:
@@ -123,7 +121,7 @@ def make_model(parameters: Parameters, dataset: Dataset, device: str) -> keras.M
     """Return the network with its initial weights; call it in scope(device)."""
     precision = choose_precision(device, parameters.training.precision)
     keras.utils.clear_session()  # Otherwise a second network gets other names of variables.
-    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
     seed = fold_seed(parameters.seed) % 2**31  # Every backend takes 31 bits.
     keras.utils.set_random_seed(seed)  # Of the initial weights.
     return net.build_model(parameters.model, dataset, seed)
@@ -306,10 +304,12 @@ def load_weights(model: keras.Model, arrays: dict[str, np.ndarray], path: Path) 
 
 def describe_optimizer(optimizer: keras.optimizers.Optimizer) -> str:
     """Return an optimizer in words, with the settings that a continued run must keep."""
-    config = optimizer.get_config()
+    # In float16 it is wrapped in one that scales the loss.
+    inner: Any = getattr(optimizer, "inner_optimizer", optimizer)
+    config = inner.get_config()
     own = sorted(config.keys() - {"name", "learning_rate"})
     settings = ", ".join(f"{name}={config[name]}" for name in own if config[name])
-    return f"{type(optimizer).__name__}({settings})"
+    return f"{type(inner).__name__}({settings})"
 
 
 def describe_device(device: str) -> str:

@@ -148,7 +148,7 @@ def describe_machine(name: str, parameters: Parameters) -> Machine:
         framework=keras_backend.name,
         device=device,
         precision=parameters.training.precision,
-        native_bfloat16=backend.prefers_bfloat16(device),
+        native_bfloat16=backend.choose_precision(device, "auto") == "bfloat16",
         built_for_gpus=device == "cuda" or bool(gpus),
         gpus=gpus,
         architectures=architectures,

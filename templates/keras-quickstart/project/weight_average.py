@@ -53,5 +53,7 @@ def averaging(optimizer: Any, decay: float) -> type[keras.Optimizer]:
 
 def pairs(model: keras.Model) -> list[tuple[keras.Variable, keras.Variable]]:
     """Return each trainable variable of a network with its average; none where none is kept."""
-    averages = getattr(model.optimizer, "averages", [])
+    # In float16 Keras wraps the optimizer in one that scales the loss.
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    averages = getattr(optimizer, "averages", [])
     return [*zip(model.trainable_variables, averages, strict=True)] if averages else []

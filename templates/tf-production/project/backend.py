@@ -46,18 +46,16 @@ def choose_device(name: str) -> str:
 
 
 def choose_precision(device: str, precision: str) -> str:
-    """Return the dtype to compute in; "auto" is bfloat16 where the hardware multiplies in it."""
+    """Return the dtype to compute in; "auto" is the one that the device is fastest in."""
     if precision != "auto":
         return precision
     if device == "gpu":
         gpu = tf.config.list_physical_devices("GPU")[0]
-        details = tf.config.experimental.get_device_details(gpu)
-        native = details.get("compute_capability", (0, 0)) >= (8, 0)
-    else:
-        processor = Path("/proc/cpuinfo")  # Only Linux has it.
-        flags = processor.read_text("utf-8") if processor.exists() else ""
-        native = "avx512_bf16" in flags or "amx_bf16" in flags
-    return "bfloat16" if native else "float32"
+        details = tf.config.experimental.get_device_details(gpu)  # Only NVIDIA's have a capability.
+        return devices.fastest_precision(details.get("compute_capability", (0, 0)))
+    processor = Path("/proc/cpuinfo")  # Only Linux has it.
+    flags = processor.read_text("utf-8") if processor.exists() else ""
+    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
 
 
 def prepare(parameters: Parameters, dataset: Dataset, device: str) -> None:
@@ -82,7 +80,7 @@ def make_model(parameters: Parameters, dataset: Dataset, precision: str) -> net.
     """Return the network with its initial weights, which are float32 in any precision."""
     keras.utils.clear_session()  # Otherwise a second network gets other names of variables.
     keras.utils.set_random_seed(fold_seed(parameters.seed) % 2**32)
-    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
     model = net.Net(parameters.model, dataset)
     model.autocast = False  # Otherwise Keras rounds float inputs to bfloat16 before the network.
     arrays = {name: dataset.arrays[name] for name in dataset.inputs}
@@ -155,6 +153,15 @@ def add_gradients(these: Sequence[Any], those: Sequence[Any]) -> list[Any]:
     ]
 
 
+def scaling_loss(optimizer: keras.Optimizer, precision: str) -> keras.Optimizer:
+    """Return an optimizer that scales the loss in float16, where small gradients would be zeros.
+
+    It doubles its scale now and then. Where gradients become infinite, it skips the step and halves
+    its scale (https://arxiv.org/abs/1710.03740, section 3.2).
+    """
+    return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "float16" else optimizer
+
+
 class State:
     """What a checkpoint holds: the network and its optimizer.
 
@@ -220,13 +227,15 @@ def load_weights(model: keras.Model, arrays: dict[str, np.ndarray], path: Path) 
 
 def describe_optimizer(optimizer: keras.Optimizer) -> str:
     """Return an optimizer in words, with the settings that a continued run must keep."""
-    config = optimizer.get_config()
+    # In float16 it is wrapped in one that scales the loss.
+    inner: Any = getattr(optimizer, "inner_optimizer", optimizer)
+    config = inner.get_config()
     own = ", ".join(
         f"{name}={config[name]}"
         for name in sorted(config)
         if name not in ("name", "learning_rate") and config[name] is not None
     )
-    return f"{type(optimizer).__name__}({own})"
+    return f"{type(inner).__name__}({own})"
 
 
 def describe_device(device: str) -> str:

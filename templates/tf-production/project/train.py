@@ -68,6 +68,7 @@ def train(run: Run) -> None:
         epsilon=1e-8,
         name="optimizer",
     )
+    optimizer = backend.scaling_loss(optimizer, precision)
     optimizer.build(model.trainable_variables)
     average = WeightAverage(model, training.average) if training.average else None
     state = backend.State(model, optimizer, average)
@@ -170,7 +171,7 @@ class TrainingSteps:
             outputs = self.model(inputs, seed=tf.stack([self.seed, number]))
             losses = net.losses(outputs, targets, self.dataset, self.parameters.model)  # (B,)
             loss_sum = tf.reduce_sum(losses)
-            loss = loss_sum / tf.cast(examples, loss_sum.dtype)
+            loss = self.optimizer.scale_loss(loss_sum / tf.cast(examples, loss_sum.dtype))
         return tape.gradient(loss, self.model.trainable_variables), loss_sum
 
 

@@ -45,20 +45,31 @@ def finds_cuda() -> bool:
 
 
 def choose_precision(device: torch.device, precision: str) -> torch.dtype:
-    """Return the dtype to compute in; "auto" is bfloat16 where the hardware multiplies in it."""
-    if precision == "auto":
-        if device.type == "cuda":
-            native = torch.cuda.is_bf16_supported(including_emulation=False)
-        else:
-            capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-            native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    """Return the dtype to compute in; "auto" is the fastest that the hardware multiplies in."""
+    if precision != "auto":
+        return getattr(torch, precision)
+    if device.type != "cuda":
+        capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+        native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
         return torch.bfloat16 if native else torch.float32
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    if torch.version.hip:  # A GPU of AMD, whose capability counts otherwise.
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float32
+    return getattr(torch, devices.fastest_precision(torch.cuda.get_device_capability(device)))
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """Return a context in which matrix products and convolutions are computed in `dtype`."""
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+def make_scaler(device: torch.device, dtype: torch.dtype) -> torch.amp.GradScaler:
+    """Return what scales the loss, so that small gradients are no zeros in float16.
+
+    It doubles its scale now and then. Where gradients become infinite, it skips the step and halves
+    its scale (https://arxiv.org/abs/1710.03740, section 3.2). In other dtypes it does nothing.
+    """
+    return torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
 
 
 def prepare(parameters: Parameters, dataset: Dataset) -> None:
@@ -161,9 +172,10 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def to_numpy(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    """Return tensors of any device as arrays; bfloat16, which NumPy lacks, becomes float32."""
+    """Return tensors of any device as arrays; bfloat16 (NumPy lacks it) and float16 as float32."""
+    short = (torch.bfloat16, torch.float16)
     return {
-        name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().cpu().numpy()
+        name: (tensor.float() if tensor.dtype in short else tensor).detach().cpu().numpy()
         for name, tensor in tensors.items()
     }
 
@@ -175,6 +187,7 @@ class State:
         model: the network.
         optimizer: of the network's parameters.
         average: of the network's weights, if it is kept.
+        scaler: of the loss, in float16.
     """
 
     def __init__(
@@ -182,8 +195,9 @@ class State:
         model: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
         average: WeightAverage | None = None,
+        scaler: torch.amp.GradScaler | None = None,
     ) -> None:
-        self.model, self.optimizer = model, optimizer
+        self.model, self.optimizer, self.scaler = model, optimizer, scaler
         self.averages = dict(average.model.named_parameters()) if average else {}
         self.optimizer_name = describe_optimizer(optimizer)
 
@@ -210,7 +224,13 @@ class State:
             for key, ndim in dimensions.items()
         }
         check_fit(found, expected, path)
+        # With "auto", a run may go on in another precision on another machine.
+        scales = select(arrays, "scaler.") if self.scaler and self.scaler.is_enabled() else {}
+        if self.scaler and scales:
+            check_fit(scales, dict.fromkeys(self.scaler.state_dict(), ()), path)
         put_weights(self.model, select(arrays, "model."))
+        if self.scaler and scales:
+            self.scaler.load_state_dict({name: array.item() for name, array in scales.items()})
         for name, array in averages.items():
             self.averages[name].copy_(torch.tensor(array))
         for name, array in found.items():
@@ -228,7 +248,8 @@ class State:
         for name, weight in self.model.named_parameters():
             for key, tensor in self.optimizer.state.get(weight, {}).items():  # Frozen: none.
                 tensors[f"optimizer.{name}.{key}"] = tensor
-        return to_numpy(tensors)
+        scales = self.scaler.state_dict() if self.scaler else {}  # Without float16: none.
+        return to_numpy(tensors) | {f"scaler.{name}": np.array(n) for name, n in scales.items()}
 
 
 def load_weights(model: torch.nn.Module, arrays: dict[str, np.ndarray], path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import backend
 import keras_backend
 from machinery.errors import InputError
 
@@ -26,6 +27,17 @@ def run(*command: str, folder: Path = ROOT, **variables: str) -> subprocess.Comp
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize(
+    ("capability", "fastest"),
+    [((6, 1), "float32"), ((7, 0), "float16"), ((7, 5), "float16"), ((8, 0), "bfloat16")],
+)
+def test_the_fastest_precision_of_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], fastest: str
+) -> None:
+    monkeypatch.setattr(backend, "find_capability", lambda: capability)
+    assert backend.choose_precision("cuda", "auto") == fastest
 
 
 def test_an_unknown_backend_ends_the_command(tmp_path: Path) -> None:

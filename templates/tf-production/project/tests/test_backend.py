@@ -2,7 +2,12 @@
 
 import pytest
 
-from backend import choose_device, choose_precision, make_schedule
+from backend import choose_device, choose_precision, make_schedule, scaling_loss
+
+# isort: split
+import keras
+import tensorflow as tf
+
 from parameters import TrainingParameters
 
 
@@ -10,6 +15,34 @@ def test_precision() -> None:
     assert choose_precision("cpu", "bfloat16") == "bfloat16"
     assert choose_precision("cpu", "float32") == "float32"
     assert choose_precision(choose_device("cpu"), "auto") in ("bfloat16", "float32")
+
+
+@pytest.mark.parametrize(
+    ("capability", "fastest"),
+    [((6, 1), "float32"), ((7, 0), "float16"), ((7, 5), "float16"), ((8, 0), "bfloat16")],
+)
+def test_the_fastest_precision_of_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], fastest: str
+) -> None:
+    details = {"compute_capability": capability}
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: ["the GPU"])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _: details)
+    assert choose_precision("gpu", "auto") == fastest
+
+
+def test_the_scale_of_the_loss_in_float16() -> None:
+    """The step is that of float32, unless gradients are infinite: then none, and half the scale."""
+    plain = keras.optimizers.SGD(1.0)
+    assert scaling_loss(plain, "bfloat16") is plain
+    optimizer = scaling_loss(plain, "float16")
+    weight = keras.Variable(1.0)
+    optimizer.build([weight])
+    scale = float(optimizer.scale_loss(1.0))
+    optimizer.apply([0.25 * scale])
+    assert float(weight) == 0.75
+    optimizer.apply([float("inf")])
+    assert float(weight) == 0.75
+    assert float(optimizer.scale_loss(1.0)) == scale / 2
 
 
 def test_learning_rate() -> None:

@@ -45,6 +45,56 @@ def test_a_gpu_that_pytorch_has_no_code_for_is_not_taken(
             backend.choose_device("cuda")
 
 
+@pytest.mark.parametrize(
+    ("capability", "fastest"),
+    [((6, 1), "float32"), ((7, 0), "float16"), ((7, 5), "float16"), ((8, 0), "bfloat16")],
+)
+def test_the_fastest_precision_of_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], fastest: str
+) -> None:
+    """A T4 (7.5) says that it has bfloat16, which it only emulates."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    device = torch.device("cuda")
+    assert backend.choose_precision(device, "auto") == getattr(torch, fastest)
+    assert backend.choose_precision(device, "float32") == torch.float32
+
+
+def test_the_scale_of_the_loss_in_float16() -> None:
+    """The step is that of float32, unless gradients are infinite: then none, and half the scale."""
+    device = torch.device("cpu")
+    assert not backend.make_scaler(device, torch.bfloat16).is_enabled()
+    scaler = backend.make_scaler(device, torch.float16)
+    model = torch.nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    state = backend.State(model, optimizer, scaler=scaler)
+    start = model.weight.item()
+
+    def step(slope: float) -> None:
+        optimizer.zero_grad()
+        scaler.scale(slope * model.weight.sum()).backward()
+        scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+
+    step(2.0**-30)  # In float16 it would be 0 without the scale.
+    assert start - model.weight.item() == pytest.approx(2.0**-30, abs=2.0**-25)
+    scale, before = scaler.get_scale(), model.weight.item()
+    step(float("inf"))
+    assert model.weight.item() == before
+    assert scaler.get_scale() == scale / 2
+    step(0.25)
+    assert model.weight.item() == pytest.approx(before - 0.25)
+
+    resumed = backend.make_scaler(device, torch.float16)
+    arrays = state.to_arrays()
+    backend.State(model, optimizer, scaler=resumed).load(arrays, Path("last.safetensors"))
+    assert resumed.state_dict() == scaler.state_dict()
+    del arrays["scaler.scale"]
+    with pytest.raises(InputError, match=r"last\.safetensors .*scale is missing"):
+        backend.State(model, optimizer, scaler=resumed).load(arrays, Path("last.safetensors"))
+
+
 def test_a_step_seeds_its_device_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch.manual_seed goes through every kind of device, which takes longer than a small step."""
     seeds = []

@@ -46,7 +46,7 @@ class RunCallback(pl.callbacks.Checkpoint):
         run, network = self.run, self.learner.network
         check_whole_epochs(trainer, run.parameters.training.epochs)
         check_accumulation(trainer, run.parameters.training.accumulate)
-        precisions = {"bf16-mixed": "bfloat16", "32-true": "float32"}
+        precisions = {"bf16-mixed": "bfloat16", "16-mixed": "float16", "32-true": "float32"}
         precision = precisions.get(trainer.precision, trainer.precision)
         facts = backend.facts(network, self.learner.device, precision) | {
             "framework": "lightning",

@@ -26,6 +26,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 import backend
 from build_dataset import Dataset, open_dataset
+from machinery.errors import InputError
 from machinery.run import Run
 from machinery.sampling import evaluation_batch_size
 from model import net
@@ -34,6 +35,10 @@ from model.report import Evaluation
 from pretrained import parameter_groups
 from run_callback import Part, RunCallback, silence_lightning
 from weight_average import WeightAverage
+
+
+# In float16 the Trainer scales the loss, as backend.make_scaler does elsewhere.
+PRECISIONS = {torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed", torch.float32: "32-true"}
 
 
 def train(run: Run) -> None:
@@ -48,6 +53,11 @@ def train(run: Run) -> None:
     training = parameters.training
     device = backend.choose_device(run.device)
     dtype = backend.choose_precision(device, training.precision)
+    if dtype == torch.float16 and device.type == "cpu":
+        raise InputError(
+            f"{run.folder / 'params.yaml'}: training.precision: Lightning computes in float16 on a "
+            "GPU alone, expected auto, bfloat16 or float32. Change it with --from."
+        )
     backend.prepare(parameters, run.dataset)
     silence_lightning()
     learner = Learner(parameters, run.dataset, device)
@@ -56,7 +66,7 @@ def train(run: Run) -> None:
     trainer = pl.Trainer(
         accelerator=device.type,
         devices=1,
-        precision="bf16-mixed" if dtype == torch.bfloat16 else "32-true",
+        precision=PRECISIONS[dtype],
         max_epochs=training.epochs,  # Change it in params.yaml, as the schedule needs it, too.
         gradient_clip_val=training.clip_norm or None,
         accumulate_grad_batches=training.accumulate,  # A batch comes in so many parts.

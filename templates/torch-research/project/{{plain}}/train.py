@@ -56,7 +56,8 @@ def train(run: Run) -> None:
         fused=True,
     )
     average = WeightAverage(model, training.average) if training.average else None
-    state = backend.State(model, optimizer, average)
+    scaler = backend.make_scaler(device, dtype)
+    state = backend.State(model, optimizer, average, scaler)
     run.begin(state, objective(dataset), backend.facts(model, device, dtype))
     if training.compile:
         model.compile()
@@ -64,7 +65,9 @@ def train(run: Run) -> None:
     step, last_step = run.progress.step, run.total_steps
     with closing(training_batches(train_split, parameters, step, last_step, device)) as batches:
         for epoch in run.epochs():
-            train_loss, rate = train_epoch(epoch, batches, model, optimizer, device, dtype, average)
+            train_loss, rate = train_epoch(
+                epoch, batches, model, optimizer, scaler, device, dtype, average
+            )
             evaluated = average.model if average else model
             metrics = evaluate(evaluated, val_split, Evaluation(dataset), device, dtype)
             epoch.end(train_loss, metrics, rate)
@@ -76,6 +79,7 @@ def train_epoch(
     batches: Iterator[Batch],
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
     device: torch.device,
     dtype: torch.dtype,
     average: WeightAverage | None = None,
@@ -98,11 +102,13 @@ def train_epoch(
             with backend.autocast(device, dtype):
                 outputs = model(inputs)
             losses = net.losses(outputs, targets, run.dataset, parameters.model)  # (B,)
-            (losses.sum() / examples).backward()  # Adds to the gradients.
+            scaler.scale(losses.sum() / examples).backward()  # Adds to the gradients.
             loss_sum += losses.detach().sum()
         if training.clip_norm:
+            scaler.unscale_(optimizer)
             torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
         if average:
             average.update(step)
 

@@ -9,6 +9,9 @@ from collections.abc import Generator, Mapping, Sequence
 
 from machinery.errors import InputError
 
+# GPUs of NVIDIA multiply in float16, and in bfloat16, from these capabilities on. (See
+# https://docs.nvidia.com/cuda/cuda-c-programming-guide, "Tensor Cores".)
+FLOAT16_FROM, BFLOAT16_FROM = (7, 0), (8, 0)
 VISIBLE = "CUDA_VISIBLE_DEVICES"  # The GPUs of NVIDIA that a process may use.
 
 
@@ -61,6 +64,13 @@ def list_gpus() -> list[str]:
     except (OSError, subprocess.CalledProcessError):
         return []
     return [str(number) for number in range(sum(line.startswith(b"GPU ") for line in lines))]
+
+
+def fastest_precision(capability: tuple[int, ...]) -> str:
+    """Return the dtype that a GPU of NVIDIA of some capability is fastest in."""
+    if capability >= BFLOAT16_FROM:
+        return "bfloat16"
+    return "float16" if capability >= FLOAT16_FROM else "float32"
 
 
 @contextlib.contextmanager
