@@ -81,6 +81,20 @@ def test_they_learn_the_same(loops: list[Loop], clip_norm: float, accumulate: in
         np.testing.assert_allclose(array, results[1][name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+def test_they_clip_the_same_gradients_in_bfloat16(loops: list[Loop]) -> None:
+    """For a fused optimizer Lightning would refuse to clip in mixed precision."""
+    changes = {"training.precision": "bfloat16", "training.clip_norm": 0.01, "training.epochs": 1}
+    weights = []
+    for project, server in loops:
+        folder = experiment(project, "clipped", tiny(project, changes))
+        result = server.run("train", "--experiment", folder)
+        assert result.code == 0, result.output
+        weights.append(load_file(project / folder / "last.safetensors"))
+    for name, array in weights[0].items():
+        if name.endswith(("exp_avg", ".weight")):
+            np.testing.assert_allclose(array, weights[1][name], rtol=0.05, atol=1e-4, err_msg=name)
+
+
 def begin(one: Loop, other: Loop) -> Path:
     """Begin a run with one loop, and return its folder in the project of the other.
 

@@ -105,10 +105,12 @@ class Learner(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         training = self.settings.training
+        # In mixed precision, Lightning refuses to clip gradients for a fused optimizer.
+        clips_mixed = training.clip_norm > 0 and self.trainer.precision != "32-true"
         optimizer = torch.optim.AdamW(
             parameter_groups(self.network, training.learning_rate),  # For LambdaLR to multiply.
             weight_decay=training.weight_decay,
-            fused=True,
+            fused=not clips_mixed,
         )
         steps_per_epoch = int(self.trainer.estimated_stepping_batches) // training.epochs
         schedule = LambdaLR(optimizer, backend.make_schedule(training, steps_per_epoch))
