@@ -9,9 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import copier
+import jinja2
 import pytest
+from copier._main import Worker
 
 from combinations import Combination, evening_combinations
 from fork_server import ForkServer
@@ -108,6 +111,26 @@ def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         # JAX compiles for seconds what is the same in most of the runs.
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "jax"))
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_copier() -> Iterator[None]:
+    """Copier in this process without what takes most of its time and is the same each time."""
+    compiled: dict[tuple[object, ...], Any] = {}
+    compile_source = jinja2.Environment.compile
+
+    def compile_once(environment: jinja2.Environment, source: str, *others: object) -> Any:
+        # Each setting of the syntax has a lexer of its own.
+        key = (environment.lexer, environment.undefined, source, *others)
+        if key not in compiled:
+            compiled[key] = compile_source(environment, source, *others)
+        return compiled[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jinja2.Environment, "compile", compile_once)
+        # It asks git, for each file, whether git sees by itself which files are programs.
+        patch.setattr(Worker, "_sync_git_index_executable_bit", lambda *_: None)
         yield
 
 

@@ -3,6 +3,8 @@
 Without tags: test_untagged.py.
 """
 
+import contextlib
+import io
 import re
 import subprocess
 import sys
@@ -11,6 +13,8 @@ from pathlib import Path
 import copier
 import pytest
 import yaml
+from copier._cli import CopierApp
+from plumbum import local
 
 from combinations import combinations
 from conftest import files_of, git, overlay_files, record_version, render
@@ -38,10 +42,15 @@ def append(path: Path, line: str) -> None:
 
 
 def copier_command(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Copier as a person calls it, from inside the project, trusting nothing."""
-    return subprocess.run(
-        [sys.executable, "-m", "copier", *arguments], cwd=project, capture_output=True, text=True
-    )
+    """Copier's command, from inside the project, trusting nothing.
+
+    In this process, which has compiled the templates already.
+    """
+    printed, errors = io.StringIO(), io.StringIO()
+    redirected = contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors)
+    with local.cwd(project), redirected[0], redirected[1]:
+        _, code = CopierApp.run(["copier", *arguments], exit=False)
+    return subprocess.CompletedProcess(arguments, code, printed.getvalue(), errors.getvalue())
 
 
 def change_the_templates(repository: Path) -> None:
