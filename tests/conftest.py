@@ -16,6 +16,7 @@ import jinja2
 import pytest
 from copier._main import Worker
 
+import combinations
 from combinations import Combination, evening_combinations
 from fork_server import ForkServer
 from projects import TASKS, experiment, run
@@ -33,8 +34,10 @@ collect_ignore = [] if hasattr(os, "fork") else [f"test_{name}.py" for name in F
 
 # Which combinations a test of a project is for; without a marker, for each.
 MARKERS = {
-    "contracts": "for every way with the first task, and one way with each other.",
-    "in_full": "an expensive proof, for the first task and the ways that are proven in full.",
+    "deep": "left to the deeper tier, --deep: what it tests is tested in another way, too.",
+    "in_brief": "for every way with the first task, and one way with each other.",
+    "contracts": "the same; at the gate, with the first task, in the ways that it proves in full.",
+    "in_full": "an expensive proof, for the first task; at the gate not in every way.",
     "once_a_template": "what it tests is the same file whatever loop or backend was chosen.",
     "once_a_task": "what it tests is the same file in every framework.",
     "once": "what it tests is the same file in every framework and task.",
@@ -43,9 +46,11 @@ MARKERS = {
 
 def is_for(item: pytest.Item, combination: Combination) -> bool:
     """Say whether a test is to be run with a combination."""
+    in_this_tier = combinations.deep or combination.at_the_gate
     wanted = {
-        "contracts": combination.has_contracts,
-        "in_full": combination.in_full,
+        "in_brief": combination.has_contracts,
+        "contracts": combination.has_contracts and in_this_tier,
+        "in_full": combination.in_full and in_this_tier,
         "once_a_template": combination.first_of_template,
         "once_a_task": combination.first_of_task,
         "once": combination.first_of_task and combination.in_full,
@@ -53,7 +58,12 @@ def is_for(item: pytest.Item, combination: Combination) -> bool:
     return all(fits for marker, fits in wanted.items() if item.get_closest_marker(marker))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--deep", action="store_true", help="the deeper tier: every way in full")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    combinations.deep = config.getoption("deep")
     for marker, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{marker}: {meaning}")
 
@@ -82,6 +92,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     left_out = set()
     for item in items:
+        if item.get_closest_marker("deep") and not combinations.deep:
+            left_out.add(item)
         given = callspec.params if (callspec := getattr(item, "callspec", None)) else {}
         combination = given.get("project")
         if not isinstance(combination, Combination):
@@ -118,7 +130,7 @@ def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 def quick_copier() -> Iterator[None]:
     """Copier in this process without what takes most of its time and is the same each time."""
     compiled: dict[tuple[object, ...], Any] = {}
-    compile_source = jinja2.Environment.compile
+    compile_source: Callable[..., Any] = jinja2.Environment.compile
 
     def compile_once(environment: jinja2.Environment, source: str, *others: object) -> Any:
         # Each setting of the syntax has a lexer of its own.
