@@ -130,9 +130,9 @@ def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 def quick_copier() -> Iterator[None]:
     """Copier in this process without what takes most of its time and is the same each time."""
     compiled: dict[tuple[object, ...], Any] = {}
-    compile_source: Callable[..., Any] = jinja2.Environment.compile
+    compile_source = jinja2.Environment.compile
 
-    def compile_once(environment: jinja2.Environment, source: str, *others: object) -> Any:
+    def compile_once(environment: jinja2.Environment, source: str, *others: Any) -> Any:
         # Each setting of the syntax has a lexer of its own.
         key = (environment.lexer, environment.undefined, source, *others)
         if key not in compiled:
