@@ -142,7 +142,8 @@ evening     two short epochs and an evaluation: the same files, options, columns
             as in the other ways, and the losses that are on record; data of one's own to a metric
             that is clearly better than none; predictions that are those of the evaluation to the
             bit; once a template and task its network's own tests
-in brief    stopped at a few steps and continued to the same bits; killed; what is asked of a device
+in brief    stopped at a few steps and continued to the same bits; with the first task also killed,
+            and what is asked of a device
 contracts   and the shipped experiment learns what its page says; steps of several parts, an average
             of the weights; what each parameter does; another network; the doctor; updated from an
             earlier release (at the gate once a template). Once a task: damaged data, bad sources,

@@ -32,9 +32,13 @@ FORKS = [
 collect_ignore = [] if hasattr(os, "fork") else [f"test_{name}.py" for name in FORKS]
 
 
+# What runs for minutes begins first, so that at the end no process waits long for another.
+LONG = ("test_upkeep", "test_notebook", "test_backends")
+
 # Which combinations a test of a project is for; without a marker, for each.
 MARKERS = {
     "deep": "left to the deeper tier, --deep: what it tests is tested in another way, too.",
+    "every_way": "for every way with the first task.",
     "in_brief": "for every way with the first task, and one way with each other.",
     "contracts": "the same; at the gate, with the first task, in the ways that it proves in full.",
     "in_full": "an expensive proof, for the first task; at the gate not in every way.",
@@ -48,6 +52,7 @@ def is_for(item: pytest.Item, combination: Combination) -> bool:
     """Say whether a test is to be run with a combination."""
     in_this_tier = combinations.deep or combination.at_the_gate
     wanted = {
+        "every_way": combination.in_full,
         "in_brief": combination.has_contracts,
         "contracts": combination.has_contracts and in_this_tier,
         "in_full": combination.in_full and in_this_tier,
@@ -103,6 +108,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not is_for(item, combination) or not tasks <= {combination.task}:
             left_out.add(item)
     items[:] = [item for item in items if item not in left_out]
+    items.sort(key=lambda item: item.path.stem not in LONG)
     config.hook.pytest_deselected(items=[*left_out])
 
 

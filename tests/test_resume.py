@@ -158,7 +158,7 @@ def test_crash_of_an_evaluation(project: Path, server: ForkServer) -> None:
     assert point > 15
 
 
-@pytest.mark.in_brief
+@pytest.mark.every_way
 def test_kills(project: Path, server: ForkServer) -> None:
     """Each comes at a random moment after the process has got further than the one before.
 
