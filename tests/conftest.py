@@ -126,6 +126,8 @@ def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("GIT_CONFIG_GLOBAL", str(folder / "gitconfig"))
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
         patch.setenv("OMP_NUM_THREADS", "1")
+        # Folders are compared before and after a command that imports from them.
+        patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
         # JAX compiles for seconds what is the same in most of the runs.
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "jax"))
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

@@ -97,8 +97,14 @@ def test_defaults_are_those_of_copier(
 @pytest.mark.parametrize(
     "combination",
     [
-        Combination("torch-research", "image-classification", "lightning", "none"),
-        Combination("tf-production", "image-classification", "-", "Apache-2.0"),
+        pytest.param(
+            Combination("torch-research", "image-classification", "lightning", "none"),
+            marks=pytest.mark.deep,
+        ),
+        pytest.param(
+            Combination("tf-production", "image-classification", "-", "Apache-2.0"),
+            marks=pytest.mark.deep,
+        ),
         Combination("keras-quickstart", "image-classification", "jax", "BSD-3-Clause"),
     ],
     ids=str,
@@ -173,7 +179,7 @@ def test_a_url_that_copier_would_not_take_is_recorded_as_one_that_it_takes(
     assert files_of(workplace / "leaf") == expected
 
 
-@pytest.mark.parametrize("way", ["path", "url"])
+@pytest.mark.parametrize("way", ["path", pytest.param("url", marks=pytest.mark.deep)])
 def test_checkout_gives_that_release_and_copier_updates_it(
     way: str, scratch_repository: Path, workplace: Path, tmp_path: Path
 ) -> None:

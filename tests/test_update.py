@@ -77,7 +77,8 @@ def publish_next_version(repository: Path) -> None:
     assert release(repository, "9.0.0").returncode == 0
 
 
-@pytest.fixture(params=["folder", "url"])  # The root makes what the folder makes: test_render.py.
+# The root makes what the folder makes, and a URL all but the record of it: test_render.py.
+@pytest.fixture(params=["folder", pytest.param("url", marks=pytest.mark.deep)])
 def project(request: pytest.FixtureRequest, scratch_repository: Path, tmp_path: Path) -> Path:
     """A committed project, made by one way in from the first version."""
     source = {
@@ -244,7 +245,13 @@ def test_a_switch_gives_what_a_new_project_would_be(
     assert {**files, **yours} == {**expected, **yours}
 
 
-@pytest.mark.parametrize("requirement", ["", "tqdm==4.68"], ids=["merged", "conflict"])
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        pytest.param("", id="merged", marks=pytest.mark.deep),
+        pytest.param("tqdm==4.68", id="conflict"),
+    ],
+)
 def test_an_update_can_be_seen_before_it_is_taken(
     requirement: str, scratch_repository: Path, tmp_path: Path
 ) -> None:
