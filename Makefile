@@ -6,8 +6,8 @@ PYTHON ?= python3
 demo: ## Render a project, train and evaluate it in demo/
 	@$(PYTHON) tools/bootstrap.py demo
 
-test: ## Run the whole test suite
+test: ## Run the test suite
 	@$(PYTHON) tools/bootstrap.py test
 
-prove: ## Plant defects, one at a time, and see which test notices each
+prove: ## Run the deeper tier; then plant defects, one at a time, and see which test notices each
 	@$(PYTHON) tools/bootstrap.py prove

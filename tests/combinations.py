@@ -1,6 +1,6 @@
 """Every combination of a template and its choices that the harness renders, and what proves it.
 
-python tests/combinations.py    # a table of what is covered by what
+python tests/combinations.py    # a table of what is covered by what, at the gate and by --deep
 """
 
 from itertools import product
@@ -31,9 +31,10 @@ evenings = {
 }
 tasks = [*evenings]
 
-# The loops and backends that the expensive proofs run with. The other backends of Keras train
-# through the same files.
-proven_in_full = ["plain", "lightning", "-", "jax"]
+# The loops with which the gate, `make test`, runs the contract suite and the expensive proofs of
+# the first task. The deeper tier, which `make prove` begins with, runs them in all six ways.
+proven_at_the_gate = ["plain", "lightning"]
+deep = False  # Whether it is the deeper tier: conftest.py reads the option --deep.
 
 licences = ["MIT", "BSD-3-Clause", "Apache-2.0", "none"]
 
@@ -71,7 +72,13 @@ class Combination(NamedTuple):
     @property
     def in_full(self) -> bool:
         """Whether the expensive proofs run with it, and not the contract suite alone."""
-        return self.checked and self.task == tasks[0] and self.choice in proven_in_full
+        return self.checked and self.task == tasks[0]
+
+    @property
+    def at_the_gate(self) -> bool:
+        """Whether not the deeper tier alone runs its contracts and expensive proofs."""
+        first_task = self.task == tasks[0]
+        return self.choice in proven_at_the_gate if first_task else self.first_of_task
 
     @property
     def first_of_template(self) -> bool:
@@ -91,8 +98,11 @@ class Combination(NamedTuple):
         if not self.checked:
             return "files"
         proofs = ["files, lint, types"]
-        proofs += ["evening"] * self.has_evening + ["contracts"] * self.has_contracts
-        return "; ".join([*proofs, *["in full"] * self.in_full])
+        proofs += ["evening"] * self.has_evening
+        more = ["contracts"] * self.has_contracts + ["in full"] * self.in_full
+        if more and not self.at_the_gate:
+            more = ["in brief", f"deep: {', '.join(more)}"]
+        return "; ".join([*proofs, *more])
 
     def __str__(self) -> str:
         return "-".join(self)
@@ -112,6 +122,14 @@ contract_combinations = [each for each in checked_combinations if each.has_contr
 evening_combinations = [each for each in checked_combinations if each.has_evening]
 
 
+def combinations_of_this_tier() -> list[Combination]:
+    """Return those that updates are tested with: at the gate one of each template and of a task."""
+    if deep:
+        return contract_combinations
+    at_the_gate = [each for each in contract_combinations if each.at_the_gate]
+    return [*{each.template: each for each in reversed(at_the_gate)}.values()][::-1]
+
+
 def find_combination(choice: str, task: str = tasks[0]) -> Combination:
     """Return the combination of a loop or backend with a task."""
     return next(each for each in checked_combinations if (each.choice, each.task) == (choice, task))
@@ -124,13 +142,16 @@ evening     two short epochs and an evaluation: the same files, options, columns
             as in the other ways, and the losses that are on record; data of one's own to a metric
             that is clearly better than none; predictions that are those of the evaluation to the
             bit; once a template and task its network's own tests
-contracts   the shipped experiment learns what its page says; stopped at a few steps and continued
-            to the same bits; killed; what each parameter does; a damaged data folder; updated from
-            an earlier release. Once a template: every parameter error, the doctor. Once a task: bad
-            sources, bad examples, and the tests of the project that know no framework
-in full     and stopped at every step, crashed at many places, killed many times, searched; another
-            network, optimizer, data and code, a pretrained network, a full disk, no memory,
-            signals, a diverged loss"""
+in brief    stopped at a few steps and continued to the same bits; with the first task also killed,
+            and what is asked of a device
+contracts   and the shipped experiment learns what its page says; steps of several parts, an average
+            of the weights; what each parameter does; another network; the doctor; updated from an
+            earlier release (at the gate once a template). Once a task: damaged data, bad sources,
+            bad examples, and the tests of the project that know no framework
+in full     and stopped at every step, crashed at many places, killed many times, searched; every
+            parameter error; another optimizer, data and code, damaged checkpoints, a pretrained
+            network, a full disk, no memory, signals, a diverged loss; what the doctor finds
+deep        left to the deeper tier (--deep): at the gate another way stands for it"""
 
 
 def main() -> None:

@@ -9,10 +9,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import copier
+import jinja2
 import pytest
+from copier._main import Worker
 
+import combinations
 from combinations import Combination, evening_combinations
 from fork_server import ForkServer
 from projects import TASKS, experiment, run
@@ -28,10 +32,16 @@ FORKS = [
 collect_ignore = [] if hasattr(os, "fork") else [f"test_{name}.py" for name in FORKS]
 
 
+# What runs for minutes begins first, so that at the end no process waits long for another.
+LONG = ("test_upkeep", "test_notebook", "test_backends")
+
 # Which combinations a test of a project is for; without a marker, for each.
 MARKERS = {
-    "contracts": "for every way with the first task, and one way with each other.",
-    "in_full": "an expensive proof, for the first task and the ways that are proven in full.",
+    "deep": "left to the deeper tier, --deep: what it tests is tested in another way, too.",
+    "every_way": "for every way with the first task.",
+    "in_brief": "for every way with the first task, and one way with each other.",
+    "contracts": "the same; at the gate, with the first task, in the ways that it proves in full.",
+    "in_full": "an expensive proof, for the first task; at the gate not in every way.",
     "once_a_template": "what it tests is the same file whatever loop or backend was chosen.",
     "once_a_task": "what it tests is the same file in every framework.",
     "once": "what it tests is the same file in every framework and task.",
@@ -40,9 +50,12 @@ MARKERS = {
 
 def is_for(item: pytest.Item, combination: Combination) -> bool:
     """Say whether a test is to be run with a combination."""
+    in_this_tier = combinations.deep or combination.at_the_gate
     wanted = {
-        "contracts": combination.has_contracts,
-        "in_full": combination.in_full,
+        "every_way": combination.in_full,
+        "in_brief": combination.has_contracts,
+        "contracts": combination.has_contracts and in_this_tier,
+        "in_full": combination.in_full and in_this_tier,
         "once_a_template": combination.first_of_template,
         "once_a_task": combination.first_of_task,
         "once": combination.first_of_task and combination.in_full,
@@ -50,7 +63,12 @@ def is_for(item: pytest.Item, combination: Combination) -> bool:
     return all(fits for marker, fits in wanted.items() if item.get_closest_marker(marker))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--deep", action="store_true", help="the deeper tier: every way in full")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    combinations.deep = config.getoption("deep")
     for marker, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{marker}: {meaning}")
 
@@ -79,6 +97,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     left_out = set()
     for item in items:
+        if item.get_closest_marker("deep") and not combinations.deep:
+            left_out.add(item)
         given = callspec.params if (callspec := getattr(item, "callspec", None)) else {}
         combination = given.get("project")
         if not isinstance(combination, Combination):
@@ -88,6 +108,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not is_for(item, combination) or not tasks <= {combination.task}:
             left_out.add(item)
     items[:] = [item for item in items if item not in left_out]
+    items.sort(key=lambda item: item.path.stem not in LONG)
     config.hook.pytest_deselected(items=[*left_out])
 
 
@@ -105,9 +126,31 @@ def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("GIT_CONFIG_GLOBAL", str(folder / "gitconfig"))
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
         patch.setenv("OMP_NUM_THREADS", "1")
+        # Folders are compared before and after a command that imports from them.
+        patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
         # JAX compiles for seconds what is the same in most of the runs.
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "jax"))
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_copier() -> Iterator[None]:
+    """Copier in this process without what takes most of its time and is the same each time."""
+    compiled: dict[tuple[object, ...], Any] = {}
+    compile_source = jinja2.Environment.compile
+
+    def compile_once(environment: jinja2.Environment, source: str, *others: Any) -> Any:
+        # Each setting of the syntax has a lexer of its own.
+        key = (environment.lexer, environment.undefined, source, *others)
+        if key not in compiled:
+            compiled[key] = compile_source(environment, source, *others)
+        return compiled[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jinja2.Environment, "compile", compile_once)
+        # It asks git, for each file, whether git sees by itself which files are programs.
+        patch.setattr(Worker, "_sync_git_index_executable_bit", lambda *_: None)
         yield
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 from safetensors.numpy import load_file, save
 
+import combinations
 from combinations import find_combination
 from tasks import Task
 
@@ -61,7 +62,8 @@ def pace(project: Path) -> Pace:
         stride, kills = strides[given["template"]]
         looks = 2 if given["template"] == "tf-production" else 1
         pace = Pace(stops=10, late=8, looks=looks, stride=stride, kills=kills)
-    if not find_combination(given.get("loop") or given.get("backend", "-"), given["task"]).in_full:
+    way = find_combination(given.get("loop") or given.get("backend", "-"), given["task"])
+    if not (way.in_full and (way.at_the_gate or combinations.deep)):
         pace = pace._replace(looks=pace.stops // 2, stride=11, kills=1)
     return pace
 

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+import combinations
 from conftest import render, root
 from test_copies import requirements
 
@@ -197,7 +198,11 @@ def test_what_is_never_asked_cannot_be_answered(folder: Path, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=50 if combinations.deep else 15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(description=st.text(max_size=210), author=st.text(max_size=110))
 def test_any_answers_read_back_or_are_refused(description: str, author: str) -> None:
     answers = {"description": description, "author": author}
@@ -212,7 +217,11 @@ def test_any_answers_read_back_or_are_refused(description: str, author: str) -> 
             assert_reads_back(project, answers)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=25 if combinations.deep else 10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=100))
 def test_letters_digits_and_signs_are_never_refused(text: str) -> None:
     answers = {"description": text, "author": text}

@@ -87,6 +87,7 @@ def train_damaged(
     assert_refused(project, result.code, result.output, before, "build_dataset.py", *expected)
 
 
+@pytest.mark.in_full
 @pytest.mark.once_a_template
 @pytest.mark.parametrize("case", data_faults)
 def test_data_folder(project: Path, server: ForkServer, case: str) -> None:
@@ -94,6 +95,7 @@ def test_data_folder(project: Path, server: ForkServer, case: str) -> None:
     train_damaged(project, server, damage, *expected)
 
 
+@pytest.mark.once_a_task
 def test_data_folder_of_a_task(
     project: Path, server: ForkServer, case_of_damage: tuple[Task, str]
 ) -> None:

@@ -80,6 +80,7 @@ def test_every_number_has_bounds(project: Path) -> None:
     assert run(project, "-c", code).stdout == "[]\n"
 
 
+@pytest.mark.in_full
 @pytest.mark.once_a_template
 @pytest.mark.parametrize("case", parameter_files)
 def test_parameter_file(project: Path, server: ForkServer, case: str) -> None:
@@ -166,6 +167,7 @@ commands: dict[str, tuple[list[str], list[str]]] = {
 }
 
 
+@pytest.mark.in_full
 @pytest.mark.once_a_template
 @pytest.mark.parametrize("case", commands)
 def test_command(project: Path, server: ForkServer, case: str) -> None:
@@ -183,6 +185,7 @@ def unfinished(project: Path, server: ForkServer) -> Path:
     return folder
 
 
+@pytest.mark.in_full
 @pytest.mark.once_a_template
 def test_changed_parameters(project: Path, server: ForkServer, unfinished: Path) -> None:
     (project / unfinished / "params.yaml").write_text(tiny(project, {"training.patience": 3}))
@@ -192,6 +195,7 @@ def test_changed_parameters(project: Path, server: ForkServer, unfinished: Path)
     assert_refused(project, result.code, result.output, before, *expected)
 
 
+@pytest.mark.in_full
 @pytest.mark.once_a_template
 def test_other_parameters_for_an_experiment_that_exists(
     project: Path, server: ForkServer, unfinished: Path
@@ -229,6 +233,7 @@ def test_changed_optimizer(project: Path, server: ForkServer, unfinished: Path) 
     assert_refused(project, result.code, result.output, before, "AdamW", "train.py", "--from")
 
 
+@pytest.mark.in_full
 @pytest.mark.once_a_template
 def test_a_finished_run_that_is_given_again(project: Path, server: ForkServer) -> None:
     """There is nothing to do, which is no error: loops and queues that start it again can end."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from combinations import Combination, contract_combinations
+from combinations import Combination, combinations, combinations_of_this_tier
 from conftest import files_of, git, render, root
 from test_update import awkward, commit, copier_command, publish_next_version
 
@@ -66,8 +66,8 @@ def given_by_copier(source: Path | str, parent: Path, answers: dict[str, str]) -
     return files_of(render(source, parent / "leaf", **data))
 
 
-# One of each template, and of each task.
-ONE_OF_EACH = [each for each in contract_combinations if each.first_of_template]
+# One of each template; in the deeper tier of each task, too.
+ONE_OF_EACH = [each for each in combinations_of_this_tier() if each.first_of_template]
 
 
 @pytest.mark.parametrize("combination", ONE_OF_EACH, ids=str)
@@ -97,8 +97,14 @@ def test_defaults_are_those_of_copier(
 @pytest.mark.parametrize(
     "combination",
     [
-        Combination("torch-research", "image-classification", "lightning", "none"),
-        Combination("tf-production", "image-classification", "-", "Apache-2.0"),
+        pytest.param(
+            Combination("torch-research", "image-classification", "lightning", "none"),
+            marks=pytest.mark.deep,
+        ),
+        pytest.param(
+            Combination("tf-production", "image-classification", "-", "Apache-2.0"),
+            marks=pytest.mark.deep,
+        ),
         Combination("keras-quickstart", "image-classification", "jax", "BSD-3-Clause"),
     ],
     ids=str,
@@ -173,7 +179,7 @@ def test_a_url_that_copier_would_not_take_is_recorded_as_one_that_it_takes(
     assert files_of(workplace / "leaf") == expected
 
 
-@pytest.mark.parametrize("way", ["path", "url"])
+@pytest.mark.parametrize("way", ["path", pytest.param("url", marks=pytest.mark.deep)])
 def test_checkout_gives_that_release_and_copier_updates_it(
     way: str, scratch_repository: Path, workplace: Path, tmp_path: Path
 ) -> None:
@@ -199,7 +205,7 @@ def test_checkout_gives_that_release_and_copier_updates_it(
 
 
 def test_a_replay_gives_the_same(tagged_repository: Path, workplace: Path) -> None:
-    answers = answers_of(contract_combinations[0])
+    answers = answers_of(combinations[0])
     assert cookiecutter(workplace, tagged_repository, *words(answers)).returncode == 0
     first = files_of(workplace / "leaf")
     shutil.rmtree(workplace / "leaf")

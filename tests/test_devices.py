@@ -17,7 +17,7 @@ from combinations import Combination, find_combination
 from fork_server import ForkServer
 from projects import answers, assert_same_results, experiment, run, template, tiny
 
-pytestmark = pytest.mark.in_full
+pytestmark = pytest.mark.every_way
 DONE = 77  # How the setups below end the process once they have seen what they look for.
 
 

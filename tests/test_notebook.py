@@ -100,7 +100,7 @@ def shorten(notebook: Any, epochs: int | None) -> list[Any]:
     return cells
 
 
-@pytest.mark.parametrize("backend", SHORT)
+@pytest.mark.parametrize("backend", [pytest.param("jax", marks=pytest.mark.deep), "torch"])
 def test_the_lessons_run(
     backend: str,
     rendered: Callable[[Combination], Path],

@@ -83,6 +83,7 @@ def test_predictions_are_those_of_the_evaluation(
     assert str(output) in result.output
 
 
+@pytest.mark.contracts
 @pytest.mark.once_a_template
 def test_predicting_as_a_person_types_it(project: Path, reference: Path, tmp_path: Path) -> None:
     source = write_test_split(project, tmp_path)

@@ -194,6 +194,5 @@ def test_a_file_that_an_earlier_release_had_is_not_new(scratch_repository: Path)
     git(scratch_repository, "add", "--all")
     announce(scratch_repository, "9.1.0")
     assert release(scratch_repository, "9.1.0").returncode == 0
-    announce(scratch_repository, "9.2.0")
-    result = release(scratch_repository, "9.2.0", "--")
-    assert result.returncode == 0, result.stderr
+    check = [sys.executable, "-c", "import release; release.check_ignored_paths()"]
+    subprocess.run(check, cwd=scratch_repository / "tools", check=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from combinations import Combination, contract_combinations
+from combinations import Combination, combinations_of_this_tier
 from conftest import files_of, git, render
 from projects import run
 from test_release import announce, release
@@ -49,6 +49,7 @@ def change_the_loops(repository: Path) -> None:
 RELEASES = {"9.1.0": add_a_file, "9.2.0": rename_a_parameter, "9.3.0": change_the_loops}
 
 
+COMBINATIONS = combinations_of_this_tier()
 WAYS = ("folder", "url", "cookiecutter")
 MY_LAST_LINE = "command.run(train, open_dataset)  # Here I train."
 pytestmark = pytest.mark.xdist_group("releases")  # They share the projects.
@@ -83,9 +84,9 @@ def projects(
     """
     root = tmp_path_factory.mktemp("releases")
     repository = shutil.copytree(tagged_repository, root / "trainyard")
-    projects: dict[Combination, list[Path]] = {each: [] for each in contract_combinations}
+    projects: dict[Combination, list[Path]] = {each: [] for each in COMBINATIONS}
     for number, (version, change) in enumerate(RELEASES.items()):
-        for turn, combination in enumerate(contract_combinations):
+        for turn, combination in enumerate(COMBINATIONS):
             way = WAYS[(turn + number) % 3]
             if turn == 0 or turn % 3 == number:
                 project = root / str(combination) / version / "leaf"
@@ -143,7 +144,7 @@ def check_updated(project: Path) -> None:
     assert f"_commit: v{[*RELEASES][-1]}" in files[".copier-answers.yml"]
 
 
-@pytest.mark.parametrize("combination", contract_combinations, ids=str)
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=str)
 def test_every_project_comes_along(
     combination: Combination, projects: dict[Combination, list[Path]]
 ) -> None:

@@ -28,12 +28,11 @@ from projects import (
     tiny,
 )
 
-pytestmark = pytest.mark.contracts
-
 # The weights leave what a number can be in the first steps.
 WILD = {"training.learning_rate": 1e30, "training.warmup_epochs": 0, "training.clip_norm": 0}
 
 
+@pytest.mark.in_brief
 def test_resume_at_every_step(project: Path, server: ForkServer, reference: Path) -> None:
     """By the contract suite at some of them."""
     looks = 1 - pace(project).looks
@@ -52,6 +51,7 @@ def test_resume_at_every_step(project: Path, server: ForkServer, reference: Path
     assert looks >= pace(project).stops  # Each step, or execution of steps, was stopped.
 
 
+@pytest.mark.contracts
 def test_resume_between_steps_of_several_parts(project: Path, server: ForkServer) -> None:
     """The parts of a step are not separated, and dropout goes on in each."""
     parts = tiny(project, {"training.accumulate": 3})
@@ -65,6 +65,7 @@ def test_resume_between_steps_of_several_parts(project: Path, server: ForkServer
     assert_same_results(project / folder, project / whole)
 
 
+@pytest.mark.contracts
 def test_resume_with_an_average_of_the_weights(project: Path, server: ForkServer) -> None:
     """Both are continued. What is evaluated and kept as the best is the average."""
     parameters = tiny(project, {"training.average": 0.9})
@@ -178,6 +179,7 @@ def test_crash_of_an_evaluation(project: Path, server: ForkServer) -> None:
     assert point > 15
 
 
+@pytest.mark.every_way
 def test_kills(project: Path, server: ForkServer) -> None:
     """Each comes at a random moment after the process has got further than the one before.
 
@@ -261,6 +263,7 @@ def test_time_limit_saves_and_stops(project: Path, server: ForkServer, reference
     assert_same_results(project / folder, reference)
 
 
+@pytest.mark.in_full
 def test_damaged_checkpoint(project: Path, server: ForkServer, reference: Path) -> None:
     """Truncated, or with one bit changed anywhere: it is named, and the one before is used."""
     begun = experiment(project, "begun")
@@ -347,6 +350,7 @@ def test_diverged_in_the_last_step(project: Path, server: ForkServer) -> None:
 
 
 @pytest.mark.once_a_template
+@pytest.mark.in_full
 def test_changed_code_in_the_middle_of_a_run(project: Path, server: ForkServer) -> None:
     """It is taken, but not without a word, with what brings it back. A comment changes nothing."""
     folder = experiment(project, "changed")
@@ -376,6 +380,7 @@ def test_changed_code_in_the_middle_of_a_run(project: Path, server: ForkServer) 
 
 
 @pytest.mark.once_a_template
+@pytest.mark.in_full
 def test_files_of_the_persons_stay(project: Path, server: ForkServer) -> None:
     """In a run folder too: when the run goes on, is trained anew and is evaluated."""
     folder = experiment(project, "with-notes")

@@ -34,7 +34,8 @@ def edit(project: Path) -> None:
     commit(project)
 
 
-@pytest.mark.parametrize("way", ["folder", "url"])  # The others record what one of these does.
+# The other ways record what one of these does.
+@pytest.mark.parametrize("way", ["folder", pytest.param("url", marks=pytest.mark.deep)])
 def test_two_commits_and_a_first_release_later(
     way: str, untagged_scratch_repository: Path, tmp_path: Path
 ) -> None:

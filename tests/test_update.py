@@ -3,6 +3,8 @@
 Without tags: test_untagged.py.
 """
 
+import contextlib
+import io
 import re
 import subprocess
 import sys
@@ -11,6 +13,8 @@ from pathlib import Path
 import copier
 import pytest
 import yaml
+from copier._cli import CopierApp
+from plumbum import local
 
 from combinations import combinations
 from conftest import files_of, git, overlay_files, record_version, render
@@ -38,10 +42,15 @@ def append(path: Path, line: str) -> None:
 
 
 def copier_command(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Copier as a person calls it, from inside the project, trusting nothing."""
-    return subprocess.run(
-        [sys.executable, "-m", "copier", *arguments], cwd=project, capture_output=True, text=True
-    )
+    """Copier's command, from inside the project, trusting nothing.
+
+    In this process, which has compiled the templates already.
+    """
+    printed, errors = io.StringIO(), io.StringIO()
+    redirected = contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors)
+    with local.cwd(project), redirected[0], redirected[1]:
+        _, code = CopierApp.run(["copier", *arguments], exit=False)
+    return subprocess.CompletedProcess(arguments, code, printed.getvalue(), errors.getvalue())
 
 
 def change_the_templates(repository: Path) -> None:
@@ -68,12 +77,12 @@ def publish_next_version(repository: Path) -> None:
     assert release(repository, "9.0.0").returncode == 0
 
 
-@pytest.fixture(params=["folder", "root", "url"])
+# The root makes what the folder makes, and a URL all but the record of it: test_render.py.
+@pytest.fixture(params=["folder", pytest.param("url", marks=pytest.mark.deep)])
 def project(request: pytest.FixtureRequest, scratch_repository: Path, tmp_path: Path) -> Path:
     """A committed project, made by one way in from the first version."""
     source = {
         "folder": scratch_repository / "templates/torch-research",
-        "root": scratch_repository,
         "url": f"git+{scratch_repository.as_uri()}",
     }[request.param]
     answers = {"description": awkward, "licence": "BSD-3-Clause"}
@@ -165,17 +174,31 @@ def test_an_update_switches_the_loop(project: Path, scratch_repository: Path) ->
     ("before", "after"),
     [
         ({"template": "torch-research"}, {"template": "tf-production"}),
-        ({"template": "tf-production"}, {"template": "keras-quickstart", "backend": "torch"}),
-        ({"template": "keras-quickstart", "backend": "jax"}, {"template": "torch-research"}),
-        ({"template": "torch-research"}, {"template": "torch-research", "loop": "lightning"}),
-        (
+        ({"template": "torch-research"}, {"template": "torch-research", "task": "tabular"}),
+        pytest.param(
+            {"template": "tf-production"},
+            {"template": "keras-quickstart", "backend": "torch"},
+            marks=pytest.mark.deep,
+        ),
+        pytest.param(
+            {"template": "keras-quickstart", "backend": "jax"},
+            {"template": "torch-research"},
+            marks=pytest.mark.deep,
+        ),
+        pytest.param(
+            {"template": "torch-research"},
+            {"template": "torch-research", "loop": "lightning"},
+            marks=pytest.mark.deep,
+        ),
+        pytest.param(
             {"template": "keras-quickstart", "backend": "jax"},
             {"template": "keras-quickstart", "backend": "tensorflow"},
+            marks=pytest.mark.deep,
         ),
-        ({"template": "torch-research"}, {"template": "torch-research", "task": "tabular"}),
-        (
+        pytest.param(
             {"template": "tf-production", "task": "tabular"},
             {"template": "tf-production", "task": "image-classification"},
+            marks=pytest.mark.deep,
         ),
     ],
     ids=str,
@@ -222,7 +245,13 @@ def test_a_switch_gives_what_a_new_project_would_be(
     assert {**files, **yours} == {**expected, **yours}
 
 
-@pytest.mark.parametrize("requirement", ["", "tqdm==4.68"], ids=["merged", "conflict"])
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        pytest.param("", id="merged", marks=pytest.mark.deep),
+        pytest.param("tqdm==4.68", id="conflict"),
+    ],
+)
 def test_an_update_can_be_seen_before_it_is_taken(
     requirement: str, scratch_repository: Path, tmp_path: Path
 ) -> None:

@@ -108,26 +108,22 @@ def test_the_projects_own_tests(
 ) -> None:
     """Those of its network in each; of the framework, with the first task; of the task, once."""
     project = shutil.copytree(rendered(combination), tmp_path / "leaf")
-    words = ["python", "-m", "pytest", "--durations=5"]
-    if combination.task == tasks[0]:  # The pipeline's runs the commands, as tests here do.
-        words += ["--ignore", "tests/test_pipeline.py"]
-    else:
-        left_out = ["build_dataset"] * (not combination.first_of_task)
-        words += task_test_files(combination, left_out)
+    words = ["python", "-m", "pytest", "--durations=5", *own_test_files(combination)]
     assert "passed" in bash(" ".join(words), project)
 
 
-def task_test_files(combination: Combination, left_out: list[str]) -> list[str]:
-    """Return the tests that lie in the overlays of its task, but those of some names."""
+def own_test_files(combination: Combination) -> list[str]:
+    """Return the tests of its project that are not run with another one."""
     overlays = (combination.task.replace("-", "_"), *TASKS[combination.task].overlays)
     folders = {f"{{{{{overlay}}}}}" for overlay in overlays}
-    found = [
-        name
-        for name, source in overlay_files(combination).items()
-        if re.fullmatch(r"tests/test_\w+\.py", name) and folders & {*source.parts}
-    ]
-    assert found
-    return [name for name in found if name[len("tests/test_") : -len(".py")] not in left_out]
+
+    def is_run(source: Path) -> bool:
+        knows_framework = "{{shared}}" not in source.parts
+        of_task = combination.task == tasks[0] or folders & {*source.parts}
+        return bool(of_task and (knows_framework or combination.first_of_task))
+
+    files = overlay_files(combination).items()
+    return [name for name, source in files if name[:11] == "tests/test_" and is_run(source)]
 
 
 def test_keras_on_another_backend(rendered: Callable[[Combination], Path], tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Install what the clone needs into an environment of its own, then show or test the templates.
 
     python3 tools/bootstrap.py demo                  # render, train and evaluate in demo/
-    python3 tools/bootstrap.py test [pytest's own]   # run the whole test suite
-    python3 tools/bootstrap.py prove                 # plant defects, see which test notices each
+    python3 tools/bootstrap.py test [pytest's own]   # run the test suite
+    python3 tools/bootstrap.py prove                 # run its deeper tier, then plant defects and
+                                                     # see which test notices each
 
 Needs Python 3.11 to 3.13 and nothing else; on Windows: `py tools\\bootstrap.py demo`. Everything
 is installed into .venv/ beside this repository's README, never into your own Python. Delete .venv/
@@ -230,12 +231,16 @@ def main(arguments: list) -> int:
     environment.prepare(folder / name, sorted(inputs))
     if arguments[0] == "demo":
         return demo(environment.python, root / "demo")
-    if arguments[0] == "prove":
-        return run([environment.python, root / "tools" / "prove.py", *arguments[1:]])
     # As many processes as there are cores, eight at most: each holds a framework in memory.
     processes = str(min(os.cpu_count() or 1, 8))
-    options = ["-n", processes, "--dist", "loadgroup", *arguments[1:]]
-    return run([environment.python, "-m", "pytest", *options])
+    tests = [environment.python, "-m", "pytest", "-n", processes, "--dist", "loadgroup"]
+    if arguments[0] == "test":
+        return run([*tests, *arguments[1:]])
+    if arguments == ["prove"]:
+        code = run([*tests, "--deep"])
+        if code != 0:
+            return code
+    return run([environment.python, root / "tools" / "prove.py", *arguments[1:]])
 
 
 if __name__ == "__main__":

@@ -123,10 +123,12 @@ class Copy:
         """Run tests until the first that fails: ours, or those of a project rendered for them."""
         with tempfile.TemporaryDirectory(prefix="prove-") as temporary:
             folder = self.folder
+            options = ["-x", "-q", "-rfE", "--tb=short", "-p", "no:cacheprovider"]
             if project:
                 folder = Path(temporary, "leaf")
                 self._render(project, folder)
-            options = ["-x", "-q", "-rfE", "--tb=short", "-p", "no:cacheprovider"]
+            elif tests.startswith("tests"):  # They run in the deeper tier: in every way.
+                options.append("--deep")
             command = [sys.executable, "-m", "pytest", *options, *shlex.split(tests)]
             return read_outcome(*run(command, folder, self.environment, minutes))
 
