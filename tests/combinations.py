@@ -35,6 +35,7 @@ tasks = [*evenings]
 # through the same files.
 proven_in_full = ["plain", "lightning", "-", "jax"]
 
+competition = "some-competition"  # the answer to the question `kaggle`, where one is given
 licences = ["MIT", "BSD-3-Clause", "Apache-2.0", "none"]
 
 
@@ -45,11 +46,14 @@ class Combination(NamedTuple):
     task: str
     choice: str  # the answer to the template's own question
     licence: str
+    kaggle: str = ""  # the name of a competition
 
     @property
     def answers(self) -> dict[str, str]:
         """What to answer to the template's questions."""
         answers = {"task": self.task, "licence": self.licence}
+        if self.kaggle:
+            answers["kaggle"] = self.kaggle
         own = own_questions.get(self.template)
         return answers | {own: self.choice} if own else answers
 
@@ -61,7 +65,7 @@ class Combination(NamedTuple):
     @property
     def has_evening(self) -> bool:
         """Whether what a person does in an evening runs with it."""
-        return self.checked and self.choice in evenings[self.task]
+        return self.checked and not self.kaggle and self.choice in evenings[self.task]
 
     @property
     def has_contracts(self) -> bool:
@@ -71,7 +75,7 @@ class Combination(NamedTuple):
     @property
     def in_full(self) -> bool:
         """Whether the expensive proofs run with it, and not the contract suite alone."""
-        return self.checked and self.task == tasks[0] and self.choice in proven_in_full
+        return self.has_contracts and self.task == tasks[0] and self.choice in proven_in_full
 
     @property
     def first_of_template(self) -> bool:
@@ -95,7 +99,7 @@ class Combination(NamedTuple):
         return "; ".join([*proofs, *["in full"] * self.in_full])
 
     def __str__(self) -> str:
-        return "-".join(self)
+        return "-".join(filter(None, self))
 
 
 combinations = [
@@ -105,6 +109,15 @@ combinations = [
     ),
     # A licence is a file that nothing else depends on: all of them with the first way.
     *(Combination(ways[0][0], tasks[0], ways[0][1], licence) for licence in licences[1:]),
+    # What takes part in a competition is one overlay, which knows no framework.
+    *(
+        Combination(template, task, choice, licences[0], competition)
+        for template, task, choice in [
+            ("torch-research", "tabular", "plain"),
+            ("torch-research", "text-classification", "lightning"),
+            ("keras-quickstart", "image-classification", "jax"),
+        ]
+    ),
 ]
 
 checked_combinations = [combination for combination in combinations if combination.checked]
