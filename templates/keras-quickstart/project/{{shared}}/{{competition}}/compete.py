@@ -12,6 +12,7 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from machinery.argument_parser import ArgumentParser
@@ -39,6 +40,31 @@ def folds(arguments: argparse.Namespace) -> None:
     prepare_folds(arguments.count, arguments.seed, arguments.overwrite, arguments.options)
 
 
+def check(arguments: argparse.Namespace) -> None:
+    """Say whether a file is a valid submission; if not, all that is wrong with it."""
+    from machinery.submissions import check
+
+    path, rows = check(arguments.file)
+    print(f"{path}: a valid submission of {rows} rows")
+
+
+def submit(arguments: argparse.Namespace) -> None:
+    """Check a file, send it to Kaggle, wait for its score, and note it beside the CV score."""
+    from machinery.submissions import submit
+
+    submit(
+        *(arguments.file, arguments.message, arguments.experiment),
+        *(arguments.again, arguments.max_minutes),
+    )
+
+
+def scores(_: argparse.Namespace) -> None:
+    """Show what was sent, its CV and public scores, and whether the newest gain is noise."""
+    from machinery.submissions import show_scores
+
+    show_scores()
+
+
 def add_command(commands: Any, run: Callable[[argparse.Namespace], object]) -> ArgumentParser:
     """Add a command named after the function that runs it; return its parser for the options."""
     name = run.__name__.replace("_", "-")
@@ -61,11 +87,27 @@ def add_data_commands(commands: Any) -> None:
     parser.add_argument("options", nargs="*", help="after --: options of build_dataset.py")
 
 
+def add_sending_commands(commands: Any) -> None:
+    """Add the commands that lead to a public score."""
+    parser = add_command(commands, check)
+    parser.add_argument("file", type=Path, metavar="FILE", help="such as submissions/first.csv")
+    parser = add_command(commands, submit)
+    parser.add_argument("file", type=Path, metavar="FILE", help="such as submissions/first.csv")
+    parser.add_argument("--message", default="", help="to see beside the score on Kaggle")
+    origin = "that the file came from [experiments/ and the file's name]"
+    parser.add_argument("--experiment", type=Path, metavar="FOLDER", help=origin)
+    parser.add_argument("--again", action="store_true", help="although it was sent before")
+    wait = "how long to wait for the score [10]"
+    parser.add_argument("--max-minutes", type=float, default=10, metavar="MINUTES", help=wait)
+    add_command(commands, scores)
+
+
 def main() -> None:
     """Run the command that the command line names."""
     parser = ArgumentParser(__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_data_commands(commands)
+    add_sending_commands(commands)
     arguments = parser.parse_args()
     arguments.run(arguments)
 
