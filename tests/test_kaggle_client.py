@@ -165,7 +165,7 @@ def test_submissions_are_sent_followed_and_noted(
     code, printed = competitor.run("submit", "submissions/first.csv", "--message", "bold")
     assert code == 0, printed
     assert server.uploads == [(project / "submissions" / "first.csv").read_bytes()]
-    assert server.submissions[0]["description"].startswith("bold cv=0.72 sha256=")
+    assert server.submissions[0]["description"].startswith("cv=0.72 sha256=")
     assert len(server.called("ListSubmissions")) == 2
     code, printed = competitor.run("submit", "submissions/first.csv")
     assert code == 2
