@@ -62,10 +62,16 @@ def submit(path: Path, message: str, experiment: Path | None, again: bool, minut
     words = [f"cv={row['cv']}"] if row["cv"] else []
     words += [f"sha256={digest[:SIGNS]}", f"commit={row['commit'] or 'none'}", message]
     description = " ".join(words).strip()
-    print(call("competitions", "submit", slug, "-f", str(to_send), "-m", description).strip())
-    row |= {"time": now(), "file": path.as_posix(), "sha256": digest, "status": "sent"}
-    with changing_ledger() as rows:
+    sent = now()
+    row |= {"time": sent, "file": path.as_posix(), "sha256": digest, "status": "sent"}
+    with changing_ledger() as rows:  # Before it is sent: a kill then leaves no gap.
         rows.append(row)
+    try:
+        print(call("competitions", "submit", slug, "-f", str(to_send), "-m", description).strip())
+    except InputError:
+        with changing_ledger() as rows:
+            rows[:] = [each for each in rows if (each["time"], each["sha256"]) != (sent, digest)]
+        raise
     _follow(digest, minutes)
 
 
@@ -95,7 +101,10 @@ def _refuse_beyond_limit(slug: str) -> None:
 def _read_json(printed: str, otherwise: Any) -> Any:
     """Return what the client printed as JSON, below what else it may say, or another value."""
     found = re.search(r"^[\[{].*", printed, re.DOTALL | re.MULTILINE)
-    return json.loads(found.group()) if found else otherwise
+    try:
+        return json.loads(found.group()) if found else otherwise
+    except ValueError:
+        return otherwise
 
 
 def _follow(digest: str, minutes: float) -> None:
