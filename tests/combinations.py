@@ -36,6 +36,7 @@ tasks = [*evenings]
 proven_at_the_gate = ["plain", "lightning"]
 deep = False  # Whether it is the deeper tier: conftest.py reads the option --deep.
 
+competition = "some-competition"  # the answer to the question `kaggle`, where one is given
 licences = ["MIT", "BSD-3-Clause", "Apache-2.0", "none"]
 
 
@@ -46,11 +47,14 @@ class Combination(NamedTuple):
     task: str
     choice: str  # the answer to the template's own question
     licence: str
+    kaggle: str = ""  # the name of a competition
 
     @property
     def answers(self) -> dict[str, str]:
         """What to answer to the template's questions."""
         answers = {"task": self.task, "licence": self.licence}
+        if self.kaggle:
+            answers["kaggle"] = self.kaggle
         own = own_questions.get(self.template)
         return answers | {own: self.choice} if own else answers
 
@@ -62,7 +66,7 @@ class Combination(NamedTuple):
     @property
     def has_evening(self) -> bool:
         """Whether what a person does in an evening runs with it."""
-        return self.checked and self.choice in evenings[self.task]
+        return self.checked and not self.kaggle and self.choice in evenings[self.task]
 
     @property
     def has_contracts(self) -> bool:
@@ -72,7 +76,7 @@ class Combination(NamedTuple):
     @property
     def in_full(self) -> bool:
         """Whether the expensive proofs run with it, and not the contract suite alone."""
-        return self.checked and self.task == tasks[0]
+        return self.has_contracts and self.task == tasks[0]
 
     @property
     def at_the_gate(self) -> bool:
@@ -105,7 +109,7 @@ class Combination(NamedTuple):
         return "; ".join([*proofs, *more])
 
     def __str__(self) -> str:
-        return "-".join(self)
+        return "-".join(filter(None, self))
 
 
 combinations = [
@@ -115,6 +119,15 @@ combinations = [
     ),
     # A licence is a file that nothing else depends on: all of them with the first way.
     *(Combination(ways[0][0], tasks[0], ways[0][1], licence) for licence in licences[1:]),
+    # What takes part in a competition is one overlay, which knows no framework.
+    *(
+        Combination(template, task, choice, licences[0], competition)
+        for template, task, choice in [
+            ("torch-research", "tabular", "plain"),
+            ("torch-research", "text-classification", "lightning"),
+            ("keras-quickstart", "image-classification", "jax"),
+        ]
+    ),
 ]
 
 checked_combinations = [combination for combination in combinations if combination.checked]

@@ -292,7 +292,7 @@ def overlay_files(combination: Combination, repository: Path = root) -> dict[str
     """The files that the combination's overlays give, found without Copier: by target path."""
     project = repository / "templates" / combination.template / "project"
     active = {"shared", *(re.sub(r"\W", "_", answer).lower() for answer in combination[1:])}
-    active |= {*TASKS[combination.task].overlays}
+    active |= {*TASKS[combination.task].overlays, *(["competition"] if combination.kaggle else [])}
     files: dict[str, Path] = {}
     for name in git(repository, "ls-files", "-z", "-co", "--exclude-standard", str(project)).split(
         "\0"

@@ -18,8 +18,9 @@ LARGEST_SEED = 2**32 - 1  # NumPy takes no larger one.
 class ArgumentParser(argparse.ArgumentParser):
     """argparse, with errors in our form that name the option nearest to an unknown one."""
 
-    def __init__(self, description: str | None) -> None:
+    def __init__(self, description: str | None, prog: str | None = None) -> None:
         super().__init__(
+            prog=prog,
             description=description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,

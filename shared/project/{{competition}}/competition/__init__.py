@@ -1,0 +1,1 @@
+"""Yours: how the competition scores, and what happens to predictions before they are sent."""
