@@ -12,6 +12,7 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from machinery.argument_parser import ArgumentParser
@@ -39,6 +40,45 @@ def folds(arguments: argparse.Namespace) -> None:
     prepare_folds(arguments.count, arguments.seed, arguments.overwrite, arguments.options)
 
 
+def notebook(arguments: argparse.Namespace) -> None:
+    """Write competition/notebook: the notebook of a code competition, and its weights."""
+    from machinery.notebook_bundle import Options, make_notebook
+
+    make_notebook(
+        Options(
+            arguments.experiment,
+            arguments.models,
+            arguments.minutes,
+            arguments.accelerator,
+            arguments.server,
+            arguments.train,
+            arguments.resume,
+            arguments.script,
+        )
+    )
+
+
+def simulate(arguments: argparse.Namespace) -> None:
+    """Run the notebook here as Kaggle would, and say whether it would score."""
+    from machinery.simulation import simulate
+
+    simulate(arguments.minutes, arguments.memory)
+
+
+def push(arguments: argparse.Namespace) -> None:
+    """Send the notebook and its weights to Kaggle, wait until it has run, fetch its output."""
+    from machinery.kernel_push import push
+
+    push(arguments.wait)
+
+
+def package(arguments: argparse.Namespace) -> None:
+    """Write what hosts ask of winners: code, weights, settings, and how to run them."""
+    from machinery.winners_package import make_package
+
+    make_package(arguments.experiment, arguments.output)
+
+
 def add_command(commands: Any, run: Callable[[argparse.Namespace], object]) -> ArgumentParser:
     """Add a command named after the function that runs it; return its parser for the options."""
     name = run.__name__.replace("_", "-")
@@ -60,11 +100,37 @@ def add_data_commands(commands: Any) -> None:
     parser.add_argument("options", nargs="*", help="after --: options of build_dataset.py")
 
 
+def add_code_commands(commands: Any) -> None:
+    """Add the commands of code competitions, and of winners."""
+    parser = add_command(commands, notebook)
+    parser.add_experiment()
+    choices = ["folds", "all"]
+    parser.add_argument("--with", dest="models", choices=choices, default="folds", help="[folds]")
+    parser.add_argument("--minutes", type=float, default=510, help="that it may take [510]")
+    where = "Kaggle's name, such as NvidiaTeslaT4, NvidiaL4, TpuV5E8 [none: a CPU]"
+    parser.add_argument("--accelerator", default="none", help=where)
+    parser.add_argument("--server", action="store_true", help="answer Kaggle's evaluation API")
+    trains = "train there, with these options of train.py, instead of predicting"
+    parser.add_argument("--train", metavar="OPTIONS", default="", help=trains)
+    again = "go on with the output of the version before, which Kaggle has already"
+    parser.add_argument("--resume", action="store_true", help=again)
+    parser.add_argument("--script", action="store_true", help="write a .py file, no notebook")
+    parser = add_command(commands, simulate)
+    parser.add_argument("--minutes", type=float, default=5, help="that it may take [5]")
+    parser.add_argument("--memory", type=float, default=8, help="GB that it may take [8]")
+    parser = add_command(commands, push)
+    parser.add_argument("--wait", type=float, default=600, help="minutes, at most [600]")
+    parser = add_command(commands, package)
+    parser.add_experiment()
+    parser.add_argument("--output", type=Path, required=True, help="folder to make")
+
+
 def main() -> None:
     """Run the command that the command line names."""
     parser = ArgumentParser(__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_data_commands(commands)
+    add_code_commands(commands)
     arguments = parser.parse_args()
     arguments.run(arguments)
 
