@@ -23,7 +23,7 @@ def get(arguments: argparse.Namespace) -> None:
     """Download the competition's files and unpack them, once."""
     from machinery.competition_files import download
 
-    download(arguments.overwrite)
+    download(arguments.competition, arguments.overwrite)
 
 
 def understand(arguments: argparse.Namespace) -> None:
@@ -90,6 +90,7 @@ def add_command(commands: Any, run: Callable[[argparse.Namespace], object]) -> A
 def add_data_commands(commands: Any) -> None:
     """Add the commands that lead to data to train on."""
     parser = add_command(commands, get)
+    parser.add_argument("competition", nargs="?", default="", help="its address [the project's]")
     parser.add_argument("--overwrite", action="store_true", help="download what is there anew")
     parser = add_command(commands, understand)
     parser.add_argument("--overwrite", action="store_true", help="replace schema.yaml")

@@ -9,6 +9,7 @@ data/all                       a dataset whose train split is all rows
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,7 +60,7 @@ def read_slug() -> str:
     path = FOLDER / "competition.yaml"
     values = read_yaml(path)
     slug = values.get("slug") if isinstance(values, dict) else None
-    if not isinstance(slug, str) or not slug:
+    if not isinstance(slug, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]*", slug):
         raise InputError(f"{path}: slug: got {slug!r}, expected the last part of its address.")
     return slug
 
