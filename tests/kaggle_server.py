@@ -64,6 +64,7 @@ class KaggleServer(ThreadingHTTPServer):
         self.outcomes: list[Outcome] = []  # of the next submissions
         self.submissions: list[dict[str, Any]] = []  # the newest first
         self.allowed = 5  # submissions a day
+        self.kernel_statuses: list[str] = []  # of the notebook; then it is complete
         self.datasets: dict[str, int] = {}  # how often its status is asked before it is ready
 
     def environment(self, home: Path) -> dict[str, str]:
@@ -129,6 +130,14 @@ class KaggleServer(ThreadingHTTPServer):
     def _SaveKernel(self, body: dict[str, Any]) -> Any:
         version = len(self.called("SaveKernel"))
         return {"url": f"https://www.kaggle.com/code/{body['slug']}", "versionNumber": version}
+
+    def _GetKernelSessionStatus(self, _: dict[str, Any]) -> Any:
+        status = self.kernel_statuses.pop(0) if self.kernel_statuses else "COMPLETE"
+        return {"status": status, "failureMessage": "cell 3 failed" * (status == "ERROR")}
+
+    def _ListKernelSessionOutput(self, _: dict[str, Any]) -> Any:
+        file = {"url": "http://localhost/output/submission.csv", "fileName": "submission.csv"}
+        return {"files": [file], "log": "what the notebook printed"}
 
     def _GetAcceleratorQuotaStatistics(self, _: dict[str, Any]) -> Any:
         quota = {"timeUsed": "7200s", "totalTimeAllowed": "108000s"}

@@ -26,16 +26,17 @@ from machinery import kaggle_parts
 from machinery.competition import CompetitionSchema
 from machinery.errors import InputError
 from machinery.kaggle_parts import Model, Part
+from machinery.kaggle_session import Budget, repeat_first, to_submission
 
 
-def serve(models: list[Model], schema: CompetitionSchema, raw: Path, budget: Any) -> None:
+def serve(models: list[Model], schema: CompetitionSchema, raw: Path, budget: Budget) -> None:
     """Answer the gateway until it has all predictions.
 
     Args:
         models: that predict.
         schema: of the competition.
         raw: the folder of its files.
-        budget: of the time; see kaggle_session.Budget.
+        budget: of the time.
     """
     sample = pd.read_csv(raw / schema.sample_submission, dtype=str, keep_default_na=False)
     predictor = Predictor(models, schema, raw, budget, sample)
@@ -84,7 +85,7 @@ class Predictor:
         models: list[Model],
         schema: CompetitionSchema,
         raw: Path,
-        budget: Any,
+        budget: Budget,
         sample: pd.DataFrame,
     ) -> None:
         self.models, self.schema, self.raw = models, schema, raw
@@ -99,17 +100,21 @@ class Predictor:
             batch: test rows, a frame of pandas or of Polars.
             others: what else the gateway hands over, such as the sample's rows of the batch.
         """
-        from machinery.kaggle_session import to_submission
-
         rows, predictions = to_texts(batch), None
-        titles = [name for name in self.sample.columns if name != self.schema.id]
-        sample = next((each for each in map(to_texts, others) if {*titles} <= {*each}), self.sample)
+        ids = rows[self.schema.id]
+        titles = {name for name in self.sample.columns if name != self.schema.id}
+        given = [each for each in map(to_texts, others) if titles <= {*each} and len(each)]
+        sample = repeat_first(given[0] if given else self.sample, ids, self.schema.id)
         try:
             predictions = self._mean(rows)
         except Exception:  # One batch that fails must not take the others with it.
             print(f"A batch has the values of sample_submission.csv:\n{traceback.format_exc()}")
-        ids = rows[self.schema.id]
-        return to_submission(ids, predictions, self.schema, sample, self.classes)
+        made = to_submission(ids, predictions, self.schema, sample, self.classes)
+        for name in titles:
+            with contextlib.suppress(ValueError):  # Labels stay texts.
+                made[name] = pd.to_numeric(made[name])
+        # The gateway compares the ids with its own, a number with a number.
+        return made.assign(**{self.schema.id: list(batch[self.schema.id])})[[*self.sample.columns]]
 
     def _mean(self, rows: pd.DataFrame) -> pd.DataFrame | None:
         left = self.budget.left()

@@ -10,10 +10,12 @@ competition/wheels.txt                       yours: the packages that Kaggle's i
 competition/wheels/                          yours: their wheels
 """
 
+import ast
 import base64
 import hashlib
 import io
 import json
+import shlex
 import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -55,6 +57,11 @@ def make_notebook(options: Options) -> None:
     Raises:
         InputError: the experiment is not trained, or a file is too large.
     """
+    words = shlex.split(options.train)
+    if "--experiment" in words[:-1]:
+        place = words.index("--experiment")
+        options = options._replace(experiment=Path(words[place + 1]))
+        del words[place : place + 2]
     slug, name = read_slug(), options.experiment.name
     read_schema()
     models, checkpoint = find_models(options)
@@ -67,7 +74,7 @@ def make_notebook(options: Options) -> None:
         "minutes": options.minutes,
         "accelerator": options.accelerator,
         "server": options.server,
-        "train": options.train,
+        "train": shlex.join(words),
         "weights": hashlib.sha256(manifest).hexdigest(),
     }
     cells = make_cells(settings, bundle(Path()))
@@ -249,6 +256,21 @@ def read_cells(path: Path) -> list[str]:
         return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is no notebook: {error}. Make it anew.") from None
+
+
+def read_settings(cells: Sequence[str]) -> dict[str, Any]:
+    """Return what the notebook's SETTINGS are.
+
+    Raises:
+        InputError: there are none, or other than values.
+    """
+    try:
+        for node in ast.parse(cells[0]).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SETTINGS":
+                return dict(ast.literal_eval(node.value))
+    except (IndexError, SyntaxError, ValueError, TypeError):
+        pass
+    raise InputError(f"{NOTEBOOK}: the first cell sets no SETTINGS. Make the notebook anew.")
 
 
 # ---------------------------------------------------------------------------------------------

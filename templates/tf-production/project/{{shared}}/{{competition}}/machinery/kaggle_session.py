@@ -212,9 +212,7 @@ def to_submission(
     """
     if {*sample[schema.id]} != {*ids}:
         print("sample_submission.csv names other rows than the test set, which counts.")
-        zeros = pd.DataFrame([dict.fromkeys(sample.columns, "0")])
-        first = (sample if len(sample) else zeros).iloc[[0]]
-        sample = first.loc[first.index.repeat(len(ids))].assign(**{schema.id: ids.to_numpy()})
+        sample = repeat_first(sample, ids, schema.id)
     if predictions is None:
         if len(ids):
             print("Nothing was predicted: the values are those of sample_submission.csv.")
@@ -233,3 +231,16 @@ def to_submission(
         rest = sample[~sample[schema.id].isin(made[schema.id])]
         made = pd.concat([made, rest])
     return in_order_of_sample(made, sample, schema.id)
+
+
+def repeat_first(sample: pd.DataFrame, ids: pd.Series, column: str) -> pd.DataFrame:
+    """Return the first row of a sample, or zeros where it has none, once for each example.
+
+    Args:
+        sample: sample_submission.csv, as text.
+        ids: of the examples.
+        column: of the sample that names them.
+    """
+    zeros = pd.DataFrame([dict.fromkeys(sample.columns, "0")])
+    first = (sample if len(sample) else zeros).iloc[[0] * len(ids)]
+    return first.assign(**{column: ids.to_numpy()}).reset_index(drop=True)

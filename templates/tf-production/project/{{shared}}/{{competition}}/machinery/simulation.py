@@ -9,7 +9,7 @@ from typing import Any
 from machinery.competition import find_raw, read_schema, read_slug
 from machinery.errors import InputError
 from machinery.hidden_test import make_hidden_test
-from machinery.notebook_bundle import NOTEBOOK, read_cells
+from machinery.notebook_bundle import NOTEBOOK, read_cells, read_settings
 from machinery.simulated_machine import Machine, Outcome
 from machinery.submission_check import check_submission
 
@@ -32,6 +32,7 @@ def simulate(minutes: float, memory: float) -> None:
     """
     metadata = read_metadata()
     cells = read_cells(NOTEBOOK / metadata["code_file"])
+    settings = read_settings(cells)
     slug, schema, raw = read_slug(), read_schema(), find_raw()
     tree = Path(tempfile.mkdtemp(prefix="kaggle-"))
     hidden = tree / "hidden"
@@ -46,11 +47,14 @@ def simulate(minutes: float, memory: float) -> None:
         script = tree / "notebook.py"
         script.write_text("\n\n".join(cells), encoding="utf-8")
         log = NOTEBOOK / "simulation.log"
-        outcome = machine.run(script, minutes, memory, variables(cells), log)
+        outcome = machine.run(script, minutes, memory, variables(settings), log)
         text = log.read_text(encoding="utf-8", errors="replace")
         print("".join(f"  | {line}\n" for line in text.splitlines()), end="")
-        if reason := find_reason(outcome, text, machine.working):
+        if reason := find_reason(outcome, text, machine.working, bool(settings["train"])):
             raise InputError(f"would not score: {reason}. All that it printed: {log}")
+        if settings["train"]:
+            print(f"would train: it took {outcome.seconds:.0f} s. It scores nothing itself.")
+            return
         try:
             rows = check_submission(
                 machine.working / "submission.csv", replaced[schema.sample_submission]
@@ -80,19 +84,19 @@ def read_metadata() -> dict[str, Any]:
         ) from None
 
 
-def variables(cells: list[str]) -> dict[str, str]:
+def variables(settings: dict[str, Any]) -> dict[str, str]:
     """Return the environment variables that Kaggle sets.
 
     While it scores, an inference server waits for Kaggle's gateway, which nobody else has: such a
-    notebook runs as its draft does, with the local gateway.
+    notebook runs as its draft does, with the local gateway. Nor does one that trains score.
     """
     found = {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "KAGGLE_SIMULATED": "1"}
-    if not any("'server': True" in cell for cell in cells):
+    if not settings["server"] and not settings["train"]:
         found["KAGGLE_IS_COMPETITION_RERUN"] = "1"
     return found
 
 
-def find_reason(outcome: Outcome, text: str, working: Path) -> str:
+def find_reason(outcome: Outcome, text: str, working: Path, trains: bool) -> str:
     """Return why a run would not score, as far as that is seen without its submission."""
     if outcome.stopped:
         return f"the notebook {outcome.stopped}"
@@ -101,7 +105,7 @@ def find_reason(outcome: Outcome, text: str, working: Path) -> str:
         network = NETWORK.search(text)
         also = "it wants the network, which is off; " if network else ""
         return f"{also}the notebook ended with exit code {outcome.exit_code}: {last.rstrip('.')}"
-    if not (working / "submission.csv").is_file():
+    if not trains and not (working / "submission.csv").is_file():
         return "the notebook wrote no /kaggle/working/submission.csv"
     size = sum(path.stat().st_size for path in working.rglob("*") if path.is_file())
     if size > LARGEST_OUTPUT:
