@@ -12,10 +12,13 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from machinery.argument_parser import ArgumentParser
 from machinery.errors import exit_codes
+
+METHODS = ("mean", "rank", "hill-climbing", "stacking")  # of blending
 
 
 def get(arguments: argparse.Namespace) -> None:
@@ -39,6 +42,43 @@ def folds(arguments: argparse.Namespace) -> None:
     prepare_folds(arguments.count, arguments.seed, arguments.overwrite, arguments.options)
 
 
+def fit_all(arguments: argparse.Namespace) -> None:
+    """Train EXPERIMENT/all on all rows, for the mean of the best epochs of the folds."""
+    from machinery.fit_on_all import fit_on_all
+
+    fit_on_all(arguments.experiment, arguments.options)
+
+
+def predict(arguments: argparse.Namespace) -> None:
+    """Predict each row by the model that has not seen it, and test; score, write a submission."""
+    from machinery.fold_predictions import predict_folds
+
+    experiment, fit = arguments.experiment, arguments.fit
+    predict_folds(experiment, read_rules(), fit, arguments.device, arguments.overwrite)
+
+
+def blend(arguments: argparse.Namespace) -> None:
+    """Blend the predictions of experiments, of other projects too, into a new experiment."""
+    from machinery.blending import blend
+
+    folder, method = Path("experiments", arguments.name), arguments.method
+    blend(arguments.experiments, method, folder, read_rules(), arguments.overwrite)
+
+
+def trees(arguments: argparse.Namespace) -> None:
+    """Train models of scikit-learn on the same folds, to compare and to blend with."""
+    from machinery.gradient_boosting import train_trees
+
+    train_trees(Path("experiments", arguments.name), read_rules(), arguments.overwrite)
+
+
+def read_rules() -> Any:
+    """Return how the competition scores; see machinery/competition_rules.py."""
+    from machinery.competition_rules import Rules, read_metric
+
+    return Rules(read_metric())
+
+
 def add_command(commands: Any, run: Callable[[argparse.Namespace], object]) -> ArgumentParser:
     """Add a command named after the function that runs it; return its parser for the options."""
     name = run.__name__.replace("_", "-")
@@ -60,11 +100,35 @@ def add_data_commands(commands: Any) -> None:
     parser.add_argument("options", nargs="*", help="after --: options of build_dataset.py")
 
 
+def add_model_commands(commands: Any) -> None:
+    """Add the commands that predict, compare and blend."""
+    parser = add_command(commands, fit_all)
+    parser.add_experiment()
+    parser.add_argument("options", nargs="*", help="after --: more options of train.py")
+    parser = add_command(commands, predict)
+    parser.add_experiment()
+    meaning = "who predicts test: the mean of the folds, or the run `all` [folds]"
+    parser.add_argument(
+        "--with", dest="fit", choices=["folds", "all"], default="folds", help=meaning
+    )
+    parser.add_device()
+    parser.add_argument("--overwrite", action="store_true", help="replace its predictions")
+    parser = add_command(commands, trees)
+    parser.add_argument("--name", default="trees", help="of the experiment [trees]")
+    parser.add_argument("--overwrite", action="store_true", help="replace its predictions")
+    parser = add_command(commands, blend)
+    parser.add_argument("experiments", nargs="+", type=Path, help="folders with predictions")
+    parser.add_argument("--method", choices=METHODS, default="mean", help="[mean]")
+    parser.add_argument("--name", required=True, help="of the new experiment")
+    parser.add_argument("--overwrite", action="store_true", help="replace its predictions")
+
+
 def main() -> None:
     """Run the command that the command line names."""
     parser = ArgumentParser(__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_data_commands(commands)
+    add_model_commands(commands)
     arguments = parser.parse_args()
     arguments.run(arguments)
 
