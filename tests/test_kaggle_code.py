@@ -13,7 +13,6 @@ import pytest
 from combinations import Combination, competition, licences
 from conftest import git
 from kaggle_server import KaggleServer, running_server
-from machinery.spreadsheets import write_csv
 from projects import run
 
 NOTEBOOK = Path("competition/notebook")
@@ -87,9 +86,14 @@ def write_competition(raw: Path) -> None:
             number, colour = generator.normal(), generator.choice(["red", "green", "blue"])
             yield [row, f"{number:.4f}", colour, int(number > 0)]
 
-    write_csv(raw / "train.csv", ["row", "number", "colour", "bought"], rows(0, 90))
-    write_csv(raw / "test.csv", ["row", "number", "colour"], (each[:3] for each in rows(900, 6)))
-    write_csv(raw / "sample_submission.csv", ["row", "bought"], ([900 + i, 0.5] for i in range(6)))
+    def write(name: str, lines: list[list[object]]) -> None:
+        text = "".join(",".join(map(str, cells)) + "\n" for cells in lines)
+        (raw / name).write_text(text)
+
+    titles = ["row", "number", "colour", "bought"]
+    write("train.csv", [titles, *rows(0, 90)])
+    write("test.csv", [line[:3] for line in [titles, *rows(900, 6)]])
+    write("sample_submission.csv", [["row", "bought"], *([900 + each, 0.5] for each in range(6))])
 
 
 def compete(project: Path, *words: object) -> subprocess.CompletedProcess[str]:

@@ -18,6 +18,8 @@ from typing import Any
 from machinery.argument_parser import ArgumentParser
 from machinery.errors import exit_codes
 
+METHODS = ("mean", "rank", "hill-climbing", "stacking")  # of blending
+
 
 def get(arguments: argparse.Namespace) -> None:
     """Download the competition's files and unpack them, once."""
@@ -40,22 +42,48 @@ def folds(arguments: argparse.Namespace) -> None:
     prepare_folds(arguments.count, arguments.seed, arguments.overwrite, arguments.options)
 
 
+def fit_all(arguments: argparse.Namespace) -> None:
+    """Train EXPERIMENT/all on all rows, for the mean of the best epochs of the folds."""
+    from machinery.fit_on_all import fit_on_all
+
+    fit_on_all(arguments.experiment, arguments.options)
+
+
+def predict(arguments: argparse.Namespace) -> None:
+    """Predict each row by the model that has not seen it, and test; score, write a submission."""
+    from machinery.fold_predictions import predict_folds
+
+    experiment, fit = arguments.experiment, arguments.fit
+    predict_folds(experiment, read_rules(), fit, arguments.device, arguments.overwrite)
+
+
+def blend(arguments: argparse.Namespace) -> None:
+    """Blend the predictions of experiments, of other projects too, into a new experiment."""
+    from machinery.blending import blend
+
+    folder, method = Path("experiments", arguments.name), arguments.method
+    blend(arguments.experiments, method, folder, read_rules(), arguments.overwrite)
+
+
+def trees(arguments: argparse.Namespace) -> None:
+    """Train models of scikit-learn on the same folds, to compare and to blend with."""
+    from machinery.gradient_boosting import train_trees
+
+    train_trees(Path("experiments", arguments.name), read_rules(), arguments.overwrite)
+
+
+def read_rules() -> Any:
+    """Return how the competition scores; see machinery/competition_rules.py."""
+    from machinery.competition_rules import Rules, read_metric
+
+    return Rules(read_metric())
+
+
 def notebook(arguments: argparse.Namespace) -> None:
     """Write competition/notebook: the notebook of a code competition, and its weights."""
     from machinery.notebook_bundle import Options, make_notebook
 
-    make_notebook(
-        Options(
-            arguments.experiment,
-            arguments.models,
-            arguments.minutes,
-            arguments.accelerator,
-            arguments.server,
-            arguments.train,
-            arguments.resume,
-            arguments.script,
-        )
-    )
+    make_notebook(Options(*(getattr(arguments, name) for name in Options._fields)))
 
 
 def simulate(arguments: argparse.Namespace) -> None:
@@ -101,6 +129,29 @@ def add_data_commands(commands: Any) -> None:
     parser.add_argument("options", nargs="*", help="after --: options of build_dataset.py")
 
 
+def add_model_commands(commands: Any) -> None:
+    """Add the commands that predict, compare and blend."""
+    parser = add_command(commands, fit_all)
+    parser.add_experiment()
+    parser.add_argument("options", nargs="*", help="after --: more options of train.py")
+    parser = add_command(commands, predict)
+    parser.add_experiment()
+    meaning = "who predicts test: the mean of the folds, or the run `all` [folds]"
+    parser.add_argument(
+        "--with", dest="fit", choices=["folds", "all"], default="folds", help=meaning
+    )
+    parser.add_device()
+    parser.add_argument("--overwrite", action="store_true", help="replace its predictions")
+    parser = add_command(commands, trees)
+    parser.add_argument("--name", default="trees", help="of the experiment [trees]")
+    parser.add_argument("--overwrite", action="store_true", help="replace its predictions")
+    parser = add_command(commands, blend)
+    parser.add_argument("experiments", nargs="+", type=Path, help="folders with predictions")
+    parser.add_argument("--method", choices=METHODS, default="mean", help="[mean]")
+    parser.add_argument("--name", required=True, help="of the new experiment")
+    parser.add_argument("--overwrite", action="store_true", help="replace its predictions")
+
+
 def add_code_commands(commands: Any) -> None:
     """Add the commands of code competitions, and of winners."""
     parser = add_command(commands, notebook)
@@ -131,6 +182,7 @@ def main() -> None:
     parser = ArgumentParser(__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_data_commands(commands)
+    add_model_commands(commands)
     add_code_commands(commands)
     arguments = parser.parse_args()
     arguments.run(arguments)
