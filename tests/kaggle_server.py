@@ -13,7 +13,7 @@ import io
 import json
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -159,7 +159,7 @@ class KaggleServer(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[KaggleServer]:
+def running_server() -> Generator[KaggleServer]:
     """Run a server in a thread, on a free port."""
     with KaggleServer() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -49,8 +49,44 @@ def call(*arguments: str) -> str:
         NotOfferedError: the installed client does not know the command.
         InputError: it failed; the message says what to do.
     """
+    code, printed, said = _run("-m", "kaggle", *arguments)
+    said = f"{printed}\n{said}"
+    if code:
+        raise explain(arguments, said)
+    if found := ANNOUNCED.search(said):
+        raise explain(arguments, found.group())
+    return printed
+
+
+def error_description(slug: str, ref: str) -> str:
+    """Return why a submission could not be scored; empty: it is not known.
+
+    The client's commands do not print it.
+    """
+    code = (
+        "import sys, kaggle\n"
+        "for each in kaggle.api.competition_submissions(sys.argv[1]):\n"
+        "    if str(each.ref) == sys.argv[2]: print(each.error_description or '')"
+    )
+    failed, printed, _ = _run("-c", code, slug, ref)
+    return "" if failed else printed.strip()
+
+
+def read_quota() -> str:
+    """Return how many hours of accelerators are left this week; empty: the client cannot tell."""
+    try:
+        return call("quota")
+    except NotOfferedError:
+        return ""
+
+
+def _run(*arguments: str) -> tuple[int, str, str]:
+    """Run Python; return the exit code and what it prints to standard output and error.
+
+    A progress bar is shown meanwhile.
+    """
     # With -P no file of the project is taken for a module of the client.
-    command = [sys.executable, "-P", "-m", "kaggle", *arguments]
+    command = [sys.executable, "-P", *arguments]
     environment = {**os.environ, "PYTHONUTF8": "1"}
     with (
         tempfile.TemporaryFile() as output,
@@ -71,12 +107,7 @@ def call(*arguments: str) -> str:
         code = process.wait()
         output.seek(0)
         printed = output.read().decode(errors="replace")
-    said = f"{printed}\n{errors.decode(errors='replace')}"
-    if code:
-        raise explain(arguments, said)
-    if found := ANNOUNCED.search(said):
-        raise explain(arguments, found.group())
-    return printed
+    return code, printed, errors.decode(errors="replace")
 
 
 def explain(arguments: tuple[str, ...], said: str) -> InputError:
@@ -105,7 +136,7 @@ def explain(arguments: tuple[str, ...], said: str) -> InputError:
         return InputError(f"{words}: Kaggle cannot be reached. Is there a network, or a proxy?")
     if OUT_OF_ORDER.search(text):
         return InputError(f"{words}: {last}. Kaggle itself has a problem: repeat it later.")
-    return InputError(f"{words}: {last}")
+    return InputError(f"{words}: {last}. Mend this, or repeat it later.")
 
 
 def _explain_refusal(arguments: tuple[str, ...]) -> str:

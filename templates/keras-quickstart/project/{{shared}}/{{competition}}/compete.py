@@ -79,6 +79,31 @@ def read_rules() -> Any:
     return Rules(read_metric())
 
 
+def check(arguments: argparse.Namespace) -> None:
+    """Say whether a file is a valid submission; if not, all that is wrong with it."""
+    from machinery.submissions import check
+
+    path, rows = check(arguments.file)
+    print(f"{path}: a valid submission of {rows} rows")
+
+
+def submit(arguments: argparse.Namespace) -> None:
+    """Check a file, send it to Kaggle, wait for its score, and note it beside the CV score."""
+    from machinery.submissions import submit
+
+    submit(
+        *(arguments.file, arguments.message, arguments.experiment),
+        *(arguments.again, arguments.max_minutes),
+    )
+
+
+def scores(_: argparse.Namespace) -> None:
+    """Show what was sent, its CV and public scores, and whether the newest gain is noise."""
+    from machinery.submissions import show_scores
+
+    show_scores()
+
+
 def notebook(arguments: argparse.Namespace) -> None:
     """Write competition/notebook: the notebook of a code competition, and its weights."""
     from machinery.notebook_bundle import Options, make_notebook
@@ -152,6 +177,21 @@ def add_model_commands(commands: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace its predictions")
 
 
+def add_sending_commands(commands: Any) -> None:
+    """Add the commands that lead to a public score."""
+    parser = add_command(commands, check)
+    parser.add_argument("file", type=Path, metavar="FILE", help="such as submissions/first.csv")
+    parser = add_command(commands, submit)
+    parser.add_argument("file", type=Path, metavar="FILE", help="such as submissions/first.csv")
+    parser.add_argument("--message", default="", help="to see beside the score on Kaggle")
+    origin = "that the file came from [experiments/ and the file's name]"
+    parser.add_argument("--experiment", type=Path, metavar="FOLDER", help=origin)
+    parser.add_argument("--again", action="store_true", help="although it was sent before")
+    wait = "how long to wait for the score [10]"
+    parser.add_argument("--max-minutes", type=float, default=10, metavar="MINUTES", help=wait)
+    add_command(commands, scores)
+
+
 def add_code_commands(commands: Any) -> None:
     """Add the commands of code competitions, and of winners."""
     parser = add_command(commands, notebook)
@@ -183,6 +223,7 @@ def main() -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_data_commands(commands)
     add_model_commands(commands)
+    add_sending_commands(commands)
     add_code_commands(commands)
     arguments = parser.parse_args()
     arguments.run(arguments)
