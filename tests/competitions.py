@@ -146,8 +146,8 @@ def write_grouped(folder: Path) -> pd.DataFrame:
 def write_time(folder: Path) -> pd.DataFrame:
     """What do two shops sell on the days after those that are known?"""
     generator = np.random.default_rng(15)
-    days = pd.Series(pd.date_range("2025-01-01", periods=220))
-    frame = pd.DataFrame({"date": np.repeat(days, 2).reset_index(drop=True)})
+    days = pd.date_range("2025-01-01", periods=220)
+    frame = pd.DataFrame({"date": days.repeat(2)})
     frame["shop"] = np.tile(["north", "south"], 220)
     frame["weekday"] = frame["date"].dt.day_name()
     frame["offer"] = generator.integers(0, 2, len(frame))
@@ -236,11 +236,15 @@ COMPETITIONS = {
     ),
     "multilabel": Competition(
         "tabular",
-        _table("multilabel", ["id", "scratch", "dent", "stain"], "probabilities"),
+        _table(
+            "multilabel", ["id", "scratch", "dent", "stain"], "probabilities", scheme="stratified"
+        ),
         write_multilabel,
     ),
     "regression": Competition(
-        "tabular", _table("regression", ["Id", "price"], "values"), write_regression
+        "tabular",
+        _table("regression", ["Id", "price"], "values", scheme="stratified"),
+        write_regression,
     ),
     "grouped": Competition(
         "tabular",
