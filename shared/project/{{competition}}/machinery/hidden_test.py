@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from machinery.competition import CompetitionSchema
+from machinery.competition_columns import read_frame
 
 TIMES = 3  # As many rows as those that everyone has.
 EVERY = 7  # Each so manyth new cell of a category holds one that nobody has seen.
@@ -24,8 +25,8 @@ def make_hidden_test(raw: Path, schema: CompetitionSchema, folder: Path) -> dict
     Returns:
         what takes the place of which of the competition's files, by their paths in `raw`.
     """
-    sample = read_texts(raw / schema.sample_submission)
-    test = read_texts(raw / schema.test) if schema.test else sample
+    sample = read_frame(raw / schema.sample_submission, as_text=True)
+    test = read_frame(raw / schema.test, as_text=True) if schema.test else sample
     rename = renaming(test[schema.id])
     made = {schema.sample_submission: folder / "sample_submission.csv"}
     repeat(sample, schema.id, rename).to_csv(made[schema.sample_submission], index=False)
@@ -40,11 +41,6 @@ def make_hidden_test(raw: Path, schema: CompetitionSchema, folder: Path) -> dict
         made[schema.test_images] = folder / "images"
         copy_images(raw / schema.test_images, made[schema.test_images], {*test[schema.id]}, rename)
     return made
-
-
-def read_texts(path: Path) -> pd.DataFrame:
-    """Read a table, each cell as text."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def renaming(ids: pd.Series) -> Callable[[str, int], str]:

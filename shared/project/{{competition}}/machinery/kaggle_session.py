@@ -19,6 +19,7 @@ import pandas as pd
 from competition.postprocess import postprocess
 from machinery import kaggle_parts
 from machinery.competition import CompetitionSchema, find_raw, read_schema
+from machinery.competition_columns import read_frame
 from machinery.kaggle_parts import FailedError, Model, Part
 from machinery.submission_file import (
     answer_columns,
@@ -97,7 +98,7 @@ def run(settings: dict[str, Any], weights: Path, started: float) -> None:
         from machinery.kaggle_server import serve
 
         return serve(models, schema, raw, budget)
-    sample = pd.read_csv(raw / schema.sample_submission, dtype=str, keep_default_na=False)
+    sample = read_frame(raw / schema.sample_submission, as_text=True)
     test = kaggle_parts.read_test(raw, schema)
     print(f"{len(test):,} test rows, {len(models)} networks, {budget.left() / 60:.1f} minutes left")
     store = Store(f"predictions-{kaggle_parts.fingerprint(raw, schema)}-{settings['weights'][:12]}")

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from machinery import kaggle_parts
+from machinery.competition import FOLDER
 from machinery.errors import StoppedError
+from machinery.fold_datasets import read_description
 from machinery.kaggle_session import RESERVE, WORKING
 
 
@@ -29,9 +31,10 @@ def run(settings: dict[str, Any], weights: Path, started: float) -> None:
         RuntimeError: training failed.
     """
     for path in weights.glob("folds.*"):
-        shutil.copyfile(path, Path("competition") / path.name)
+        shutil.copyfile(path, FOLDER / path.name)
+    folds = read_description()
     continue_from_inputs(settings["experiment"])
-    call("compete.py", "folds")
+    call("compete.py", "folds", *(f"--{name}={folds[name]}" for name in ("count", "seed")))
     minutes = settings["minutes"] * (1 - RESERVE) - (time.monotonic() - started) / 60
     code = call(
         "train.py",

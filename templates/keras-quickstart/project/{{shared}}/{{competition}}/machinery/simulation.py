@@ -56,13 +56,13 @@ def simulate(minutes: float, memory: float) -> None:
             print(f"would train: it took {outcome.seconds:.0f} s. It scores nothing itself.")
             return
         try:
-            rows = check_submission(
+            checked = check_submission(
                 machine.working / "submission.csv", replaced[schema.sample_submission]
             )
         except InputError as error:
             raise InputError(f"would not score: {error}") from None
         print(
-            f"would score: submission.csv fits, {rows:,} rows. It took {outcome.seconds:.0f} s"
+            f"would score: submission.csv fits, {checked.rows:,} rows. It took {outcome.seconds:.0f} s"
             + (f" and at most {outcome.memory:.1f} GB." if outcome.memory else ".")
         )
     finally:

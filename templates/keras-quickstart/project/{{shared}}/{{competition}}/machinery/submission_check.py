@@ -31,14 +31,18 @@ class Checked(NamedTuple):
     notices: list[str]  # what was put right in it; empty: it is the file as it was
 
 
-def check_submission(path: Path) -> Checked:
+def check_submission(path: Path, sample_path: Path | None = None) -> Checked:
     """Compare a file with the sample submission; put the order of columns and rows right.
+
+    Args:
+        path: the file.
+        sample_path: of a sample submission; None: the competition's.
 
     Raises:
         InputError: it is not valid; the message names all that is wrong, with examples.
     """
     schema = read_schema()
-    sample_path = find_raw() / schema.sample_submission
+    sample_path = sample_path or find_raw() / schema.sample_submission
     sample = _parse(sample_path, _decode(sample_path, sample_path.read_bytes()))
     content = _read(path, LARGEST_FACTOR * sample_path.stat().st_size + LARGEST_REST)
     text = _decode(path, content)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from machinery.competition import KAGGLE_INPUT, CompetitionSchema
+from machinery.competition_columns import read_frame
 from machinery.errors import InputError
 
 ROWS = 2_000  # of a test set that is predicted in one part; a larger one has up to
@@ -48,8 +49,7 @@ def read_test(raw: Path, schema: CompetitionSchema) -> pd.DataFrame:
         raw: the folder of the competition's files.
         schema: of the competition.
     """
-    table = raw / (schema.test or schema.sample_submission)
-    return pd.read_csv(table, dtype=str, keep_default_na=False)
+    return read_frame(raw / (schema.test or schema.sample_submission), as_text=True)
 
 
 def split(test: pd.DataFrame) -> list[Part]:

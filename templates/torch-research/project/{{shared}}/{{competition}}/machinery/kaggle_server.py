@@ -24,6 +24,7 @@ import pandas as pd
 
 from machinery import kaggle_parts
 from machinery.competition import CompetitionSchema
+from machinery.competition_columns import read_frame
 from machinery.errors import InputError
 from machinery.kaggle_parts import Model, Part
 from machinery.kaggle_session import Budget, repeat_first, to_submission
@@ -38,7 +39,7 @@ def serve(models: list[Model], schema: CompetitionSchema, raw: Path, budget: Bud
         raw: the folder of its files.
         budget: of the time.
     """
-    sample = pd.read_csv(raw / schema.sample_submission, dtype=str, keep_default_na=False)
+    sample = read_frame(raw / schema.sample_submission, as_text=True)
     predictor = Predictor(models, schema, raw, budget, sample)
     server = find_server(raw)(predictor.predict)
     working = os.environ.get("KAGGLE_WORKING_FOLDER", "/kaggle/working")
