@@ -62,7 +62,8 @@ def simulate(minutes: float, memory: float) -> None:
         except InputError as error:
             raise InputError(f"would not score: {error}") from None
         print(
-            f"would score: submission.csv fits, {checked.rows:,} rows. It took {outcome.seconds:.0f} s"
+            f"would score: submission.csv fits, {checked.rows:,} rows. "
+            f"It took {outcome.seconds:.0f} s"
             + (f" and at most {outcome.memory:.1f} GB." if outcome.memory else ".")
         )
     finally:
