@@ -10,10 +10,9 @@ from machinery.competition import read_slug
 from machinery.errors import InputError
 from machinery.kaggle_client import call
 from machinery.kaggle_setup import MANIFEST
-from machinery.notebook_bundle import NOTEBOOK, OWNER, digest_of, write_json
+from machinery.notebook_bundle import NOTEBOOK, OUTPUT, OWNER, digest_of, write_json
 from machinery.simulation import read_metadata
 
-OUTPUT = NOTEBOOK / "output"
 PUSHED = NOTEBOOK / "pushed.json"  # Which weights Kaggle has.
 PAUSES = (1.0, 60.0)  # seconds between two looks, at first and at most
 
@@ -42,6 +41,9 @@ def push(minutes: float) -> None:
     found = re.search(r"version (\d+)", said)
     wait_for(metadata["id"], minutes)
     print(call("kernels", "output", metadata["id"], "--path", str(OUTPUT), "--force").strip())
+    if (OUTPUT / "experiments").is_dir():
+        print(f"What it trained is in {OUTPUT / 'experiments'}. Copy it to experiments/")
+        return
     version = found[1] if found else "VERSION"
     print(
         f"Its output is in {OUTPUT}. Submit it:\n  kaggle competitions submit {read_slug()} "

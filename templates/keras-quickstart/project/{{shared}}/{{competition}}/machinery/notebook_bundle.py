@@ -28,6 +28,7 @@ from machinery.files import write_atomically
 from machinery.kaggle_setup import MANIFEST
 
 NOTEBOOK = FOLDER / "notebook"
+OUTPUT = NOTEBOOK / "output"  # What `compete.py push` fetches.
 WHEELS = FOLDER / "wheels"
 WHEEL_LIST = FOLDER / "wheels.txt"
 OWNER = "OWNER"  # `compete.py push` puts the person's name in its place.

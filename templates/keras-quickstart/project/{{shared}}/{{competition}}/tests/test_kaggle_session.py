@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from machinery import kaggle_session
+from machinery import kaggle_parts, kaggle_session, kaggle_training
 from machinery.competition import CompetitionSchema
 from machinery.hidden_test import make_hidden_test
 from machinery.kaggle_parts import FailedError, Model, Part, read_predictions, split
@@ -135,3 +135,18 @@ def test_the_hidden_test_set_is_larger_and_holds_what_is_new(tmp_path: Path) -> 
     assert test["row"].tolist() == sample["row"].tolist() == list(range(60))
     assert {*test["colour"][:20]} == {"red"}
     assert len({*test["colour"]}) == 2
+
+
+def test_training_goes_on_from_the_output_of_the_version_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(kaggle_parts, "KAGGLE_INPUT", tmp_path / "input")
+    monkeypatch.setattr(kaggle_training, "WORKING", tmp_path / "working")
+    before = tmp_path / "input" / "notebooks" / "ada" / "some-notebook" / "experiments" / "first"
+    (before / "fold-0").mkdir(parents=True)
+    (before / "fold-0" / "params.yaml").write_text("training: {}")
+    (tmp_path / "experiments").mkdir()
+    kaggle_training.continue_from_inputs("first")
+    for place in ("experiments", "working/experiments"):
+        assert (tmp_path / place / "first" / "fold-0" / "params.yaml").exists()

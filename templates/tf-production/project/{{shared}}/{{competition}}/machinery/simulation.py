@@ -9,7 +9,7 @@ from typing import Any
 from machinery.competition import find_raw, read_schema, read_slug
 from machinery.errors import InputError
 from machinery.hidden_test import make_hidden_test
-from machinery.notebook_bundle import NOTEBOOK, read_cells, read_settings
+from machinery.notebook_bundle import NOTEBOOK, OUTPUT, read_cells, read_settings
 from machinery.simulated_machine import Machine, Outcome
 from machinery.submission_check import check_submission
 
@@ -41,6 +41,8 @@ def simulate(minutes: float, memory: float) -> None:
     place = f"competitions/{slug}"
     inputs = {place: raw, **{f"{place}/{name}": path for name, path in replaced.items()}}
     inputs[metadata["dataset_sources"][0].split("/")[1]] = NOTEBOOK / "dataset"
+    if OUTPUT.is_dir():
+        inputs |= {f"notebooks/{name}": OUTPUT for name in metadata["kernel_sources"]}
     machine = Machine(tree, inputs)
     try:
         print(f"{machine.describe()}; the test set is larger, with categories nobody has seen.")

@@ -48,6 +48,7 @@ def serve(models: list[Model], schema: CompetitionSchema, raw: Path, budget: Bud
             server.serve()
         else:
             server.run_local_gateway((str(raw),))
+    print(f"Answered {predictor.batches:,} batches.")
 
 
 def find_server(raw: Path) -> Any:
@@ -91,7 +92,7 @@ class Predictor:
     ) -> None:
         self.models, self.schema, self.raw = models, schema, raw
         self.budget, self.sample = budget, sample
-        self.seconds = budget.left()
+        self.seconds, self.batches = budget.left(), 0
         self.classes = kaggle_parts.read_classes(models[0])
 
     def predict(self, batch: Any, *others: Any) -> pd.DataFrame:
@@ -101,6 +102,7 @@ class Predictor:
             batch: test rows, a frame of pandas or of Polars.
             others: what else the gateway hands over, such as the sample's rows of the batch.
         """
+        self.batches += 1
         rows, predictions = to_texts(batch), None
         ids = rows[self.schema.id]
         titles = {name for name in self.sample.columns if name != self.schema.id}
