@@ -82,6 +82,8 @@ WRITERS = {
     "pictures.py: draw": "into memory",
     "results_page.py: _draw": "into memory",
     "search_study.py: _cut_half_line": "under the lock",
+    "simulated_machine.py: run": "a log, which the next run begins anew",
+    "simulation.py: simulate": "into a folder that is deleted afterwards",
     "terminal.py: hidden_standard_error": "nowhere",
     "terminal.py: keep_output_usable": "nowhere",
 }

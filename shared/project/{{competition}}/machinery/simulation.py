@@ -9,7 +9,7 @@ from typing import Any
 from machinery.competition import find_raw, read_schema, read_slug
 from machinery.errors import InputError
 from machinery.hidden_test import make_hidden_test
-from machinery.notebook_bundle import NOTEBOOK, OUTPUT, read_cells, read_settings
+from machinery.notebook_bundle import NOTEBOOK, OUTPUT, read_cells, read_settings, say_wheels
 from machinery.simulated_machine import Machine, Outcome
 from machinery.submission_check import check_submission
 
@@ -49,11 +49,13 @@ def simulate(minutes: float, memory: float) -> None:
         script = tree / "notebook.py"
         script.write_text("\n\n".join(cells), encoding="utf-8")
         log = NOTEBOOK / "simulation.log"
+        print(f"What it prints goes into {log}.")
         outcome = machine.run(script, minutes, memory, variables(settings), log)
         text = log.read_text(encoding="utf-8", errors="replace")
         print("".join(f"  | {line}\n" for line in text.splitlines()), end="")
         if reason := find_reason(outcome, text, machine.working, bool(settings["train"])):
             raise InputError(f"would not score: {reason}. All that it printed: {log}")
+        say_wheels()
         if settings["train"]:
             print(f"would train: it took {outcome.seconds:.0f} s. It scores nothing itself.")
             return

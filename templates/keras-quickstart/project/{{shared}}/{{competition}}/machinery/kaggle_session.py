@@ -6,6 +6,7 @@ log says which. Predictions are kept as they are made, and the next version of t
 them from the output of this one.
 """
 
+import importlib
 import os
 import shutil
 import tempfile
@@ -16,7 +17,6 @@ from typing import Any
 
 import pandas as pd
 
-from competition.postprocess import postprocess
 from machinery import kaggle_parts
 from machinery.competition import CompetitionSchema, find_raw, read_schema
 from machinery.competition_columns import read_frame
@@ -226,7 +226,7 @@ def to_submission(
         ids[known].tolist(),
         predictions.loc[known, prediction_columns(schema)].to_numpy(),
     )
-    made = postprocess(made, schema.id)
+    made = importlib.import_module("competition.postprocess").postprocess(made, schema.id)
     if not known.all():
         print(f"{(~known).sum():,} rows have the values of sample_submission.csv.")
         rest = sample[~sample[schema.id].isin(made[schema.id])]

@@ -86,15 +86,27 @@ def find_weights(digest: str) -> Path:
     )
 
 
-def install_wheels(weights: Path) -> None:
-    """Install the wheels in the dataset whose packages the machine lacks, without a network."""
-    wheels = [
-        path for path in sorted(weights.glob("*.whl")) if not is_installed(path.name.split("-")[0])
-    ]
-    if wheels:
+def install_wheels(weights: Path, packages: list[str]) -> None:
+    """Install the wheels in the dataset whose packages the machine lacks, without a network.
+
+    Args:
+        weights: the folder of the dataset.
+        packages: that the project needs and Kaggle's image may lack.
+
+    Raises:
+        RuntimeError: one is not there, and its wheel neither.
+    """
+    wheels = sorted(weights.glob("*.whl"))
+    lacking = [str(path) for path in wheels if not is_installed(path.name.split("-")[0])]
+    if lacking:
         command = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps"]
-        subprocess.run([*command, *map(str, wheels)], check=True)
+        subprocess.run([*command, *lacking], check=True)
         importlib.invalidate_caches()
+    if missing := [name for name in packages if not is_installed(name)]:
+        raise RuntimeError(
+            f"this machine lacks {', '.join(missing)}. Send a wheel along: compete.py notebook "
+            "says how to get it."
+        )
 
 
 def is_installed(package: str) -> bool:

@@ -15,6 +15,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import shlex
 import shutil
 import zipfile
@@ -76,6 +77,7 @@ def make_notebook(options: Options) -> None:
         "accelerator": options.accelerator,
         "server": options.server,
         "train": shlex.join(words),
+        "packages": read_packages(),
         "weights": hashlib.sha256(manifest).hexdigest(),
     }
     cells = make_cells(settings, bundle(Path()))
@@ -208,7 +210,8 @@ def make_cells(settings: dict[str, Any], archive: bytes) -> list[str]:
         f'{setup}\n\ncheck_hardware(SETTINGS["accelerator"])',
         "# The project: its Python files as a zip in base85.\n"
         f"PROJECT = (\n{rows}\n)\n"
-        'weights = find_weights(SETTINGS["weights"])\ninstall_wheels(weights)\nunpack(PROJECT)',
+        'weights = find_weights(SETTINGS["weights"])\n'
+        'install_wheels(weights, SETTINGS["packages"])\nunpack(PROJECT)',
         f"from machinery import {session}\n\n{session}.run(SETTINGS, weights, STARTED)",
     ]
 
@@ -315,14 +318,16 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
+def read_packages() -> list[str]:
+    """Return the packages that wheels.txt names."""
+    lines = WHEEL_LIST.read_text(encoding="utf-8").splitlines() if WHEEL_LIST.exists() else []
+    return [found[0] for line in lines if (found := re.match(r"[A-Za-z0-9][\w.-]*", line))]
+
+
 def say_wheels() -> None:
     """Print how to get the wheels that wheels.txt names, where one is missing."""
-    lines = WHEEL_LIST.read_text(encoding="utf-8").splitlines() if WHEEL_LIST.exists() else []
-    wanted = [line.split("#")[0].strip() for line in lines if line.split("#")[0].strip()]
-    there = {path.name.split("-")[0].lower() for path in WHEELS.glob("*.whl")}
-    names = {each: each.split("=")[0].split("<")[0].split(">")[0].strip() for each in wanted}
-    missing = [each for each, name in names.items() if normal(name) not in map(normal, there)]
-    if missing:
+    there = {normal(path.name.split("-")[0]) for path in WHEELS.glob("*.whl")}
+    if missing := [name for name in read_packages() if normal(name) not in there]:
         print(
             f"Kaggle's image lacks {', '.join(missing)} ({WHEEL_LIST} says so). Get the wheels, "
             f"then make the notebook anew:\n  python -m pip download --dest {WHEELS} --no-deps "

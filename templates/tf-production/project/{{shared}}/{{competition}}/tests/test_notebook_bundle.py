@@ -20,7 +20,7 @@ from machinery.notebook_bundle import (
 )
 
 PROJECT = Path(__file__).parent.parent
-SETTINGS = {"accelerator": "none", "weights": "0" * 64, "train": "", "minutes": 1.0}
+SETTINGS = {"accelerator": "none", "weights": "0" * 64, "train": "", "packages": ["numpy"]}
 
 
 def test_equal_files_give_equal_bytes() -> None:
@@ -87,3 +87,9 @@ def test_another_machine_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
     kaggle_setup.check_hardware("NvidiaTeslaA100")
     with pytest.raises(RuntimeError, match="got 1 GPUs"):
         kaggle_setup.check_hardware("NvidiaTeslaT4")
+
+
+def test_a_package_that_the_machine_lacks_is_named(tmp_path: Path) -> None:
+    kaggle_setup.install_wheels(tmp_path, ["numpy"])
+    with pytest.raises(RuntimeError, match=r"lacks no-such-package"):
+        kaggle_setup.install_wheels(tmp_path, ["numpy", "no-such-package"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from machinery.competition import read_slug
 from machinery.errors import InputError
-from machinery.kaggle_client import call
+from machinery.kaggle_client import NotOfferedError, call
 from machinery.kaggle_setup import MANIFEST
 from machinery.notebook_bundle import NOTEBOOK, OUTPUT, OWNER, digest_of, write_json
 from machinery.simulation import read_metadata
@@ -26,12 +26,15 @@ def push(minutes: float) -> None:
     Raises:
         InputError: Kaggle refused it, or it failed there.
     """
-    metadata = read_metadata()
+    read_metadata()
     owner = read_owner()
     for name in ("kernel-metadata.json", "dataset/dataset-metadata.json"):
         name_owner(NOTEBOOK / name, owner)
     metadata = read_metadata()
-    print(call("quota").rstrip())
+    try:
+        print(call("quota").rstrip())
+    except NotOfferedError as error:
+        print(f"How much of the quota is left is not known: {error}")
     push_weights(metadata["dataset_sources"][0])
     options = ["--accelerator", shape] if (shape := metadata.get("machine_shape")) else []
     said = call("kernels", "push", "--path", str(NOTEBOOK), *options)
