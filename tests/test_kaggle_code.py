@@ -178,6 +178,27 @@ def test_what_would_not_score_is_said(project: Path, code: str, reason: str) -> 
     assert (project / "data" / "raw" / "test.csv").read_bytes() == test
 
 
+def test_a_network_that_fails_is_said_though_there_is_a_submission(project: Path) -> None:
+    (project / "predict.py").write_text("raise SystemExit(3)")
+    compete(project, "notebook", *EXPERIMENT)
+    result = compete(project, "simulate")
+    assert result.returncode == 2, result.stdout
+    assert "fold-0: predict.py ended with exit code 3" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are none anyway")
+def test_without_namespaces_sockets_are_blocked(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compete(project, "notebook", *EXPERIMENT)
+    add_cell(project, CASES["network"][0])
+    monkeypatch.setenv("PATH", "")
+    result = compete(project, "simulate")
+    assert result.returncode == 2, result.stdout
+    assert "no namespaces here" in result.stdout
+    assert CASES["network"][1] in result.stderr
+
+
 def test_an_experiment_that_is_not_trained_is_refused(project: Path) -> None:
     result = compete(project, "notebook", "--experiment", "experiments/second")
     assert result.returncode == 2

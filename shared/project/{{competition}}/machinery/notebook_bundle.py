@@ -183,9 +183,9 @@ def bundle(project: Path) -> bytes:
 def find_code(project: Path) -> Iterator[Path]:
     """Yield the files that the notebook needs: all Python but tests, and the competition's files.
 
-    Parameters of experiments are among them: what trains on Kaggle begins with them.
+    Settings at the top are among them, and parameters of experiments: training begins with them.
     """
-    yield from project.glob("*.py")
+    yield from (path for kind in ("*.py", "*.json") for path in project.glob(kind))
     for folder in sorted(path for path in project.iterdir() if is_package(path)):
         yield from (path for path in folder.rglob("*.py") if NOTEBOOK not in path.parents)
     yield from (project / FOLDER).glob("*.yaml")

@@ -18,6 +18,10 @@ NETWORK = re.compile(
     r"Network is unreachable|name resolution|Name or service not known|getaddrinfo failed|"
     r"Failed to establish a new connection"
 )
+# What a notebook prints where a network failed, and other values took the place of its own.
+MADE_GOOD = re.compile(
+    r"^.*(predict\.py ended with exit code|, because of:|A batch has the values).*", re.MULTILINE
+)
 
 
 def simulate(minutes: float, memory: float) -> None:
@@ -112,6 +116,8 @@ def find_reason(outcome: Outcome, text: str, working: Path, trains: bool) -> str
         return f"{also}the notebook ended with exit code {outcome.exit_code}: {last.rstrip('.')}"
     if not trains and not (working / "submission.csv").is_file():
         return "the notebook wrote no /kaggle/working/submission.csv"
+    if found := MADE_GOOD.search(text):
+        return f"it would, but with other values where a network failed: {found[0].rstrip('.: ')}"
     size = sum(path.stat().st_size for path in working.rglob("*") if path.is_file())
     if size > LARGEST_OUTPUT:
         return f"the notebook wrote {size / 1e9:.0f} GB into /kaggle/working, which keeps 20"

@@ -9,6 +9,7 @@ them from the output of this one.
 import importlib
 import os
 import shutil
+import sys
 import tempfile
 import time
 import traceback
@@ -108,7 +109,8 @@ def run(settings: dict[str, Any], weights: Path, started: float) -> None:
             test[schema.id], predictions, schema, sample, kaggle_parts.read_classes(models[0])
         )
     except Exception:  # A submission that scores a little is worth more than none.
-        print(f"The values are those of sample_submission.csv, because of:{traceback.format_exc()}")
+        print("The values are those of sample_submission.csv, because of:")
+        traceback.print_exc(file=sys.stdout)
         submission = sample
     submission.to_csv(WORKING / SUBMISSION, index=False)
     print(f"Wrote {WORKING / SUBMISSION}: {len(submission):,} rows")
