@@ -91,6 +91,8 @@ def read_metadata() -> dict[str, Any]:
         raise InputError(
             f"{path}: not found. Make it: python compete.py notebook --experiment ..."
         ) from None
+    except ValueError as error:
+        raise InputError(f"{path}: is no JSON: {error}. Mend it, or make it anew.") from None
 
 
 def variables(settings: dict[str, Any]) -> dict[str, str]:

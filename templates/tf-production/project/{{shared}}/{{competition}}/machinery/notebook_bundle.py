@@ -284,27 +284,35 @@ def read_settings(cells: Sequence[str]) -> dict[str, Any]:
 def write_dataset(experiment: Path, models: Sequence[str], checkpoint: str) -> bytes:
     """Write the dataset that the notebook reads; return its manifest.
 
-    What an earlier call left there is removed.
+    What an earlier call wrote is removed; what a person put beside it goes along.
     """
     folder = NOTEBOOK / "dataset"
-    for path in folder.iterdir():
-        path.unlink()
+    for name in read_manifest():
+        (folder / name).unlink(missing_ok=True)
+    files = {path.name: path for path in WHEELS.glob("*.whl")}
     for model in models:
         for file in (*RUN_FILES, f"{checkpoint}.safetensors"):
-            source = experiment / model / file
-            if source.exists():
-                shutil.copyfile(source, folder / f"{model}.{file}")
-    copied = sorted(WHEELS.glob("*.whl"))
+            files[f"{model}.{file}"] = experiment / model / file
     if not models:
-        copied += [path for path in FOLDER.glob("folds.*") if path.is_file()]
-    for path in copied:
-        shutil.copyfile(path, folder / path.name)
-    digests = {path.name: digest_of(path) for path in sorted(folder.iterdir())}
+        files |= {path.name: path for path in FOLDER.glob("folds.*")}
+    files = {name: path for name, path in files.items() if path.exists()}
+    for name, path in files.items():
+        shutil.copyfile(path, folder / name)
+    digests = {name: digest_of(folder / name) for name in sorted(files)}
     write_json(folder / MANIFEST, {"experiment": experiment.name, "files": digests})
     title = dataset_title(title_of(f"{read_slug()} {experiment.name}"))
     metadata = {"title": title, "id": f"{OWNER}/{title}", "licenses": [{"name": "other"}]}
     write_json(folder / "dataset-metadata.json", metadata)
     return (folder / MANIFEST).read_bytes()
+
+
+def read_manifest() -> list[str]:
+    """Return the names of the files that an earlier call wrote into the dataset."""
+    try:
+        text = (NOTEBOOK / "dataset" / MANIFEST).read_text(encoding="utf-8")
+        return [Path(name).name for name in json.loads(text)["files"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def digest_of(path: Path) -> str:
