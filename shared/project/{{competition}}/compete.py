@@ -13,7 +13,7 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from machinery.argument_parser import ArgumentParser
 from machinery.errors import exit_codes
@@ -30,9 +30,11 @@ def get(arguments: argparse.Namespace) -> None:
 
 def understand(arguments: argparse.Namespace) -> None:
     """Find out what the columns are, look for leaks, and write competition/schema.yaml."""
+    from build_dataset import Dataset
     from machinery.competition_schema import understand
 
-    understand(arguments.overwrite)
+    (task,) = get_args(Dataset.model_fields["task"].annotation)
+    understand(task, arguments.overwrite)
 
 
 def folds(arguments: argparse.Namespace) -> None:
@@ -105,7 +107,9 @@ def add_data_commands(commands: Any) -> None:
     parser = add_command(commands, folds)
     parser.add_argument("--count", type=int, default=5, help="of folds [5]")
     parser.add_argument("--seed", type=int, default=0, help="chooses them [0]")
-    parser.add_argument("--overwrite", action="store_true", help="replace the datasets")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the folds and the datasets"
+    )
     parser.add_argument("options", nargs="*", help="after --: options of build_dataset.py")
 
 

@@ -108,7 +108,7 @@ def test_a_model_that_has_seen_its_fold_is_refused() -> None:
     with pytest.raises(InputError, match="which is not what is there now"):
         check_run(run)
     (run / "run.json").unlink()
-    with pytest.raises(InputError, match="python train.py --experiment experiments.first --folds"):
+    with pytest.raises(InputError, match=r"train.py --experiment experiments.first --folds"):
         check_run(run)
 
 

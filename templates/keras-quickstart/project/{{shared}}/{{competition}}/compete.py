@@ -13,7 +13,7 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from machinery.argument_parser import ArgumentParser
 from machinery.errors import exit_codes
@@ -30,9 +30,11 @@ def get(arguments: argparse.Namespace) -> None:
 
 def understand(arguments: argparse.Namespace) -> None:
     """Find out what the columns are, look for leaks, and write competition/schema.yaml."""
+    from build_dataset import Dataset
     from machinery.competition_schema import understand
 
-    understand(arguments.overwrite)
+    (task,) = get_args(Dataset.model_fields["task"].annotation)
+    understand(task, arguments.overwrite)
 
 
 def folds(arguments: argparse.Namespace) -> None:
@@ -72,6 +74,15 @@ def trees(arguments: argparse.Namespace) -> None:
     train_trees(Path("experiments", arguments.name), read_rules(), arguments.overwrite)
 
 
+def pseudo_label(arguments: argparse.Namespace) -> None:
+    """Add test rows of which a fold's own model is certain to its data: data/pseudo/NAME."""
+    from machinery.pseudo_labels import label_test_rows
+
+    experiment, least, device = arguments.experiment, arguments.least, arguments.device
+    options, overwrite = arguments.options, arguments.overwrite
+    label_test_rows(experiment, read_rules(), least, device, options, overwrite)
+
+
 def read_rules() -> Any:
     """Return how the competition scores; see machinery/competition_rules.py."""
     from machinery.competition_rules import Rules, read_metric
@@ -96,7 +107,9 @@ def add_data_commands(commands: Any) -> None:
     parser = add_command(commands, folds)
     parser.add_argument("--count", type=int, default=5, help="of folds [5]")
     parser.add_argument("--seed", type=int, default=0, help="chooses them [0]")
-    parser.add_argument("--overwrite", action="store_true", help="replace the datasets")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the folds and the datasets"
+    )
     parser.add_argument("options", nargs="*", help="after --: options of build_dataset.py")
 
 
@@ -121,6 +134,12 @@ def add_model_commands(commands: Any) -> None:
     parser.add_argument("--method", choices=METHODS, default="mean", help="[mean]")
     parser.add_argument("--name", required=True, help="of the new experiment")
     parser.add_argument("--overwrite", action="store_true", help="replace its predictions")
+    parser = add_command(commands, pseudo_label)
+    parser.add_experiment()
+    parser.add_argument("--least", type=float, default=0.95, help="probability [0.95]")
+    parser.add_device()
+    parser.add_argument("--overwrite", action="store_true", help="replace the datasets")
+    parser.add_argument("options", nargs="*", help="after --: those of `compete.py folds`, again")
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ class Rules:
         self.answers = submission_file.answer_columns(self.schema, self.sample)
         truth = read_truth(self.schema, self.folds)
         found = submission_file.class_values(self.schema, truth)
-        self.values = [*found.values()]
+        self.classes, self.values = [*found], [*found.values()]
         self.encoded = submission_file.encode_truth(self.schema, found, truth)
         self.rows = pd.Index(self.folds["id"])
 
@@ -68,12 +68,22 @@ class Rules:
         """Return the targets of training rows; see encode_truth."""
         return self.encoded[self.rows.get_indexer(list(ids))]
 
-    def score(self, ids: Sequence[str], predictions: np.ndarray) -> float:
-        """Return the score of predictions, (N, prediction columns), of training rows."""
+    def scorer(self, ids: Sequence[str]) -> Callable[[np.ndarray], float]:
+        """Return what scores predictions, (N, prediction columns), of training rows."""
         solution = submission_file.make_solution(
             self.schema, self.answers, self.values, ids, self.targets(ids)
         )
-        return float(self.metric.score(solution, self.answer(ids, predictions), self.schema.id))
+
+        def score(predictions: np.ndarray) -> float:
+            # Published metrics delete the column of ids from what they are given.
+            answer = self.answer(ids, predictions)
+            return float(self.metric.score(solution.copy(), answer, self.schema.id))
+
+        return score
+
+    def score(self, ids: Sequence[str], predictions: np.ndarray) -> float:
+        """Return the score of predictions, (N, prediction columns), of training rows."""
+        return self.scorer(ids)(predictions)
 
 
 def read_metric() -> Metric:
