@@ -55,7 +55,7 @@ def train_trees(folder: Path, rules: Rules, overwrite: bool = False) -> None:
         parts.append(frame)
         means.append(predict(test))
     by_mean = test_frame(test.index, rules.columns, np.mean(means, axis=0))
-    write_predicted(folder, Predicted(pd.concat(parts), by_mean), rules, model=make.__name__)
+    write_predicted(folder, Predicted(pd.concat(parts), by_mean), rules)
 
 
 def split_folds(fold: np.ndarray, scheme: str) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -98,10 +98,7 @@ def boosting(kind: str) -> Callable[[], Any]:
     is_number = kind == "regression"
     trees = HistGradientBoostingRegressor if is_number else HistGradientBoostingClassifier
 
-    def gradient_boosting() -> Any:
-        return trees(categorical_features="from_dtype", random_state=0)
-
-    return gradient_boosting
+    return lambda: trees(categorical_features="from_dtype", random_state=0)
 
 
 def word_frequencies() -> Any:

@@ -73,9 +73,15 @@ def blend(folders: Sequence[Path], method: Method, folder: Path, rules: Rules, o
         alone = rules.score([*first.out_of_fold["id"]], known[place])
         weight = f"  weight {everywhere.weights[place]:.3f}" if len(everywhere.weights) else ""
         print(f"  {path}: {alone:.5f}{weight}")
-    facts = {"method": method, "members": [path.as_posix() for path in folders]}
-    facts |= {"weights": [*map(float, everywhere.weights)], "naive_score": naive}
-    write_predicted(folder, Predicted(out_of_fold, of_test), rules, **facts)
+    write_predicted(
+        folder,
+        Predicted(out_of_fold, of_test),
+        rules,
+        method=method,
+        members=[path.as_posix() for path in folders],
+        weights=[*map(float, everywhere.weights)],
+        naive_score=naive,
+    )
     if method in ("hill-climbing", "stacking"):
         print(f"That is nested; weights chosen on the very rows they are scored on: {naive:.5f}.")
 

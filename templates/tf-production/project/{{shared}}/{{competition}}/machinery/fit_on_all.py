@@ -11,7 +11,9 @@ from machinery.fold_runs import best_epochs, find_data
 
 
 def fit_on_all(experiment: Path, options: Sequence[str] = ()) -> None:
-    """Train experiments/NAME/all on the dataset `all` beside those of the folds; end with the exit code of train.py.
+    """Train experiments/NAME/all on the dataset `all` beside those of the folds.
+
+    The process ends with the exit code of train.py.
 
     Args:
         experiment: with fold-0, fold-1, ...

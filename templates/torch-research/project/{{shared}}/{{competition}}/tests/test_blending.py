@@ -66,7 +66,7 @@ def test_of_noise_the_nested_score_is_no_better_than_the_naive_one(
         write_member(
             f"noise-{n}", labels, generator.random((ROWS, 1)), generator.random((TEST_ROWS, 1))
         )
-        for n in range(5)
+        for n in range(3)
     ]
     blend(folders, method, Path("experiments/noise"), labels, False)
     scored = json.loads(Path("experiments/noise/score.json").read_text())
