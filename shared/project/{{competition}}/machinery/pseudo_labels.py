@@ -59,17 +59,18 @@ def label_test_rows(
     test, seed = test_inputs(rules), read_description()["seed"]
     train = read_cells(schema.train).set_index(schema.id, drop=False).loc[list(folds["id"])]
     train = train.reset_index(drop=True)
-    for number, run in enumerate(runs):
-        certain = choose_certain(predict_rows(run, rules, test, device), rules, least)
+    found = [choose_certain(predict_rows(run, rules, test, device), rules, least) for run in runs]
+    for run, certain in zip(runs, found, strict=True):
         if not certain:
-            raise InputError(f"{run}: is certain of no test row: name a smaller --least.")
-        rows = label_rows(test, certain, rules)
-        print(f"{run}: {len(rows):,} of {len(test):,} test rows are certain.")
+            raise InputError(f"{run}: is certain of no test row. Name a smaller --least.")
+    for number, (run, certain) in enumerate(zip(runs, found, strict=True)):
+        print(f"{run}: {len(certain):,} of {len(test):,} test rows are certain.")
+        rows = label_rows(test, certain, rules).reindex(columns=train.columns, fill_value="")
         splits = choose_splits(train, schema, fold, number, seed)
-        frame = pd.concat([train, rows.reindex(columns=train.columns, fill_value="")])
         splits = np.concatenate([splits, np.full(len(rows), "train", splits.dtype)])
         name = f"pseudo/{experiment.name}/{run.name}"
         (TABLES / name).parent.mkdir(parents=True, exist_ok=True)
+        frame = pd.concat([train, rows])
         build(find_raw(), frame, splits, name, schema, overwrite, options)
     data = Path("data", "pseudo", experiment.name)
     print(
