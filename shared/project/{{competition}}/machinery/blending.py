@@ -8,7 +8,7 @@ rows that they are scored on, is too good the more there is to choose.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,6 @@ from machinery.prediction_files import (
 )
 
 Method = Literal["mean", "rank", "hill-climbing", "stacking"]
-METHODS = get_args(Method)
 SMALLEST_SHARE = 1 / 256  # of a member that hill climbing mixes in
 
 Score = Callable[[np.ndarray], float]  # of predictions (N, columns); more is better
@@ -43,7 +42,7 @@ def blend(folders: Sequence[Path], method: Method, folder: Path, rules: Rules, o
 
     Args:
         folders: of the experiments, of this or another project.
-        method: one of METHODS.
+        method: how.
         folder: of the blend.
         rules: of the competition.
         over: replace an earlier blend.
@@ -99,7 +98,7 @@ def blend_folds(
     Args:
         known: (members, N, columns), out of fold.
         rows: with id and fold, (N).
-        method: one of METHODS.
+        method: how.
         rules: of the competition.
 
     Returns:

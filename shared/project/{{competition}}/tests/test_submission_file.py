@@ -85,6 +85,14 @@ def test_a_submission_with_other_columns_is_refused() -> None:
         rules(equal_share, greater_is_better=True)
 
 
+def test_folds_that_were_changed_are_refused() -> None:
+    write_competition("binary", "probabilities", {"stayed": FLAGS}, {"stayed": 0.5})
+    path = Path("competition/folds.csv")
+    path.write_text(path.read_text().replace("001,1", "001,2"))
+    with pytest.raises(InputError, match=r"folds.csv: was changed after it was written"):
+        rules(equal_share, greater_is_better=True)
+
+
 def write_run(name: str, seen: list[str]) -> Path:
     """Write what a finished run and the dataset of its fold say."""
     data, run = Path("data", name), Path("experiments/first", name)

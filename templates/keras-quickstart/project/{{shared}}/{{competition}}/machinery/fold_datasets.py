@@ -175,7 +175,7 @@ def build(
     """
     column = name_split_column(frame)
     rows = frame.assign(**{column: splits})[splits != ""]
-    if name == "all":
+    if Path(name).name == "all":
         rows = copy_rows(rows, schema.id, column)
     table, folder = TABLES / f"{name}.csv", DATA / name
     given = [*options_of(schema, table, column), *options]

@@ -59,18 +59,25 @@ def label_test_rows(
     test, seed = test_inputs(rules), read_description()["seed"]
     train = read_cells(schema.train).set_index(schema.id, drop=False).loc[list(folds["id"])]
     train = train.reset_index(drop=True)
-    for number, run in enumerate(runs):
-        certain = choose_certain(predict_rows(run, rules, test, device), rules, least)
-        if not certain:
-            raise InputError(f"{run}: is certain of no test row: name a smaller --least.")
-        rows = label_rows(test, certain, rules)
-        print(f"{run}: {len(rows):,} of {len(test):,} test rows are certain.")
-        splits = choose_splits(train, schema, fold, number, seed)
-        frame = pd.concat([train, rows.reindex(columns=train.columns, fill_value="")])
+    said = [predict_rows(run, rules, test, device) for run in runs]
+    said.append(np.mean(said, axis=0))  # For a fit on all data, which is tested on nothing.
+    names = [*(run.name for run in runs), "all"]
+    found = {
+        name: choose_certain(each, rules, least) for name, each in zip(names, said, strict=True)
+    }
+    if uncertain := [name for name, certain in found.items() if not certain]:
+        raise InputError(
+            f"{experiment}: {uncertain[0]} is certain of no test row. Name a smaller --least."
+        )
+    for number, (name, certain) in enumerate(found.items()):
+        print(f"{experiment}: {name} is certain of {len(certain):,} of {len(test):,} test rows.")
+        rows = label_rows(test, certain, rules).reindex(columns=train.columns, fill_value="")
+        # As `compete.py folds` does, `all` takes its val from the last fold.
+        splits = choose_splits(train, schema, fold, min(number, len(runs) - 1), seed)
         splits = np.concatenate([splits, np.full(len(rows), "train", splits.dtype)])
-        name = f"pseudo/{experiment.name}/{run.name}"
+        name = f"pseudo/{experiment.name}/{name}"
         (TABLES / name).parent.mkdir(parents=True, exist_ok=True)
-        build(find_raw(), frame, splits, name, schema, overwrite, options)
+        build(find_raw(), pd.concat([train, rows]), splits, name, schema, overwrite, options)
     data = Path("data", "pseudo", experiment.name)
     print(
         f"Next: python train.py --experiment experiments/NEW --from {experiment} --data {data} "
