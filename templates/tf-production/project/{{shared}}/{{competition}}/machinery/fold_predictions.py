@@ -44,27 +44,26 @@ def predict_folds(
         check_run(run, folds.loc[folds["fold"] == fold, "id"])
     if fit == "all":
         check_run(folder / "all")
-    train, test = read_inputs(schema, schema.train, schema.images), test_inputs(rules)
-    parts, means = [], []
+    train, test = read_inputs(schema, schema.train, schema.images), inputs_of_test(rules)
+    parts, of_test = [], []
     for fold, run in enumerate(runs):
         ids = folds.loc[folds["fold"] == fold, "id"]
         rows = train.loc[list(ids)]
         found = predict_rows(run, rules, pd.concat([rows, test], join="inner"), device)
-        frame = pd.DataFrame(found[: len(rows)], columns=rules.columns)
-        frame.insert(0, "id", rows.index)
+        frame = named_rows(rows.index, rules.columns, found[: len(rows)])
         frame.insert(1, "fold", fold)
         parts.append(frame)
-        means.append(found[len(rows) :])
+        of_test.append(found[len(rows) :])
         print(f"{run}: predicted {len(rows):,} rows of its fold, {len(test):,} of test.")
-    mean = np.mean(means, axis=0)
+    mean = np.mean(of_test, axis=0)
     if fit == "all":  # Its best epoch means nothing, for its val split was trained on.
         mean = predict_rows(folder / "all", rules, test, device, "last")
-    predicted = Predicted(pd.concat(parts), test_frame(test.index, rules.columns, mean))
+    predicted = Predicted(pd.concat(parts), named_rows(test.index, rules.columns, mean))
     write_predicted(folder, predicted, rules, test_by=fit)
 
 
-def test_frame(ids: Sequence[str] | pd.Index, columns: Sequence[str], values: np.ndarray) -> Frame:
-    """Return predictions of test rows, (N, columns), as test_predictions.csv has them."""
+def named_rows(ids: Iterable[str], columns: Sequence[str], values: np.ndarray) -> Frame:
+    """Return predictions, (N, columns), as test_predictions.csv has them."""
     frame = pd.DataFrame(values, columns=list(columns))
     frame.insert(0, "id", list(ids))
     return frame
@@ -132,7 +131,7 @@ def read_inputs(schema: CompetitionSchema, table: str, images: str) -> Frame:
     return pd.DataFrame({"file": [files[name] for name in cells.index]}, index=cells.index)
 
 
-def test_inputs(rules: Rules) -> Frame:
+def inputs_of_test(rules: Rules) -> Frame:
     """Return what the test rows are predicted from, in the order of sample_submission.csv."""
     schema = rules.schema
     test, ids = read_inputs(schema, schema.test, schema.test_images), rules.sample[schema.id]

@@ -26,10 +26,6 @@ class Metric(NamedTuple):
     greater_is_better: bool
     postprocess: Callable[[Frame, str], Frame]
 
-    def is_better(self, score: float, than: float) -> bool:
-        """Return whether a score is better than another one."""
-        return score > than if self.greater_is_better else score < than
-
     @property
     def direction(self) -> str:
         """What is better, in words."""

@@ -20,7 +20,7 @@ from machinery.competition_rules import Frame, Rules
 from machinery.errors import InputError
 from machinery.fold_assignment import choose_splits
 from machinery.fold_datasets import TABLES, build, read_description
-from machinery.fold_predictions import check_run, predict_rows, test_inputs
+from machinery.fold_predictions import check_run, inputs_of_test, predict_rows
 from machinery.submission_file import read_cells
 
 PREFIX = "pseudo-"  # of the ids of such rows: train may use the same numbers as test.
@@ -56,7 +56,7 @@ def label_test_rows(
     runs = [experiment / f"fold-{number}" for number in range(fold.max() + 1)]
     for number, run in enumerate(runs):
         check_run(run, folds["id"][fold == number])
-    test, seed = test_inputs(rules), read_description()["seed"]
+    test, seed = inputs_of_test(rules), read_description()["seed"]
     train = read_cells(schema.train).set_index(schema.id, drop=False).loc[list(folds["id"])]
     train = train.reset_index(drop=True)
     said = [predict_rows(run, rules, test, device) for run in runs]
