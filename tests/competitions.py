@@ -151,7 +151,7 @@ def write_time(folder: Path) -> pd.DataFrame:
     frame["shop"] = np.tile(["north", "south"], 220)
     frame["weekday"] = frame["date"].dt.day_name()
     frame["offer"] = generator.integers(0, 2, len(frame))
-    week = frame["date"].dt.dayofweek.to_numpy()
+    week = frame["date"].dt.day_of_week.to_numpy()
     north, offer = (frame["shop"] == "north").to_numpy(), frame["offer"].to_numpy()
     noise = generator.normal(0, 3, len(frame))
     frame["sold"] = (100 + 20 * north + 15 * offer + 8 * (week > 4) + noise).round(1)

@@ -8,7 +8,7 @@ rows that they are scored on, is too good the more there is to choose.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,9 +24,7 @@ from machinery.prediction_files import (
 )
 
 Method = Literal["mean", "rank", "hill-climbing", "stacking"]
-METHODS = get_args(Method)
-LARGEST_COUNT = 100  # Members that hill climbing adds at most, one at a time,
-IN_VAIN = 10  # and how often in vain before it ends.
+SMALLEST_SHARE = 1 / 256  # of a member that hill climbing mixes in
 
 Score = Callable[[np.ndarray], float]  # of predictions (N, columns); more is better
 Blend = Callable[[np.ndarray], np.ndarray]  # (members, N, columns) to (N, columns)
@@ -44,7 +42,7 @@ def blend(folders: Sequence[Path], method: Method, folder: Path, rules: Rules, o
 
     Args:
         folders: of the experiments, of this or another project.
-        method: one of METHODS.
+        method: how.
         folder: of the blend.
         rules: of the competition.
         over: replace an earlier blend.
@@ -74,9 +72,15 @@ def blend(folders: Sequence[Path], method: Method, folder: Path, rules: Rules, o
         alone = rules.score([*first.out_of_fold["id"]], known[place])
         weight = f"  weight {everywhere.weights[place]:.3f}" if len(everywhere.weights) else ""
         print(f"  {path}: {alone:.5f}{weight}")
-    facts = {"method": method, "members": [path.as_posix() for path in folders]}
-    facts |= {"weights": [*map(float, everywhere.weights)], "naive_score": naive}
-    write_predicted(folder, Predicted(out_of_fold, of_test), rules, **facts)
+    write_predicted(
+        folder,
+        Predicted(out_of_fold, of_test),
+        rules,
+        method=method,
+        members=[path.as_posix() for path in folders],
+        weights=[*map(float, everywhere.weights)],
+        naive_score=naive,
+    )
     if method in ("hill-climbing", "stacking"):
         print(f"That is nested; weights chosen on the very rows they are scored on: {naive:.5f}.")
 
@@ -94,7 +98,7 @@ def blend_folds(
     Args:
         known: (members, N, columns), out of fold.
         rows: with id and fold, (N).
-        method: one of METHODS.
+        method: how.
         rules: of the competition.
 
     Returns:
@@ -106,12 +110,12 @@ def blend_folds(
 
     def fit(chosen: np.ndarray) -> Fitted:
         ids = [*rows["id"][chosen]]
-        sign = 1 if rules.metric.greater_is_better else -1
         if method == "stacking":
             return stack(known[:, chosen], rules.targets(ids), rules.schema.kind)
         if method == "mean":
-            return weighted(np.ones(len(known)))
-        return climb(known[:, chosen], lambda values: sign * rules.score(ids, values))
+            return weighted(np.full(len(known), 1 / len(known)))
+        sign, score = 1 if rules.metric.greater_is_better else -1, rules.scorer(ids)
+        return climb(known[:, chosen], lambda values: sign * score(values))
 
     fold, nested = rows["fold"].to_numpy(), np.empty(known.shape[1:])
     for number in np.unique(fold):
@@ -127,32 +131,34 @@ def _ranks(predictions: np.ndarray) -> np.ndarray:
     return rankdata(predictions, axis=0) / len(predictions)
 
 
-def weighted(counts: np.ndarray) -> Fitted:
-    """Return the mean of members, each counted so often."""
-    weights = counts / counts.sum()
+def weighted(weights: np.ndarray) -> Fitted:
+    """Return the mean of the members by weights, (members,), whose sum is 1."""
     return Fitted(lambda parts: np.tensordot(weights, parts, axes=1), weights.tolist())
 
 
 def climb(known: np.ndarray, score: Score) -> Fitted:
-    """Add the member that helps most, again and again; each may be added many times.
+    """Start from the best member; again and again, mix in a share of the one that helps most.
 
-    Source: R. Caruana and others, Ensemble Selection from Libraries of Models, 2004,
-    https://doi.org/10.1145/1015330.1015432.
+    When none helps, the share is halved. A greedy choice of members that may come again is due to
+    R. Caruana and others, Ensemble Selection from Libraries of Models, 2004,
+    https://doi.org/10.1145/1015330.1015432; there the shares are 1/2, 1/3, 1/4, ...
 
     Args:
         known: (members, N, columns)
         score: of a blend.
     """
-    counts, total = np.zeros(len(known)), np.zeros(known.shape[1:])
-    best, best_score = counts, -np.inf
-    while counts.sum() < LARGEST_COUNT and counts.sum() - best.sum() < IN_VAIN:
-        size = counts.sum() + 1
-        scores = [score((total + member) / size) for member in known]
-        chosen = int(np.argmax(scores))
-        counts, total = counts + np.eye(len(known))[chosen], total + known[chosen]
-        if scores[chosen] > best_score:
-            best, best_score = counts, scores[chosen]
-    return weighted(best)
+    scores, share = [score(member) for member in known], 0.5
+    best, chosen = max(scores), int(np.argmax(scores))
+    weights, blended = np.eye(len(known))[chosen], known[chosen]
+    while share > SMALLEST_SHARE:
+        scores = [score((1 - share) * blended + share * member) for member in known]
+        if max(scores) > best:
+            best, chosen = max(scores), int(np.argmax(scores))
+            weights = (1 - share) * weights + share * np.eye(len(known))[chosen]
+            blended = (1 - share) * blended + share * known[chosen]
+        else:
+            share /= 2
+    return weighted(weights)
 
 
 def stack(known: np.ndarray, truth: np.ndarray, kind: str) -> Fitted:

@@ -19,7 +19,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from machinery.competition import FOLDER, CompetitionSchema, find_raw, read_schema
+from machinery.competition import (
+    FOLDER,
+    CompetitionSchema,
+    find_raw,
+    fold_folders,
+    read_schema,
+)
 from machinery.competition_columns import read_frame
 from machinery.errors import InputError
 from machinery.files import write_atomically
@@ -52,6 +58,11 @@ def prepare_folds(count: int, seed: int, overwrite: bool, options: Sequence[str]
     check_rows(frame, schema, path)
     wanted = {"scheme": schema.scheme, "column": schema.fold_column, "count": count, "seed": seed}
     wanted["train_sha256"] = _digest(path.read_bytes())
+    if extra := [folder for folder in fold_folders() if int(folder.name[5:]) >= count]:
+        raise InputError(
+            f"{extra[0]}: is of more folds than --count {count}. Remove it, so that nothing is "
+            "trained on it."
+        )
     if FOLDS.exists() and not overwrite:
         check_folds(wanted)
     else:
@@ -164,7 +175,7 @@ def build(
     """
     column = name_split_column(frame)
     rows = frame.assign(**{column: splits})[splits != ""]
-    if name == "all":
+    if Path(name).name == "all":
         rows = copy_rows(rows, schema.id, column)
     table, folder = TABLES / f"{name}.csv", DATA / name
     given = [*options_of(schema, table, column), *options]

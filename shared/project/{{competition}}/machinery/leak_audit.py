@@ -215,7 +215,8 @@ def _find_copies(
     groups = train[schema.fold_column] if schema.scheme == "group" else None
     for name in [schema.id, *_features(schema, train, test)]:
         column = pd.to_numeric(train[name], errors="coerce") if name == schema.id else train[name]
-        if is_text(column) and column.nunique() > len(train) / 2:
+        names_rows = is_text(column) and column.nunique() > len(train) / 2
+        if names_rows or (name == schema.id and column.isna().any()):
             continue
         told = {
             target: how_well_told(column, train[target], schema.kind == "regression", groups)
@@ -321,10 +322,12 @@ def say_differences(schema: CompetitionSchema, train: pd.DataFrame, test: pd.Dat
 
 
 def encode(column: pd.Series) -> np.ndarray:
-    """Return a column as numbers, (N,) float64: texts by their place in the alphabet."""
-    if not is_text(column):
-        return column.astype(float).fillna(column.astype(float).min() - 1).to_numpy()
-    return pd.factorize(column, sort=True)[0].astype(float)
+    """Return the rank of each cell, (N,) float64, of texts by the alphabet; 0 where it is missing.
+
+    Trees ask for no more, and a rank is finite where a number may be too large for them.
+    """
+    cells = column.astype(str).where(column.notna()) if is_text(column) else column
+    return cells.rank(method="dense").fillna(0).to_numpy(float)
 
 
 def _features(schema: CompetitionSchema, train: pd.DataFrame, test: pd.DataFrame) -> list[str]:

@@ -74,6 +74,15 @@ def trees(arguments: argparse.Namespace) -> None:
     train_trees(Path("experiments", arguments.name), read_rules(), arguments.overwrite)
 
 
+def pseudo_label(arguments: argparse.Namespace) -> None:
+    """Add test rows of which a fold's own model is certain to its data: data/pseudo/NAME."""
+    from machinery.pseudo_labels import label_test_rows
+
+    experiment, least, device = arguments.experiment, arguments.least, arguments.device
+    options, overwrite = arguments.options, arguments.overwrite
+    label_test_rows(experiment, read_rules(), least, device, options, overwrite)
+
+
 def read_rules() -> Any:
     """Return how the competition scores; see machinery/competition_rules.py."""
     from machinery.competition_rules import Rules, read_metric
@@ -179,6 +188,12 @@ def add_model_commands(commands: Any) -> None:
     parser.add_argument("--method", choices=METHODS, default="mean", help="[mean]")
     parser.add_argument("--name", required=True, help="of the new experiment")
     parser.add_argument("--overwrite", action="store_true", help="replace its predictions")
+    parser = add_command(commands, pseudo_label)
+    parser.add_experiment()
+    parser.add_argument("--least", type=float, default=0.95, help="probability [0.95]")
+    parser.add_device()
+    parser.add_argument("--overwrite", action="store_true", help="replace the datasets")
+    parser.add_argument("options", nargs="*", help="after --: those of `compete.py folds`, again")
 
 
 def add_sending_commands(commands: Any) -> None:

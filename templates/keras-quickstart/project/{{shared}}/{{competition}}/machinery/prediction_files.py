@@ -21,8 +21,8 @@ import pandas as pd
 from machinery import submission_file
 from machinery.competition_rules import METRIC, POSTPROCESS, Frame, Rules
 from machinery.errors import InputError
-from machinery.fold_datasets import FOLDS
 from machinery.files import write_atomically
+from machinery.fold_datasets import FOLDS
 from machinery.submission_file import write_frame
 
 OUT_OF_FOLD, TEST, SCORE = "out_of_fold.csv", "test_predictions.csv", "score.json"

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from machinery import records
 from machinery.competition import CompetitionSchema, find_raw
 from machinery.competition_rules import Frame, Rules
 from machinery.errors import InputError
-from machinery.prediction_files import TEST, Predicted, refuse_existing, write_predicted
+from machinery.prediction_files import Predicted, refuse_existing, write_predicted
 from machinery.submission_file import read_cells, write_frame
 from machinery.terminal import quote
 
@@ -40,56 +40,74 @@ def predict_folds(
     refuse_existing(folder, overwrite)
     schema, folds = rules.schema, rules.folds
     runs = [folder / f"fold-{fold}" for fold in range(folds["fold"].max() + 1)]
-    checked = [*runs, folder / "all"] if fit == "all" else runs
-    for run in checked:
-        check_run(run)
-    train, test = read_inputs(schema, schema.train, schema.images), test_inputs(rules)
-    parts, means = [], []
+    for fold, run in enumerate(runs):
+        check_run(run, folds.loc[folds["fold"] == fold, "id"])
+    if fit == "all":
+        check_run(folder / "all")
+    train, test = read_inputs(schema, schema.train, schema.images), inputs_of_test(rules)
+    parts, of_test = [], []
     for fold, run in enumerate(runs):
         ids = folds.loc[folds["fold"] == fold, "id"]
         rows = train.loc[list(ids)]
         found = predict_rows(run, rules, pd.concat([rows, test], join="inner"), device)
-        frame = pd.DataFrame(found[: len(rows)], columns=rules.columns)
-        frame.insert(0, "id", rows.index)
+        frame = named_rows(rows.index, rules.columns, found[: len(rows)])
         frame.insert(1, "fold", fold)
         parts.append(frame)
-        means.append(found[len(rows) :])
+        of_test.append(found[len(rows) :])
         print(f"{run}: predicted {len(rows):,} rows of its fold, {len(test):,} of test.")
-        # Who is certain of a test row can teach the others: see pseudo_labels.
-        write_frame(run / TEST, test_frame(test.index, rules.columns, means[-1]))
-    mean = np.mean(means, axis=0)
+    mean = np.mean(of_test, axis=0)
     if fit == "all":  # Its best epoch means nothing, for its val split was trained on.
         mean = predict_rows(folder / "all", rules, test, device, "last")
-    predicted = Predicted(pd.concat(parts), test_frame(test.index, rules.columns, mean))
+    predicted = Predicted(pd.concat(parts), named_rows(test.index, rules.columns, mean))
     write_predicted(folder, predicted, rules, test_by=fit)
 
 
-def test_frame(ids: Sequence[str] | pd.Index, columns: Sequence[str], values: np.ndarray) -> Frame:
-    """Return predictions of test rows, (N, columns), as test_predictions.csv has them."""
+def named_rows(ids: Iterable[str], columns: Sequence[str], values: np.ndarray) -> Frame:
+    """Return predictions, (N, columns), as test_predictions.csv has them."""
     frame = pd.DataFrame(values, columns=list(columns))
     frame.insert(0, "id", list(ids))
     return frame
 
 
-def check_run(run: Path) -> None:
-    """Refuse a run that is not finished, or whose data is no longer that of the fold.
+def check_run(run: Path, fold: Iterable[str] = ()) -> None:
+    """Refuse a run that is not finished, whose data was replaced, or that has seen its fold.
+
+    Args:
+        run: the folder.
+        fold: the ids of the rows that it may not have seen.
 
     Raises:
         InputError: saying which.
     """
     again = f"python train.py --experiment {run.parent} --folds all"
     if run.name == "all":
-        again = f"python compete.py fit-all --experiment {run.parent}"
+        again = f"python compete.py fit-all --experiment {run.parent} --"
     if not records.is_finished(run):
-        raise InputError(f"{run}: is not trained to its end. Train it: {again}")
+        raise InputError(f"{run}: is not trained to its end. Train it: {again.removesuffix(' --')}")
     session = records.read_sessions(run)[-1]
     data = Path(session["data"])
-    if data.name != run.name or records.read_fingerprint(data) != session["fingerprint"]:
+    if records.read_fingerprint(data) != session["fingerprint"]:
         raise InputError(
-            f"{run}: was trained on {data} with the fingerprint {session['fingerprint']}, expected "
-            f"the {run.name} of now: another fold's model may have seen these rows. Train anew: "
-            f"{again} --overwrite"
+            f"{run}: was trained on {data} with the fingerprint {session['fingerprint']}, which is "
+            f"not what is there now. Train anew: {again} --overwrite"
         )
+    if seen := seen_ids(data) & {*fold}:
+        raise InputError(
+            f"{run}: was trained on {data}, which holds {len(seen)} rows of this fold, such as "
+            f"{min(seen)!r}: what it says of them proves nothing. Train it on the data of "
+            f"{run.name}: {again} --data data --overwrite"
+        )
+
+
+def seen_ids(data: Path) -> set[str]:
+    """Return what the examples are called that a run on a dataset has learned or chosen from."""
+    arrays_folder = json.loads((data / "dataset.json").read_text("utf-8"))["arrays_folder"]
+    seen = set()
+    for split in ("train", "val"):
+        for name in np.load(data / arrays_folder / f"{split}_ids.npy").tolist():
+            name = name.partition("\t")[0]  # Behind it stands how a text begins.
+            seen |= {name, Path(name).with_suffix("").as_posix()}  # Images are called by file.
+    return seen
 
 
 def read_inputs(schema: CompetitionSchema, table: str, images: str) -> Frame:
@@ -113,7 +131,7 @@ def read_inputs(schema: CompetitionSchema, table: str, images: str) -> Frame:
     return pd.DataFrame({"file": [files[name] for name in cells.index]}, index=cells.index)
 
 
-def test_inputs(rules: Rules) -> Frame:
+def inputs_of_test(rules: Rules) -> Frame:
     """Return what the test rows are predicted from, in the order of sample_submission.csv."""
     schema = rules.schema
     test, ids = read_inputs(schema, schema.test, schema.test_images), rules.sample[schema.id]

@@ -59,6 +59,8 @@ def class_values(schema: CompetitionSchema, truth: pd.DataFrame) -> dict[str, ob
         schema: of the competition.
         truth: the targets of rows, as text.
     """
+    if schema.kind not in ("binary", "multiclass"):
+        return {}
     cells = schema.classes or sorted(truth[schema.targets[0]].unique())
     if {*cells} <= {"True", "False"}:
         return {cell: cell == "True" for cell in cells}

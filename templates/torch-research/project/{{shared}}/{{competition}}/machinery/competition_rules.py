@@ -1,5 +1,6 @@
 """How the competition scores predictions: its metric, its folds and the truth of its rows."""
 
+import hashlib
 import importlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -25,10 +26,6 @@ class Metric(NamedTuple):
     greater_is_better: bool
     postprocess: Callable[[Frame, str], Frame]
 
-    def is_better(self, score: float, than: float) -> bool:
-        """Return whether a score is better than another one."""
-        return score > than if self.greater_is_better else score < than
-
     @property
     def direction(self) -> str:
         """What is better, in words."""
@@ -48,12 +45,17 @@ class Rules:
     def __init__(self, metric: Metric) -> None:
         self.metric, self.schema = metric, read_schema()
         self.folds, self.folds_sha256 = read_folds(), read_description()["sha256"]
+        if hashlib.sha256(FOLDS.read_bytes()).hexdigest() != self.folds_sha256:
+            raise InputError(
+                f"{FOLDS}: was changed after it was written. Put it back as it was, or choose "
+                "folds anew: python compete.py folds --overwrite"
+            )
         self.sample = read_cells(self.schema.sample_submission)
         self.columns = submission_file.prediction_columns(self.schema)
         self.answers = submission_file.answer_columns(self.schema, self.sample)
         truth = read_truth(self.schema, self.folds)
         found = submission_file.class_values(self.schema, truth)
-        self.values = [*found.values()]
+        self.classes, self.values = [*found], [*found.values()]
         self.encoded = submission_file.encode_truth(self.schema, found, truth)
         self.rows = pd.Index(self.folds["id"])
 
@@ -68,12 +70,22 @@ class Rules:
         """Return the targets of training rows; see encode_truth."""
         return self.encoded[self.rows.get_indexer(list(ids))]
 
-    def score(self, ids: Sequence[str], predictions: np.ndarray) -> float:
-        """Return the score of predictions, (N, prediction columns), of training rows."""
+    def scorer(self, ids: Sequence[str]) -> Callable[[np.ndarray], float]:
+        """Return what scores predictions, (N, prediction columns), of training rows."""
         solution = submission_file.make_solution(
             self.schema, self.answers, self.values, ids, self.targets(ids)
         )
-        return float(self.metric.score(solution, self.answer(ids, predictions), self.schema.id))
+
+        def score(predictions: np.ndarray) -> float:
+            # Published metrics delete the column of ids from what they are given.
+            answer = self.answer(ids, predictions)
+            return float(self.metric.score(solution.copy(), answer, self.schema.id))
+
+        return score
+
+    def score(self, ids: Sequence[str], predictions: np.ndarray) -> float:
+        """Return the score of predictions, (N, prediction columns), of training rows."""
+        return self.scorer(ids)(predictions)
 
 
 def read_metric() -> Metric:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from machinery.competition_rules import Frame, Rules
 from machinery.errors import InputError
-from machinery.fold_predictions import read_inputs, test_frame, test_inputs
+from machinery.fold_predictions import inputs_of_test, named_rows, read_inputs
 from machinery.learned_models import learn
 from machinery.prediction_files import Predicted, refuse_existing, write_predicted
 
@@ -38,24 +38,24 @@ def train_trees(folder: Path, rules: Rules, overwrite: bool = False) -> None:
         raise InputError("trees learn from tables and texts, and this competition is of images.")
     refuse_existing(folder, overwrite)
     ids = list(folds["id"])
-    train, test = read_inputs(schema, schema.train, "").loc[ids], test_inputs(rules)
+    train, test = read_inputs(schema, schema.train, "").loc[ids], inputs_of_test(rules)
     if schema.task == "tabular":
         train, test = encode_columns(train, test, {*schema.drop, *schema.targets, schema.id})
         make = boosting(schema.kind)
     else:
         train, test = train[schema.text], test[schema.text]
         make = word_frequencies
-    parts, means = [], []
+    parts, of_test = [], []
     for fold, learned, tested in split_folds(folds["fold"].to_numpy(), schema.scheme):
         truth = rules.targets([ids[row] for row in learned])
         predict = learn(make, train.iloc[learned], truth, schema.kind, len(rules.columns))
-        frame = pd.DataFrame(predict(train.iloc[tested]), columns=rules.columns)
-        frame.insert(0, "id", [ids[row] for row in tested])
+        rows = train.iloc[tested]
+        frame = named_rows(rows.index, rules.columns, predict(rows))
         frame.insert(1, "fold", fold)
         parts.append(frame)
-        means.append(predict(test))
-    by_mean = test_frame(test.index, rules.columns, np.mean(means, axis=0))
-    write_predicted(folder, Predicted(pd.concat(parts), by_mean), rules, model=make.__name__)
+        of_test.append(predict(test))
+    by_mean = named_rows(test.index, rules.columns, np.mean(of_test, axis=0))
+    write_predicted(folder, Predicted(pd.concat(parts), by_mean), rules)
 
 
 def split_folds(fold: np.ndarray, scheme: str) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -98,10 +98,7 @@ def boosting(kind: str) -> Callable[[], Any]:
     is_number = kind == "regression"
     trees = HistGradientBoostingRegressor if is_number else HistGradientBoostingClassifier
 
-    def gradient_boosting() -> Any:
-        return trees(categorical_features="from_dtype", random_state=0)
-
-    return gradient_boosting
+    return lambda: trees(categorical_features="from_dtype", random_state=0)
 
 
 def word_frequencies() -> Any:
