@@ -67,6 +67,7 @@ class KaggleServer(ThreadingHTTPServer):
         self.push_errors: list[str] = []  # of the next pushed notebooks; "": it is taken
         self.holds = False  # Stop in the middle of a download...
         self.halfway = threading.Event()  # ...and say so.
+        self.kernel_statuses: list[str] = []  # of the notebook; then it is complete
         self.datasets: dict[str, int] = {}  # how often its status is asked before it is ready
 
     def environment(self, home: Path) -> dict[str, str]:
@@ -134,6 +135,14 @@ class KaggleServer(ThreadingHTTPServer):
         if self.push_errors and (error := self.push_errors.pop(0)):
             return {"error": error}
         return {"url": f"https://www.kaggle.com/code/{body['slug']}", "versionNumber": version}
+
+    def _GetKernelSessionStatus(self, _: dict[str, Any]) -> Any:
+        status = self.kernel_statuses.pop(0) if self.kernel_statuses else "COMPLETE"
+        return {"status": status, "failureMessage": "cell 3 failed" * (status == "ERROR")}
+
+    def _ListKernelSessionOutput(self, _: dict[str, Any]) -> Any:
+        file = {"url": "http://localhost/output/submission.csv", "fileName": "submission.csv"}
+        return {"files": [file], "log": "what the notebook printed"}
 
     def _GetAcceleratorQuotaStatistics(self, _: dict[str, Any]) -> Any:
         quota = {"timeUsed": "7200s", "totalTimeAllowed": "108000s"}

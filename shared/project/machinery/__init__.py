@@ -17,6 +17,7 @@ code hands in what it needs of them. Each file has one subject:
     ragged           examples that differ in length, in one array
     splits           which examples are in train, val and test
     sampling         which examples are in which batch, as a function of the seed
+    fold_runs        an experiment trained once for each fold: train.py --folds
     run              one experiment while it trains
     epoch            one epoch while it trains
     checkpoints      the state of a run on disk

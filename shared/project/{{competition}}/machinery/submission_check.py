@@ -31,14 +31,18 @@ class Checked(NamedTuple):
     notices: list[str]  # what was put right in it; empty: it is the file as it was
 
 
-def check_submission(path: Path) -> Checked:
+def check_submission(path: Path, sample_path: Path | None = None) -> Checked:
     """Compare a file with the sample submission; put the order of columns and rows right.
+
+    Args:
+        path: the file.
+        sample_path: of a sample submission; None: the competition's.
 
     Raises:
         InputError: it is not valid; the message names all that is wrong, with examples.
     """
     schema = read_schema()
-    sample, size = _read_sample(schema)
+    sample, size = _read_sample(sample_path or find_raw() / schema.sample_submission, schema.id)
     content = _read(path, LARGEST_FACTOR * size + LARGEST_REST)
     table, names = _parse(path, _decode(path, content)), [*sample.columns]
     if problems := [*_column_problems([*table.columns], names)]:
@@ -63,15 +67,14 @@ def check_submission(path: Path) -> Checked:
     return Checked(content, len(table), notices)
 
 
-def _read_sample(schema: CompetitionSchema) -> tuple[pd.DataFrame, int]:
+def _read_sample(path: Path, id_column: str) -> tuple[pd.DataFrame, int]:
     """Return the sample submission, each cell a string, and the bytes of its file."""
-    path = find_raw() / schema.sample_submission
     if not path.is_file():
         raise InputError(f"{SCHEMA}: sample_submission: there is no {path}. Correct it.")
     content = path.read_bytes()
     sample = _parse(path, _decode(path, content))
-    if schema.id not in sample:
-        raise InputError(f"{SCHEMA}: id: {path} has no column {schema.id!r}. Correct it.")
+    if id_column not in sample:
+        raise InputError(f"{SCHEMA}: id: {path} has no column {id_column!r}. Correct it.")
     return sample, len(content)
 
 

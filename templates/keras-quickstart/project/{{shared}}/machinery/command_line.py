@@ -22,6 +22,7 @@ from machinery.argument_parser import ArgumentParser
 from machinery.contents import made_by_builds
 from machinery.continuation import EPOCHS, differ_in_epochs
 from machinery.errors import InputError, exit_codes
+from machinery.fold_runs import train_folds
 from machinery.parameter_file import (
     Section,
     differences,
@@ -217,17 +218,20 @@ def parse_training(
 
     Raises:
         InputError: values are wrong.
-        SystemExit: with 0, the experiment is finished already.
+        SystemExit: with 0, the experiment is finished already; or its folds were trained.
     """
     parser = ArgumentParser(description)
     parser.add_experiment()
     parser.add_data()
+    parser.add_folds()
     parser.add_device()
     parser.add_argument("--from", type=Path, dest="source", help="new experiment: its parameters")
     parser.add_argument("--overwrite", action="store_true", help="train a finished run anew")
     parser.add_max_minutes()
     parser.add_parameters(schema)
     arguments = parser.parse_args()
+    if arguments.folds:
+        train_folds(arguments, sys.argv[1:])
     parameters = resolve_parameters(schema, arguments)
     if records.is_finished(arguments.experiment) and not arguments.overwrite:
         say_finished(arguments.experiment, parameters, arguments.data)

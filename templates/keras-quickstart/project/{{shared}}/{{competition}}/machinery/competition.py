@@ -21,7 +21,8 @@ from machinery.parameter_file import read_yaml
 FOLDER = Path("competition")
 RAW = Path("data/raw")
 SCHEMA = FOLDER / "schema.yaml"
-KAGGLE_INPUT = Path("/kaggle/input")  # What Kaggle mounts into a notebook.
+# What Kaggle mounts into a notebook; `compete.py simulate` may put another folder in its place.
+KAGGLE_INPUT = Path(os.environ.get("KAGGLE_INPUT_FOLDER", "/kaggle/input"))
 
 Task = Literal["tabular", "text-classification", "image-classification"]
 Kind = Literal["binary", "multiclass", "multilabel", "regression"]

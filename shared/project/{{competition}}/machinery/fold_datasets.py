@@ -1,0 +1,295 @@
+"""The frozen folds of the training rows, and a dataset for each of them.
+
+competition/folds.csv          id,fold: written once, its SHA-256 in folds.json
+data/raw-with-folds/fold-0.csv the training rows with a column that says train, val or test
+data/fold-0                    the dataset that build_dataset.py makes of it
+data/all                       a dataset whose train split is all rows
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from machinery.competition import (
+    FOLDER,
+    CompetitionSchema,
+    find_raw,
+    fold_folders,
+    read_schema,
+)
+from machinery.competition_columns import read_frame
+from machinery.errors import InputError
+from machinery.files import write_atomically
+from machinery.fold_assignment import assign_folds, choose_splits
+
+FOLDS = FOLDER / "folds.csv"
+DESCRIPTION = FOLDER / "folds.json"
+DATA = Path("data")
+TABLES = DATA / "raw-with-folds"
+COPIED = ("val", "test")  # Splits of data/all, whose rows are copies of rows of train.
+
+
+def prepare_folds(count: int, seed: int, overwrite: bool, options: Sequence[str]) -> None:
+    """Write folds.csv, unless it is there, and the datasets that are not there yet.
+
+    Args:
+        count: of the folds.
+        seed: chooses them.
+        overwrite: replace the folds and all datasets.
+        options: of build_dataset.py, beside those that schema.yaml gives.
+
+    Raises:
+        InputError: the folds are not of these rows or of this schema; or a dataset cannot be made.
+    """
+    if count < 2:
+        raise InputError(f"--count: got {count}, expected two folds or more.")
+    schema, raw = read_schema(), find_raw()
+    path = raw / schema.train
+    frame = read_frame(path, as_text=True)
+    check_rows(frame, schema, path)
+    wanted = {"scheme": schema.scheme, "column": schema.fold_column, "count": count, "seed": seed}
+    wanted["train_sha256"] = _digest(path.read_bytes())
+    if extra := [folder for folder in fold_folders() if int(folder.name[5:]) >= count]:
+        raise InputError(
+            f"{extra[0]}: is of more folds than --count {count}. Remove it, so that nothing is "
+            "trained on it."
+        )
+    if FOLDS.exists() and not overwrite:
+        check_folds(wanted)
+    else:
+        write_folds(frame, schema, wanted)
+    folds = read_folds()
+    values = folds["fold"].to_numpy()
+    print(f"{FOLDS}: {_describe_sizes(values)}, {schema.scheme}.")
+    for number in range(count):
+        splits = choose_splits(frame, schema, values, number, seed)
+        build(raw, frame, splits, f"fold-{number}", schema, overwrite, options)
+    splits = choose_splits(frame, schema, values, count - 1, seed)
+    build(raw, frame, splits, "all", schema, overwrite, options)
+    print(
+        f"The rows of val and test in {DATA / 'all'} are copies of rows of train: what is measured "
+        "on them means nothing. Next: python train.py --folds all"
+    )
+
+
+def check_rows(frame: pd.DataFrame, schema: CompetitionSchema, path: Path) -> None:
+    """Raise InputError where the training rows lack a column or a name of their own."""
+    named = [schema.id, *schema.targets, *filter(None, [schema.fold_column, schema.text])]
+    if missing := [name for name in named if name not in frame.columns]:
+        raise InputError(f"{path}: no column {missing[0]!r}, which schema.yaml names.")
+    if schema.scheme in ("group", "time") and not schema.fold_column:
+        raise InputError(f"schema.yaml: `scheme: {schema.scheme}` needs a `fold_column`.")
+    twice = frame[schema.id].duplicated()
+    if twice.any():
+        row = int(twice.to_numpy().argmax())
+        raise InputError(
+            f"{path}:{row + 2}: {schema.id}: got {frame[schema.id].iloc[row]!r} as in an earlier "
+            "row, expected a name of its own for each row. Merge or remove such rows."
+        )
+
+
+def check_folds(wanted: dict[str, Any]) -> None:
+    """Raise InputError where folds.csv was changed, or is of other rows or another scheme."""
+    described = read_description()
+    advice = (
+        "Results with other folds cannot be compared. Put it back as it was, or choose folds anew "
+        "with --overwrite, and train every experiment again."
+    )
+    if _digest(FOLDS.read_bytes()) != described.get("sha256"):
+        raise InputError(f"{FOLDS}: was changed after it was written. {advice}")
+    for name, value in wanted.items():
+        if described.get(name) != value:
+            what = (
+                "the training table has changed"
+                if name == "train_sha256"
+                else (f"{name}: got {value!r}, expected {described.get(name)!r}")
+            )
+            raise InputError(f"{FOLDS}: the folds are there already, and {what}. {advice}")
+
+
+def write_folds(frame: pd.DataFrame, schema: CompetitionSchema, wanted: dict[str, Any]) -> None:
+    """Choose the folds, and write folds.csv and folds.json."""
+    folds = assign_folds(frame, schema, wanted["count"], wanted["seed"])
+    content = _to_csv(pd.DataFrame({"id": frame[schema.id], "fold": folds}))
+    write_atomically(FOLDS, content)
+    described = {"sha256": _digest(content), **wanted}
+    write_atomically(DESCRIPTION, (json.dumps(described, indent=2) + "\n").encode())
+
+
+def read_folds() -> pd.DataFrame:
+    """Return the columns id (str) and fold (int64) of folds.csv.
+
+    Raises:
+        InputError: it is missing.
+    """
+    if not FOLDS.exists():
+        raise InputError(f"{FOLDS}: not found. Write it: python compete.py folds")
+    return pd.read_csv(FOLDS, dtype={"id": str, "fold": "int64"}, keep_default_na=False)
+
+
+def read_description() -> dict[str, Any]:
+    """Return what folds.json holds.
+
+    Raises:
+        InputError: it is missing, or no JSON.
+    """
+    try:
+        return json.loads(DESCRIPTION.read_text("utf-8"))
+    except (OSError, ValueError):
+        raise InputError(
+            f"{DESCRIPTION}: cannot be read. Choose folds anew: python compete.py folds --overwrite"
+        ) from None
+
+
+def build(
+    raw: Path,
+    frame: pd.DataFrame,
+    splits: np.ndarray,
+    name: str,
+    schema: CompetitionSchema,
+    overwrite: bool,
+    options: Sequence[str],
+) -> None:
+    """Make a dataset with build_dataset.py, unless it is there with the same rows and options.
+
+    Args:
+        raw: the folder of the competition's files.
+        frame: the training rows, as text.
+        splits: (N,) str, of each row; "" where it is in none.
+        name: of the dataset, such as fold-0.
+        schema: says what the columns are.
+        overwrite: replace a dataset that is there.
+        options: of build_dataset.py, beside those that the schema gives.
+
+    Raises:
+        InputError: build_dataset.py refused; it has said why.
+    """
+    column = name_split_column(frame)
+    rows = frame.assign(**{column: splits})[splits != ""]
+    if Path(name).name == "all":
+        rows = copy_rows(rows, schema.id, column)
+    table, folder = TABLES / f"{name}.csv", DATA / name
+    given = [*options_of(schema, table, column), *options]
+    content = _to_csv(rows)
+    stamp = _digest(content + json.dumps([str(table), *given]).encode())
+    stamp_path = table.with_suffix(".sha256")
+    known = stamp_path.exists() and stamp_path.read_text("utf-8").strip() == stamp
+    if known and (folder / "dataset.json").exists() and not overwrite:
+        print(f"{folder}: is there.")
+        return
+    TABLES.mkdir(parents=True, exist_ok=True)
+    write_atomically(table, content)
+    words = [sys.executable, "build_dataset.py", "--data", str(folder), *given]
+    with_images = schema.task == "image-classification"
+    if with_images:
+        link_images(raw / schema.images, rows[schema.id], TABLES / name)
+    try:
+        words += ["--overwrite"] if overwrite else []
+        result = subprocess.run(
+            words,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+            check=False,
+        )
+    finally:
+        if with_images:
+            shutil.rmtree(TABLES / name)
+    if result.returncode:
+        raise InputError(f"{folder}: not made: build_dataset.py refused {table}, see above.")
+    write_atomically(stamp_path, f"{stamp}\n".encode())
+    print(result.stdout.strip() if name == "fold-0" else _last_words(result.stdout))
+
+
+def options_of(schema: CompetitionSchema, table: Path, split: str) -> Iterator[str]:
+    """Yield the options of build_dataset.py that the schema gives.
+
+    Args:
+        schema: says what the columns are.
+        table: the training rows.
+        split: the column there that says train, val or test.
+    """
+    if schema.task == "image-classification":
+        yield from ("--source", str(table.with_suffix("")), "--labels", str(table))
+        yield from ("--image", schema.id, "--target", *schema.targets)
+        yield from ["--separator", "none"] if len(schema.targets) == 1 else []
+    elif schema.task == "text-classification":
+        yield from ("--source", str(table), "--id", schema.id, "--text", schema.text)
+        yield from ("--target", *schema.targets)
+    else:
+        yield from ("--source", str(table), "--id", schema.id, "--kind", schema.kind)
+        yield from ("--target", *schema.targets)
+        yield from ["--drop", *schema.drop] if schema.drop else []
+    yield from ("--split", split)
+
+
+def copy_rows(rows: pd.DataFrame, ids: str, column: str) -> pd.DataFrame:
+    """Return all rows as train, and those of val again as val and as test, under other names."""
+    copies = rows[rows[column] == "val"]
+    again = [copies.assign(**{ids: f"{name}-" + copies[ids], column: name}) for name in COPIED]
+    return pd.concat([rows.assign(**{column: "train"}), *again], ignore_index=True)
+
+
+def link_images(source: Path, ids: pd.Series, folder: Path) -> None:
+    """Put the images of some rows into a folder of their own, as links where the disk has them.
+
+    Raises:
+        InputError: a row names no image.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    paths = {path.relative_to(source).as_posix(): path for path in sorted(source.rglob("*.*"))}
+    known = {Path(name).with_suffix("").as_posix(): path for name, path in paths.items()} | paths
+    for cell in ids:
+        prefix = next((f"{p}-" for p in COPIED if cell not in known and cell.startswith(p)), "")
+        path = known.get(cell.removeprefix(prefix))
+        if path is None:
+            raise InputError(f"{source}: no image there is named {cell}, as schema.yaml's id says.")
+        inner = path.relative_to(source)
+        target = folder / inner
+        if prefix:  # The name begins with it, folders included.
+            target = folder / f"{prefix}{inner.as_posix()}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for make in (os.link, os.symlink, shutil.copyfile):
+            try:
+                make(path.resolve(), target)
+                break
+            except OSError:
+                if make is shutil.copyfile:
+                    raise
+
+
+def name_split_column(frame: pd.DataFrame) -> str:
+    """Return a name that no column has."""
+    name = "split"
+    while name in frame.columns:
+        name += "_"
+    return name
+
+
+def _describe_sizes(folds: np.ndarray) -> str:
+    sizes = ", ".join(f"{(folds == number).sum():,}" for number in range(folds.max() + 1))
+    never = f" ({(folds < 0).sum():,} earliest rows are in none)" if (folds < 0).any() else ""
+    return f"{folds.max() + 1} folds of {sizes} rows{never}"
+
+
+def _last_words(output: str) -> str:
+    """Return the lines that say what was written, and what was left out."""
+    lines = [line for line in output.splitlines() if line.startswith(("Wrote", "left out:"))]
+    return "\n".join(lines)
+
+
+def _to_csv(frame: pd.DataFrame) -> bytes:
+    return frame.to_csv(index=False, lineterminator="\n").encode()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,148 @@
+"""`compete.py push`: the notebook and its weights go to Kaggle, and what it wrote comes back."""
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from machinery.competition import read_slug
+from machinery.errors import InputError
+from machinery.kaggle_client import NotOfferedError, call
+from machinery.kaggle_setup import MANIFEST
+from machinery.notebook_bundle import NOTEBOOK, OUTPUT, OWNER, digest_of, write_json
+from machinery.simulation import read_metadata
+
+PUSHED = NOTEBOOK / "pushed.json"  # Which weights Kaggle has.
+PAUSES = (1.0, 60.0)  # seconds between two looks, at first and at most
+
+
+def push(minutes: float) -> None:
+    """Send dataset and notebook, wait until the notebook has run, and fetch its output.
+
+    Args:
+        minutes: to wait for it at most; it goes on without us.
+
+    Raises:
+        InputError: Kaggle refused it, or it failed there.
+    """
+    read_metadata()
+    owner = read_owner()
+    for name in ("kernel-metadata.json", "dataset/dataset-metadata.json"):
+        name_owner(NOTEBOOK / name, owner)
+    metadata = read_metadata()
+    try:
+        print(call("quota").rstrip())
+    except NotOfferedError as error:
+        print(f"How much of the quota is left is not known: {error}")
+    push_weights(metadata["dataset_sources"][0])
+    options = ["--accelerator", shape] if (shape := metadata.get("machine_shape")) else []
+    said = call("kernels", "push", "--path", str(NOTEBOOK), *options)
+    print(said.strip())
+    if "not valid" in said:
+        raise InputError(f"{metadata['id']}: Kaggle does not know an input. {said.strip()}")
+    found = re.search(r"version (\d+)", said)
+    wait_for(metadata["id"], minutes)
+    print(call("kernels", "output", metadata["id"], "--path", str(OUTPUT), "--force").strip())
+    if (OUTPUT / "experiments").is_dir():
+        print(f"What it trained is in {OUTPUT / 'experiments'}. Copy it to experiments/")
+        return
+    version = found[1] if found else "VERSION"
+    print(
+        f"Its output is in {OUTPUT}. Submit it:\n  kaggle competitions submit {read_slug()} "
+        f"-k {metadata['id']} -v {version} -f submission.csv -m {metadata['title']}"
+    )
+
+
+def read_owner() -> str:
+    """Return the person's name at Kaggle.
+
+    Raises:
+        InputError: Kaggle does not know who asks.
+    """
+    said = call("config", "view")
+    found = re.search(r"username: (\S+)", said)
+    if not found or found[1] == "None":
+        raise InputError("kaggle config view names no username. Log in: kaggle auth login")
+    return found[1]
+
+
+def name_owner(path: Path, owner: str) -> None:
+    """Put the person's name where a file of metadata has none yet."""
+    text = path.read_text(encoding="utf-8")
+    values: dict[str, Any] = json.loads(text.replace(f'"{OWNER}/', f'"{owner}/'))
+    write_json(path, values)
+
+
+def push_weights(dataset: str) -> None:
+    """Send the dataset of the weights, unless Kaggle has these already, until it is ready.
+
+    Args:
+        dataset: OWNER/NAME
+    """
+    now = {"dataset": dataset, "weights": digest_of(NOTEBOOK / "dataset" / MANIFEST)}
+    if PUSHED.exists() and json.loads(PUSHED.read_text(encoding="utf-8")) == now:
+        print(f"{dataset}: Kaggle has these weights already.")
+        return
+    folder = str(NOTEBOOK / "dataset")
+    if is_known(dataset):
+        note = now["weights"][:12]
+        print(call("datasets", "version", "--path", folder, "--message", note).strip())
+    else:
+        print(call("datasets", "create", "--path", folder).strip())
+    for _ in looks(60):
+        if "ready" in (status := call("datasets", "status", dataset)).lower():
+            write_json(PUSHED, now)
+            return
+        if "error" in status.lower():
+            break
+    raise InputError(f"{dataset}: not ready: {status.strip()}. Look at its page, and push again.")
+
+
+def is_known(dataset: str) -> bool:
+    """Return whether Kaggle has a dataset of this name."""
+    try:
+        call("datasets", "status", dataset)
+    except InputError as error:
+        if re.search(r"403|404|not found|forbidden|permission", str(error), re.IGNORECASE):
+            return False
+        raise
+    return True
+
+
+def wait_for(notebook: str, minutes: float) -> None:
+    """Wait until a notebook has run.
+
+    Raises:
+        InputError: it failed, or runs still.
+    """
+    status = "no answer"
+    for _ in looks(minutes):
+        said = call("kernels", "status", notebook).strip()
+        found = re.search(r'has status "(?:KernelWorkerStatus\.)?(\w+)"', said)
+        if found and found[1].lower() != status:
+            status = found[1].lower()
+            print(f"{notebook}: {status}")
+        if status == "complete":
+            return
+        if status == "error" or status.startswith("cancel"):
+            call("kernels", "output", notebook, "--path", str(OUTPUT), "--force")
+            raise InputError(
+                f"{said}\nWhat it printed is in {OUTPUT}. Mend it: compete.py simulate"
+            )
+    raise InputError(
+        f"{notebook}: {status}, after {minutes:g} minutes. It goes on at Kaggle; fetch its output "
+        f"later: kaggle kernels output {notebook} --path {OUTPUT}"
+    )
+
+
+def looks(minutes: float) -> Any:
+    """Yield at once, then after pauses that grow, until the time is over."""
+    pause, last = PAUSES
+    end = time.monotonic() + 60 * minutes
+    while True:
+        yield
+        if time.monotonic() + pause > end:
+            return
+        time.sleep(pause)
+        pause = min(1.5 * pause, last)

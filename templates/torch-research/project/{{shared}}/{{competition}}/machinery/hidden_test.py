@@ -1,0 +1,96 @@
+"""A test set as Kaggle puts in place when it scores: larger, with what no training row had."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from machinery.competition import CompetitionSchema
+from machinery.competition_columns import read_frame
+
+TIMES = 3  # As many rows as those that everyone has.
+EVERY = 7  # Each so manyth new cell of a category holds one that nobody has seen.
+
+
+def make_hidden_test(raw: Path, schema: CompetitionSchema, folder: Path) -> dict[str, Path]:
+    """Write a larger test set, and its sample_submission.csv.
+
+    Args:
+        raw: the folder of the competition's files, which stay as they are.
+        schema: of the competition.
+        folder: to write into.
+
+    Returns:
+        what takes the place of which of the competition's files, by their paths in `raw`.
+    """
+    sample = read_frame(raw / schema.sample_submission, as_text=True)
+    test = read_frame(raw / schema.test, as_text=True) if schema.test else sample
+    rename = renaming(test[schema.id])
+    made = {schema.sample_submission: folder / "sample_submission.csv"}
+    repeat(sample, schema.id, rename).to_csv(made[schema.sample_submission], index=False)
+    if schema.test and schema.test != schema.sample_submission:
+        made[schema.test] = folder / "test.csv"
+        larger = repeat(test, schema.id, rename)
+        for name in test.columns:
+            if name not in (schema.id, schema.text) and is_category(test[name]):
+                larger.iloc[len(test) :: EVERY, larger.columns.get_loc(name)] = "seen by nobody"
+        larger.to_csv(made[schema.test], index=False)
+    if schema.test_images:
+        made[schema.test_images] = folder / "images"
+        copy_images(raw / schema.test_images, made[schema.test_images], {*test[schema.id]}, rename)
+    return made
+
+
+def renaming(ids: pd.Series) -> Callable[[str, int], str]:
+    """Return a function that gives an example's name in a further copy of the test set."""
+    if ids.str.fullmatch(r"\d{1,15}").all() and len(ids):
+        numbers = ids.astype("int64")
+        span = int(numbers.max() - numbers.min()) + 1
+        return lambda name, copy: str(int(name) + copy * span)
+
+    def rename(name: str, copy: int) -> str:
+        path = Path(name)
+        return path.with_name(f"{path.stem}-{copy}{path.suffix}").as_posix()
+
+    return rename
+
+
+def repeat(table: pd.DataFrame, column: str, rename: Callable[[str, int], str]) -> pd.DataFrame:
+    """Return a table several times below itself, with new names in a column."""
+    copies = [
+        table.assign(**{column: [rename(name, copy) for name in table[column]]})
+        for copy in range(1, TIMES)
+    ]
+    return pd.concat([table, *copies], ignore_index=True)
+
+
+def is_category(cells: pd.Series) -> bool:
+    """Return whether a column holds texts rather than numbers."""
+    given = cells[cells != ""]
+    return bool(pd.to_numeric(given, errors="coerce").isna().any())
+
+
+def copy_images(
+    source: Path, target: Path, ids: set[str], rename: Callable[[str, int], str]
+) -> None:
+    """Link or copy a folder of images, and those of the further copies under their new names."""
+    for path in source.rglob("*"):
+        if not path.is_file():
+            continue
+        place = target / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        link_or_copy(path, place)
+        name = path.name if path.name in ids else path.stem
+        for copy in range(1, TIMES) if name in ids else ():
+            new = Path(rename(name, copy)).name
+            link_or_copy(path, place.with_name(new if name == path.name else new + path.suffix))
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name; where the file system cannot, copy it."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
