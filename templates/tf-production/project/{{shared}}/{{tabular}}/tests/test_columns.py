@@ -11,9 +11,10 @@ import pytest
 
 from build_dataset import Dataset, build_table
 from machinery.column_roles import Roles
-from machinery.columns import Columns
+from machinery.columns import Columns, find_categories
 from machinery.errors import InputError
 from machinery.table_overview import find_giveaways
+from machinery.tables import Bad, Table
 from machinery.targets import Target
 
 NAMES = ("when", "who", "size", "town", "price")
@@ -220,3 +221,27 @@ def test_columns_that_tell_the_target() -> None:
     price = generator.random(100)
     other = {"dollars": price * 1.08 + 3, "near": price + noise / 10}
     assert giveaways("regression", price, **other) == {"dollars"}
+
+
+@pytest.mark.parametrize(
+    ("make", "is_category", "said"),
+    [
+        (lambda i: f"2026-01-{1 + i % 30:02}", True, "30 different dates, taken as categories"),
+        (lambda i: f"{1 + i % 30}.1.2026 10:00", True, "30 different dates, taken as categories"),
+        (lambda i: f"street {i % 30}", True, "30 different texts in 100 rows, taken as categories"),
+        (lambda i: f"town {i % 9}", True, ""),
+        (lambda i: f"{i % 30:03}", True, "numbers such as 000: taken as categories"),
+        (lambda i: f"{i:03}", False, "numbers such as 000, 100 different in 100 rows, taken as nu"),
+        (lambda i: f"{i % 30}", False, ""),
+        (lambda i: f"{i % 30 / 10:04}", False, ""),
+    ],
+)
+def test_what_a_column_is_taken_for(
+    make: Callable[[int], str], is_category: bool, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = Table(Path("t.csv"), ["a"], [(i + 2, [make(i)]) for i in range(100)])
+    assert find_categories(table, ["a"], [], Bad()) == ["a"][:is_category]
+    printed = capsys.readouterr().out
+    assert said in printed if said else not printed
+    assert find_categories(table, ["a"], ["a"], Bad()) == ["a"]
+    assert not capsys.readouterr().out  # A person said so.
