@@ -72,7 +72,9 @@ def test_a_time_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     rows = make_rows()
     rows[3][0], rows[5][0] = "", "31.12.2026"
     source = write(tmp_path / "t.csv", rows)
-    with pytest.raises(InputError, match=r":5: when: got '', .*\n.*:7: when: got '31.12.2026'"):
+    with pytest.raises(
+        InputError, match=r"row 5: when: got '', .*\n.*row 7: when: got '31.12.2026'"
+    ):
         build(tmp_path, source, time="when", drop=["who"])
     for row in rows:
         row[0] = "2026"
@@ -87,7 +89,7 @@ def test_a_group_is_in_one_split(tmp_path: Path) -> None:
     people = [{size // 10 for size in each} for each in found.values()]
     assert sum(map(len, people)) == len(set.union(*people)) == 10
     rows[0][1] = ""
-    with pytest.raises(InputError, match=r":2: who: got '', expected a group"):
+    with pytest.raises(InputError, match=r"row 2: who: got '', expected a group"):
         build(tmp_path, write(tmp_path / "t.csv", rows), group="who", drop=["when"])
 
 
@@ -136,7 +138,11 @@ def test_names_are_taken_as_they_are_written(tmp_path: Path) -> None:
         ('"size"', '"sizes"', r":5: .* has no column 'sizes' \(did you mean size\?\)"),
         ('"size": numbers', "", "no line for column 'size'"),
         ('"price": left out', '"price": numbers', ":7: price: .* it is the target"),
-        ('"town": categories', '"town": numbers', r"t\.csv:2: town: got '.', expected a number"),
+        (
+            '"town": categories',
+            '"town": numbers',
+            r"t\.csv: row 2: town: got '.', expected a number",
+        ),
         ('"size": numbers', '"size": [', ":.* not valid YAML"),
     ],
 )
