@@ -86,7 +86,8 @@ class Table:
             if first.setdefault(cell, row) != row:
                 raise InputError(
                     f"{self.path}: row {row}: {column}: got {cell!r} as in row {first[cell]}, "
-                    "expected a name of its own for each row. Name another column with --id, or none."
+                    "expected a name of its own for each row. Name another column with --id, or "
+                    "none."
                 )
         return np.array(self.columns[column])
 
