@@ -79,8 +79,8 @@ bad_sources = {
     "columns of a folder": BadSource(
         lambda source: _texts(source, "good", "bad"), ("--text",), COLUMNS
     ),
-    "no column of texts": BadSource(_table(ROWS), ("--text: missing",)),
-    "no target": BadSource(_table(ROWS), ("--target: missing",), COLUMNS[:2]),
+    "no column of texts": BadSource(_table(ROWS), ("--text and --target: missing", "words, class")),
+    "no target": BadSource(_table(ROWS), ("error: --target: missing",), COLUMNS[:2]),
     "unknown column": BadSource(
         _table(ROWS), ("'word'", "did you mean words?"), ("--text", "word", *COLUMNS[2:])
     ),

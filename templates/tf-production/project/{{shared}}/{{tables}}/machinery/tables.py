@@ -160,6 +160,12 @@ def read_table(path: Path, skip_bad: bool = False) -> Table:
     return Table(path, names, good, decimal_comma=delimiter == ";")
 
 
+def read_names(path: Path) -> list[str]:
+    """Return the names of the columns of a table; see read_table."""
+    with open_records(path) as (_, records):
+        return next(records)[1]
+
+
 def find_uneven(names: Sequence[str], records: Sequence[Record]) -> Bad:
     """Return the rows with more or fewer cells than the table has columns."""
     expected = f"expected {len(names)} as in row 1"
