@@ -38,10 +38,11 @@ def predict(
         blocks: the examples.
         dataset: what the network was trained on.
     """
+    compute = backend.compiled(net.predict, dataset)  # As in evaluate.py: the same bits.
     for examples in regroup(blocks, evaluation_batch_size(dataset.positions)):
         # Not predict, which on TensorFlow takes STEPS_PER_EXECUTION batches at a time.
         outputs = backend.to_tensors(model.predict_on_batch(examples.inputs))
-        yield examples, backend.to_numpy(net.predict(outputs, dataset))
+        yield examples, backend.to_numpy(compute(outputs))
 
 
 def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
