@@ -22,7 +22,7 @@ import keras
 import numpy as np
 
 from build_dataset import Dataset, read_unlabelled
-from machinery.predictions import Unlabelled, read_dataset, regroup
+from machinery.predictions import Unlabelled, read_ahead, read_dataset, regroup
 from machinery.sampling import evaluation_batch_size
 from model import net
 from model.report import PredictionWriter
@@ -52,7 +52,7 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     backend.prepare(parameters, dataset)
     device = backend.choose_device(arguments.device)
     arrays, path, step = command_line.read_trained(arguments, dataset.fingerprint)
-    blocks = read_unlabelled(arguments.paths, dataset, arguments.skip_bad)
+    blocks = read_ahead(read_unlabelled(arguments.paths, dataset, arguments.skip_bad))
     with backend.scope(device):
         model = backend.make_model(parameters, dataset, device)
         backend.load_weights(model, arrays, path)
