@@ -7,7 +7,7 @@ import pytest
 
 from build_dataset import Dataset
 from machinery.checkup import Checkup
-from machinery.checkup_machine import Gpu, Machine, check, check_memory, look
+from machinery.checkup_machine import Gpu, Machine, check, check_memory, find_load, look
 
 HERE = Machine(
     framework="torch",
@@ -82,6 +82,12 @@ def test_a_machine_is_described_in_one_line(name: str, capsys: pytest.CaptureFix
     (line,) = capsys.readouterr().out.splitlines()
     for word in words:
         assert word in line
+
+
+def test_threads_are_no_advice_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for threads, advised in (("1", False), ("8", True)):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        assert ("OMP_NUM_THREADS" in find_load(HERE._replace(load=17.2))) == advised
 
 
 def test_little_memory(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:

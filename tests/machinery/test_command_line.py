@@ -1,5 +1,6 @@
 """The commands: options, exit codes, and that all is said at once."""
 
+import argparse
 import errno
 import os
 import shutil
@@ -19,6 +20,7 @@ from machinery.argument_parser import ArgumentParser
 from machinery.errors import (
     CancelledError,
     DivergedError,
+    InputError,
     ResourceError,
     StoppedError,
     exit_codes,
@@ -27,6 +29,7 @@ from machinery.errors import (
 from machinery.parameter_file import Section
 from machinery.run import Run
 from machinery.stopping import StopRequest, process_start
+from machinery.trained import check_places
 from parameters import Parameters
 
 
@@ -178,12 +181,43 @@ def test_options_are_typed_and_data_are_those_of_the_source(
     assert (parameters.seed, parameters.model.scale) == (3, 1e-3)
     assert parameters.training.epochs == 2
     assert arguments.data == Path("data")
+    for name in ("elsewhere", "here"):
+        Path(name).mkdir()
+        (Path(name) / "dataset.json").touch()
     record = '{"sessions": [{"outcome": "stopped", "data": "elsewhere"}]}'
     (baseline / "run.json").write_text(record)
     arguments, _ = parse(monkeypatch, *new)
     assert arguments.data == Path("elsewhere")
     arguments, _ = parse(monkeypatch, *new, "--data", "here")
     assert arguments.data == Path("here")
+
+
+def test_a_misspelled_path_to_predict_is_shown_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").touch()
+    (tmp_path / "rows.csv").touch()
+    arguments = argparse.Namespace(paths=[tmp_path / "rwos.csv"], output=Path("p.csv"))
+    with pytest.raises(InputError) as error:
+        check_places(arguments)
+    assert f"(did you mean {tmp_path / 'rows.csv'}?)" in str(error.value)
+
+
+def test_missing_data_are_refused_at_once(refuse: Callable[..., str], baseline: Path) -> None:
+    words = ("--experiment", "experiments/new", "--from", baseline)
+    message = refuse(*words, "--data", "nowhere")
+    assert f"{Path('nowhere') / 'dataset.json'}: not found." in message
+
+
+def test_the_same_again_is_said(
+    tmp_path: Path,
+    train_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    train_run(tmp_path / "run")
+    words = ("--experiment", tmp_path / "new", "--from", tmp_path / "run")
+    for more, same in (((), True), (("--seed", "7"), False)):
+        parse(monkeypatch, *words, *more)
+        assert ("this trains the same again" in capsys.readouterr().out) == same
 
 
 def test_what_is_finished_is_said(

@@ -9,7 +9,7 @@ import pytest
 
 from machinery import predictions
 from machinery.errors import InputError
-from machinery.predictions import Predictions, Unlabelled, regroup
+from machinery.predictions import Predictions, Unlabelled, read_ahead, regroup
 
 
 def block(first: int, size: int) -> Unlabelled:
@@ -29,6 +29,16 @@ def test_batches_have_one_size(sizes: list[int]) -> None:
     assert [n for b in batches for n in b.ids.tolist()] == [f"n{n}" for n in found]
     originals = [b.originals for b in batches if b.originals is not None]
     assert [n for each in originals for n in each.tolist()] == [2 * n for n in found]
+
+
+def test_the_first_block_is_read_at_once() -> None:
+    def read(count: int) -> Iterator[Unlabelled]:
+        yield from (block(number, 1) for number in range(count))
+        raise InputError("bad")
+
+    assert len([*zip(range(2), read_ahead(read(2)), strict=False)]) == 2
+    with pytest.raises(InputError):
+        read_ahead(read(0))
 
 
 class Writer(predictions.PredictionWriter):

@@ -111,6 +111,14 @@ def test_nothing_is_bold_within_the_noise_or_for_one_seed(tmp_path: Path) -> Non
     assert "| lucky, lucky again | model.width 16 | 0.9900 | 1.0000 | 1 |" in table
 
 
+def test_one_seed_each_is_not_tested(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", [0.8], width=8)
+    write_run(tmp_path / "b", [0.9], width=4)
+    table = synthesize(tmp_path)
+    assert "Nothing is bold: one seed each, so no test." in table
+    assert "Welch" not in table
+
+
 def test_equal_configurations_are_rarely_bold() -> None:
     """The share of five hundred pairs is near the threshold, of two seeds as of five."""
     generator = np.random.default_rng(0)

@@ -135,14 +135,14 @@ other_layouts = {
 # Tables that do not fit the images.
 bad_tables = {
     "label without image": BadSource(
-        _labelled("99.png,cat"), ("train.csv:12: image: got '99.png'", "--skip-bad"), LABELS
+        _labelled("99.png,cat"), ("train.csv: row 12: image: got '99.png'", "--skip-bad"), LABELS
     ),
     "image without label": BadSource(
         _labelled(images=("10.png",)), ("1 of 11 images", "10.png", "--skip-bad"), LABELS
     ),
     "name of two images": BadSource(
         _labelled("a.png,cat", images=("x/a.png", "y/a.png")),
-        ("train.csv:12: image: got 'a.png'", "give its folder"),
+        ("train.csv: row 12: image: got 'a.png'", "give its folder"),
         LABELS,
     ),
     "unknown column": BadSource(
@@ -183,20 +183,20 @@ bad_tables = {
     "empty table": BadSource(_table(""), ("train.csv", "is empty"), LABELS),
     "table without rows": BadSource(_table("image,label\n"), ("train.csv", "rows below"), LABELS),
     "row that is too short": BadSource(
-        _table("image,label\n0.png\n"), ("csv:2", "1 cells"), LABELS
+        _table("image,label\n0.png\n"), ("csv: row 2", "1 cells"), LABELS
     ),
     "empty label": BadSource(
-        _labelled("10.png,", images=("10.png",)), ("train.csv:12: label: got ''",), LABELS
+        _labelled("10.png,", images=("10.png",)), ("train.csv: row 12: label: got ''",), LABELS
     ),
     "two labels of one image": BadSource(
-        _labelled("0.png,dog"), ("train.csv:12: label: got 'dog' for '0.png'", "row 2"), LABELS
+        _labelled("0.png,dog"), ("train.csv: row 12: label: got 'dog' for '0.png'", "row 2"), LABELS
     ),
     "class of one image": BadSource(
         _labelled("10.png,fish", images=("10.png",)), ("class fish", "--drop-small"), LABELS
     ),
     "mark that is neither 0 nor 1": BadSource(
         _marked("1,2"),
-        ("train.csv:11: dog: got '2'", "0 or 1"),
+        ("train.csv: row 11: dog: got '2'", "0 or 1"),
         (*LABELS, "--target", "cat", "dog"),
     ),
     "unknown split in the table": BadSource(
@@ -205,7 +205,7 @@ bad_tables = {
             "9.png,b,tset",
             header="image,label,part",
         ),
-        ("train.csv:11: part: got 'tset'", "train, val or test"),
+        ("train.csv: row 11: part: got 'tset'", "train, val or test"),
         (*LABELS, "--split", "part"),
     ),
     "class that train lacks": BadSource(
@@ -222,7 +222,7 @@ bad_tables = {
             "9.png,b,",
             header="image,label,patient",
         ),
-        ("train.csv:11: patient: got ''",),
+        ("train.csv: row 11: patient: got ''",),
         (*LABELS, "--group", "patient"),
     ),
     "everything in one group": BadSource(

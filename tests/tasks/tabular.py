@@ -36,7 +36,9 @@ bad_sources = {
     "folder": BadSource(Path.mkdir, ("source",), TARGET),
     "no target": BadSource(_text(NUMBERS), ("--target",)),
     "unknown target": BadSource(_text(NUMBERS), ("'yy'", "did you mean y?"), ("--target", "yy")),
-    "uneven rows": BadSource(_text(f"{NUMBERS}1,2,3\n"), (":42", "3 cells", "--skip-bad"), TARGET),
+    "uneven rows": BadSource(
+        _text(f"{NUMBERS}1,2,3\n"), ("row 42", "3 cells", "--skip-bad"), TARGET
+    ),
     "not UTF-8": BadSource(_text(b"a,y\n1,0\nK\xf6ln,1\n"), (":3", "UTF-8"), TARGET),
     "UTF-16": BadSource(_text(NUMBERS.encode("utf-16")), ("UTF-16", "CSV UTF-8"), TARGET),
     "workbook": BadSource(_text(b"PK\x03\x04\x14\x00"), ("an Excel workbook",), TARGET),
@@ -44,23 +46,27 @@ bad_sources = {
     "column names alone": BadSource(_text("a,y\n"), ("column names alone",), TARGET),
     "two columns of one name": BadSource(_text("a,a,y\n1,2,0\n"), ("1 and 2", "'a'"), TARGET),
     "column without a name": BadSource(_text(f",{NUMBERS}1"), ("column 1 has no name",), TARGET),
-    "quote that is not closed": BadSource(_text(f'{NUMBERS}"1,0\n'), (":42", "quote"), TARGET),
+    "quote that is not closed": BadSource(_text(f'{NUMBERS}"1,0\n'), ("row 42", "quote"), TARGET),
     "text in numbers": BadSource(
-        _text(f"{NUMBERS}4x,0\n"), (":42: a: got '4x', expected a number", "--skip-bad"), TARGET
+        _text(f"{NUMBERS}4x,0\n"), ("row 42: a: got '4x', expected a number", "--skip-bad"), TARGET
     ),
-    "infinite number": BadSource(_text(f"{NUMBERS}inf,0\n"), (":42: a: got 'inf'",), TARGET),
-    "no class": BadSource(_text(f"{NUMBERS}1,?\n"), (":42: y: got '?', expected a class",), TARGET),
+    "infinite number": BadSource(_text(f"{NUMBERS}inf,0\n"), ("row 42: a: got 'inf'",), TARGET),
+    "no class": BadSource(
+        _text(f"{NUMBERS}1,?\n"), ("row 42: y: got '?', expected a class",), TARGET
+    ),
     "infinite target": BadSource(
-        _text(f"{NUMBERS}1,inf\n"), (":42: y: got 'inf', expected a number",), REGRESSION
+        _text(f"{NUMBERS}1,inf\n"), ("row 42: y: got 'inf', expected a number",), REGRESSION
     ),
-    "target that is NaN": BadSource(_text(f"{NUMBERS}1,nan\n"), (":42: y: got 'nan'",), REGRESSION),
+    "target that is NaN": BadSource(
+        _text(f"{NUMBERS}1,nan\n"), ("row 42: y: got 'nan'",), REGRESSION
+    ),
     "one target": BadSource(_text("a,y\n" + "1,7\n2,7\n" * 20), ("'y'",), TARGET),
     "class of one row": BadSource(
         _text("a,y\n" + "1,cat\n2,dog\n3,cat\n4,dog\n" * 9 + "5,fish\n"), ("class fish",), TARGET
     ),
     "mark that is neither 0 nor 1": BadSource(
         _text("a,y,z\n" + "1,0,1\n2,1,0\n" * 20 + "3,1,2\n"),
-        (":42: z: got '2', expected 0 or 1",),
+        ("row 42: z: got '2', expected 0 or 1",),
         (*TARGET, "z"),
     ),
     "texts that are all different": BadSource(
@@ -70,27 +76,29 @@ bad_sources = {
     ),
     "unknown split": BadSource(
         _text("a,d,y\n" + "1,train,0\n2,val,1\n" * 20 + "3,tset,0\n"),
-        (":42: d: got 'tset', expected train, val or test",),
+        ("row 42: d: got 'tset', expected train, val or test",),
         (*TARGET, "--split", "d"),
     ),
     "time that is none": BadSource(
         _text(DATED.replace("2026-01-31", "31 Jan")),
-        (":32: t: got '31 Jan', expected a date", "--skip-bad"),
+        ("row 32: t: got '31 Jan', expected a date", "--skip-bad"),
         (*TIME, "t"),
     ),
-    "no time": BadSource(_text(DATED.replace("2026-01-31", "")), (":32: t: got ''",), (*TIME, "t")),
+    "no time": BadSource(
+        _text(DATED.replace("2026-01-31", "")), ("row 32: t: got ''",), (*TIME, "t")
+    ),
     "one time": BadSource(
         _text(DATED), ("column 'a' holds 1 different times",), (*TIME, "a", "--drop", "t", "d")
     ),
     "no group": BadSource(
-        _text(DATED.replace("d39", "")), (":41: d: got '', expected a group",), (*GROUP, "t")
+        _text(DATED.replace("d39", "")), ("row 41: d: got '', expected a group",), (*GROUP, "t")
     ),
     "everything in one group": BadSource(_text(DATED), ("1 different groups",), ONE_GROUP),
     "no columns.yaml": BadSource(_text(DATED), ("no.yaml: not found",), (*FILE[:-1], "no.yaml")),
     "another file for columns.yaml": BadSource(_text(DATED), ("expected `name:",), FILE),
     "two rows of one name": BadSource(
         _text(DATED.replace("d39", "d3")),
-        (":41: d: got 'd3' as in row 5", "--id"),
+        ("row 41: d: got 'd3' as in row 5", "--id"),
         (*TARGET, "--id", "d", "--drop", "t"),
     ),
     "two ways to split": BadSource(_text(DATED), ("--time", "--group"), (*GROUP, "t", "--time=t")),
@@ -170,14 +178,14 @@ bad_unlabelled = {
     "two columns of one name": BadUnlabelled(_cell(0, 0, "mean radius"), ("mean radius", "both")),
     "text in a column of numbers": BadUnlabelled(
         _cell(2, 0, "many"),
-        ("rows.csv:3: worst fractal dimension: got 'many', expected a number", "--skip-bad"),
+        ("rows.csv: row 3: worst fractal dimension: got 'many', expected a number", "--skip-bad"),
         left_out=1,
     ),
     "a number that float32 cannot hold": BadUnlabelled(
-        _cell(2, 0, "1e50"), ("rows.csv:3", "'1e50'"), left_out=1
+        _cell(2, 0, "1e50"), ("rows.csv: row 3", "'1e50'"), left_out=1
     ),
     "uneven rows": BadUnlabelled(
-        _edit(lambda rows: rows[4].append("one more")), ("rows.csv:5", "32 cells"), left_out=1
+        _edit(lambda rows: rows[4].append("one more")), ("rows.csv: row 5", "32 cells"), left_out=1
     ),
     "workbook": BadUnlabelled(
         lambda path: path.write_bytes(b"PK\x03\x04\x14\x00"), ("an Excel workbook",)

@@ -79,17 +79,19 @@ bad_sources = {
     "columns of a folder": BadSource(
         lambda source: _texts(source, "good", "bad"), ("--text",), COLUMNS
     ),
-    "no column of texts": BadSource(_table(ROWS), ("--text: missing",)),
-    "no target": BadSource(_table(ROWS), ("--target: missing",), COLUMNS[:2]),
+    "no column of texts": BadSource(_table(ROWS), ("--text and --target: missing", "words, class")),
+    "no target": BadSource(_table(ROWS), ("error: --target: missing",), COLUMNS[:2]),
     "unknown column": BadSource(
         _table(ROWS), ("'word'", "did you mean words?"), ("--text", "word", *COLUMNS[2:])
     ),
-    "uneven rows": BadSource(_table(f"{ROWS}a,b,c\n"), (":42", "3 cells", "--skip-bad"), COLUMNS),
+    "uneven rows": BadSource(
+        _table(f"{ROWS}a,b,c\n"), ("row 42", "3 cells", "--skip-bad"), COLUMNS
+    ),
     "missing label": BadSource(
-        _table(f"{ROWS}a text,\n"), (":42: class: got '', expected a class",), COLUMNS
+        _table(f"{ROWS}a text,\n"), ("row 42: class: got '', expected a class",), COLUMNS
     ),
     "empty text": BadSource(
-        _table(f"{ROWS},a\n"), (":42: words: got '', expected a text",), COLUMNS
+        _table(f"{ROWS},a\n"), ("row 42: words: got '', expected a text",), COLUMNS
     ),
     "table that is not UTF-8": BadSource(
         _table(b"words,class\nK\xf6ln,1\n"), (":2", "UTF-8"), COLUMNS
@@ -102,12 +104,12 @@ bad_sources = {
     ),
     "unknown split in the table": BadSource(
         _table("words,class,part\n" + "a text,a,train\nb text,b,tset\n" * 9),
-        (":3: part: got 'tset'", "train, val or test"),
+        ("row 3: part: got 'tset'", "train, val or test"),
         (*COLUMNS, "--split", "part"),
     ),
     "two rows of one name": BadSource(
-        _table("words,class,name\n" + "a text,a,1\nb text,b,2\n" * 9),
-        (":4: name: got '1' as in row 2", "--id"),
+        _table("words,class,name\n" + "a text,a,1\nb text,b,2\nc text,b,1\n"),
+        ("row 4: name: got '1' as in row 2", "--id"),
         (*COLUMNS, "--id", "name"),
     ),
     "one class in a table": BadSource(
@@ -214,12 +216,12 @@ bad_unlabelled = {
     ),
     "a text without words": BadUnlabelled(
         _first_row("x", "..."),
-        ("texts.csv:2: text: got '...', expected a text with a word", "--skip-bad"),
+        ("texts.csv: row 2: text: got '...', expected a text with a word", "--skip-bad"),
         left_out=1,
     ),
     "a row that is too long": BadUnlabelled(
         _first_row("x", "y", "z"),
-        ("texts.csv:2: got 3 cells, expected 2", "--skip-bad"),
+        ("texts.csv: row 2: got 3 cells, expected 2", "--skip-bad"),
         left_out=1,
     ),
     "not UTF-8": BadUnlabelled(

@@ -150,7 +150,7 @@ def read_dataset(folder: Path, schema: type[BaseDataset], advice: str = "") -> A
     except FileNotFoundError:
         if advice:
             raise InputError(f"{path}: not found. {advice}") from None
-        raise _not_found(folder, schema.default_source) from None
+        raise not_found(folder, schema.default_source) from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}.") from None
     except pydantic.ValidationError as error:
@@ -159,8 +159,13 @@ def read_dataset(folder: Path, schema: type[BaseDataset], advice: str = "") -> A
         raise InputError(f"{path}: {field}: {first['msg']}. {advice or again(folder)}") from None
 
 
-def _not_found(folder: Path, default_source: str) -> InputError:
-    """Return the error for a folder without dataset.json; it names what is there instead."""
+def not_found(folder: Path, default_source: str = "") -> InputError:
+    """Return the error for a folder without dataset.json; it names what is there instead.
+
+    Args:
+        folder: where it was looked for.
+        default_source: unfinished builds from it are not worth a word.
+    """
     message = f"{folder / 'dataset.json'}: not found."
     for left in contents.made_by_builds(folder):
         if (source := contents.read_marker(left).source) != default_source:

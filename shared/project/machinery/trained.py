@@ -1,12 +1,19 @@
-"""What a command that reads a trained experiment refuses before it imports a framework."""
+"""What a command says of a trained experiment before it imports a framework."""
 
 import argparse
+import difflib
+from pathlib import Path
 from typing import Any
 
 from machinery import records
 from machinery.errors import InputError
 from machinery.files import refuse_to_overwrite
-from machinery.parameter_file import Section, load_parameters, nearest
+from machinery.parameter_file import (
+    Section,
+    differences,
+    flatten,
+    load_parameters,
+)
 
 
 def trained_parameters(arguments: argparse.Namespace, schema: type[Section]) -> Any:
@@ -28,7 +35,9 @@ def check_places(arguments: argparse.Namespace) -> None:
         raise InputError(f"--output: got {output}, expected a name that ends in .csv.")
     for path in arguments.paths:
         if not path.exists():
-            beside = nearest(path.name, [each.name for each in path.parent.glob("*")])
+            names = [each.name for each in path.parent.glob("*")]
+            close = difflib.get_close_matches(path.name, names, n=1)
+            beside = f" (did you mean {path.with_name(close[0])}?)" if close else ""
             raise InputError(f"{path}: not found{beside}.")
         if not path.is_file() and not path.is_dir():
             raise InputError(f"{path}: neither a file nor a folder.")
@@ -42,3 +51,18 @@ def check_places(arguments: argparse.Namespace) -> None:
             )
     if not arguments.overwrite:
         refuse_to_overwrite(output)
+
+
+def say_same(source: Path, parameters: Section, data: Path) -> None:
+    """Say so if a new experiment has the parameters and the data of a trained one.
+
+    Args:
+        source: the trained one.
+        parameters: of the new one.
+        data: the folder of its dataset.
+    """
+    for session in records.read_sessions(source)[-1:]:
+        trained, now = session.get("parameters", {}), flatten(parameters)
+        same = trained and not differences(now | trained, now)
+        if same and session.get("fingerprint") == records.read_fingerprint(data):
+            print(f"Parameters and data are those of {source}: this trains the same again.")

@@ -33,13 +33,13 @@ def evaluate(model: keras.Model, split: Split, evaluation: Evaluation) -> dict[s
         split: the examples.
         evaluation: a new one, which sums up the metrics.
     """
-    dataset = evaluation.dataset
+    predict = backend.compiled(net.predict, evaluation.dataset)
+    measure = backend.compiled(net.losses, evaluation.dataset)
     for inputs, targets in evaluation_batches(split):
         # Not predict, which on TensorFlow takes STEPS_PER_EXECUTION batches at a time.
         outputs = backend.to_tensors(model.predict_on_batch(inputs))
-        losses = net.losses(outputs, backend.to_tensors(targets), dataset)
-        predictions = net.predict(outputs, dataset)
-        evaluation.add(backend.to_numpy(predictions), targets, backend.to_numpy(losses))
+        losses = backend.to_numpy(measure(outputs, backend.to_tensors(targets)))
+        evaluation.add(backend.to_numpy(predict(outputs)), targets, losses)
     return evaluation.metrics()
 
 

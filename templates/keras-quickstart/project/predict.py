@@ -22,7 +22,7 @@ import keras
 import numpy as np
 
 from build_dataset import Dataset, read_unlabelled
-from machinery.predictions import Unlabelled, read_dataset, regroup
+from machinery.predictions import Unlabelled, read_ahead, read_dataset, regroup
 from machinery.sampling import evaluation_batch_size
 from model import net
 from model.report import PredictionWriter
@@ -38,10 +38,11 @@ def predict(
         blocks: the examples.
         dataset: what the network was trained on.
     """
+    compute = backend.compiled(net.predict, dataset)  # As in evaluate.py: the same bits.
     for examples in regroup(blocks, evaluation_batch_size(dataset.positions)):
         # Not predict, which on TensorFlow takes STEPS_PER_EXECUTION batches at a time.
         outputs = backend.to_tensors(model.predict_on_batch(examples.inputs))
-        yield examples, backend.to_numpy(net.predict(outputs, dataset))
+        yield examples, backend.to_numpy(compute(outputs))
 
 
 def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
@@ -51,7 +52,7 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     backend.prepare(parameters, dataset)
     device = backend.choose_device(arguments.device)
     arrays, path, step = command_line.read_trained(arguments, dataset.fingerprint)
-    blocks = read_unlabelled(arguments.paths, dataset, arguments.skip_bad)
+    blocks = read_ahead(read_unlabelled(arguments.paths, dataset, arguments.skip_bad))
     with backend.scope(device):
         model = backend.make_model(parameters, dataset, device)
         backend.load_weights(model, arrays, path)

@@ -20,7 +20,7 @@ import torch
 
 import backend
 from build_dataset import Dataset, read_unlabelled
-from machinery.predictions import Unlabelled, read_dataset, regroup
+from machinery.predictions import Unlabelled, read_ahead, read_dataset, regroup
 from machinery.sampling import evaluation_batch_size
 from model import net
 from model.report import PredictionWriter
@@ -60,9 +60,9 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     writer = PredictionWriter(dataset, arguments.output, arguments.overwrite)
     backend.prepare(parameters, dataset)
     arrays, path, step = command_line.read_trained(arguments, dataset.fingerprint)
+    blocks = read_ahead(read_unlabelled(arguments.paths, dataset, arguments.skip_bad))
     model = backend.make_model(parameters, dataset, device)
     backend.load_weights(model, arrays, path)
-    blocks = read_unlabelled(arguments.paths, dataset, arguments.skip_bad)
     results = predict(model, blocks, dataset, device, dtype)
     writer.write(f"{path} of step {step:,}", results)
 

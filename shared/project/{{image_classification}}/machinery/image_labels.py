@@ -243,7 +243,7 @@ def _find_repeated(
                 f"expected {table.columns[name][before]!r} as in row {earlier}"
             )
         else:
-            print(f"left out: {table.path}:{row}: the same as row {table.rows[before]}")
+            print(f"left out: {table.path}: row {row}: the same as row {table.rows[before]}")
             again.add(place)
     return again
 

@@ -56,8 +56,8 @@ def read_list(path: Path) -> Iterator[tuple[str, Path]]:
                 name = cells[place].strip() if place < len(cells) else ""
                 if not name or not (path.parent / name).is_file():
                     raise InputError(
-                        f"{path}:{row}: {titles[place]}: got {name!r}, expected a file's name, "
-                        f"as seen from {path.parent}."
+                        f"{path}: row {row}: {titles[place]}: got {name!r}, expected a file's "
+                        f"name, as seen from {path.parent}."
                     )
                 yield name, path.parent / name
     except (UnicodeDecodeError, csv.Error) as error:

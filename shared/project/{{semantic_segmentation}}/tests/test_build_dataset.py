@@ -8,6 +8,8 @@ from PIL import Image
 
 from build_dataset import build_masks, build_scenes, read_dataset, read_unlabelled
 from machinery.errors import InputError
+from machinery.mask_files import COLOUR, Uses, number_classes
+from machinery.mask_pairs import find_pairs
 from machinery.mask_report import class_ious, confusion_matrix, mean_iou
 from machinery.predicted_masks import to_original_size, write_mask
 
@@ -163,6 +165,48 @@ def test_skip_bad(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -
     assert sum(dataset.examples.values()) == 37
     left_out = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
     assert len(left_out) == 3
+
+
+@pytest.mark.parametrize("name", ["{}_mask", "mask-{}", "{}_seg_1"])
+def test_names_with_an_addition(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(12):
+        add(tmp_path / "photos", number, name=f"a/{number}")
+        mask = tmp_path / "photos" / "masks" / "a" / f"{number}.png"
+        mask.rename(mask.with_name(f"{name.format(number)}.png"))
+    (tmp_path / "photos" / "images" / "a" / "3.png").unlink()
+    pairs = find_pairs(tmp_path / "photos")
+    assert f"named {name.format('NAME')}, as" in capsys.readouterr().out
+    assert [pair.mask.stem for pair in pairs.good] == [
+        name.format(pair.image.stem) for pair in pairs.good
+    ]
+    assert len(pairs.good) == 11
+    assert list(pairs.bad.values()) == [f"no image of this name in {tmp_path / 'photos/images'}"]
+
+
+def test_names_that_have_nothing_in_common(tmp_path: Path) -> None:
+    for number in range(3):
+        add(tmp_path / "photos", number)
+    for number, path in enumerate(sorted((tmp_path / "photos" / "masks").iterdir())):
+        path.rename(path.with_name(f"{'xyz'[number]}.png"))
+    with pytest.raises(
+        InputError, match=r"expected 0\.png, .*_mask\.png; got x\.png, y.*"
+    ) as error:
+        find_pairs(tmp_path / "photos")
+    assert "--skip-bad" not in str(error.value)
+
+
+def test_stray_colours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    uses = {
+        COLOUR + 0xFF0000: Uses(9, 900_000),
+        COLOUR: Uses(9, 100_000),
+        COLOUR + 0xFE0001: Uses(1, 9),
+    }
+    number_classes(None, uses, tmp_path)
+    printed = capsys.readouterr().out
+    assert "#fe0001 is in 9 of 1,000,009 pixels; the nearest common colour is #ff0000" in printed
+    assert "classes.csv: #fe0001,ignored" in printed
 
 
 def test_scenes(tmp_path: Path) -> None:

@@ -6,6 +6,12 @@
 A line that begins with `# %%` begins a cell. Editors such as VS Code run such cells here, too.
 """
 
+import sys
+
+if {"-h", "--help"} & {*sys.argv}:
+    print(__doc__)
+    raise SystemExit
+
 # %% [markdown]
 # # A network learns from a table
 #

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from machinery import arrays, mask_files
+from machinery import arrays, mask_files, mask_pairs
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
 from machinery.arrays import DEFAULT_FOLDER
 from machinery.contents import refuse_to_replace
@@ -152,7 +152,7 @@ def build_masks(
     Raises:
         InputError: naming the folder or the files that cannot be used.
     """
-    pairs, bad = mask_files.find_pairs(source)
+    pairs, bad = mask_pairs.find_pairs(source)
     classes = classes or next(source.glob("classes.csv"), None)
     known = mask_files.read_classes(classes) if classes else None
     count = 2 * len(pairs) + len(bad)
@@ -162,7 +162,7 @@ def build_masks(
     pairs = [pair for pair in pairs if pair.mask not in bad]
     with read_images([pair.image for pair in pairs], size, folder) as images:
         bad |= images.bad
-        mask_files.refuse_bad_files(source, bad, count, skip_bad)
+        mask_pairs.refuse_bad_files(source, bad, count, skip_bad)
         good = np.array([pair.image not in bad for pair in pairs], bool)
         of_split = np.array([pair.split for pair in pairs], str)
         given = {name: np.flatnonzero(good & (of_split == name)) for name in names_of_splits}

@@ -4,8 +4,9 @@
     python build_dataset.py --source houses.csv --target price --id address --drop agent
 
 The first line of a CSV file names the columns; commas, semicolons or tabs part the cells. A column
-is of numbers where all its cells are, else of categories; an empty cell (also NA, NaN, null, ?) is
-missing. What each was taken for stands in columns.yaml; --columns takes a corrected copy.
+is of numbers where all its cells are, else of categories (so are numbers such as 00123); an empty
+cell (also NA, NaN, null, ?) is missing. What each was taken for stands in columns.yaml; --columns
+takes a corrected copy.
 
 The target decides what is learned: a number (regression), one of two classes (binary) or of more
 (multiclass), or several columns of 0 and 1 (multilabel). About 10 % each are split off for val and

@@ -32,7 +32,8 @@ from machinery.predictions import Unlabelled
 from machinery.pretrained_tokens import Backbone, read_backbone
 from machinery.ragged import Ragged
 from machinery.splits import digests, find_leaks
-from machinery.text_checks import say_cut, say_texts, say_unknown
+from machinery.tables import read_names
+from machinery.text_checks import count_strange, say_cut, say_texts, say_unknown
 from machinery.text_sources import Texts, read_columns, read_folders
 from machinery.text_splits import split_classes
 from machinery.unlabelled_texts import read_blocks
@@ -250,14 +251,19 @@ def read_unlabelled(
     """
     known = number_vocabulary(dataset.vocabulary)
     longest = dataset.arrays["tokens"].longest
+    count = strange = 0
     for ids, texts in read_blocks(paths, dataset.text_column, skip_bad):
         if dataset.backbone:
             tokens = dataset.backbone.number(texts, longest)
         else:
             tokens = [number_words(split_words(text), known, longest) for text in texts]
+            strange += count_strange(tokens)
+        count += len(texts)
         padded = Ragged.join(tokens)
         padded.longest = longest
         yield Unlabelled(ids, {"tokens": padded.take(np.arange(len(texts)))})
+    if strange:
+        print(f"warning: {strange:,} of {count:,} texts have no word that the network knows.")
 
 
 def main() -> None:
@@ -302,10 +308,9 @@ def check_columns(parser: ArgumentParser, arguments: argparse.Namespace) -> None
         for option, name in given.items():
             if name:
                 parser.error(f"{option}: goes with a CSV or Parquet file as --source")
-    elif source.exists():
-        for option, name in told.items():
-            if not name:
-                parser.error(f"{option}: missing; name that column of {source}")
+    elif source.exists() and (missing := [option for option, name in told.items() if not name]):
+        shown = ", ".join(read_names(source)[:20])
+        parser.error(f"{' and '.join(missing)}: missing; the columns of {source} are {shown}")
 
 
 def build_from_arguments(arguments: argparse.Namespace) -> None:

@@ -204,9 +204,10 @@ def find_load(machine: Machine) -> str:
     """Return in words that other programs keep the machine busy, or an empty string."""
     if machine.load < BUSY * machine.cores:
         return ""
+    advice = "; with OMP_NUM_THREADS=1 threads do not wait for each other"
     return (
         f"other programs keep it busy (load {machine.load:.1f} on {machine.cores} cores), so all "
-        "takes longer; with OMP_NUM_THREADS=1 threads do not wait for each other."
+        f"takes longer{'' if os.environ.get('OMP_NUM_THREADS') == '1' else advice}."
     )
 
 

@@ -3,6 +3,7 @@
 However many examples there are, only a few batches of them are in memory at a time.
 """
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,11 @@ class Unlabelled(NamedTuple):
         inputs = {name: array[first:last] for name, array in self.inputs.items()}
         originals = None if self.originals is None else self.originals[first:last]
         return Unlabelled(self.ids[first:last], inputs, originals)
+
+
+def read_ahead(blocks: Iterator[Unlabelled]) -> Iterator[Unlabelled]:
+    """Return the same blocks, of which the first is read now: bad input is said before all else."""
+    return itertools.chain([*itertools.islice(blocks, 1)], blocks)
 
 
 def regroup(blocks: Iterable[Unlabelled], size: int) -> Iterator[Unlabelled]:

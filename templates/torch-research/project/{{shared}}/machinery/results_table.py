@@ -64,10 +64,13 @@ class Table:
         news = "Nothing is bold: the first does not differ"
         if self.bold:
             news = "The first is bold: it differs"
+        test = f"{news} from the next beyond chance (Welch's t-test, p < {P_VALUE})."
+        if all(len(row.values.get(self.objective.metric, [])) < 2 for row in self.rows):
+            test = "Nothing is bold: one seed each, so no test."
         notes = [
             f"Compared by {self.heading}, {way} is better. Metrics of the epoch that was best on "
             "val; mean ± standard deviation over seeds.",
-            f"{news} from the next beyond chance (Welch's t-test, p < {P_VALUE}).",
+            test,
         ]
         if len(self.rows) > 2:
             notes.append("What most rows have in common is not named as a difference.")

@@ -189,9 +189,11 @@ def _find_file(source: Path, each: AnnotationFile, name: str) -> Path | None:
     here = each.path.parent
     roots = (here, here / "images", source / "images" / stem, source / stem)
     roots += (source / "images" / each.split, source / each.split, source / "images", source)
+    if ".." in Path(name).parts:
+        return None
     for root in roots:
         path = root / name
-        if path.is_file() and source.resolve() in path.resolve().parents and ".." not in path.parts:
+        if path.is_file() and source.resolve() in path.resolve().parents:
             return path
     return None
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from machinery.column_file import CATEGORIES, LEFT_OUT, NUMBERS, read_column_file
 from machinery.columns import find_bad_numbers, find_categories
 from machinery.split_columns import find_bad_groups, find_bad_splits, find_bad_times
-from machinery.tables import Bad, Table
+from machinery.tables import Bad, Table, find_repeated
 from machinery.targets import Kind
 
 
@@ -49,13 +49,18 @@ class Roles(NamedTuple):
             table.check_names(option, [name] if name else [])
 
     def find_bad_rows(self, table: Table, bad: Bad) -> None:
-        """Take the rows that no split can be found for."""
+        """Take the rows that no split can be found for, and those that say again what one said.
+
+        Only a name of its own for each row tells these from two observations that are equal.
+        """
         if self.split:
             find_bad_splits(table, self.split, bad)
         if self.time:
             find_bad_times(table, self.time, bad)
         if self.group:
             find_bad_groups(table, self.group, bad)
+        if self.id:
+            find_repeated(table, bad)
 
     def choose_columns(self, table: Table, bad: Bad) -> tuple[list[str], list[str]]:
         """Return the columns to learn from, and which of them are categories.

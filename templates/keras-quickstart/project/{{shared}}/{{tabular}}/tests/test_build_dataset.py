@@ -205,9 +205,9 @@ GOOD = "".join(f"{i},x,{i % 2}\n" for i in range(40))
         (f"a,b,yy\n{GOOD}", ("did you mean yy?",)),
         (f"a,a,y\n{GOOD}", ("columns 1 and 2", "'a'")),
         (f",b,y\n{GOOD}", ("column 1 has no name",)),
-        (f"a,b,y\n{GOOD}1,2\n", (":42: got 2 cells, expected 3", "--skip-bad")),
-        (f"a,b,y\n{GOOD}1,2,\n", (":42: y: got '', expected a class", "--skip-bad")),
-        (f'a,b,y\n{GOOD}"1,2,3\n4,5,6\n', (":42", "quote")),
+        (f"a,b,y\n{GOOD}1,2\n", ("row 42: got 2 cells, expected 3", "--skip-bad")),
+        (f"a,b,y\n{GOOD}1,2,\n", ("row 42: y: got '', expected a class", "--skip-bad")),
+        (f'a,b,y\n{GOOD}"1,2,3\n4,5,6\n', ("row 42", "quote")),
         ("a,b,y\n" + GOOD.replace("x", "ä").encode().decode("latin-1"), ()),
         ("a,b,y\n" + "1,2,0\n" * 30, ("'y' holds 1 classes",)),
         ("a,b,y\n" + "".join(f"{i},2,c{i}\n" for i in range(30)), ("class c0 has too few",)),
@@ -218,7 +218,7 @@ GOOD = "".join(f"{i},x,{i % 2}\n" for i in range(40))
         ("b,y\n" + "1,0\n1,1\n" * 20, ("no column is left",)),
         (
             "a,b,y\n" + "".join(f"{i},{i},{i % 2}\n" for i in range(60)) + "1,12x,0\n",
-            (":62: b: got '12x', expected a number",),
+            ("row 62: b: got '12x', expected a number",),
         ),
     ],
 )
@@ -261,8 +261,24 @@ def test_skip_bad(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     dataset = build(tmp_path, source, "bought", id="name", skip_bad=True)
     assert sum(dataset.examples.values()) == 80
     printed = capsys.readouterr().out
-    assert "table.csv:82: got 1 cells" in printed
-    assert "table.csv:83: bought: got ''" in printed
+    assert "table.csv: row 82: got 1 cells" in printed
+    assert "table.csv: row 83: bought: got ''" in printed
+
+
+def test_a_row_that_repeats_another(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with source.open("a", encoding="utf-8") as file:
+        file.write('"id 0","0.0","0","Köln","ja"\r\n')
+    with pytest.raises(utils.InputError, match="the same as row 2"):
+        build(tmp_path, source, "bought", id="name")
+    dataset = build(tmp_path, source, "bought", id="name", skip_bad=True)
+    assert sum(dataset.examples.values()) == 80
+    assert "82: the same as row 2" in capsys.readouterr().out
+    with source.open("a", encoding="utf-8") as file:
+        file.write('"id 0","0.5","0","Köln","ja"\r\n')
+    with pytest.raises(utils.InputError, match="as in row 2, expected a name of its own"):
+        build(tmp_path, source, "bought", id="name", skip_bad=True, overwrite=True)
 
 
 def test_breast_cancer(tmp_path: Path) -> None:

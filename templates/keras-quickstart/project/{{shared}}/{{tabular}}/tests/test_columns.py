@@ -11,9 +11,10 @@ import pytest
 
 from build_dataset import Dataset, build_table
 from machinery.column_roles import Roles
-from machinery.columns import Columns
+from machinery.columns import Columns, find_categories
 from machinery.errors import InputError
 from machinery.table_overview import find_giveaways
+from machinery.tables import Bad, Table
 from machinery.targets import Target
 
 NAMES = ("when", "who", "size", "town", "price")
@@ -71,7 +72,9 @@ def test_a_time_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     rows = make_rows()
     rows[3][0], rows[5][0] = "", "31.12.2026"
     source = write(tmp_path / "t.csv", rows)
-    with pytest.raises(InputError, match=r":5: when: got '', .*\n.*:7: when: got '31.12.2026'"):
+    with pytest.raises(
+        InputError, match=r"row 5: when: got '', .*\n.*row 7: when: got '31.12.2026'"
+    ):
         build(tmp_path, source, time="when", drop=["who"])
     for row in rows:
         row[0] = "2026"
@@ -86,7 +89,7 @@ def test_a_group_is_in_one_split(tmp_path: Path) -> None:
     people = [{size // 10 for size in each} for each in found.values()]
     assert sum(map(len, people)) == len(set.union(*people)) == 10
     rows[0][1] = ""
-    with pytest.raises(InputError, match=r":2: who: got '', expected a group"):
+    with pytest.raises(InputError, match=r"row 2: who: got '', expected a group"):
         build(tmp_path, write(tmp_path / "t.csv", rows), group="who", drop=["when"])
 
 
@@ -135,7 +138,11 @@ def test_names_are_taken_as_they_are_written(tmp_path: Path) -> None:
         ('"size"', '"sizes"', r":5: .* has no column 'sizes' \(did you mean size\?\)"),
         ('"size": numbers', "", "no line for column 'size'"),
         ('"price": left out', '"price": numbers', ":7: price: .* it is the target"),
-        ('"town": categories', '"town": numbers', r"t\.csv:2: town: got '.', expected a number"),
+        (
+            '"town": categories',
+            '"town": numbers',
+            r"t\.csv: row 2: town: got '.', expected a number",
+        ),
         ('"size": numbers', '"size": [', ":.* not valid YAML"),
     ],
 )
@@ -220,3 +227,27 @@ def test_columns_that_tell_the_target() -> None:
     price = generator.random(100)
     other = {"dollars": price * 1.08 + 3, "near": price + noise / 10}
     assert giveaways("regression", price, **other) == {"dollars"}
+
+
+@pytest.mark.parametrize(
+    ("make", "is_category", "said"),
+    [
+        (lambda i: f"2026-01-{1 + i % 30:02}", True, "30 different dates, taken as categories"),
+        (lambda i: f"{1 + i % 30}.1.2026 10:00", True, "30 different dates, taken as categories"),
+        (lambda i: f"street {i % 30}", True, "30 different texts in 100 rows, taken as categories"),
+        (lambda i: f"town {i % 9}", True, ""),
+        (lambda i: f"{i % 30:03}", True, "numbers such as 000: taken as categories"),
+        (lambda i: f"{i:03}", False, "numbers such as 000, 100 different in 100 rows, taken as nu"),
+        (lambda i: f"{i % 30}", False, ""),
+        (lambda i: f"{i % 30 / 10:04}", False, ""),
+    ],
+)
+def test_what_a_column_is_taken_for(
+    make: Callable[[int], str], is_category: bool, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = Table(Path("t.csv"), ["a"], [(i + 2, [make(i)]) for i in range(100)])
+    assert find_categories(table, ["a"], [], Bad()) == ["a"][:is_category]
+    printed = capsys.readouterr().out
+    assert said in printed if said else not printed
+    assert find_categories(table, ["a"], ["a"], Bad()) == ["a"]
+    assert not capsys.readouterr().out  # A person said so.

@@ -10,7 +10,7 @@ from machinery.class_folders import find_examples
 from machinery.errors import InputError
 from machinery.found_files import find_files
 from machinery.split_columns import find_bad_splits, read_splits
-from machinery.tables import Bad, Table, read_table, refuse_bad
+from machinery.tables import Bad, Table, find_repeated, read_table, refuse_bad
 from machinery.words import split_words
 
 EXTENSIONS = (".txt",)
@@ -127,6 +127,8 @@ def read_columns(
     bad.add(table, table.is_missing(target), target, "a class")
     if split_column:
         find_bad_splits(table, split_column, bad)
+    if id_column:
+        find_repeated(table, bad)
     refuse_bad(source, len(table), bad, skip_bad)
     table.leave_out(bad)
     classes, labels = np.unique(np.array(table.columns[target]), return_inverse=True)

@@ -169,7 +169,9 @@ def test_skip_bad(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert f"left out: {source / 'good' / 'empty.txt'}: holds no word" in printed
 
 
-def test_texts_to_predict_become_the_same_numbers(source: Path, tmp_path: Path) -> None:
+def test_texts_to_predict_become_the_same_numbers(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     dataset = build_texts(tmp_path / "data", source)
     table = save(tmp_path / "t.csv", ("id", "text"), [(1, "The good film no. 3!"), (2, "new, new")])
     (source / "bad" / "0.txt").write_bytes(b"\xff")
@@ -187,6 +189,7 @@ def test_texts_to_predict_become_the_same_numbers(source: Path, tmp_path: Path) 
     tokens = np.concatenate([block.inputs["tokens"] for block in blocks])
     assert tokens.dtype == np.int32
     assert tokens[:3].tolist() == [[4, 6, 2, 3, 1], [4, 6, 2, 3, 1], [1, 1, 0, 0, 0]]
+    assert "warning: 1 of 22 texts have no word" in capsys.readouterr().out
 
 
 def test_parquet_is_read_as_csv(tmp_path: Path) -> None:

@@ -71,6 +71,18 @@ def test_both_forms(tmp_path: Path, form: str, capsys: pytest.CaptureFixture) ->
             assert boxes.tolist() == pytest.approx(np.array([[number % 2, 10, 4, 30, 12]]))
 
 
+def test_a_source_beside_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way to the source may go up; the name of a picture in it may not."""
+    content = make_coco(tmp_path / "source")
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    assert sum(build_pictures(Path("data"), Path("../source")).examples.values()) == 30
+    content["images"][4]["file_name"] = "../images/004.png"
+    write(tmp_path / "source", content)
+    with pytest.raises(InputError, match=r"image 4: \.\./images/004\.png is not there"):
+        build_pictures(Path("other"), Path("../source"))
+
+
 def test_letterbox(tmp_path: Path) -> None:
     """A picture is scaled to fit and its boxes with it; the rest is black."""
     make_coco(tmp_path / "source")

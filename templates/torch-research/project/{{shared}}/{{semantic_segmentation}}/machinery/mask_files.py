@@ -1,9 +1,4 @@
-"""Masks in image files: a class for each pixel, as a number or as a colour.
-
-A source has a folder images/ and a folder masks/ with files of the same names, whatever their
-endings, as in photos/images/1.jpg and photos/masks/1.png. The splits lie above or below them, as in
-photos/train/images/1.jpg or photos/images/train/1.jpg.
-"""
+"""Masks in image files: a class for each pixel, as a number or as a colour."""
 
 import contextlib
 import csv
@@ -19,86 +14,22 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from machinery.errors import InputError
-from machinery.files import check_name
-from machinery.image_files import find_images, reserve
-from machinery.splits import SPLIT_NAMES
+from machinery.image_files import reserve
+from machinery.mask_pairs import Pair
 
 IGNORED = 255  # The value of a stored mask where the class is not known.
 MOST_CLASSES = 255
 BLOCK = 256  # Masks that are counted at a time.
 MOST_VALUES = 64  # in one mask, where nobody says which there are: more come from lossy files
 COLOUR = 1 << 24  # A colour counts as this plus its RGB; smaller numbers are class numbers.
+STRAY = 1e-4  # A colour of a smaller share of the pixels may have come there by accident.
 
 
-class Pair(NamedTuple):
-    """An image and its mask."""
+class Uses(NamedTuple):
+    """Where a value stands."""
 
-    image: Path
-    mask: Path
-    split: str
-
-
-class Pairs(NamedTuple):
-    """What was found in a source."""
-
-    good: list[Pair]
-    bad: dict[Path, str]  # why a file cannot be used
-
-
-def find_pairs(source: Path) -> Pairs:
-    """Return the images with their masks, sorted by split and name.
-
-    Raises:
-        InputError: the folders are not there, or a name is not UTF-8.
-    """
-    if not source.is_dir():
-        raise InputError(f"{source}: not a folder. Give one with images/ and masks/ in it.")
-    good, bad = [], {}
-    for split, (images, masks) in _find_folders(source).items():
-        found = []
-        for folder in (images, masks):
-            by_stem: dict[str, Path] = {}
-            for path in find_images(folder):
-                check_name(str(path))
-                stem = path.relative_to(folder).with_suffix("").as_posix()
-                if stem in by_stem:
-                    bad[path] = f"has the name of {by_stem[stem].name}"
-                by_stem.setdefault(stem, path)
-            found.append(by_stem)
-        if not found[0]:
-            raise InputError(f"{images}: no images. Add some, or remove the folder.")
-        good += [Pair(path, found[1][n], split) for n, path in found[0].items() if n in found[1]]
-        bad |= {
-            path: f"no mask of this name in {masks}"
-            for stem, path in found[0].items()
-            if stem not in found[1]
-        }
-        bad |= {
-            path: f"no image of this name in {images}"
-            for stem, path in found[1].items()
-            if stem not in found[0]
-        }
-    return Pairs(good, bad)
-
-
-def _find_folders(source: Path) -> dict[str, tuple[Path, Path]]:
-    """Return the folders of images and masks of each split; without splits, all is train."""
-    above = {name: source / name for name in SPLIT_NAMES if (source / name).is_dir()}
-    below = {n: source / "images" / n for n in SPLIT_NAMES if (source / "images" / n).is_dir()}
-    if "train" in above:
-        folders = {name: (path / "images", path / "masks") for name, path in above.items()}
-    elif "train" in below:
-        folders = {name: (path, source / "masks" / name) for name, path in below.items()}
-    else:
-        folders = {"train": (source / "images", source / "masks")}
-    for path in (path for pair in folders.values() for path in pair):
-        if not path.is_dir():
-            raise InputError(
-                f"{path}: not found. Put images into {source}/images and their masks, under the "
-                f"same names, into {source}/masks; with splits into {source}/train/images and so "
-                "on."
-            )
-    return {SPLIT_NAMES[name]: pair for name, pair in folders.items()}
+    masks: int
+    pixels: int
 
 
 def read_values(path: Path) -> np.ndarray:
@@ -143,15 +74,15 @@ def parse_value(text: str) -> int | None:
 
 def scan_masks(
     pairs: Sequence[Pair], known: Mapping[int, str] | None
-) -> tuple[dict[Path, str], dict[int, int]]:
-    """Look at every mask: return why some cannot be used, and in how many the values stand.
+) -> tuple[dict[Path, str], dict[int, Uses]]:
+    """Look at every mask: return why some cannot be used, and where the values stand.
 
     Args:
         pairs: images with their masks.
         known: the values that there are; None: all that are found.
     """
 
-    def scan(pair: Pair) -> str | np.ndarray:
+    def scan(pair: Pair) -> str | dict[int, int]:
         try:
             values = read_values(pair.mask)
         except UnidentifiedImageError:
@@ -163,7 +94,7 @@ def scan_masks(
             if values.shape != (height, width):
                 mask = f"{values.shape[1]} x {values.shape[0]}"
                 return f"the mask has {mask} pixels, the image {width} x {height}"
-        found = np.unique(values)
+        found, pixels = np.unique(values, return_counts=True)
         if known is None and len(found) > MOST_VALUES:
             return (
                 f"{len(found)} different values; expected one for each class. A mask that was once "
@@ -172,16 +103,18 @@ def scan_masks(
             )
         if known is not None and (strange := [v for v in found.tolist() if v not in known]):
             return f"value {format_value(strange[0])} is not among the listed classes"
-        return found
+        return dict(zip(found.tolist(), pixels.tolist(), strict=True))
 
-    bad, counts = {}, {}
+    bad, uses = {}, {}
     with ThreadPoolExecutor() as threads:
         for pair, found in zip(pairs, threads.map(scan, pairs), strict=True):
             if isinstance(found, str):
                 bad[pair.mask] = found
-            else:
-                counts |= {value: counts.get(value, 0) + 1 for value in found.tolist()}
-    return bad, counts
+                continue
+            for value, pixels in found.items():
+                before = uses.get(value, Uses(0, 0))
+                uses[value] = Uses(before.masks + 1, before.pixels + pixels)
+    return bad, uses
 
 
 @contextlib.contextmanager
@@ -247,31 +180,8 @@ def read_classes(path: Path) -> dict[int, str]:
     return classes
 
 
-def refuse_bad_files(source: Path, bad: Mapping[Path, str], count: int, skip: bool) -> None:
-    """Print which files are left out because they cannot be used.
-
-    Args:
-        source: the folder that was read.
-        bad: why each cannot be used.
-        count: files of images and masks in all.
-        skip: leave them out.
-
-    Raises:
-        InputError: there are such files, and they are not to be left out.
-    """
-    if bad and not skip:
-        shown = "\n  ".join(f"{path}: {why}" for path, why in list(bad.items())[:5])
-        shown += f"\n  and {len(bad) - 5} more" if len(bad) > 5 else ""
-        raise InputError(
-            f"{source}: {len(bad)} of {count} images and masks cannot be used; nothing was "
-            f"written.\n  {shown}\nMend or remove them, or leave them out with --skip-bad."
-        )
-    for path, reason in bad.items():
-        print(f"left out: {path}: {reason}")
-
-
 def number_classes(
-    known: Mapping[int, str] | None, found: Mapping[int, int], source: Path
+    known: Mapping[int, str] | None, found: Mapping[int, Uses], source: Path
 ) -> tuple[dict[int, int], dict[str, str]]:
     """Return the class number of each value in the masks, and the name of each value's class.
 
@@ -291,10 +201,11 @@ def number_classes(
             )
         ignored = {IGNORED} if len(values) > 2 else set()
         known = {v: "ignored" if v in ignored else format_value(v) for v in values}
-        shown = ", ".join(f"{format_value(v)} in {found[v]} masks" for v in values[:20])
+        shown = ", ".join(f"{format_value(v)} in {found[v].masks} masks" for v in values[:20])
         print(f"Values: {shown}{', ...' if len(values) > 20 else ''}.")
         print(f"To name them, write {source}/classes.csv: value,class in the first line, then e.g.")
         print(f"{format_value(values[0])},background")
+        _say_stray(found)
     names = dict.fromkeys(name for name in known.values() if name != "ignored")
     if not 2 <= len(names) <= MOST_CLASSES:
         raise InputError(
@@ -308,6 +219,25 @@ def number_classes(
         for name in names
     }
     return numbers, {text: name for name, text in texts.items()}
+
+
+def _say_stray(found: Mapping[int, Uses]) -> None:
+    """Print the colours that so few pixels have that they may be mistakes, and how to ignore one.
+
+    Args:
+        found: where the values stand.
+    """
+    total = sum(uses.pixels for uses in found.values())
+    stray = [v for v, uses in found.items() if v >= COLOUR and uses.pixels < STRAY * total]
+    common = np.array([value for value in found if value not in stray])
+    for value in stray[:5]:
+        distances = sum(((value >> n & 255) - (common >> n & 255)) ** 2 for n in (0, 8, 16))
+        nearest = format_value(common[np.argmin(distances)])
+        print(
+            f"warning: {format_value(value)} is in {found[value].pixels:,} of {total:,} pixels; "
+            f"the nearest common colour is {nearest}. If it is a mistake, ignore it by a line in "
+            f"classes.csv: {format_value(value)},ignored"
+        )
 
 
 def pixel_counts(masks: np.ndarray, rows: np.ndarray, classes: int) -> np.ndarray:

@@ -85,9 +85,9 @@ class Table:
         for row, cell in zip(self.rows.tolist(), self.columns[column], strict=True):
             if first.setdefault(cell, row) != row:
                 raise InputError(
-                    f"{self.path}:{row}: {column}: got {cell!r} as in row {first[cell]}, expected "
-                    "a name of its own for each row. Name another column with --id, or leave it "
-                    "out."
+                    f"{self.path}: row {row}: {column}: got {cell!r} as in row {first[cell]}, "
+                    "expected a name of its own for each row. Name another column with --id, or "
+                    "none."
                 )
         return np.array(self.columns[column])
 
@@ -116,6 +116,15 @@ class Bad(dict[int, str]):
         for place in np.flatnonzero(where):
             got = table.columns[name][place]
             self.setdefault(int(table.rows[place]), f"{name}: got {got!r}, expected {expected}")
+
+
+def find_repeated(table: Table, bad: Bad) -> None:
+    """Take the rows that equal an earlier one in every cell."""
+    first: dict[tuple[str, ...], int] = {}
+    rows = zip(*table.columns.values(), strict=True)
+    for row, cells in zip(table.rows.tolist(), rows, strict=True):
+        if (before := first.setdefault(cells, row)) != row:
+            bad.setdefault(row, f"the same as row {before}")
 
 
 def to_number(cell: str, decimal_comma: bool) -> float:
@@ -149,6 +158,12 @@ def read_table(path: Path, skip_bad: bool = False) -> Table:
     refuse_bad(path, len(records) - 1, bad, skip_bad)
     good = [record for record in records[1:] if record[0] not in bad]
     return Table(path, names, good, decimal_comma=delimiter == ";")
+
+
+def read_names(path: Path) -> list[str]:
+    """Return the names of the columns of a table; see read_table."""
+    with open_records(path) as (_, records):
+        return next(records)[1]
 
 
 def find_uneven(names: Sequence[str], records: Sequence[Record]) -> Bad:
@@ -191,7 +206,7 @@ def read_blocks(
                     "Mend or remove them, or leave them out with --skip-bad."
                 )
             for row, why in sorted(bad.items()):
-                print(f"left out: {path}:{row}: {why}")
+                print(f"left out: {path}: row {row}: {why}")
             table.leave_out(bad)
             if len(table):
                 yield table
@@ -209,7 +224,7 @@ def open_records(path: Path) -> Generator[tuple[str, Iterator[Record]]]:
         and its cells without blanks around them
 
     Raises:
-        InputError: naming the file, and the line, that cannot be read.
+        InputError: naming the file, and the row or line, that cannot be read.
     """
     if path.suffix.lower() == ".parquet":
         records = read_parquet(path)
@@ -284,7 +299,7 @@ def _read_records(path: Path, file: TextIO, delimiter: str) -> Iterator[Record]:
                 yield row, [cell.strip() for cell in cells]
     except csv.Error as error:
         raise InputError(
-            f"{path}:{row + 1}: cannot be read: {error}. A quote that is not closed, perhaps?"
+            f"{path}: row {row + 1}: cannot be read: {error}. A quote that is not closed, perhaps?"
         ) from None
 
 
@@ -322,10 +337,10 @@ def refuse_bad(path: Path, rows: int, bad: Mapping[int, str], skip: bool) -> Non
             f"{advice}"
         )
     for row, why in bad.items():
-        print(f"left out: {path}:{row}: {why}")
+        print(f"left out: {path}: row {row}: {why}")
 
 
 def _show(path: Path, bad: Mapping[int, str]) -> str:
     """Return the first rows that cannot be used, and why, a line each."""
-    shown = [f"{path}:{row}: {why}" for row, why in sorted(bad.items())[:5]]
+    shown = [f"{path}: row {row}: {why}" for row, why in sorted(bad.items())[:5]]
     return "\n  ".join(shown + ([f"and {len(bad) - 5} more"] if len(bad) > 5 else []))

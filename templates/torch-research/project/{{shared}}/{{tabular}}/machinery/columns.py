@@ -1,5 +1,6 @@
 """The columns of a table to learn from: numbers and categories."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,9 @@ from machinery.errors import InputError
 from machinery.tables import NOT_A_NUMBER, Bad, Table
 
 FEW = 20  # Different texts that are categories beyond doubt.
+RARE = 10  # Rows of a category on average, with fewer of which it teaches little.
+CODE = re.compile(r"0\d+")  # A post code, for example, but not the number 0 or 0.5.
+DATE = re.compile(r"\d{1,4}([-./])\d{1,2}\1\d{1,4}\b.*")  # 2026-01-31, 31.12.2026 10:00, 1/31/26
 
 
 class Columns(NamedTuple):
@@ -37,11 +41,12 @@ def find_categories(table: Table, names: Sequence[str], told: Sequence[str], bad
             categories.append(name)
             continue
         _, wrong = table.read_numbers(name)
-        if not wrong.any():
-            continue
         present = [cell for cell in table.columns[name] if cell.lower() not in NOT_A_NUMBER]
         levels = len({*present})
-        if levels > FEW and wrong.sum() <= 0.1 * len(present):
+        if not wrong.any():
+            if _holds_codes(table, name, present):
+                categories.append(name)
+        elif levels > FEW and wrong.sum() <= 0.1 * len(present):
             bad.add(table, wrong, name, "a number, as in most rows (or say --categories)")
         elif levels > max(FEW, len(present) / 2):
             raise InputError(
@@ -51,8 +56,47 @@ def find_categories(table: Table, names: Sequence[str], told: Sequence[str], bad
                 "that they are categories (--categories)."
             )
         else:
+            _warn_of_categories(table, name, present)
             categories.append(name)
     return categories
+
+
+def _holds_codes(table: Table, name: str, present: Sequence[str]) -> bool:
+    """Return whether numbers are rather categories, as some begin with 0; say so of such a column.
+
+    Args:
+        table: all columns.
+        name: of the column.
+        present: its cells that are not missing.
+    """
+    code = next(filter(CODE.fullmatch, present), "")
+    if not code or not all(cell.isdigit() for cell in present):
+        return False
+    levels, what = len({*present}), f"{table.path}: column {name!r} holds numbers such as {code}"
+    if levels <= max(FEW, len(present) / 2):
+        print(f"{what}: taken as categories (numbers: with --columns, see TASK.md).")
+        return True
+    print(
+        f"warning: {what}, {levels:,} different in {len(present):,} rows, taken as numbers. If "
+        "they are codes, leave the column out (--drop), or take it as names of the rows (--id)."
+    )
+    return False
+
+
+def _warn_of_categories(table: Table, name: str, present: Sequence[str]) -> None:
+    """Print what speaks against a column of categories: they are dates, or in few rows each."""
+    levels = len({*present})
+    what = f"warning: {table.path}: column {name!r} holds {levels:,} different"
+    if all(map(DATE.fullmatch, present)):
+        print(
+            f"{what} dates, taken as categories: of a new date nothing is known. Leave it out "
+            "(--drop), split by it (--time), or make columns of the year and the month."
+        )
+    elif levels > max(FEW, len(present) / RARE):
+        print(
+            f"{what} texts in {len(present):,} rows, taken as categories: little can be learned of "
+            "one that is in few rows. Leave it out (--drop), or make fewer of them."
+        )
 
 
 def find_bad_numbers(table: Table, names: Sequence[str], bad: Bad) -> None:

@@ -61,7 +61,9 @@ def test_bad_rows_are_named_or_left_out(
     tmp_path: Path, dataset: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path, "size,town\n1,Ulm\nbig,Ulm\n1,Ulm,2\n2,Bonn\n")
-    with pytest.raises(InputError, match=r":3: size: got 'big', expected a number\n.*:4: got 3"):
+    with pytest.raises(
+        InputError, match=r"row 3: size: got 'big', expected a number\n.*row 4: got 3"
+    ):
         list(read_unlabelled([path], dataset))
     (block,) = read_unlabelled([path], dataset, skip_bad=True)
     assert block.ids.tolist() == ["row-2", "row-5"]

@@ -46,6 +46,11 @@ def lengths_of(words: Ragged) -> np.ndarray:
     return words.offsets[1:] - words.offsets[:-1]
 
 
+def count_strange(texts: Sequence[np.ndarray]) -> int:
+    """Return how many texts, as numbers of words, hold no word that is known."""
+    return sum(bool((numbers == UNKNOWN).all()) for numbers in texts)
+
+
 def say_unknown(tokens: Ragged, val: np.ndarray, vocabulary: Sequence[str]) -> None:
     """Print how many words the network knows, and the share in val that it does not.
 
