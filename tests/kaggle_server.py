@@ -65,6 +65,9 @@ class KaggleServer(ThreadingHTTPServer):
         self.submissions: list[dict[str, Any]] = []  # the newest first
         self.allowed = 5  # submissions a day
         self.kernel_statuses: list[str] = []  # of the notebook; then it is complete
+        self.push_errors: list[str] = []  # of the next pushed notebooks; "": it is taken
+        self.holds = False  # Stop in the middle of a download...
+        self.halfway = threading.Event()  # ...and say so.
         self.datasets: dict[str, int] = {}  # how often its status is asked before it is ready
 
     def environment(self, home: Path) -> dict[str, str]:
@@ -129,6 +132,8 @@ class KaggleServer(ThreadingHTTPServer):
 
     def _SaveKernel(self, body: dict[str, Any]) -> Any:
         version = len(self.called("SaveKernel"))
+        if self.push_errors and (error := self.push_errors.pop(0)):
+            return {"error": error}
         return {"url": f"https://www.kaggle.com/code/{body['slug']}", "versionNumber": version}
 
     def _GetKernelSessionStatus(self, _: dict[str, Any]) -> Any:
@@ -203,7 +208,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.kaggle.calls.append(("GET", {}))
         modified = {"Last-Modified": "Fri, 20 Nov 2026 10:00:00 GMT", "ETag": '"1"'}
-        self._send(200, self.kaggle.archive, modified)
+        if not self.kaggle.holds:
+            self._send(200, self.kaggle.archive, modified)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.kaggle.archive)))
+        self.end_headers()
+        self.wfile.write(self.kaggle.archive[: len(self.kaggle.archive) // 2])
+        self.wfile.flush()
+        self.kaggle.halfway.set()
+        threading.Event().wait(60)  # The test kills the client before.
 
     def _read(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -66,8 +66,8 @@ def test_the_machinery_knows_no_project_and_no_framework() -> None:
     packages = {"filelock", "machinery", "matplotlib", "numpy", "optuna", "PIL", "pydantic"}
     packages |= {"pydantic_core", "ruamel", "safetensors", "scipy", "tensorboard", "tqdm"}
     for path in root.glob("shared/project/**/machinery/*.py"):
-        of_competitions = {"pandas", "sklearn"} if "{{competition}}" in path.parts else set()
-        assert imported_packages(path) <= packages | of_competitions, path
+        tables = {"pandas", "sklearn"} if "{{competition}}" in path.parts else set()
+        assert imported_packages(path) <= packages | tables, path
 
 
 # The functions that write to a file, and how they keep it whole.

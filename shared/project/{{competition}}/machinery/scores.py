@@ -162,17 +162,18 @@ def draw_scores(rows: Sequence[Row]) -> None:
     crosses, publics, deviations, names = zip(*points, strict=True)
 
     def plot(figure: "Figure") -> None:
-        from scipy.stats import spearmanr
+        import pandas as pd
 
         axes = figure.add_subplot()
         axes.errorbar(crosses, publics, xerr=deviations, fmt="o", color="tab:blue", alpha=0.6)
-        axes.plot(crosses[-1:], publics[-1:], "o", color="tab:orange", label="the newest")
+        axes.plot(crosses[-1:], publics[-1:], "o", c="tab:orange", zorder=3, label="the newest")
         for x, y, name in zip(crosses, publics, names, strict=True):
             axes.annotate(name, (x, y), (4, 4), textcoords="offset points", fontsize=8)
         axes.set_xlabel("CV score, with the standard deviation of the fold scores")
         axes.set_ylabel("public score")
         if len({*crosses}) > FEW and len({*publics}) > 1:
-            axes.set_title(f"rank correlation {spearmanr(crosses, publics).statistic:.2f}")
+            correlation = pd.Series(crosses).rank().corr(pd.Series(publics).rank())  # Spearman's
+            axes.set_title(f"rank correlation {correlation:.2f}")
         axes.grid(alpha=0.3)
         axes.legend()
 

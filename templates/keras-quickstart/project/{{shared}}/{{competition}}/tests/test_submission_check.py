@@ -70,29 +70,35 @@ BAD = {
         "a column too many": ("id,sold,x\n3,0,0\n4,0,0\n5,0,0\n", "column 'x': not expected"),
         "a column renamed": ("id,Sold\n3,0\n4,0\n5,0\n", "'Sold': not expected (did you mean sold"),
         "semicolons": ("id;sold\n3;0\n4;0\n5;0\n", "separated by commas?"),
-        "an id is missing": ("id,sold\n3,0\n4,0\n", "id: 1 of the sample are missing: 5"),
-        "an id too many": ("id,sold\n3,0\n4,0\n5,0\n6,0\n", "1 are not in the sample: 6"),
-        "an id twice": ("id,sold\n3,0\n4,0\n5,0\n5,0\n", "1 are there more than once: 5"),
-        "ids as floats": ("id,sold\n3.0,0\n4.0,0\n5.0,0\n", "written without .0"),
-        "no value": ("id,sold\n3,\n4,NaN\n5,0\n", "sold: 2 cells have no value (NaN)"),
-        "a short row": ("id,sold\n3,0\n4\n5,0\n", "have no value (NaN), such as in line 3"),
+        "an id is missing": ("id,sold\n3,0\n4,0\n", "id: missing: 5"),
+        "an id too many": ("id,sold\n3,0\n4,0\n5,0\n6,0\n", "id: not in the sample: 6"),
+        "an id twice": ("id,sold\n3,0\n4,0\n5,0\n5,0\n", "id: more than once: 5"),
+        "ids as floats": ("id,sold\n3.0,0\n4.0,0\n5.0,0\n", "without .0"),
+        "no value": ("id,sold\n3,\n4,NaN\n5,0\n", "sold: no value (NaN) in line 2, 3"),
+        "a short row": ("id,sold\n3,0\n4\n5,0\n", "no value (NaN) in line 3"),
         "a long row": ("id,sold\n3,0,1\n4,0,1\n5,0,1\n", "more cells than the first line"),
-        "infinite": ("id,sold\n3,inf\n4,0\n5,0\n", "sold: 1 cells are infinite: inf"),
-        "a text": ("id,sold\n3,True\n4,0\n5,0\n", "sold: 1 cells are no number: True"),
-        "no probability": ("id,sold\n3,1.5\n4,-0.1\n5,0\n", "2 cells are no probability"),
-        "several at once": ("id,sold\n3,x\n4,2\n", "no number: x; sold: 1 cells are no prob"),
+        "infinite": ("id,sold\n3,inf\n4,0\n5,0\n", "sold: infinite: inf"),
+        "a text": ("id,sold\n3,True\n4,0\n5,0\n", "sold: no number: True"),
+        "no probability": (
+            "id,sold\n3,1.5\n4,-0.1\n5,0\n",
+            "sold: no probability from 0 to 1: 1.5, -0.1",
+        ),
+        "several at once": ("id,sold\n3,x\n4,2\n", "no number: x; sold: no prob"),
         "an empty file": ("", "empty"),
         "no row": ("id,sold\n", "has no row"),
         "rows of other lengths": ("id,sold\n3,0\n4,0,1,2\n", "not a table of commas"),
         "too large": (f"id,sold\n3,0.{'0' * 1_001_000}\n", "bytes are too large"),
     },
     "classes": {
-        "no sum of 1": ("id,Bonn,Ulm\n3,0.5,0.6\n4,0,1\n", "1 rows do not sum to 1: that of 3"),
+        "no sum of 1": (
+            "id,Bonn,Ulm\n3,0.5,0.6\n4,0,1\n",
+            "do not sum to 1: those of 3, the first to 1.1",
+        ),
     },
     "label": {
-        "an unknown label": ("id,sold\n3,No\n4,yes\n", "no known class: No, expected one of no, y"),
+        "an unknown label": ("id,sold\n3,No\n4,yes\n", "no known class: No (expected: no, yes)"),
     },
-    "value": {"infinite": ("id,price\n3,-inf\n4,0\n", "price: 1 cells are infinite: -inf")},
+    "value": {"infinite": ("id,price\n3,-inf\n4,0\n", "price: infinite: -inf")},
 }
 CASES = [
     pytest.param(kind, text, reason, id=f"{kind} {name}")
@@ -116,6 +122,25 @@ def test_other_encodings_are_refused(good: str, encoding: str) -> None:
     path = Path("first.csv")
     path.write_bytes(good.replace("sold", "verkäuflich").encode(encoding))
     with pytest.raises(InputError, match="not UTF-8"):
+        check_submission(path)
+
+
+@pytest.mark.parametrize("good", ["label"], indirect=True)
+def test_labels_are_free_where_the_sample_has_others_than_the_training_table(good: str) -> None:
+    coded = good.replace("no", "0").replace("yes", "1")
+    for path in (Path("first.csv"), Path("data/raw/sample_submission.csv")):
+        path.write_text(coded, encoding="utf-8")
+    assert check_submission(Path("first.csv")).notices == []
+
+
+def test_a_schema_that_does_not_fit_is_named(good: str) -> None:
+    path = Path("first.csv")
+    path.write_text(good, encoding="utf-8")
+    Path("data/raw/sample_submission.csv").write_text("row,sold\n3,0\n", encoding="utf-8")
+    with pytest.raises(InputError, match="has no column 'id'"):
+        check_submission(path)
+    Path("data/raw/sample_submission.csv").unlink()
+    with pytest.raises(InputError, match=r"there is no data.raw.sample_submission\.csv"):
         check_submission(path)
 
 

@@ -12,11 +12,12 @@ from machinery.errors import InputError
 from machinery.files import write_atomically
 from machinery.kaggle_client import NotOfferedError, call, error_description
 from machinery.records import git_state, now
-from machinery.scores import Row, changing_ledger, read_cv, read_ledger, report
+from machinery.scores import COLUMNS, Row, changing_ledger, read_cv, read_ledger, report
 from machinery.submission_check import check_submission
 
 WAITING = ("sent", "pending")  # What becomes of these is not known yet.
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0  # Seconds between two questions.
+PUT_RIGHT = ".put-right"  # Stands in the name of the file that is sent instead.
 SIGNS = 12  # Of a digest, where a person sees it.
 
 
@@ -28,7 +29,7 @@ def check(path: Path) -> tuple[Path, int]:
     """
     content, rows, notices = check_submission(path)
     if notices:
-        path = path.with_name(f"{path.stem}.put-right.csv")
+        path = path.with_name(f"{path.stem}{PUT_RIGHT}.csv")
         write_atomically(path, content)
         print(f"{path}: written, for {'; '.join(notices)}")
     return path, rows
@@ -52,16 +53,25 @@ def submit(path: Path, message: str, experiment: Path | None, again: bool, minut
     digest = hashlib.sha256(to_send.read_bytes()).hexdigest()
     if not again:
         _refuse_twice(path, digest)
-    row = read_cv(experiment or Path("experiments", path.stem))
+    name = path.stem.removesuffix(PUT_RIGHT)
+    row = {**dict.fromkeys(COLUMNS, ""), **read_cv(experiment or Path("experiments", name))}
     commit, changes = git_state()
     row["commit"] = (commit or "")[:SIGNS] + ("+" if changes else "")
     _refuse_beyond_limit(slug)
-    words = [message, f"cv={row['cv']}" if "cv" in row else "", f"sha256={digest[:SIGNS]}"]
-    description = " ".join([*filter(None, words), f"commit={row['commit'] or 'none'}"])
-    print(call("competitions", "submit", slug, "-f", str(to_send), "-m", description).strip())
-    row |= {"time": now(), "file": path.as_posix(), "sha256": digest, "status": "sent"}
-    with changing_ledger() as rows:
-        rows.append({**row, "ref": "", "note": ""})
+    # The line is found again by the digest, so a long message stands behind it.
+    words = [f"cv={row['cv']}"] if row["cv"] else []
+    words += [f"sha256={digest[:SIGNS]}", f"commit={row['commit'] or 'none'}", message]
+    description = " ".join(words).strip()
+    sent = now()
+    row |= {"time": sent, "file": path.as_posix(), "sha256": digest, "status": "sent"}
+    with changing_ledger() as rows:  # Before it is sent: a kill then leaves no gap.
+        rows.append(row)
+    try:
+        print(call("competitions", "submit", slug, "-f", str(to_send), "-m", description).strip())
+    except InputError:
+        with changing_ledger() as rows:
+            rows[:] = [each for each in rows if (each["time"], each["sha256"]) != (sent, digest)]
+        raise
     _follow(digest, minutes)
 
 
@@ -91,7 +101,10 @@ def _refuse_beyond_limit(slug: str) -> None:
 def _read_json(printed: str, otherwise: Any) -> Any:
     """Return what the client printed as JSON, below what else it may say, or another value."""
     found = re.search(r"^[\[{].*", printed, re.DOTALL | re.MULTILINE)
-    return json.loads(found.group()) if found else otherwise
+    try:
+        return json.loads(found.group()) if found else otherwise
+    except ValueError:
+        return otherwise
 
 
 def _follow(digest: str, minutes: float) -> None:
