@@ -169,7 +169,7 @@ deep        left to the deeper tier (--deep): at the gate another way stands for
 
 def main() -> None:
     rows = [(*Combination._fields, "covered by"), ("-" * 14,) * (len(Combination._fields) + 1)]
-    rows += [(*combination, combination.proofs) for combination in combinations]
+    rows += [(*(each or "-" for each in row), row.proofs) for row in combinations]
     for row in rows:
         print("  ".join(cell.ljust(20) for cell in row).rstrip())
     print(legend)

@@ -64,10 +64,10 @@ class KaggleServer(ThreadingHTTPServer):
         self.outcomes: list[Outcome] = []  # of the next submissions
         self.submissions: list[dict[str, Any]] = []  # the newest first
         self.allowed = 5  # submissions a day
+        self.kernel_statuses: list[str] = []  # of the notebook; then it is complete
         self.push_errors: list[str] = []  # of the next pushed notebooks; "": it is taken
         self.holds = False  # Stop in the middle of a download...
         self.halfway = threading.Event()  # ...and say so.
-        self.kernel_statuses: list[str] = []  # of the notebook; then it is complete
         self.datasets: dict[str, int] = {}  # how often its status is asked before it is ready
 
     def environment(self, home: Path) -> dict[str, str]:

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +86,7 @@ def write_competition(raw: Path) -> None:
             number, colour = generator.normal(), generator.choice(["red", "green", "blue"])
             yield [row, f"{number:.4f}", colour, int(number > 0)]
 
-    def write(name: str, lines: list[list[object]]) -> None:
+    def write(name: str, lines: Sequence[Sequence[object]]) -> None:
         text = "".join(",".join(map(str, cells)) + "\n" for cells in lines)
         (raw / name).write_text(text)
 

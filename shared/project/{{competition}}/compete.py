@@ -11,7 +11,6 @@
 """
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -143,7 +142,7 @@ def package(arguments: argparse.Namespace) -> None:
     make_package(arguments.experiment, arguments.output)
 
 
-def add_command(commands: Any, run: Callable[[argparse.Namespace], object]) -> ArgumentParser:
+def add_command(commands: Any, run: FunctionType) -> ArgumentParser:
     """Add a command named after the function that runs it; return its parser for the options."""
     name = run.__name__.replace("_", "-")
     parser: ArgumentParser = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
@@ -220,7 +219,8 @@ def add_code_commands(commands: Any) -> None:
     parser.add_argument("--minutes", type=float, default=510, help="that it may take [510]")
     where = "Kaggle's name, such as NvidiaTeslaT4, NvidiaL4, TpuV5E8 [none: a CPU]"
     parser.add_argument("--accelerator", default="none", help=where)
-    parser.add_argument("--server", action="store_true", help="answer Kaggle's evaluation API")
+    serves = "answer Kaggle's evaluation API; FILE: what its local gateway reads [data/raw]"
+    parser.add_argument("--server", nargs="*", metavar="FILE", help=serves)
     trains = "train there, with these options of train.py, instead of predicting"
     parser.add_argument("--train", metavar="OPTIONS", default="", help=trains)
     again = "go on with the output of the version before, which Kaggle has already"

@@ -30,7 +30,9 @@ from machinery.kaggle_parts import Model, Part
 from machinery.kaggle_session import Budget, repeat_first, to_submission
 
 
-def serve(models: list[Model], schema: CompetitionSchema, raw: Path, budget: Budget) -> None:
+def serve(
+    models: list[Model], schema: CompetitionSchema, raw: Path, budget: Budget, files: list[str]
+) -> None:
     """Answer the gateway until it has all predictions.
 
     Args:
@@ -38,6 +40,7 @@ def serve(models: list[Model], schema: CompetitionSchema, raw: Path, budget: Bud
         schema: of the competition.
         raw: the folder of its files.
         budget: of the time.
+        files: what the local gateway reads, by their paths in `raw`; none: it wants the folder.
     """
     sample = read_frame(raw / schema.sample_submission, as_text=True)
     predictor = Predictor(models, schema, raw, budget, sample)
@@ -47,7 +50,7 @@ def serve(models: list[Model], schema: CompetitionSchema, raw: Path, budget: Bud
         if os.environ.get("KAGGLE_IS_COMPETITION_RERUN"):
             server.serve()
         else:
-            server.run_local_gateway((str(raw),))
+            server.run_local_gateway(tuple(str(raw / name) for name in files or [""]))
     print(f"Answered {predictor.batches:,} batches.")
 
 

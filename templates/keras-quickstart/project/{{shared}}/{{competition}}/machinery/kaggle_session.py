@@ -95,10 +95,10 @@ def run(settings: dict[str, Any], weights: Path, started: float) -> None:
     models = kaggle_parts.link_models(
         weights, settings["experiment"], settings["models"], settings["checkpoint"]
     )
-    if settings["server"]:
+    if settings["server"] is not None:
         from machinery.kaggle_server import serve
 
-        return serve(models, schema, raw, budget)
+        return serve(models, schema, raw, budget, settings["server"])
     sample = read_frame(raw / schema.sample_submission, as_text=True)
     test = kaggle_parts.read_test(raw, schema)
     print(f"{len(test):,} test rows, {len(models)} networks, {budget.left() / 60:.1f} minutes left")

@@ -47,7 +47,7 @@ class Options(NamedTuple):
     models: str = "folds"  # or all
     minutes: float = 510.0
     accelerator: str = "none"
-    server: bool = False
+    server: list[str] | None = None  # what its local gateway reads; None: a file is wanted
     train: str = ""  # options of train.py; empty: predict
     resume: bool = False  # take the output of the notebook's earlier version as an input
     script: bool = False

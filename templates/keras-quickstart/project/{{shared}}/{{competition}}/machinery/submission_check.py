@@ -42,7 +42,8 @@ def check_submission(path: Path, sample_path: Path | None = None) -> Checked:
         InputError: it is not valid; the message names all that is wrong, with examples.
     """
     schema = read_schema()
-    sample, size = _read_sample(sample_path or find_raw() / schema.sample_submission, schema.id)
+    sample_path = sample_path or find_raw() / schema.sample_submission
+    sample, size = _read_sample(sample_path, schema)
     content = _read(path, LARGEST_FACTOR * size + LARGEST_REST)
     table, names = _parse(path, _decode(path, content)), [*sample.columns]
     if problems := [*_column_problems([*table.columns], names)]:
@@ -67,14 +68,14 @@ def check_submission(path: Path, sample_path: Path | None = None) -> Checked:
     return Checked(content, len(table), notices)
 
 
-def _read_sample(path: Path, id_column: str) -> tuple[pd.DataFrame, int]:
-    """Return the sample submission, each cell a string, and the bytes of its file."""
+def _read_sample(path: Path, schema: CompetitionSchema) -> tuple[pd.DataFrame, int]:
+    """Return a sample submission, each cell a string, and the bytes of its file."""
     if not path.is_file():
         raise InputError(f"{SCHEMA}: sample_submission: there is no {path}. Correct it.")
     content = path.read_bytes()
     sample = _parse(path, _decode(path, content))
-    if id_column not in sample:
-        raise InputError(f"{SCHEMA}: id: {path} has no column {id_column!r}. Correct it.")
+    if schema.id not in sample:
+        raise InputError(f"{SCHEMA}: id: {path} has no column {schema.id!r}. Correct it.")
     return sample, len(content)
 
 

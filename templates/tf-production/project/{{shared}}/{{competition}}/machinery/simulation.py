@@ -102,7 +102,7 @@ def variables(settings: dict[str, Any]) -> dict[str, str]:
     notebook runs as its draft does, with the local gateway. Nor does one that trains score.
     """
     found = {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "KAGGLE_SIMULATED": "1"}
-    if not settings["server"] and not settings["train"]:
+    if settings["server"] is None and not settings["train"]:
         found["KAGGLE_IS_COMPETITION_RERUN"] = "1"
     return found
 
