@@ -12,6 +12,7 @@
 
 import argparse
 from pathlib import Path
+from types import FunctionType
 from typing import Any, get_args
 
 from machinery.argument_parser import ArgumentParser
