@@ -308,6 +308,8 @@ ALLOWED: dict[str, dict[str, str]] = {
     "tests/test_average_precision.py": {r".": "it tests the measure of a task"},
     "tests/machinery/test_splits.py": {r"\bimages\b": "examples of what is split"},
     "tests/test_release.py": {r"image_classification": "the folder of a task"},
+    "tests/competitions.py": {r".": "it makes data of three tasks"},
+    "tests/test_kaggle": {r".": "competitions are of three tasks"},
     "tests/test_backbones.py": {r"images|classes": "the task that has backbones"},
 }
 

@@ -100,7 +100,7 @@ def _find_groups(
         return
     groups = find_group_columns(train, test, names)
     for name in groups:
-        known = test[name].isin(train[name]).sum()
+        known = test[name].isin(train[name].unique()).sum()
         if known:
             yield Leak(
                 name,
@@ -175,8 +175,10 @@ def digest_examples(
         return pd.Series(train.index), pd.Series([], dtype=int), ""
     both = pd.concat([train[names], test[names]], ignore_index=True)
     for name in names:
-        texts = both[name].astype(str).str.lower().str.split().str.join(" ")
-        both[name] = texts if is_text(train[name]) else both[name].astype(float)
+        if name == schema.text:
+            both[name] = both[name].astype(str).str.lower().str.split().str.join(" ")
+        elif not is_text(train[name]):  # Test may have whole numbers where train has fractions.
+            both[name] = both[name].astype(float)
     contents = both.groupby(names, dropna=False, sort=False).ngroup()
     of_train, of_test = contents[: len(train)], contents[len(train) :]
     return of_train, of_test, "rows" if schema.task == "tabular" else schema.text

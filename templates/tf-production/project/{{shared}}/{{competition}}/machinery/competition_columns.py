@@ -84,7 +84,7 @@ def find_group_columns(train: pd.DataFrame, test: pd.DataFrame, names: Sequence[
         if pd.api.types.is_float_dtype(column) or column.isna().any() or TIME_WORDS.search(name):
             continue
         groups = column.nunique()
-        known = test[name].isin(column).mean()
+        known = test[name].isin(column.unique()).mean()
         if FEWEST <= groups <= len(train) / 1.5 and known <= LARGEST_OVERLAP:
             found[name] = groups
     return sorted(found, key=lambda name: found[name])

@@ -329,7 +329,8 @@ def say_schema(schema: CompetitionSchema, files: Files) -> None:
     for name in train.columns:
         there, new = name in test.columns and name not in schema.targets, ""
         if there and is_text(train[name]) and train[name].nunique() <= len(train) / 2:
-            levels = sorted({*test[name].dropna().astype(str)} - {*train[name].astype(str)})
+            known, levels = train[name].unique(), test[name].dropna().unique()
+            levels = sorted({*map(str, levels)} - {*map(str, known)})
             new = ", ".join(levels[:3]) + (f", ... ({len(levels)})" if len(levels) > 3 else "")
         missing = test[name].isna().sum() if there else "-"
         rows.append((name, train[name].isna().sum(), missing, train[name].nunique(), new))
