@@ -11,8 +11,8 @@
 """
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any, get_args
 
 from machinery.argument_parser import ArgumentParser
@@ -143,7 +143,7 @@ def package(arguments: argparse.Namespace) -> None:
     make_package(arguments.experiment, arguments.output)
 
 
-def add_command(commands: Any, run: Callable[[argparse.Namespace], object]) -> ArgumentParser:
+def add_command(commands: Any, run: FunctionType) -> ArgumentParser:
     """Add a command named after the function that runs it; return its parser for the options."""
     name = run.__name__.replace("_", "-")
     parser: ArgumentParser = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
