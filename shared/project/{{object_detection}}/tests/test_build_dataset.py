@@ -199,11 +199,25 @@ def test_mistakes_are_named_or_left_out(
     assert not (tmp_path / "data").exists()
     dataset = build_pictures(tmp_path / "data", source, skip_bad=True)
     assert sum(dataset.examples.values()) == 30
-    assert "left out: " in capsys.readouterr().out
+    said = "clipped: " if case == "reaches out" else "left out: "
+    assert said in capsys.readouterr().out
     boxes = np.concatenate([load(tmp_path / "data", split)[1] for split in dataset.examples])
     kept = 30 if case in ("reaches out", "id twice", "missing file", "image twice") else 29
     assert (boxes[..., 0] >= 0).sum() == kept
     assert boxes[..., 3].max() <= 40
+
+
+def test_a_category_without_boxes_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = make_coco(tmp_path / "source")
+    content["categories"].append({"id": 9, "name": "cow"})
+    write(tmp_path / "source", content)
+    build_pictures(tmp_path / "data", tmp_path / "source")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "no box of" in line]
+    assert [line for line in lines if "cow" in line] == [
+        "warning: the source has no box of classes (1): cow"
+    ]
 
 
 def test_equal_pictures_stay_together(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from machinery.image_files import LARGEST_SIDE, read_images, scan_image
 DEFAULT_SIDE = 128  # of the squares that pictures of several sizes become
 CELL = 4  # pixels of a side of a cell in the grid of the network as it is shipped
 SLACK = 1.0  # A box may reach so many pixels out of its picture, as others round: it is clipped.
+REACHES_OUT = "reaches out of the picture"
 SHOWN = 5  # problems
 CLASSES_SHOWN = 20
 
@@ -165,15 +166,14 @@ def check_marks(
         else:
             if np.abs(clipped - edges).max() > SLACK:
                 wrong.append(
-                    f"{mark.where}: a box ({shown}) reaches out of the picture of {width} x "
-                    f"{height} pixels; it is clipped"
+                    f"{mark.where}: a box ({shown}) {REACHES_OUT} of {width} x {height} pixels"
                 )
             good.append([mark.number, *clipped])
     return np.array(good, np.float64).reshape(-1, 5), wrong
 
 
 def refuse(source: Path, problems: Sequence[str], skip: bool) -> None:
-    """Print what is left out because it cannot be used.
+    """Print what is left out because it cannot be used, and which boxes are clipped.
 
     Raises:
         InputError: there is such, and it is not to be left out.
@@ -183,10 +183,11 @@ def refuse(source: Path, problems: Sequence[str], skip: bool) -> None:
         shown += f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise InputError(
             f"{source}: {len(problems)} pictures or boxes cannot be used; nothing was written.\n"
-            f"  {shown}\nMend or remove them, or leave them out with --skip-bad."
+            f"  {shown}\nMend or remove them, or leave them out with --skip-bad; it clips boxes "
+            "that reach out of their pictures."
         )
     for problem in problems:
-        print(f"left out: {problem}")
+        print(f"{'clipped' if REACHES_OUT in problem else 'left out'}: {problem}")
 
 
 def describe(
@@ -220,10 +221,13 @@ def describe(
         print(f"  {name}: {shown}")
     if (more := len(found.classes) - CLASSES_SHOWN) > 0:
         print(f"  and {more} more classes")
-    for split, count in numbers.items():
-        if absent := [name for name, n in zip(found.classes, count, strict=True) if not n]:
-            shown = ", ".join(absent[:CLASSES_SHOWN])
-            print(f"warning: {split} has no box of {len(absent)} classes: {shown}")
+    without = {split: np.flatnonzero(count == 0).tolist() for split, count in numbers.items()}
+    unused = set.intersection(*map(set, without.values()))
+    for split, absent in {"the source": sorted(unused), **without}.items():
+        names = [found.classes[n] for n in absent if split == "the source" or n not in unused]
+        if names:
+            shown = ", ".join(names[:CLASSES_SHOWN])
+            print(f"warning: {split} has no box of classes ({len(names)}): {shown}")
     edges = np.concatenate(boxes)[:, 1:]
     sides = edges[:, 2:] - edges[:, :2]
     small = int((sides.max(axis=1) < CELL).sum())
