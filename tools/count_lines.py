@@ -36,7 +36,7 @@ def count(combination: Combination, folder: Path) -> tuple[int, int]:
 def main() -> None:
     print("| template, choice | lines you own | machinery |\n| --- | ---: | ---: |")
     for combination in checked_combinations:
-        if combination.task == tasks[0]:
+        if combination.task == tasks[0] and not combination.kaggle:
             with tempfile.TemporaryDirectory() as folder:
                 owned, machinery = count(combination, Path(folder) / "leaf")
             words = (combination.template, combination.choice)

@@ -67,24 +67,9 @@ def choose_precision(device: str, precision: str) -> str:
         readable = keras_backend.name != "jax" and processor.exists()
         flags = processor.read_text("utf-8") if readable else ""
         return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
-    return devices.fastest_precision(find_capability()) if device == "cuda" else "float32"
-
-
-def find_capability() -> tuple[int, ...]:
-    """Return the capability of the first GPU of NVIDIA, such as (8, 6)."""
-    if keras_backend.name == "tensorflow":
-        import tensorflow
-
-        gpu = tensorflow.config.list_physical_devices("GPU")[0]
-        return tensorflow.config.experimental.get_device_details(gpu)["compute_capability"]
-    if keras_backend.name == "jax":
-        import jax
-
-        major, minor = jax.devices("gpu")[0].compute_capability.split(".")
-        return int(major), int(minor)
-    import torch
-
-    return torch.cuda.get_device_capability()
+    if device != "cuda":
+        return "float32"
+    return devices.fastest_precision(keras_backend.find_capability())
 
 
 def prepare(parameters: Parameters, dataset: Dataset) -> None:

@@ -88,6 +88,23 @@ def find_devices() -> dict[str, bool]:
     return {"cuda": cuda, "mps": mps, "cpu": True}
 
 
+def find_capability() -> tuple[int, ...]:
+    """Return the capability of the first GPU of NVIDIA, such as (8, 6)."""
+    if name == "tensorflow":
+        import tensorflow
+
+        gpu = tensorflow.config.list_physical_devices("GPU")[0]
+        return tensorflow.config.experimental.get_device_details(gpu)["compute_capability"]
+    if name == "jax":
+        import jax
+
+        major, minor = jax.devices("gpu")[0].compute_capability.split(".")
+        return int(major), int(minor)
+    import torch
+
+    return torch.cuda.get_device_capability()
+
+
 def hide_gpus() -> None:
     """Keep the backend from starting GPUs and taking their memory, as it computes on the CPU."""
     if name == "tensorflow":

@@ -36,7 +36,7 @@ def run(*command: str, folder: Path = ROOT, **variables: str) -> subprocess.Comp
 def test_the_fastest_precision_of_a_gpu(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], fastest: str
 ) -> None:
-    monkeypatch.setattr(backend, "find_capability", lambda: capability)
+    monkeypatch.setattr(keras_backend, "find_capability", lambda: capability)
     assert backend.choose_precision("cuda", "auto") == fastest
 
 

@@ -37,7 +37,11 @@ from run_callback import Part, RunCallback, silence_lightning
 from weight_average import WeightAverage
 
 # In float16 the Trainer scales the loss, as backend.make_scaler does elsewhere.
-PRECISIONS = {torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed", torch.float32: "32-true"}
+PRECISIONS: dict[torch.dtype, Any] = {
+    torch.bfloat16: "bf16-mixed",
+    torch.float16: "16-mixed",
+    torch.float32: "32-true",
+}
 
 
 def train(run: Run) -> None:

@@ -53,6 +53,17 @@ def check_places(arguments: argparse.Namespace) -> None:
         refuse_to_overwrite(output)
 
 
+def check_training(arguments: argparse.Namespace, parameters: Section) -> None:
+    """Refuse to train on a dataset that is not there; say so where the same was trained before."""
+    # Only in the folder data are the default data prepared.
+    if arguments.data != Path("data") and not (arguments.data / "dataset.json").exists():
+        from machinery.arrays import not_found  # It takes NumPy.
+
+        raise not_found(arguments.data)
+    if arguments.source and not arguments.experiment.exists():
+        say_same(arguments.source, parameters, arguments.data)
+
+
 def say_same(source: Path, parameters: Section, data: Path) -> None:
     """Say so if a new experiment has the parameters and the data of a trained one.
 

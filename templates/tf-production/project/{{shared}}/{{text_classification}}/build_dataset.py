@@ -190,12 +190,7 @@ def write_texts(
     Raises:
         InputError: a class has too few texts.
     """
-    if backbone:
-        numbers, words = Ragged.join(backbone.number(texts.texts)), backbone.tokens()
-        kept = Ragged.join(backbone.number(texts.texts, longest))
-    else:
-        numbers, words = read_words(texts.texts)
-        kept = Ragged.join([numbers[row][:longest] for row in range(len(numbers))])
+    numbers, kept, words = number_texts(texts, longest, backbone)
     unit = "tokens" if backbone else "words"
     say_texts(source, texts.labels, texts.classes, numbers, unit)
     content = digests(kept)
@@ -227,6 +222,21 @@ def write_texts(
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
     print(f"Wrote {folder}: {counts} texts of {len(texts.classes)} classes.")
     return dataset
+
+
+def number_texts(
+    texts: Texts, longest: int, backbone: Backbone | None
+) -> tuple[Ragged, Ragged, list[str]]:
+    """Return the numbers of the words of each text: all, and those kept; and the words.
+
+    With a backbone, its tokens take the place of words.
+    """
+    if backbone:
+        numbers = Ragged.join(backbone.number(texts.texts))
+        return numbers, Ragged.join(backbone.number(texts.texts, longest)), backbone.tokens()
+    numbers, words = read_words(texts.texts)
+    kept = Ragged.join([numbers[row][:longest] for row in range(len(numbers))])
+    return numbers, kept, words
 
 
 def name_texts(texts: Texts) -> np.ndarray:
