@@ -123,7 +123,7 @@ def check_metrics(
         fits = not objective.maximize or own > FIT
         if fits or more == STEPS:
             break
-        for _ in range(LOOK):  # That of boxes, for one, asks for more than a lower loss.
+        for _ in range(LOOK):  # Some metrics ask for more than a lower loss.
             network.step(batch, subject.parameters.training.learning_rate)
         more += LOOK
     better = own > strange if objective.maximize else own < strange

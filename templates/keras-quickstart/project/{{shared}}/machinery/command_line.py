@@ -19,7 +19,6 @@ from typing import Any
 
 from machinery import checkpoints, records
 from machinery.argument_parser import ArgumentParser
-from machinery.arrays import not_found
 from machinery.contents import made_by_builds
 from machinery.continuation import EPOCHS, differ_in_epochs
 from machinery.errors import InputError, exit_codes
@@ -32,7 +31,7 @@ from machinery.parameter_file import (
     parameter_fields,
 )
 from machinery.stopping import StopRequest, hide_interrupts, ignore_signals
-from machinery.trained import check_places, say_same, trained_parameters
+from machinery.trained import check_places, refuse_missing, say_same, trained_parameters
 
 
 class Command:
@@ -233,9 +232,7 @@ def parse_training(
     if records.is_finished(arguments.experiment) and not arguments.overwrite:
         say_finished(arguments.experiment, parameters, arguments.data)
     arguments.data = arguments.data or records.data_of(arguments.experiment, arguments.source)
-    # Only in the folder data are the default data prepared.
-    if arguments.data != Path("data") and not (arguments.data / "dataset.json").exists():
-        raise not_found(arguments.data)
+    refuse_missing(arguments.data)
     if arguments.source and not arguments.experiment.exists():
         say_same(arguments.source, parameters, arguments.data)
     return arguments, parameters

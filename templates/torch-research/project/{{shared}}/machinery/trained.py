@@ -53,6 +53,14 @@ def check_places(arguments: argparse.Namespace) -> None:
         refuse_to_overwrite(output)
 
 
+def refuse_missing(data: Path) -> None:
+    """Raise InputError where no dataset is, and train.py would not prepare one."""
+    if data != Path("data") and not (data / "dataset.json").exists():
+        from machinery.arrays import not_found  # It takes long to import.
+
+        raise not_found(data)
+
+
 def say_same(source: Path, parameters: Section, data: Path) -> None:
     """Say so if a new experiment has the parameters and the data of a trained one.
 
