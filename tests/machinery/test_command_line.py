@@ -1,6 +1,5 @@
 """The commands: options, exit codes, and that all is said at once."""
 
-import argparse
 import errno
 import os
 import shutil
@@ -20,7 +19,6 @@ from machinery.argument_parser import ArgumentParser
 from machinery.errors import (
     CancelledError,
     DivergedError,
-    InputError,
     ResourceError,
     StoppedError,
     exit_codes,
@@ -29,7 +27,6 @@ from machinery.errors import (
 from machinery.parameter_file import Section
 from machinery.run import Run
 from machinery.stopping import StopRequest, process_start
-from machinery.trained import check_places
 from parameters import Parameters
 
 
@@ -190,15 +187,6 @@ def test_options_are_typed_and_data_are_those_of_the_source(
     assert arguments.data == Path("elsewhere")
     arguments, _ = parse(monkeypatch, *new, "--data", "here")
     assert arguments.data == Path("here")
-
-
-def test_a_misspelled_path_to_predict_is_shown_whole(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").touch()
-    (tmp_path / "rows.csv").touch()
-    arguments = argparse.Namespace(paths=[tmp_path / "rwos.csv"], output=Path("p.csv"))
-    with pytest.raises(InputError) as error:
-        check_places(arguments)
-    assert f"(did you mean {tmp_path / 'rows.csv'}?)" in str(error.value)
 
 
 def test_missing_data_are_refused_at_once(refuse: Callable[..., str], baseline: Path) -> None:

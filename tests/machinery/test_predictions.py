@@ -1,5 +1,6 @@
 """Predictions: batches of one size from blocks of any, and a file that is whole or not there."""
 
+import argparse
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from machinery import predictions
 from machinery.errors import InputError
 from machinery.predictions import Predictions, Unlabelled, read_ahead, regroup
+from machinery.trained import check_places
 
 
 def block(first: int, size: int) -> Unlabelled:
@@ -111,3 +113,12 @@ def test_few_batches_are_in_memory(tmp_path: Path) -> None:
     Writer(None, tmp_path / "p.csv").write("net", batches)
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 3001
     assert most <= 5
+
+
+def test_a_misspelled_path_to_predict_is_shown_whole(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    (tmp_path / "new").touch()
+    arguments = argparse.Namespace(paths=[tmp_path / "nwe"], output=Path("p.csv"))
+    with pytest.raises(InputError) as error:
+        check_places(arguments)
+    assert f"(did you mean {tmp_path / 'new'}?)" in str(error.value)

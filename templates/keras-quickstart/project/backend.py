@@ -4,10 +4,9 @@ Importing this module imports Keras on the backend that keras.json or KERAS_BACK
 """
 
 import contextlib
-import functools
 import importlib
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +36,6 @@ STEPS_PER_EXECUTION = 1 if keras_backend.name == "torch" else 10
 
 # How many threads PyTorch takes by itself, before `prepare` limits them.
 THREADS = importlib.import_module("torch").get_num_threads() if keras_backend.name == "torch" else 0
-
-_compiled: dict[tuple[Callable[..., Any], int], Callable[..., Any]] = {}
 
 
 def choose_device(name: str) -> str:
@@ -196,19 +193,6 @@ def to_tensors(arrays: Any) -> Any:
 def to_numpy(tensors: Any) -> Any:
     """Return tensors as arrays, in the same structure, such as a dictionary."""
     return keras.tree.map_structure(keras.ops.convert_to_numpy, tensors)
-
-
-def compiled(function: Callable[..., Any], dataset: Dataset) -> Callable[..., Any]:
-    """Return net.predict or net.losses for one dataset, as a function of tensors alone.
-
-    JAX compiles it as a whole, and once: one operation at a time would take longer to compile.
-    """
-    key = function, id(dataset)  # Not reused, as the function keeps the dataset.
-    if key not in _compiled:
-        _compiled[key] = functools.partial(function, dataset=dataset)
-        if keras_backend.name == "jax":
-            _compiled[key] = importlib.import_module("jax").jit(_compiled[key])
-    return _compiled[key]
 
 
 def mean_loss(model: keras.Model) -> keras.metrics.Mean:

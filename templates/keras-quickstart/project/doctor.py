@@ -66,13 +66,13 @@ class Network:
     def losses(self, batch: Batch) -> np.ndarray:
         """Return the loss of each example in evaluation, (B,)."""
         outputs = backend.to_tensors(self.model.predict_on_batch(batch[0]))
-        measure = backend.compiled(net.losses, self.dataset)
+        measure = keras_backend.compiled(net.losses, self.dataset)
         return backend.to_numpy(measure(outputs, backend.to_tensors(batch[1])))
 
     def predictions(self, inputs: Arrays) -> Arrays:
         """Return what net.predict makes of the outputs, by name."""
         outputs = backend.to_tensors(self.model.predict_on_batch(inputs))
-        return backend.to_numpy(backend.compiled(net.predict, self.dataset)(outputs))
+        return backend.to_numpy(keras_backend.compiled(net.predict, self.dataset)(outputs))
 
     def gradients(self, batch: Batch) -> dict[str, np.ndarray | None]:
         """Return the gradient in training of each weight that is trained.

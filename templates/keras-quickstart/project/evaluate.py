@@ -19,6 +19,7 @@ import backend  # Before Keras, as it chooses Keras's backend.
 # isort: split
 import keras
 
+import keras_backend
 from build_dataset import read_dataset
 from model import net
 from model.data_loader import Split, evaluation_batches, load_split
@@ -33,8 +34,8 @@ def evaluate(model: keras.Model, split: Split, evaluation: Evaluation) -> dict[s
         split: the examples.
         evaluation: a new one, which sums up the metrics.
     """
-    predict = backend.compiled(net.predict, evaluation.dataset)
-    measure = backend.compiled(net.losses, evaluation.dataset)
+    predict = keras_backend.compiled(net.predict, evaluation.dataset)
+    measure = keras_backend.compiled(net.losses, evaluation.dataset)
     for inputs, targets in evaluation_batches(split):
         # Not predict, which on TensorFlow takes STEPS_PER_EXECUTION batches at a time.
         outputs = backend.to_tensors(model.predict_on_batch(inputs))

@@ -5,11 +5,14 @@ installed. Keras reads the name only when it is first imported, so `load` has to
 """
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from machinery import devices
 from machinery.errors import InputError
@@ -39,6 +42,8 @@ GPU_ADVICE = (
     'README.md, "A GPU", says what to install for yours, such as: python -m pip install '
     f"-c constraints.txt {GPU_PACKAGES.get(str(name))}"
 )
+
+_compiled: dict[tuple[Callable[..., Any], int], Callable[..., Any]] = {}
 
 
 def load() -> None:
@@ -116,3 +121,16 @@ def hide_gpus() -> None:
         import jax
 
         jax.config.update("jax_platforms", "cpu")
+
+
+def compiled(function: Callable[..., Any], dataset: Any) -> Callable[..., Any]:
+    """Return net.predict or net.losses for one dataset, as a function of tensors alone.
+
+    JAX compiles it as a whole, and once: one operation at a time would take longer to compile.
+    """
+    key = function, id(dataset)  # Not reused, as the function keeps the dataset.
+    if key not in _compiled:
+        _compiled[key] = functools.partial(function, dataset=dataset)
+        if name == "jax":
+            _compiled[key] = importlib.import_module("jax").jit(_compiled[key])
+    return _compiled[key]

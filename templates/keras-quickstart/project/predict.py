@@ -21,6 +21,7 @@ import backend  # Before Keras, as it chooses Keras's backend.
 import keras
 import numpy as np
 
+import keras_backend
 from build_dataset import Dataset, read_unlabelled
 from machinery.predictions import Unlabelled, read_ahead, read_dataset, regroup
 from machinery.sampling import evaluation_batch_size
@@ -38,7 +39,7 @@ def predict(
         blocks: the examples.
         dataset: what the network was trained on.
     """
-    compute = backend.compiled(net.predict, dataset)  # As in evaluate.py: the same bits.
+    compute = keras_backend.compiled(net.predict, dataset)  # As in evaluate.py: the same bits.
     for examples in regroup(blocks, evaluation_batch_size(dataset.positions)):
         # Not predict, which on TensorFlow takes STEPS_PER_EXECUTION batches at a time.
         outputs = backend.to_tensors(model.predict_on_batch(examples.inputs))
