@@ -75,8 +75,7 @@ bad_sources = {
     ),
     "nothing to train on": BadSource(
         _spoiled(lambda source: [path.unlink() for path in (source / "masks").iterdir()]),
-        ("no image of train has a mask",),
-        ("--skip-bad",),
+        ("masks: no mask has the name of an image in",),
     ),
     "no mask for an image": BadSource(
         _spoiled(lambda source: (source / "masks" / "3.png").unlink()),
