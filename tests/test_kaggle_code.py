@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -58,17 +59,11 @@ def competing(
     project = shutil.copytree(rendered(combination), tmp_path_factory.mktemp("code") / "project")
     write_competition(project / "data" / "raw")
     (project / "competition" / "schema.yaml").write_text(SCHEMA)
-    source = project / "data" / "raw" / "train.csv"
-    words = ["--source", source, "--target", "bought", "--id", "row", "--data", "data/fold-0"]
-    built = run(project, "build_dataset.py", *words)
+    built = compete(project, "folds", "--count", 2, "--seed", 3)
     assert built.returncode == 0, built.stderr
-    trained = run(
-        *(project, "train.py", "--experiment", "experiments/first/fold-0"),
-        *("--from", "experiments/baseline", "--data", "data/fold-0", "--training.epochs", 1),
-    )
+    source = ("--from", "experiments/baseline", "--training.epochs", 1)
+    trained = run(project, "train.py", *EXPERIMENT, *source, "--folds", "all")
     assert trained.returncode == 0, trained.stderr
-    for folder in ("data", "experiments/first"):
-        shutil.copytree(project / folder / "fold-0", project / folder / "fold-1")
     return project
 
 
@@ -241,7 +236,25 @@ def test_dataset_and_notebook_are_sent_and_the_output_fetched(
     assert "has these weights already" in result.stdout
 
 
+@pytest.mark.parametrize("train", ["", "--folds all"])
+def test_what_was_trained_is_said_of_training_alone(
+    train: str, project: Path, kaggle: KaggleServer
+) -> None:
+    """Though the output of an earlier version lies there."""
+    compete(project, "notebook", *EXPERIMENT, *(["--train", train] if train else []))
+    (project / NOTEBOOK / "output" / "experiments").mkdir(parents=True)
+    result = compete(project, "push")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert ("What it trained is in" in result.stdout) == bool(train)
+    assert ("Submit it" in result.stdout) != bool(train)
+
+
 def test_a_package_holds_what_predicts(project: Path, tmp_path: Path) -> None:
+    """Its commands run as they stand, and replace what it holds."""
+    score = Path("experiments/first/score.json")
+    (project / score).write_text('{"score": 0}')
+    (project / "submissions").mkdir()
+    (project / "submissions" / "first.csv").write_text("row,bought\n")
     words = ("package", *EXPERIMENT, "--output", tmp_path / "package")
     refused = compete(project, *words)
     assert refused.returncode == 2
@@ -260,7 +273,13 @@ def test_a_package_holds_what_predicts(project: Path, tmp_path: Path) -> None:
     package = tmp_path / "package"
     for name in ("README.md", "SETTINGS.json", "directory_structure.txt", "entry_points.md"):
         assert (package / name).stat().st_size > 0
-    assert any(line.startswith("torch==") for line in (package / "requirements.txt").open())
-    words = (project / "data/raw/test.csv", "--experiment", "experiments/first/fold-1")
-    predicted = run(package, "predict.py", *words)
-    assert predicted.returncode == 0, predicted.stderr
+    lines = (package / "requirements.txt").read_text().splitlines()
+    assert any(line.startswith("torch==") for line in lines)
+    assert not any("+" in line for line in lines)
+    shutil.copytree(project / "data" / "raw", package / "data" / "raw")
+    text = (package / "entry_points.md").read_text()
+    for line in re.findall("^    python (.*)", text, re.MULTILINE):
+        done = run(package, *shlex.split(line))
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+    assert json.loads((package / score).read_text())["score"] > 0
+    assert len((package / "submissions" / "first.csv").read_text().splitlines()) == 7
