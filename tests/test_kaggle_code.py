@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 from combinations import Combination, competition, licences
+from competitions import COMPETITIONS
 from conftest import git
 from kaggle_server import KaggleServer, running_server
 from projects import run
 
 NOTEBOOK = Path("competition/notebook")
 EXPERIMENT = ("--experiment", "experiments/first")
+TINY = ("--from", "experiments/baseline", "--training.epochs", 1)
 SCHEMA = """task: tabular
 kind: binary
 train: train.csv
@@ -61,8 +63,7 @@ def competing(
     (project / "competition" / "schema.yaml").write_text(SCHEMA)
     built = compete(project, "folds", "--count", 2, "--seed", 3)
     assert built.returncode == 0, built.stderr
-    source = ("--from", "experiments/baseline", "--training.epochs", 1)
-    trained = run(project, "train.py", *EXPERIMENT, *source, "--folds", "all")
+    trained = run(project, "train.py", *EXPERIMENT, *TINY, "--folds", "all")
     assert trained.returncode == 0, trained.stderr
     return project
 
@@ -119,6 +120,27 @@ def test_a_notebook_would_score_and_the_same_files_make_the_same(project: Path) 
     assert result.returncode == 0, result.stdout + result.stderr
     assert "fold-1: 1 of 1 parts" in result.stdout
     assert "would score: submission.csv fits, 18 rows" in result.stdout
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("name", ["multiclass"])
+def test_a_notebook_of_another_kind_would_score(
+    name: str, rendered: Callable[[Combination], Path], tmp_path: Path
+) -> None:
+    task = COMPETITIONS[name].task
+    combination = Combination("torch-research", task, "plain", licences[0], competition)
+    project = shutil.copytree(rendered(combination), tmp_path / "project")
+    COMPETITIONS[name].write(project / "data" / "raw")
+    for words in (
+        ("compete.py", "understand"),
+        ("compete.py", "folds", "--count", 2),
+        ("train.py", *EXPERIMENT, *TINY, "--folds", "all"),
+        ("compete.py", "notebook", *EXPERIMENT),
+        ("compete.py", "simulate"),
+    ):
+        result = run(project, *words)
+        assert result.returncode == 0, result.stdout + result.stderr
+    assert "would score: submission.csv fits" in result.stdout
 
 
 def test_without_time_the_values_of_the_sample_are_sent(project: Path) -> None:
