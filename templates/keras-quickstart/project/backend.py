@@ -238,7 +238,11 @@ class State:
         self.optimizer_name = describe_optimizer(model.optimizer)
         model.optimizer.build(model.trainable_variables)
         averages = {variable.path: average for variable, average in pairs(model)}
-        own = {variable.path: variable for variable in model.optimizer.variables}
+        # In float16, what wraps the optimizer to scale the loss has variables of its own.
+        inner: Any = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        own = {variable.path: variable for variable in inner.variables}
+        every = {variable.path: variable for variable in model.optimizer.variables}
+        scaler = {path: variable for path, variable in every.items() if path not in own}
         for average in averages.values():
             del own[average.path]
         # The variables of each owner, by their names in a checkpoint without its own.
@@ -246,6 +250,7 @@ class State:
             "model.": {variable.path: variable for variable in model.variables},
             "optimizer.": own,
             "average.": averages,
+            "scaler.": scaler,
         }
 
     def start(self) -> None:
@@ -258,10 +263,14 @@ class State:
         Raises:
             InputError: naming what is missing, unknown or of another shape.
         """
-        for owner, variables in self.owners.items():  # All of them, before one is changed.
+        owners = dict(self.owners)
+        # With "auto", a run may go on in another precision on another machine.
+        if not owners["scaler."] or not select(arrays, "scaler."):
+            del owners["scaler."]
+        for owner, variables in owners.items():  # All of them, before one is changed.
             shapes = {name: variable.shape for name, variable in variables.items()}
             check_fit(select(arrays, owner), shapes, path)
-        for owner, variables in self.owners.items():
+        for owner, variables in owners.items():
             for name, variable in variables.items():
                 variable.assign(arrays[owner + name])
 

@@ -179,11 +179,16 @@ class State:
     ) -> None:
         self.model = model
         paths = [variable.path for variable in model.trainable_variables]
+        # In float16, what wraps the optimizer to scale the loss has variables of its own.
+        inner: Any = getattr(optimizer, "inner_optimizer", optimizer)
+        own = {variable.path: variable for variable in inner.variables}
+        every = {variable.path: variable for variable in optimizer.variables}
         # The variables of each owner, by their names in a checkpoint without its own.
         self.owners: dict[str, dict[str, Any]] = {
             "model.": {variable.path: variable for variable in model.variables},
-            "optimizer.": {variable.path: variable for variable in optimizer.variables},
+            "optimizer.": own,
             "average.": dict(zip(paths, average.variables, strict=True)) if average else {},
+            "scaler.": {path: each for path, each in every.items() if path not in own},
         }
         self.optimizer_name = describe_optimizer(optimizer)
 
@@ -197,10 +202,14 @@ class State:
         Raises:
             InputError: naming what is missing, unknown or of another shape.
         """
-        for owner, variables in self.owners.items():  # All of them, before one is changed.
+        owners = dict(self.owners)
+        # With "auto", a run may go on in another precision on another machine.
+        if not owners["scaler."] or not select(arrays, "scaler."):
+            del owners["scaler."]
+        for owner, variables in owners.items():  # All of them, before one is changed.
             shapes = {name: variable.shape for name, variable in variables.items()}
             check_fit(select(arrays, owner), shapes, path)
-        for owner, variables in self.owners.items():
+        for owner, variables in owners.items():
             for name, variable in variables.items():
                 variable.assign(arrays[owner + name])
 

@@ -1,9 +1,10 @@
 """What a notebook does on Kaggle to predict the hidden test set and write submission.csv.
 
-There is a submission whatever happens: where the time is short, of fewer networks; where not one
-has finished, of the rows that it got to; and the rest has the values of sample_submission.csv. The
-log says which. Predictions are kept as they are made, and the next version of the notebook takes
-them from the output of this one.
+Where the machine, the packages, the weights and sample_submission.csv are there (if not, the draft
+of the notebook fails, too, and costs no submission), there is a submission whatever happens: where
+the time is short, of fewer networks; where not one has finished, of the rows that it got to; and
+the rest has the values of sample_submission.csv. The log says which. Predictions are kept as they
+are made, and the next version of the notebook takes them from the output of this one.
 """
 
 import importlib
@@ -100,10 +101,12 @@ def run(settings: dict[str, Any], weights: Path, started: float) -> None:
 
         return serve(models, schema, raw, budget, settings["server"])
     sample = read_frame(raw / schema.sample_submission, as_text=True)
-    test = kaggle_parts.read_test(raw, schema)
-    print(f"{len(test):,} test rows, {len(models)} networks, {budget.left() / 60:.1f} minutes left")
-    store = Store(f"predictions-{kaggle_parts.fingerprint(raw, schema)}-{settings['weights'][:12]}")
     try:
+        test = kaggle_parts.read_test(raw, schema)
+        minutes = f"{budget.left() / 60:.1f} minutes left"
+        print(f"{len(test):,} test rows, {len(models)} networks, {minutes}")
+        fingerprint = kaggle_parts.fingerprint(raw, schema)
+        store = Store(f"predictions-{fingerprint}-{settings['weights'][:12]}")
         predictions = predict_test(test, models, schema, raw, budget, store)
         submission = to_submission(
             test[schema.id], predictions, schema, sample, kaggle_parts.read_classes(models[0])

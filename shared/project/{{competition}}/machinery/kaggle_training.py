@@ -32,9 +32,8 @@ def run(settings: dict[str, Any], weights: Path, started: float) -> None:
     """
     for path in weights.glob("folds.*"):
         shutil.copyfile(path, FOLDER / path.name)
-    folds = read_description()
     continue_from_inputs(settings["experiment"])
-    call("compete.py", "folds", *(f"--{name}={folds[name]}" for name in ("count", "seed")))
+    call(*folds_command())
     minutes = settings["minutes"] * (1 - RESERVE) - (time.monotonic() - started) / 60
     code = call(
         "train.py",
@@ -45,6 +44,18 @@ def run(settings: dict[str, Any], weights: Path, started: float) -> None:
     )
     if code == StoppedError.exit_code:
         print("The time is over. To go on: compete.py notebook with --resume, then compete.py push")
+
+
+def folds_command() -> list[str]:
+    """Return the words of the command that prepares the datasets of the folds as they are.
+
+    Raises:
+        InputError: folds.json is missing.
+    """
+    folds = read_description()
+    options = [str(option) for option in folds.get("options", [])]  # of build_dataset.py
+    numbers = [f"--{name}={folds[name]}" for name in ("count", "seed")]
+    return ["compete.py", "folds", *numbers, *(["--", *options] if options else [])]
 
 
 def continue_from_inputs(name: str) -> None:

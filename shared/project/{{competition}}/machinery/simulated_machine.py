@@ -163,8 +163,8 @@ class Machine:
     def remove(self) -> None:
         """Delete the folder of inputs and outputs."""
         for path in self.tree.rglob("*"):
-            if path.is_dir() and not path.is_symlink():
-                path.chmod(0o755)
+            if not path.is_symlink():  # Windows deletes no file that cannot be written.
+                path.chmod(0o755 if path.is_dir() else 0o644)
         shutil.rmtree(self.tree)
 
 

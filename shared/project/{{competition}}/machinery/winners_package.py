@@ -11,14 +11,17 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from machinery import records
 from machinery.competition import read_slug
 from machinery.errors import InputError
 from machinery.files import write_atomically
+from machinery.kaggle_client import refuse_tokens
+from machinery.kaggle_training import folds_command
 from machinery.notebook_bundle import digest_of, write_json
+from machinery.terminal import quote
 
 SHOWN = 5  # files that a message names
 LEFT_OUT = shutil.ignore_patterns("tensorboard", ".*")
@@ -33,16 +36,18 @@ def make_package(experiment: Path, output: Path) -> None:
         output: the folder to make.
 
     Raises:
-        InputError: a file of the project is not committed, the experiment is not trained, or the
-            folder is there already.
+        InputError: a file of the project is not committed, or is a token; the experiment is not
+            trained, or the folder is there already.
     """
     if output.exists():
         raise InputError(f"{output}: is there already. Name a new --output.")
     weights = sorted(experiment.rglob("*.safetensors"))
     if not weights:
         raise InputError(f"{experiment}: holds no weights. Train it: python train.py --folds all")
-    commit = read_commit()
-    for name in git("ls-files", "-z").split("\0")[:-1]:
+    steps, commit = commands(experiment), read_commit()
+    names = git("ls-files", "-z").split("\0")[:-1]
+    refuse_tokens([*map(Path, names), *experiment.rglob("*")])
+    for name in names:
         copy(Path(name), output / ("PROJECT.md" if name == "README.md" else name))
     shutil.copytree(experiment, output / experiment, dirs_exist_ok=True, ignore=LEFT_OUT)
     submission = Path("submissions") / f"{experiment.name}.csv"
@@ -51,8 +56,8 @@ def make_package(experiment: Path, output: Path) -> None:
     write_json(output / "SETTINGS.json", settings(experiment))
     lines = [f"{name}=={version}" for name, version in sorted(exact_versions(read_names()).items())]
     write_text(output / "requirements.txt", "\n".join(lines))
-    write_text(output / "entry_points.md", entry_points(experiment))
-    write_text(output / "README.md", readme(experiment, commit, submission))
+    write_text(output / "entry_points.md", entry_points(steps))
+    write_text(output / "README.md", readme(experiment, steps, commit, submission))
     write_text(output / "directory_structure.txt", "\n".join(tree(output)))
     print(f"Wrote {output}. Read its README.md, and say there what you know and it does not.")
 
@@ -119,7 +124,10 @@ def read_names() -> list[str]:
 
 
 def exact_versions(names: Iterable[str]) -> dict[str, str]:
-    """Return the installed versions of packages and of all that they need, by their names."""
+    """Return the installed versions of packages and of all that they need, by their names.
+
+    PyPI has none of the local versions, such as 2.13.0+cpu of another index, but that without.
+    """
     found: dict[str, str] = {}
     waiting = [*names]
     while waiting:
@@ -129,30 +137,45 @@ def exact_versions(names: Iterable[str]) -> dict[str, str]:
             continue
         if about.name in found:
             continue
-        found[about.name] = about.version
+        found[about.name] = about.version.partition("+")[0]
         needed = [line for line in about.requires or [] if "extra ==" not in line]
         waiting += [each[0] for line in needed if (each := re.match(r"[A-Za-z0-9][\w.-]*", line))]
     return found
 
 
 def commands(experiment: Path) -> dict[str, str]:
-    """Return the commands of each step."""
-    name = experiment.as_posix()
-    return {
-        "Prepare the data": "python compete.py folds",
-        "Train": f"python train.py --experiment {name} --folds all --overwrite",
-        "Predict": f"python compete.py predict --experiment {name}",
+    """Return the commands of each step, which replace what is in the package already.
+
+    Raises:
+        InputError: folds.json is missing.
+    """
+    where = ("--experiment", experiment.as_posix())
+    steps: dict[str, Sequence[str]] = {
+        "Prepare the data": folds_command(),
+        "Train": ("train.py", *where, "--folds", "all", "--overwrite"),
+        "Predict": ("compete.py", "predict", *where, "--overwrite"),
     }
+    if (experiment / "all").is_dir():
+        fit = ("compete.py", "fit-all", *where, "--", "--overwrite")
+        predict = (*steps.pop("Predict"), "--with", "all")
+        steps |= {"Train on all rows": fit, "Predict": predict}
+    return {title: quote("python", *words) for title, words in steps.items()}
 
 
-def entry_points(experiment: Path) -> str:
-    """Return the text of entry_points.md."""
-    steps = [f"# {title}\n\n    {line}\n" for title, line in commands(experiment).items()]
-    return "\n".join(steps)
+def entry_points(steps: Mapping[str, str]) -> str:
+    """Return the text of entry_points.md, from the commands of each step."""
+    return "\n".join(f"# {title}\n\n    {line}\n" for title, line in steps.items())
 
 
-def readme(experiment: Path, commit: str, submission: Path) -> str:
-    """Return the text of README.md, from what the runs recorded."""
+def readme(experiment: Path, steps: Mapping[str, str], commit: str, submission: Path) -> str:
+    """Return the text of README.md, from what the runs recorded.
+
+    Args:
+        experiment: that won.
+        steps: the commands of each step.
+        commit: of the project.
+        submission: the file that was sent, if it is there.
+    """
     sessions = [
         session
         for path in sorted(experiment.rglob(records.FILE))
@@ -177,7 +200,7 @@ def readme(experiment: Path, commit: str, submission: Path) -> str:
         "`SETTINGS.json` names this folder and those that are written; to keep one elsewhere, put "
         "a link in its place. `competition/folds.csv` says which row is in which fold.",
     ]
-    for title, line in commands(experiment).items():
+    for title, line in steps.items():
         lines += [f"## {title}", f"    {line}"]
     lines += [
         f"The weights that won are in `{experiment.as_posix()}`, so that predicting needs no "

@@ -11,6 +11,10 @@ import pytest
 
 import backend
 import keras_backend
+
+# isort: split
+import keras
+
 from machinery.errors import InputError
 
 ROOT = Path(__file__).parent.parent
@@ -38,6 +42,26 @@ def test_the_fastest_precision_of_a_gpu(
 ) -> None:
     monkeypatch.setattr(keras_backend, "find_capability", lambda: capability)
     assert backend.choose_precision("cuda", "auto") == fastest
+
+
+def make_state(precision: str) -> backend.State:
+    keras.utils.clear_session()
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    plain = keras.optimizers.Adam()
+    scaling = keras.optimizers.LossScaleOptimizer(plain) if precision == "float16" else plain
+    model.compile(scaling, "mse")
+    return backend.State(model)
+
+
+@pytest.mark.parametrize("precisions", [("float16", "float32"), ("float32", "float16")])
+def test_a_run_goes_on_in_another_precision(precisions: tuple[str, str]) -> None:
+    """What scales the loss stays as it is where the checkpoint has none of it."""
+    written, read = map(make_state, precisions)
+    written.model.optimizer.iterations.assign(7)
+    read.load(written.to_arrays(), Path("last.safetensors"))
+    assert int(read.model.optimizer.iterations) == 7
+    for state, precision in zip((written, read), precisions, strict=True):
+        assert bool(state.owners["scaler."]) == (precision == "float16")
 
 
 def test_an_unknown_backend_ends_the_command(tmp_path: Path) -> None:

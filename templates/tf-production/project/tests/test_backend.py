@@ -1,8 +1,10 @@
 """The schedule, and what the hardware computes in."""
 
+from pathlib import Path
+
 import pytest
 
-from backend import choose_device, choose_precision, make_schedule, scaling_loss
+from backend import State, choose_device, choose_precision, make_schedule, scaling_loss
 
 # isort: split
 import keras
@@ -43,6 +45,27 @@ def test_the_scale_of_the_loss_in_float16() -> None:
     optimizer.apply([float("inf")])
     assert float(weight) == 0.75
     assert float(optimizer.scale_loss(1.0)) == scale / 2
+
+
+def make_state(precision: str) -> tuple[State, keras.Optimizer]:
+    keras.utils.clear_session()
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    optimizer = scaling_loss(keras.optimizers.Adam(), precision)
+    optimizer.build(model.trainable_variables)
+    return State(model, optimizer), optimizer
+
+
+@pytest.mark.parametrize("precisions", [("float16", "float32"), ("float32", "float16")])
+def test_a_run_goes_on_in_another_precision(precisions: tuple[str, str]) -> None:
+    """What scales the loss stays as it is where the checkpoint has none of it."""
+    written, optimizer = make_state(precisions[0])
+    optimizer.iterations.assign(7)
+    arrays = written.to_arrays()
+    read, optimizer = make_state(precisions[1])
+    read.load(arrays, Path("last.safetensors"))
+    assert int(optimizer.iterations) == 7
+    for state, precision in zip((written, read), precisions, strict=True):
+        assert bool(state.owners["scaler."]) == (precision == "float16")
 
 
 def test_learning_rate() -> None:

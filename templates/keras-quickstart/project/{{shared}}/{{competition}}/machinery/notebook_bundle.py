@@ -10,7 +10,6 @@ competition/wheels.txt                       yours: the packages that Kaggle's i
 competition/wheels/                          yours: their wheels
 """
 
-import ast
 import base64
 import hashlib
 import io
@@ -26,7 +25,9 @@ from typing import Any, NamedTuple
 from machinery.competition import FOLDER, fold_folders, read_schema, read_slug
 from machinery.errors import InputError
 from machinery.files import write_atomically
+from machinery.fold_predictions import check_run
 from machinery.kaggle_setup import MANIFEST
+from machinery.notebook_file import write_cells, write_script
 
 NOTEBOOK = FOLDER / "notebook"
 OUTPUT = NOTEBOOK / "output"  # What `compete.py push` fetches.
@@ -102,7 +103,7 @@ def find_models(options: Options) -> tuple[list[str], str]:
     """Return the names of the runs that predict, and which checkpoint of each.
 
     Raises:
-        InputError: one is not trained.
+        InputError: one is not trained to its end.
     """
     if options.train:
         return [], "best"
@@ -112,12 +113,9 @@ def find_models(options: Options) -> tuple[list[str], str]:
         trained = sorted(options.experiment.glob("fold-*/params.yaml"))
         names = [folder.name for folder in fold_folders()] or [path.parent.name for path in trained]
     for name in names:
-        path = options.experiment / name / f"{checkpoint}.safetensors"
-        if not path.exists():
-            raise InputError(
-                f"{path}: not found. Train it: python train.py --experiment {options.experiment} "
-                f"--folds {'all' if options.models == 'folds' else 'none'}"
-            )
+        check_run(run := options.experiment / name)
+        if not (path := run / f"{checkpoint}.safetensors").exists():
+            raise InputError(f"{path}: not found. Bring it back, or train {run} with --overwrite.")
     if not names:
         raise InputError(f"{options.experiment}: holds no folds. Train it: train.py --folds all")
     return names, checkpoint
@@ -126,12 +124,20 @@ def find_models(options: Options) -> tuple[list[str], str]:
 def title_of(text: str) -> str:
     """Return a title that Kaggle turns into itself: small letters, digits and single dashes."""
     words = "".join(each if each.isascii() and each.isalnum() else " " for each in text.lower())
-    return "-".join(words.split())[:50].strip("-").ljust(5, "0")
+    return shorten("-".join(words.split()), 50).ljust(5, "0")
+
+
+def shorten(title: str, longest: int) -> str:
+    """Return a title, cut where it is too long; then a digest tells it from others cut alike."""
+    if len(title) <= longest:
+        return title
+    digest = hashlib.sha256(title.encode()).hexdigest()[:6]
+    return f"{title[: longest - 7].rstrip('-')}-{digest}"
 
 
 def dataset_title(title: str) -> str:
     """Return the title of the dataset of a notebook's weights; Kaggle takes 50 characters."""
-    return f"{title[:42].rstrip('-')}-weights"
+    return f"{shorten(title, 42)}-weights"
 
 
 def kernel_metadata(options: Options, slug: str, title: str, file: str) -> dict[str, Any]:
@@ -183,9 +189,10 @@ def bundle(project: Path) -> bytes:
 def find_code(project: Path) -> Iterator[Path]:
     """Yield the files that the notebook needs: all Python but tests, and the competition's files.
 
-    Settings at the top are among them, and parameters of experiments: training begins with them.
+    Parameters of experiments are among them, for training begins with them. Kaggle's token may lie
+    in the project (kaggle.json), so each kind of file that goes along is named here.
     """
-    yield from (path for kind in ("*.py", "*.json") for path in project.glob(kind))
+    yield from (path for kind in ("*.py", "keras.json") for path in project.glob(kind))
     for folder in sorted(path for path in project.iterdir() if is_package(path)):
         yield from (path for path in folder.rglob("*.py") if NOTEBOOK not in path.parents)
     yield from (project / FOLDER).glob("*.yaml")
@@ -214,67 +221,6 @@ def make_cells(settings: dict[str, Any], archive: bytes) -> list[str]:
         'install_wheels(weights, SETTINGS["packages"])\nunpack(PROJECT)',
         f"from machinery import {session}\n\n{session}.run(SETTINGS, weights, STARTED)",
     ]
-
-
-def write_cells(cells: Sequence[str]) -> bytes:
-    """Return a notebook of these cells: https://nbformat.readthedocs.io, format 4.5."""
-    made = [
-        {
-            "cell_type": "code",
-            "execution_count": None,
-            "id": f"cell-{number}",
-            "metadata": {},
-            "outputs": [],
-            "source": cell.splitlines(keepends=True),
-        }
-        for number, cell in enumerate(cells)
-    ]
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    notebook = {
-        "cells": made,
-        "metadata": {"kernelspec": kernel, "language_info": {"name": "python"}},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-    return (json.dumps(notebook, indent=1) + "\n").encode()
-
-
-def write_script(cells: Sequence[str]) -> bytes:
-    """Return the cells as a script."""
-    return ("\n\n".join(cells) + "\n").encode()
-
-
-def read_cells(path: Path) -> list[str]:
-    """Return the code of a notebook or a script, a text for each cell.
-
-    Raises:
-        InputError: it is not there, or is no notebook.
-    """
-    if not path.exists():
-        raise InputError(f"{path}: not found. Make it: python compete.py notebook --experiment ...")
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".py":
-        return [text]
-    try:
-        cells = json.loads(text)["cells"]
-        return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: is no notebook: {error}. Make it anew.") from None
-
-
-def read_settings(cells: Sequence[str]) -> dict[str, Any]:
-    """Return what the notebook's SETTINGS are.
-
-    Raises:
-        InputError: there are none, or other than values.
-    """
-    try:
-        for node in ast.parse(cells[0]).body:
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SETTINGS":
-                return dict(ast.literal_eval(node.value))
-    except (IndexError, SyntaxError, ValueError, TypeError):
-        pass
-    raise InputError(f"{NOTEBOOK}: the first cell sets no SETTINGS. Make the notebook anew.")
 
 
 # ---------------------------------------------------------------------------------------------

@@ -58,6 +58,9 @@ def test_the_cv_score_comes_from_the_experiment(tmp_path: Path) -> None:
     read = scores.read_cv(tmp_path)
     assert (read["cv"], read["better"]) == ("0.5", "smaller")
     assert float(read["cv_deviation"]) == pytest.approx(0.1 * 2**0.5)
+    found = {"score": None, "fold_scores": [0.4, None], "greater_is_better": True}
+    path.write_text(json.dumps(found), encoding="utf-8")
+    assert scores.read_cv(tmp_path) == {"cv": "", "better": "greater"}
     path.write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"score\.json"):
         scores.read_cv(tmp_path)

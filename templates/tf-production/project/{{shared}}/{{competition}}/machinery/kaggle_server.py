@@ -27,7 +27,9 @@ from machinery.competition import CompetitionSchema
 from machinery.competition_columns import read_frame
 from machinery.errors import InputError
 from machinery.kaggle_parts import Model, Part
-from machinery.kaggle_session import Budget, repeat_first, to_submission
+from machinery.kaggle_session import WORKING, Budget, repeat_first, to_submission
+
+PROJECT = Path(__file__).parent.parent
 
 
 def serve(
@@ -45,8 +47,7 @@ def serve(
     sample = read_frame(raw / schema.sample_submission, as_text=True)
     predictor = Predictor(models, schema, raw, budget, sample)
     server = find_server(raw)(predictor.predict)
-    working = os.environ.get("KAGGLE_WORKING_FOLDER", "/kaggle/working")
-    with contextlib.chdir(working):  # The gateway writes the submission where it runs.
+    with contextlib.chdir(WORKING):  # The gateway writes the submission where it runs.
         if os.environ.get("KAGGLE_IS_COMPETITION_RERUN"):
             server.serve()
         else:
@@ -106,16 +107,17 @@ class Predictor:
             others: what else the gateway hands over, such as the sample's rows of the batch.
         """
         self.batches += 1
-        rows, predictions = to_texts(batch), None
+        rows = to_texts(batch)
         ids = rows[self.schema.id]
         titles = {name for name in self.sample.columns if name != self.schema.id}
         given = [each for each in map(to_texts, others) if titles <= {*each} and len(each)]
         sample = repeat_first(given[0] if given else self.sample, ids, self.schema.id)
         try:
-            predictions = self._mean(rows)
+            with contextlib.chdir(PROJECT):  # For predict.py, and postprocess.py.
+                made = to_submission(ids, self._mean(rows), self.schema, sample, self.classes)
         except Exception:  # One batch that fails must not take the others with it.
             print(f"A batch has the values of sample_submission.csv:\n{traceback.format_exc()}")
-        made = to_submission(ids, predictions, self.schema, sample, self.classes)
+            made = sample
         for name in titles:
             with contextlib.suppress(ValueError):  # Labels stay texts.
                 made[name] = pd.to_numeric(made[name])
@@ -138,9 +140,7 @@ class Predictor:
             if source is None:
                 raise InputError("none of the batch's images is there")
             words = kaggle_parts.predict_command(source, model, folder / "out.csv")[1:]
-            project = Path(__file__).parent.parent
             with (
-                contextlib.chdir(project),
                 patch.object(sys, "argv", words),
                 contextlib.redirect_stdout(messages),
                 contextlib.redirect_stderr(messages),

@@ -8,9 +8,10 @@ from typing import Any
 
 from machinery.competition import read_slug
 from machinery.errors import InputError
-from machinery.kaggle_client import NotOfferedError, call
+from machinery.kaggle_client import call, is_refusal, read_quota, refuse_tokens
 from machinery.kaggle_setup import MANIFEST
 from machinery.notebook_bundle import NOTEBOOK, OUTPUT, OWNER, digest_of, write_json
+from machinery.notebook_file import read_cells, read_settings
 from machinery.simulation import read_metadata
 
 PUSHED = NOTEBOOK / "pushed.json"  # Which weights Kaggle has.
@@ -26,15 +27,13 @@ def push(minutes: float) -> None:
     Raises:
         InputError: Kaggle refused it, or it failed there.
     """
-    read_metadata()
+    settings = read_settings(read_cells(NOTEBOOK / read_metadata()["code_file"]))
+    refuse_tokens((NOTEBOOK / "dataset").rglob("*"))  # Kaggle's client sends the whole folder.
     owner = read_owner()
     for name in ("kernel-metadata.json", "dataset/dataset-metadata.json"):
         name_owner(NOTEBOOK / name, owner)
     metadata = read_metadata()
-    try:
-        print(call("quota").rstrip())
-    except NotOfferedError as error:
-        print(f"How much of the quota is left is not known: {error}")
+    print(read_quota().rstrip() or "This client cannot tell how much of the quota is left.")
     push_weights(metadata["dataset_sources"][0])
     options = ["--accelerator", shape] if (shape := metadata.get("machine_shape")) else []
     said = call("kernels", "push", "--path", str(NOTEBOOK), *options)
@@ -44,7 +43,7 @@ def push(minutes: float) -> None:
     found = re.search(r"version (\d+)", said)
     wait_for(metadata["id"], minutes)
     print(call("kernels", "output", metadata["id"], "--path", str(OUTPUT), "--force").strip())
-    if (OUTPUT / "experiments").is_dir():
+    if settings["train"]:
         print(f"What it trained is in {OUTPUT / 'experiments'}. Copy it to experiments/")
         return
     version = found[1] if found else "VERSION"
@@ -104,7 +103,7 @@ def is_known(dataset: str) -> bool:
     try:
         call("datasets", "status", dataset)
     except InputError as error:
-        if re.search(r"403|404|not found|forbidden|permission", str(error), re.IGNORECASE):
+        if is_refusal(error):
             return False
         raise
     return True

@@ -9,7 +9,8 @@ from typing import Any
 from machinery.competition import find_raw, read_schema, read_slug
 from machinery.errors import InputError
 from machinery.hidden_test import make_hidden_test
-from machinery.notebook_bundle import NOTEBOOK, OUTPUT, read_cells, read_settings, say_wheels
+from machinery.notebook_bundle import NOTEBOOK, OUTPUT, say_wheels
+from machinery.notebook_file import read_cells, read_settings
 from machinery.simulated_machine import Machine, Outcome
 from machinery.submission_check import check_submission
 
@@ -38,6 +39,7 @@ def simulate(minutes: float, memory: float) -> None:
     cells = read_cells(NOTEBOOK / metadata["code_file"])
     settings = read_settings(cells)
     slug, schema, raw = read_slug(), read_schema(), find_raw()
+    check_links()
     tree = Path(tempfile.mkdtemp(prefix="kaggle-"))
     hidden = tree / "hidden"
     hidden.mkdir()
@@ -76,6 +78,18 @@ def simulate(minutes: float, memory: float) -> None:
         )
     finally:
         machine.remove()
+
+
+def check_links() -> None:
+    """Raise InputError where no symbolic links can be made, as the notebook does."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            Path(folder, "link").symlink_to(folder)
+        except OSError as error:
+            raise InputError(
+                f"simulate needs symbolic links, which fail here: {error}. On Windows, switch on "
+                "the developer mode, or simulate under WSL, Linux or macOS."
+            ) from None
 
 
 def read_metadata() -> dict[str, Any]:

@@ -10,14 +10,15 @@ import pytest
 from machinery import kaggle_setup
 from machinery.errors import InputError
 from machinery.notebook_bundle import (
+    Options,
     bundle,
+    dataset_title,
     find_code,
+    find_models,
     make_cells,
-    read_cells,
-    read_settings,
     title_of,
-    write_cells,
 )
+from machinery.notebook_file import read_cells, read_settings, write_cells
 
 PROJECT = Path(__file__).parent.parent
 SETTINGS = {"accelerator": "none", "weights": "0" * 64, "train": "", "packages": ["numpy"]}
@@ -31,6 +32,17 @@ def test_tests_and_data_stay_here() -> None:
     found = {path.relative_to(PROJECT).parts[0] for path in find_code(PROJECT)}
     assert {"predict.py", "machinery", "model", "competition"} <= found
     assert not {"tests", "data"} & found
+
+
+def test_no_token_goes_along(tmp_path: Path) -> None:
+    for folder in ("", "model", "competition", "experiments/first", ".kaggle"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        for name in ("kaggle.json", "credentials.json", "access_token", "access_token.txt", ".env"):
+            (tmp_path / folder / name).write_text("secret")
+    for name in ("train.py", "keras.json", "model/net.py", "experiments/first/params.yaml"):
+        (tmp_path / name).write_text("")
+    found = {path.relative_to(tmp_path).as_posix() for path in find_code(tmp_path)}
+    assert found == {"train.py", "keras.json", "model/net.py", "experiments/first/params.yaml"}
 
 
 def test_the_notebook_unpacks_and_imports(tmp_path: Path) -> None:
@@ -69,6 +81,27 @@ def test_a_notebook_without_settings_is_refused() -> None:
 )
 def test_titles_are_as_kaggle_makes_them(text: str, title: str) -> None:
     assert title_of(text) == title
+
+
+def test_titles_that_are_cut_differ() -> None:
+    slug = "a-competition-with-a-name-of-fifty-characters-or-s"
+    notebooks = [title_of(f"{slug} {name}") for name in ("first-wide", "second-wide", "first")]
+    titles = [*notebooks, *map(dataset_title, notebooks)]
+    assert len({*titles}) == len(titles)
+    assert max(map(len, titles)) <= 50
+
+
+@pytest.mark.parametrize(
+    ("models", "advice"), [("folds", "train.py --experiment"), ("all", "compete.py fit-all")]
+)
+def test_a_run_that_is_not_finished_is_refused(models: str, advice: str, tmp_path: Path) -> None:
+    for name in ("fold-0", "all"):
+        run = tmp_path / name
+        run.mkdir()
+        for file in ("params.yaml", "best.safetensors", "last.safetensors"):
+            (run / file).write_text("")
+    with pytest.raises(InputError, match=f"not trained to its end.*{advice}"):
+        find_models(Options(tmp_path, models))
 
 
 def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

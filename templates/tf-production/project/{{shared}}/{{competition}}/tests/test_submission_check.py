@@ -90,10 +90,8 @@ BAD = {
         "too large": (f"id,sold\n3,0.{'0' * 1_001_000}\n", "bytes are too large"),
     },
     "classes": {
-        "no sum of 1": (
-            "id,Bonn,Ulm\n3,0.5,0.6\n4,0,1\n",
-            "do not sum to 1: those of 3, the first to 1.1",
-        ),
+        "above 1": ("id,Bonn,Ulm\n3,0.5,1.6\n4,0,1\n", "Ulm: no probability from 0 to 1: 1.6"),
+        "negative": ("id,Bonn,Ulm\n3,-0.5,1\n4,0,1\n", "Bonn: no probability from 0 to 1: -0.5"),
     },
     "label": {
         "an unknown label": ("id,sold\n3,No\n4,yes\n", "no known class: No (expected: no, yes)"),
@@ -115,6 +113,14 @@ def test_bad_ones_are_refused_with_the_reason(good: str, text: str, reason: str)
         check_submission(path)
     assert reason in str(caught.value)
     assert good != text
+
+
+@pytest.mark.parametrize("good", ["classes"], indirect=True)
+def test_other_sums_than_1_are_noticed(good: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path, text = Path("first.csv"), good.replace("0.75", "0.85")
+    path.write_text(text, encoding="utf-8")
+    assert check_submission(path) == (text.encode(), 2, [])
+    assert "do not sum to 1: those of 3, the first to 1.1." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])

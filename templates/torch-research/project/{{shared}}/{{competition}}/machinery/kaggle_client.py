@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from machinery.competition import FOLDER, read_slug
@@ -31,9 +32,14 @@ NO_NETWORK = re.compile(
 )
 UNKNOWN_PERSON = re.compile(r"\b401\b|unauthenticated|unauthorized|authentication required")
 TOO_MANY = re.compile(r"\b429\b|too many requests|rate limit")
-FORBIDDEN = re.compile(r"\b403\b|forbidden|permission|accept .*rules")
+# But not a file of this machine: "PermissionError: [Errno 13] Permission denied".
+FORBIDDEN = re.compile(
+    r"\b403\b|forbidden|(?<!\[errno 13\] )\bpermissions?\b|accept .*rules",
+)
 NOT_FOUND = re.compile(r"\b404\b|not found")
 OUT_OF_ORDER = re.compile(r"\b5\d\d server error")
+# Files that log in to Kaggle or elsewhere.
+TOKEN_FILES = re.compile(r"kaggle\.json|credentials\.json|access_token.*|\.env(\..*)?|\.netrc")
 
 
 class NotOfferedError(InputError):
@@ -157,6 +163,21 @@ def _explain_token() -> str:
         where = ", ".join(found)
         return f"Kaggle takes no token from {where}: wrong, or no longer valid. {NEW_TOKEN}"
     return f"Kaggle needs a token, and there is none in {', '.join(known)}. {NEW_TOKEN}"
+
+
+def refuse_tokens(paths: Iterable[Path]) -> None:
+    """Raise InputError where one of the files that others will get looks like a token."""
+    if found := [path for path in paths if TOKEN_FILES.fullmatch(path.name)]:
+        raise InputError(
+            f"{found[0]}: looks like a token, which others must not get. Move it out of the "
+            "project, and out of its commits; where others have seen it, make a new one."
+        )
+
+
+def is_refusal(error: InputError) -> bool:
+    """Return whether Kaggle said that something may not be, or that there is no such thing."""
+    said = str(error).lower()
+    return bool(FORBIDDEN.search(said) or NOT_FOUND.search(said))
 
 
 def token_sources() -> dict[str, bool]:

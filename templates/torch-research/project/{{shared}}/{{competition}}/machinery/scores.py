@@ -72,8 +72,9 @@ def read_cv(experiment: Path) -> Row:
         return {}
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        folds = [float(score) for score in found["fold_scores"]]
-        row = {"cv": repr(float(found["score"]))}
+        # None stands for a score that is no number, such as an AUC of a fold with one class.
+        folds = [float(score) for score in found["fold_scores"] if score is not None]
+        row = {"cv": "" if found["score"] is None else repr(float(found["score"]))}
         row["better"] = "greater" if found["greater_is_better"] else "smaller"
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(

@@ -57,7 +57,7 @@ def check_submission(path: Path, sample_path: Path | None = None) -> Checked:
     for name in values:
         problems += _value_problems(name, table[name], sample[name], schema)
     if schema.kind == "multiclass" and schema.answer == "probabilities" and not problems:
-        problems += _sum_problems(table[schema.id], table[values].astype(float).sum(axis="columns"))
+        _notice_sums(path, table[schema.id], table[values].astype(float).sum(axis="columns"))
     if problems:
         raise InputError(f"{path}: not a valid submission. " + "; ".join(problems) + ".")
     if not table[schema.id].equals(sample[schema.id]):
@@ -173,13 +173,20 @@ def _value_problems(
             yield f"{name}: {problem}: {_examples(cells[wrong])}"
 
 
-def _sum_problems(ids: pd.Series, sums: pd.Series) -> Iterator[str]:
-    """Yield which rows of probabilities do not sum to 1."""
+def _notice_sums(path: Path, ids: pd.Series, sums: pd.Series) -> None:
+    """Print which rows of probabilities do not sum to 1: many a metric divides them by their sum.
+
+    Args:
+        path: of the submission.
+        ids: of its rows.
+        sums: of the probabilities of each row.
+    """
     wrong = (sums - 1).abs() > SUM_TOLERANCE
     if wrong.any():
-        yield (
-            f"the probabilities do not sum to 1: those of {_examples(ids[wrong])}, the first to "
-            f"{sums[wrong].iloc[0]:.4g}"
+        print(
+            f"{path}: the probabilities do not sum to 1: those of {_examples(ids[wrong])}, the "
+            f"first to {sums[wrong].iloc[0]:.4g}. Does the competition's metric divide them by "
+            "their sum?"
         )
 
 
@@ -190,7 +197,7 @@ def _known_labels(schema: CompetitionSchema, name: str) -> list[str]:
     if schema.classes:
         return schema.classes
     train = find_raw() / schema.train
-    if train.suffix not in (".csv", ".gz") or not train.is_file():
+    if train.suffix != ".csv" or not train.is_file():
         return []
     column = name if name in schema.targets else schema.targets[0]
     cells = pd.read_csv(train, usecols=[column], dtype=str, keep_default_na=False)[column]

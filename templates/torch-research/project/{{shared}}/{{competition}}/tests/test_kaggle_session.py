@@ -1,5 +1,6 @@
 """Predicting a hidden test set: whatever it holds and however short the time, a submission."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -7,11 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from machinery import kaggle_parts, kaggle_session, kaggle_training
+from machinery import kaggle_parts, kaggle_server, kaggle_session, kaggle_training
 from machinery.competition import CompetitionSchema
+from machinery.errors import InputError
 from machinery.hidden_test import make_hidden_test
 from machinery.kaggle_parts import FailedError, Model, Part, read_predictions, split
 from machinery.kaggle_session import Budget, Store, predict_test, to_submission
+from machinery.simulated_machine import Machine
+from machinery.simulation import check_links
 
 SCHEMA = CompetitionSchema(
     task="tabular",
@@ -150,3 +154,60 @@ def test_training_goes_on_from_the_output_of_the_version_before(
     kaggle_training.continue_from_inputs("first")
     for place in ("experiments", "working/experiments"):
         assert (tmp_path / place / "first" / "fold-0" / "params.yaml").exists()
+
+
+def test_training_prepares_the_folds_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    described: dict[str, object] = {"count": 3, "seed": 7, "sha256": "0"}
+    monkeypatch.setattr(kaggle_training, "read_description", lambda: described)
+    words = ["compete.py", "folds", "--count=3", "--seed=7"]
+    assert kaggle_training.folds_command() == words
+    described["options"] = ["--size", "64"]
+    assert kaggle_training.folds_command() == [*words, "--", "--size", "64"]
+
+
+def test_a_batch_that_cannot_be_answered_has_the_values_of_the_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever fails; and all that is the person's runs in the project's folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(kaggle_parts, "read_classes", lambda _: [])
+    folders = []
+
+    def fail(*_: object) -> None:
+        folders.append(Path.cwd())
+        raise ValueError("postprocess")
+
+    monkeypatch.setattr(kaggle_server, "to_submission", fail)
+    sample = pd.DataFrame({"row": ["0"], "y": ["7"]})
+    budget = Budget(0.0, time.monotonic())
+    predictor = kaggle_server.Predictor(MODELS, SCHEMA, Path(), budget, sample)
+    answers = predictor.predict(pd.DataFrame({"row": [5, 6]}))
+    assert answers.to_dict("list") == {"row": [5, 6], "y": [7, 7]}
+    assert folders == [Path(__file__).resolve().parent.parent]
+    assert Path.cwd() == tmp_path
+
+
+def test_a_machine_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows deletes no file that cannot be written."""
+    raw, tree = tmp_path / "raw", tmp_path / "tree"
+    raw.mkdir()
+    (raw / "test.csv").write_text("row")
+    tree.mkdir()
+    monkeypatch.setattr(Machine, "_try_namespace", lambda _: False)
+    machine = Machine(tree, {"competition": raw})
+    copy = tree / "kaggle" / "input" / "competition" / "test.csv"
+    assert not copy.stat().st_mode & 0o222
+    modes = []
+    monkeypatch.setattr(shutil, "rmtree", lambda _: modes.append(copy.stat().st_mode & 0o200))
+    machine.remove()
+    assert modes == [0o200]
+
+
+def test_a_system_without_links_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("a privilege is missing")
+
+    check_links()
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    with pytest.raises(InputError, match=r"a privilege is missing.*Windows"):
+        check_links()
