@@ -1,6 +1,7 @@
 """The frozen folds of the training rows, and a dataset for each of them.
 
-competition/folds.csv          id,fold: written once, its SHA-256 in folds.json
+competition/folds.csv          id,fold: written once
+competition/folds.json         its SHA-256, how it was made, and the options of build_dataset.py
 data/raw-with-folds/fold-0.csv the training rows with a column that says train, val or test
 data/fold-0                    the dataset that build_dataset.py makes of it
 data/all                       a dataset whose train split is all rows
@@ -45,7 +46,8 @@ def prepare_folds(count: int, seed: int, overwrite: bool, options: Sequence[str]
         count: of the folds.
         seed: chooses them.
         overwrite: replace the folds and all datasets.
-        options: of build_dataset.py, beside those that schema.yaml gives.
+        options: of build_dataset.py, beside those that schema.yaml gives; none: those that the
+            folds were made with, if they are there and stay.
 
     Raises:
         InputError: the folds are not of these rows or of this schema; or a dataset cannot be made.
@@ -65,6 +67,7 @@ def prepare_folds(count: int, seed: int, overwrite: bool, options: Sequence[str]
         )
     if FOLDS.exists() and not overwrite:
         check_folds(wanted)
+        options = options or read_description()["options"]
     else:
         write_folds(frame, schema, wanted)
     folds = read_folds()
@@ -73,6 +76,8 @@ def prepare_folds(count: int, seed: int, overwrite: bool, options: Sequence[str]
     for number in range(count):
         splits = choose_splits(frame, schema, values, number, seed)
         build(raw, frame, splits, f"fold-{number}", schema, overwrite, options)
+        if number == 0:  # build_dataset.py takes them.
+            write_description({**read_description(), "options": [*options]})
     splits = choose_splits(frame, schema, values, count - 1, seed)
     build(raw, frame, splits, "all", schema, overwrite, options)
     print(
@@ -121,7 +126,11 @@ def write_folds(frame: pd.DataFrame, schema: CompetitionSchema, wanted: dict[str
     folds = assign_folds(frame, schema, wanted["count"], wanted["seed"])
     content = _to_csv(pd.DataFrame({"id": frame[schema.id], "fold": folds}))
     write_atomically(FOLDS, content)
-    described = {"sha256": _digest(content), **wanted}
+    write_description({"sha256": _digest(content), **wanted})
+
+
+def write_description(described: dict[str, Any]) -> None:
+    """Write folds.json."""
     write_atomically(DESCRIPTION, (json.dumps(described, indent=2) + "\n").encode())
 
 
@@ -137,14 +146,14 @@ def read_folds() -> pd.DataFrame:
 
 
 def read_description() -> dict[str, Any]:
-    """Return what folds.json holds.
+    """Return what folds.json holds: "sha256", "scheme", "column", "count", "seed", "options", ...
 
     Raises:
         InputError: it is missing, or no JSON.
     """
     try:
-        return json.loads(DESCRIPTION.read_text("utf-8"))
-    except (OSError, ValueError):
+        return {"options": [], **json.loads(DESCRIPTION.read_text("utf-8"))}
+    except (OSError, ValueError, TypeError):
         raise InputError(
             f"{DESCRIPTION}: cannot be read. Choose folds anew: python compete.py folds --overwrite"
         ) from None

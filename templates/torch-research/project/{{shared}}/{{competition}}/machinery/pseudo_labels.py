@@ -9,7 +9,6 @@ it knows of them, and the next model's score on them would be too good.
     data/pseudo/NAME/fold-0, ...   the dataset of each fold, and certain test rows in train
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,6 @@ def label_test_rows(
     rules: Rules,
     least: float,
     device: str = "auto",
-    options: Sequence[str] = (),
     overwrite: bool = False,
 ) -> None:
     """Make a dataset for each fold, with the test rows of which its model is certain.
@@ -41,7 +39,6 @@ def label_test_rows(
         rules: of the competition.
         least: the probability from which a class, or each label or its absence, is certain.
         device: to compute on.
-        options: of build_dataset.py, as for the datasets of the folds.
         overwrite: replace datasets.
 
     Raises:
@@ -56,7 +53,7 @@ def label_test_rows(
     runs = [experiment / f"fold-{number}" for number in range(fold.max() + 1)]
     for number, run in enumerate(runs):
         check_run(run, folds["id"][fold == number])
-    test, seed = inputs_of_test(rules), read_description()["seed"]
+    test, described = inputs_of_test(rules), read_description()
     train = read_cells(schema.train).set_index(schema.id, drop=False).loc[list(folds["id"])]
     train = train.reset_index(drop=True)
     said = [predict_rows(run, rules, test, device) for run in runs]
@@ -73,10 +70,11 @@ def label_test_rows(
         print(f"{experiment}: {name} is certain of {len(certain):,} of {len(test):,} test rows.")
         rows = label_rows(test, certain, rules).reindex(columns=train.columns, fill_value="")
         # As `compete.py folds` does, `all` takes its val from the last fold.
-        splits = choose_splits(train, schema, fold, min(number, len(runs) - 1), seed)
+        splits = choose_splits(train, schema, fold, min(number, len(runs) - 1), described["seed"])
         splits = np.concatenate([splits, np.full(len(rows), "train", splits.dtype)])
         name = f"pseudo/{experiment.name}/{name}"
         (TABLES / name).parent.mkdir(parents=True, exist_ok=True)
+        options = described["options"]
         build(find_raw(), pd.concat([train, rows]), splits, name, schema, overwrite, options)
     data = Path("data", "pseudo", experiment.name)
     print(
