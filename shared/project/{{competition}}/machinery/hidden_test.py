@@ -1,7 +1,5 @@
 """A test set as Kaggle puts in place when it scores: larger, with what no training row had."""
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import pandas as pd
 
 from machinery.competition import CompetitionSchema
 from machinery.competition_columns import read_frame
+from machinery.competition_images import file_name, find_images, link_or_copy
 
 TIMES = 3  # As many rows as those that everyone has.
 EVERY = 7  # Each so manyth new cell of a category holds one that nobody has seen.
@@ -77,20 +76,8 @@ def copy_images(
 ) -> None:
     """Link or copy a folder of images, and those of the further copies under their new names."""
     for path in source.rglob("*"):
-        if not path.is_file():
-            continue
-        place = target / path.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        link_or_copy(path, place)
-        name = path.name if path.name in ids else path.stem
+        if path.is_file():
+            link_or_copy(path, target / path.relative_to(source))
+    for name, path in find_images(source).items():
         for copy in range(1, TIMES) if name in ids else ():
-            new = Path(rename(name, copy)).name
-            link_or_copy(path, place.with_name(new if name == path.name else new + path.suffix))
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name; where the file system cannot, copy it."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+            link_or_copy(path, target / file_name(rename(name, copy), path))

@@ -28,6 +28,7 @@ from machinery.competition import (
     read_schema,
 )
 from machinery.competition_columns import read_frame
+from machinery.competition_images import file_name, find_images, link_or_copy
 from machinery.errors import InputError
 from machinery.files import write_atomically
 from machinery.fold_assignment import assign_folds, choose_splits
@@ -255,25 +256,16 @@ def link_images(source: Path, ids: pd.Series, folder: Path) -> None:
         InputError: a row names no image.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    paths = {path.relative_to(source).as_posix(): path for path in sorted(source.rglob("*.*"))}
-    known = {Path(name).with_suffix("").as_posix(): path for name, path in paths.items()} | paths
+    known = find_images(source)
     for cell in ids:
         prefix = next((f"{p}-" for p in COPIED if cell not in known and cell.startswith(p)), "")
         path = known.get(cell.removeprefix(prefix))
         if path is None:
-            raise InputError(f"{source}: no image there is named {cell}, as schema.yaml's id says.")
-        inner = path.relative_to(source)
-        target = folder / inner
-        if prefix:  # The name begins with it, folders included.
-            target = folder / f"{prefix}{inner.as_posix()}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for make in (os.link, os.symlink, shutil.copyfile):
-            try:
-                make(path.resolve(), target)
-                break
-            except OSError:
-                if make is shutil.copyfile:
-                    raise
+            raise InputError(
+                f"{source}: no image there, or more than one, is named {cell}, as schema.yaml's id "
+                "says."
+            )
+        link_or_copy(path, folder / file_name(cell, path))
 
 
 def name_split_column(frame: pd.DataFrame) -> str:

@@ -62,14 +62,18 @@ def blend(folders: Sequence[Path], method: Method, folder: Path, rules: Rules, o
     refuse_existing(folder, over)
     members = {path: read_predicted(path, rules) for path in folders}
     first = next(iter(members.values()))
+    # A row that one member could not predict is without a prediction of the blend.
     known, test = (np.stack(each) for each in zip(*_arrays(members, rules.columns), strict=True))
-    nested, everywhere = blend_folds(known, first.out_of_fold, method, rules)
-    naive = rules.score([*first.out_of_fold["id"]], everywhere.blend(known))
+    here, there = (np.isfinite(each).all(axis=(0, 2)) for each in (known, test))
+    known, rows = known[:, here], first.out_of_fold[here]
+    nested, everywhere = blend_folds(known, rows, method, rules)
+    naive = rules.score([*rows["id"]], everywhere.blend(known))
     out_of_fold, of_test = first.out_of_fold.copy(), first.test.copy()
-    out_of_fold[rules.columns] = nested
-    of_test[rules.columns] = everywhere.blend(test)
+    out_of_fold[rules.columns] = of_test[rules.columns] = np.nan
+    out_of_fold.loc[here, rules.columns] = nested
+    of_test.loc[there, rules.columns] = everywhere.blend(test[:, there])
     for place, path in enumerate(folders):
-        alone = rules.score([*first.out_of_fold["id"]], known[place])
+        alone = rules.score([*rows["id"]], known[place])
         weight = f"  weight {everywhere.weights[place]:.3f}" if len(everywhere.weights) else ""
         print(f"  {path}: {alone:.5f}{weight}")
     write_predicted(

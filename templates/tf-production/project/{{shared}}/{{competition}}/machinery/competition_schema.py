@@ -19,12 +19,12 @@ from machinery.competition_columns import (
     read_frame,
     share_columns,
 )
+from machinery.competition_images import is_image
 from machinery.errors import InputError
 from machinery.files import write_atomically
 from machinery.leak_audit import say_differences, say_leaks
 
 TABLES = (".csv", ".parquet")
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 FEW_CLASSES = 10  # Different whole numbers that are rather classes than quantities.
 METRICS = {
     ("binary", "probabilities"): "area under the ROC curve, log loss",
@@ -284,18 +284,20 @@ def find_answer(sample: pd.DataFrame, targets: Sequence[str], kind: Kind) -> str
 def find_image_folders(raw: Path, ids: pd.Series, test_ids: pd.Series) -> tuple[str, str]:
     """Return the folders of the training and the test images, relative; "" where there are none."""
     named: dict[str, list[Path]] = {}
-    for path in raw.rglob("*.*"):
-        if path.suffix.lower() in IMAGES:
+    for path in sorted(raw.rglob("*.*")):
+        if is_image(path):
             for name in {path.name, path.stem}:
                 named.setdefault(name, []).append(path)
     folders = []
     for word, column in (("train", ids), ("test", test_ids)):
         found = []
         for cell in column.astype(str):
-            paths = named.get(cell.replace("\\", "/").rpartition("/")[2], [])
+            above, _, name = cell.rpartition("/")
+            end = f"/{above}" if above else ""
+            paths = [p for p in named.get(name, []) if p.parent.as_posix().endswith(end)]
             # Where both splits number their images, the folder's name tells which one is meant.
             paths = [p for p in paths if word in p.relative_to(raw).as_posix()] or paths
-            found += [path.parent for path in paths[:1]]
+            found += [path.parents[cell.count("/")] for path in paths[:1]]
         if len(found) < len(column) / 2:
             return "", ""
         folders.append(Path(os.path.commonpath({*found})).relative_to(raw).as_posix())

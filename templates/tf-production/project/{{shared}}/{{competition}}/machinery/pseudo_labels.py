@@ -19,7 +19,7 @@ from machinery.competition_rules import Frame, Rules
 from machinery.errors import InputError
 from machinery.fold_assignment import choose_splits
 from machinery.fold_datasets import TABLES, build, read_description
-from machinery.fold_predictions import check_run, inputs_of_test, predict_rows
+from machinery.fold_predictions import check_run, inputs_of_test, mean_of_known, predict_rows
 from machinery.submission_file import read_cells
 
 PREFIX = "pseudo-"  # of the ids of such rows: train may use the same numbers as test.
@@ -57,7 +57,7 @@ def label_test_rows(
     train = read_cells(schema.train).set_index(schema.id, drop=False).loc[list(folds["id"])]
     train = train.reset_index(drop=True)
     said = [predict_rows(run, rules, test, device) for run in runs]
-    said.append(np.mean(said, axis=0))  # For a fit on all data, which is tested on nothing.
+    said.append(mean_of_known(said))  # For a fit on all data, which is tested on nothing.
     names = [*(run.name for run in runs), "all"]
     found = {
         name: choose_certain(each, rules, least) for name, each in zip(names, said, strict=True)
