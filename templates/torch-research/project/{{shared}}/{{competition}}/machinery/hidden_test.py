@@ -27,19 +27,36 @@ def make_hidden_test(raw: Path, schema: CompetitionSchema, folder: Path) -> dict
     sample = read_frame(raw / schema.sample_submission, as_text=True)
     test = read_frame(raw / schema.test, as_text=True) if schema.test else sample
     rename = renaming(test[schema.id])
-    made = {schema.sample_submission: folder / "sample_submission.csv"}
-    repeat(sample, schema.id, rename).to_csv(made[schema.sample_submission], index=False)
+    path = raw / schema.sample_submission
+    made = {schema.sample_submission: folder / f"sample_submission{path.suffix}"}
+    write_as(repeat(sample, schema.id, rename), made[schema.sample_submission], path)
     if schema.test and schema.test != schema.sample_submission:
-        made[schema.test] = folder / "test.csv"
+        made[schema.test] = folder / f"test{Path(schema.test).suffix}"
         larger = repeat(test, schema.id, rename)
         for name in test.columns:
             if name not in (schema.id, schema.text) and is_category(test[name]):
                 larger.iloc[len(test) :: EVERY, larger.columns.get_loc(name)] = "seen by nobody"
-        larger.to_csv(made[schema.test], index=False)
+        write_as(larger, made[schema.test], raw / schema.test)
     if schema.test_images:
         made[schema.test_images] = folder / "images"
         copy_images(raw / schema.test_images, made[schema.test_images], {*test[schema.id]}, rename)
     return made
+
+
+def write_as(table: pd.DataFrame, path: Path, like: Path) -> None:
+    """Write a table of texts as CSV or Parquet, in which numbers are those of another one.
+
+    Args:
+        table: the rows.
+        path: the file, whose name says the format.
+        like: a table with the same columns.
+    """
+    if path.suffix.lower() != ".parquet":
+        table.to_csv(path, index=False)
+        return
+    types = read_frame(like).dtypes
+    numbers = [name for name in table if types[name].kind in "iuf"]
+    table.assign(**{name: pd.to_numeric(table[name]) for name in numbers}).to_parquet(path)
 
 
 def renaming(ids: pd.Series) -> Callable[[str, int], str]:
