@@ -7,7 +7,6 @@ experiments/NAME/score.json            what the competition's metric says of out
 submissions/NAME.csv                   the test predictions as the competition wants them
 """
 
-import hashlib
 import json
 import math
 import statistics
@@ -22,7 +21,7 @@ from machinery import submission_file
 from machinery.competition_rules import METRIC, POSTPROCESS, Frame, Rules
 from machinery.errors import InputError
 from machinery.files import write_atomically
-from machinery.fold_datasets import FOLDS
+from machinery.fold_datasets import FOLDS, digest_of
 from machinery.submission_file import write_frame
 
 OUT_OF_FOLD, TEST, SCORE = "out_of_fold.csv", "test_predictions.csv", "score.json"
@@ -163,7 +162,7 @@ def _in_order(path: Path, frame: Frame, ids: pd.Series, columns: Sequence[str]) 
 
 
 def _digest(*paths: Path) -> str:
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    return digest_of(b"".join(path.read_bytes() for path in paths))
 
 
 def _finite(value: float) -> float | None:

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
+
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 # What an id may call a file, given its path below the folder; a later one goes before.
@@ -31,6 +33,29 @@ def find_images(folder: Path) -> dict[str, Path]:
         pairs = zip(names, paths, strict=True)
         found |= {name: path for name, path in pairs if counts[name] == 1}
     return found
+
+
+def find_image_folders(raw: Path, ids: pd.Series, test_ids: pd.Series) -> tuple[str, str]:
+    """Return the folders of the training and the test images, relative; "" where there are none."""
+    named: dict[str, list[Path]] = {}
+    for path in sorted(raw.rglob("*.*")):
+        if is_image(path):
+            for name in {path.name, path.stem}:
+                named.setdefault(name, []).append(path)
+    folders = []
+    for word, column in (("train", ids), ("test", test_ids)):
+        found = []
+        for cell in column.astype(str):
+            above, _, name = cell.rpartition("/")
+            end = f"/{above}" if above else ""
+            paths = [p for p in named.get(name, []) if p.parent.as_posix().endswith(end)]
+            # Where both splits number their images, the folder's name tells which one is meant.
+            paths = [p for p in paths if word in p.relative_to(raw).as_posix()] or paths
+            found += [path.parents[cell.count("/")] for path in paths[:1]]
+        if len(found) < len(column) / 2:
+            return "", ""
+        folders.append(Path(os.path.commonpath({*found})).relative_to(raw).as_posix())
+    return folders[0], folders[1]
 
 
 def is_image(path: Path) -> bool:

@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 
 from machinery import hidden_test
-from machinery.competition_images import find_images
-from machinery.competition_schema import find_image_folders
+from machinery.competition_images import find_image_folders, find_images
 from machinery.fold_datasets import link_images
 
 
