@@ -3,7 +3,8 @@
 Only the files that prediction_files tells of are read and written, so a blend can be blended. The
 weights for the rows of a fold are chosen on the other folds: the score of those predictions, the
 nested score, is what may be expected of new rows. The naive score, of weights chosen on the very
-rows that they are scored on, is too good the more there is to choose.
+rows that they are scored on, is too good the more there is to choose. Of times, the weights for a
+fold are chosen on earlier folds, and all are equal for the first one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -54,22 +55,28 @@ def blend(folders: Sequence[Path], method: Method, folder: Path, rules: Rules, o
         raise InputError(f"got {len(folders)} experiment, expected two or more different ones.")
     if folder.resolve() in {path.resolve() for path in folders}:
         raise InputError(f"--name: {folder} is one of the experiments. Name another.")
-    if method == "rank" and rules.schema.kind not in ("binary", "multilabel"):
+    kind, answer = rules.schema.kind, rules.schema.answer
+    if method == "rank" and (kind not in ("binary", "multilabel") or answer != "probabilities"):
+        # Half of all ranks are above 0.5, whatever share has the label.
         raise InputError(
-            f"--method: got rank, which is for probabilities of labels; {rules.schema.kind} is "
-            "blended by mean, hill-climbing or stacking."
+            f"--method: got rank, which is for probabilities of labels; {kind} is blended by mean, "
+            f"hill-climbing or stacking where the answer is {answer}."
         )
     refuse_existing(folder, over)
     members = {path: read_predicted(path, rules) for path in folders}
     first = next(iter(members.values()))
+    # A row that one member could not predict is without a prediction of the blend.
     known, test = (np.stack(each) for each in zip(*_arrays(members, rules.columns), strict=True))
-    nested, everywhere = blend_folds(known, first.out_of_fold, method, rules)
-    naive = rules.score([*first.out_of_fold["id"]], everywhere.blend(known))
+    here, there = (np.isfinite(each).all(axis=(0, 2)) for each in (known, test))
+    known, rows = known[:, here], first.out_of_fold[here]
+    nested, everywhere = blend_folds(known, rows, method, rules)
+    naive = rules.score([*rows["id"]], everywhere.blend(known))
     out_of_fold, of_test = first.out_of_fold.copy(), first.test.copy()
-    out_of_fold[rules.columns] = nested
-    of_test[rules.columns] = everywhere.blend(test)
+    out_of_fold[rules.columns] = of_test[rules.columns] = np.nan
+    out_of_fold.loc[here, rules.columns] = nested
+    of_test.loc[there, rules.columns] = everywhere.blend(test[:, there])
     for place, path in enumerate(folders):
-        alone = rules.score([*first.out_of_fold["id"]], known[place])
+        alone = rules.score([*rows["id"]], known[place])
         weight = f"  weight {everywhere.weights[place]:.3f}" if len(everywhere.weights) else ""
         print(f"  {path}: {alone:.5f}{weight}")
     write_predicted(
@@ -82,7 +89,11 @@ def blend(folders: Sequence[Path], method: Method, folder: Path, rules: Rules, o
         naive_score=naive,
     )
     if method in ("hill-climbing", "stacking"):
-        print(f"That is nested; weights chosen on the very rows they are scored on: {naive:.5f}.")
+        others = "earlier" if rules.schema.scheme == "time" else "other"
+        print(
+            f"That is nested, by weights chosen on {others} folds; by weights chosen on the very "
+            f"rows they are scored on: {naive:.5f}."
+        )
 
 
 def _arrays(members: Mapping[Path, Predicted], columns: list[str]) -> list[Sequence[np.ndarray]]:
@@ -94,6 +105,8 @@ def blend_folds(
     known: np.ndarray, rows: pd.DataFrame, method: Method, rules: Rules
 ) -> tuple[np.ndarray, Fitted]:
     """Return the blend of each row by weights chosen on other folds, and that chosen on all rows.
+
+    Of times, other folds are the earlier ones.
 
     Args:
         known: (members, N, columns), out of fold.
@@ -110,17 +123,18 @@ def blend_folds(
 
     def fit(chosen: np.ndarray) -> Fitted:
         ids = [*rows["id"][chosen]]
+        if method == "mean" or not ids:
+            return weighted(np.full(len(known), 1 / len(known)))
         if method == "stacking":
             return stack(known[:, chosen], rules.targets(ids), rules.schema.kind)
-        if method == "mean":
-            return weighted(np.full(len(known), 1 / len(known)))
         sign, score = 1 if rules.metric.greater_is_better else -1, rules.scorer(ids)
         return climb(known[:, chosen], lambda values: sign * score(values))
 
     fold, nested = rows["fold"].to_numpy(), np.empty(known.shape[1:])
     for number in np.unique(fold):
         here = fold == number
-        nested[here] = fit(~here).blend(known[:, here])
+        others = fold < number if rules.schema.scheme == "time" else ~here
+        nested[here] = fit(others).blend(known[:, here])
     return nested, fit(np.ones(len(fold), bool))
 
 

@@ -1,7 +1,6 @@
 """Find out what a competition's files are, and write it to competition/schema.yaml."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -9,22 +8,31 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 import pandas as pd
 
-from machinery.competition import SCHEMA, CompetitionSchema, Kind, Task, find_raw, read_schema
+from machinery.competition import (
+    SCHEMA,
+    CompetitionSchema,
+    Kind,
+    Task,
+    check_kind,
+    find_raw,
+    read_schema,
+)
 from machinery.competition_columns import (
     find_group_columns,
     find_text_columns,
     find_time_columns,
     find_unusable,
+    is_missing,
     is_text,
     read_frame,
     share_columns,
 )
+from machinery.competition_images import find_image_folders
 from machinery.errors import InputError
 from machinery.files import write_atomically
 from machinery.leak_audit import say_differences, say_leaks
 
 TABLES = (".csv", ".parquet")
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 FEW_CLASSES = 10  # Different whole numbers that are rather classes than quantities.
 METRICS = {
     ("binary", "probabilities"): "area under the ROC curve, log loss",
@@ -99,12 +107,13 @@ def understand(task: str, overwrite: bool = False) -> None:
 
 
 def check_task(schema: CompetitionSchema, task: str) -> None:
-    """Raise InputError where the project's task is not the competition's."""
+    """Raise InputError where the project's task is not the competition's, or not of its kind."""
     if schema.task != task:
         raise InputError(
             f"{SCHEMA}: the competition looks like {schema.task}, and this project is for {task}. "
             f"Make one with -d task={schema.task}, or correct `task` there."
         )
+    check_kind(schema)
 
 
 def find_tables(raw: Path) -> tuple[Path, Path, Path]:
@@ -198,7 +207,9 @@ def discover(raw: Path, files: Files, task: str) -> CompetitionSchema:
     named = [path.relative_to(raw).as_posix() for path in files[:3]]
     found: Any = {"task": chosen, "kind": kind, "id": ids, "targets": targets, "drop": drop}
     found |= dict(zip(("train", "test", "sample_submission"), named, strict=True))
-    found["classes"] = classes or find_classes(train[targets[0]], kind)
+    found["classes"] = classes
+    if kind == "multiclass" and not classes:
+        found["classes"] = find_classes(read_frame(files.train_path, as_text=True)[targets[0]])
     found["answer"] = find_answer(sample, targets, kind)
     found["text"] = texts[0] if chosen == "text-classification" else ""
     if chosen == "image-classification":
@@ -216,12 +227,13 @@ def find_targets(files: Files, ids: str) -> tuple[list[str], list[str]]:
     train = files.train
     if asked and all(name in train.columns for name in asked):
         return asked, []
+    cells = read_frame(files.train_path, as_text=True)
     lacking = [str(n) for n in train.columns if n != ids and n not in files.test.columns]
     for name in lacking:
-        values = train[name].dropna().unique().tolist()
+        values = find_classes(cells[name])
         # A class is named by itself, or by the column and itself: Status_C.
         for pattern in ("{1}", "{0}_{1}", "{0}-{1}", "{0} {1}"):
-            named = {pattern.format(name, value): str(value) for value in values}
+            named = {pattern.format(name, value): value for value in values}
             if {*named} == {*asked}:
                 return [name], [named[column] for column in asked]
     if len(lacking) == len(asked) == 1:
@@ -261,13 +273,14 @@ def find_kind(train: pd.DataFrame, sample: pd.DataFrame, targets: Sequence[str])
     return "multiclass" if whole and few and not fractions else "regression"
 
 
-def find_classes(column: pd.Series, kind: Kind) -> list[str]:
-    """Return the classes of a multiclass target; of other kinds, none."""
-    if kind != "multiclass":
-        return []
-    # Beside missing cells, whole numbers were read as 1.0.
-    different = sorted(column.dropna().unique())
-    return [f"{each:g}" if isinstance(each, float) else str(each) for each in different]
+def find_classes(cells: pd.Series) -> list[str]:
+    """Return the classes in the cells of a target, as they stand there; numbers by their size."""
+    different = sorted({*cells[~is_missing(cells)]})
+    numbers = pd.to_numeric(pd.Series(different), errors="coerce").to_numpy(float)
+    if np.isnan(numbers).any():
+        return different
+    # 1 and 1.0 are one class.
+    return [different[place] for place in np.unique(numbers, return_index=True)[1]]
 
 
 def find_answer(sample: pd.DataFrame, targets: Sequence[str], kind: Kind) -> str:
@@ -279,27 +292,6 @@ def find_answer(sample: pd.DataFrame, targets: Sequence[str], kind: Kind) -> str
         return "probabilities"
     fractions = all(pd.api.types.is_float_dtype(asked[name]) for name in asked.columns)
     return "probabilities" if fractions and kind != "multiclass" else "labels"
-
-
-def find_image_folders(raw: Path, ids: pd.Series, test_ids: pd.Series) -> tuple[str, str]:
-    """Return the folders of the training and the test images, relative; "" where there are none."""
-    named: dict[str, list[Path]] = {}
-    for path in raw.rglob("*.*"):
-        if path.suffix.lower() in IMAGES:
-            for name in {path.name, path.stem}:
-                named.setdefault(name, []).append(path)
-    folders = []
-    for word, column in (("train", ids), ("test", test_ids)):
-        found = []
-        for cell in column.astype(str):
-            paths = named.get(cell.replace("\\", "/").rpartition("/")[2], [])
-            # Where both splits number their images, the folder's name tells which one is meant.
-            paths = [p for p in paths if word in p.relative_to(raw).as_posix()] or paths
-            found += [path.parent for path in paths[:1]]
-        if len(found) < len(column) / 2:
-            return "", ""
-        folders.append(Path(os.path.commonpath({*found})).relative_to(raw).as_posix())
-    return folders[0], folders[1]
 
 
 def format_schema(schema: CompetitionSchema) -> str:

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
+from machinery.argument_parser import LARGEST_SEED
 from machinery.competition import CompetitionSchema
 from machinery.competition_columns import to_times
 from machinery.errors import InputError
@@ -60,7 +61,7 @@ def choose_splits(
         parts = VAL_PARTS
         if schema.scheme == "group":
             parts = min(parts, inner[schema.fold_column].nunique())
-        chosen = _assign(inner, schema, parts, seed + fold + 1) == 0
+        chosen = _assign(inner, schema, parts, (seed + fold + 1) % (LARGEST_SEED + 1)) == 0
     splits[rest] = np.where(chosen, "val", "train")
     return splits
 

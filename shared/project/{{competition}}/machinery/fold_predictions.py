@@ -15,10 +15,12 @@ import pandas as pd
 
 from machinery import records
 from machinery.competition import CompetitionSchema, find_raw
+from machinery.competition_images import find_images
 from machinery.competition_rules import Frame, Rules
 from machinery.errors import InputError
+from machinery.kaggle_parts import link_images, read_predictions, say_left_out, write_table
 from machinery.prediction_files import Predicted, refuse_existing, write_predicted
-from machinery.submission_file import read_cells, write_frame
+from machinery.submission_file import read_cells
 from machinery.terminal import quote
 
 
@@ -55,11 +57,16 @@ def predict_folds(
         parts.append(frame)
         of_test.append(found[len(rows) :])
         print(f"{run}: predicted {len(rows):,} rows of its fold, {len(test):,} of test.")
-    mean = np.mean(of_test, axis=0)
+    mean = mean_of_known(of_test)
     if fit == "all":  # Its best epoch means nothing, for its val split was trained on.
         mean = predict_rows(folder / "all", rules, test, device, "last")
     predicted = Predicted(pd.concat(parts), named_rows(test.index, rules.columns, mean))
     write_predicted(folder, predicted, rules, test_by=fit)
+
+
+def mean_of_known(predictions: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean of predictions, each (N, columns), without those that are NaN."""
+    return np.ma.masked_invalid(predictions).mean(axis=0).filled(np.nan)
 
 
 def named_rows(ids: Iterable[str], columns: Sequence[str], values: np.ndarray) -> Frame:
@@ -121,13 +128,10 @@ def read_inputs(schema: CompetitionSchema, table: str, images: str) -> Frame:
     cells = read_cells(table).set_index(schema.id, drop=False)
     if not images:
         return cells
-    folder, files = find_raw() / images, {}
-    for path in sorted(folder.rglob("*.*")):
-        inner = path.relative_to(folder)
-        names = (inner.with_suffix("").as_posix(), inner.as_posix())
-        files |= dict.fromkeys(names, str(path.resolve()))
+    folder = find_raw() / images
+    files = find_images(folder)
     if missing := [name for name in cells.index if name not in files]:
-        raise InputError(f"{folder}: no image there is named {missing[0]!r}.")
+        raise InputError(f"{folder}: no image there, or more than one, is named {missing[0]!r}.")
     return pd.DataFrame({"file": [files[name] for name in cells.index]}, index=cells.index)
 
 
@@ -146,34 +150,30 @@ def inputs_of_test(rules: Rules) -> Frame:
 def predict_rows(
     run: Path, rules: Rules, rows: Frame, device: str, checkpoint: str = "best"
 ) -> np.ndarray:
-    """Return what predict.py says of rows, (N, prediction columns).
+    """Return what predict.py says of rows, (N, prediction columns); NaN where it cannot use them.
 
     Raises:
+        InputError: the network was trained on other classes.
         SystemExit: with the exit code of predict.py, which has said why.
     """
+    schema, numbered = rules.schema, rows.reset_index(drop=True)
     with tempfile.TemporaryDirectory() as temporary:
-        # Without a column of ids, rows are called by their numbers, whatever the ids are.
-        table, output = Path(temporary, "rows.csv"), Path(temporary, "predictions.csv")
-        write_frame(table, rows)
-        words = [table, "--experiment", run, "--output", output, "--checkpoint", checkpoint]
-        words += ["--device", device]
-        done = subprocess.run(
-            [sys.executable, "predict.py", *map(str, words)], stdout=subprocess.PIPE, check=False
-        )
+        # Rows are called by their numbers, whatever the ids are: train may use those of test.
+        if schema.task == "image-classification":
+            source = link_images(numbered["file"].to_dict(), Path(temporary))
+        else:
+            source = write_table(numbered, schema.id, Path(temporary))
+        output = Path(temporary, "predictions.csv")
+        words = [source, "--experiment", run, "--output", output, "--checkpoint", checkpoint]
+        words += ["--device", device, "--skip-bad"]
+        command = [sys.executable, "predict.py", *map(str, words)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=False, text=True)
         if done.returncode:
             print(f"{quote('python', 'predict.py', *words)} failed.", file=sys.stderr)
             raise SystemExit(done.returncode)
-        found = pd.read_csv(output, float_precision="round_trip", keep_default_na=False)
-    if len(found) != len(rows):
-        raise InputError(f"{run}: predicted {len(found):,} rows of {len(rows):,}.")
-    description = json.loads((run / "dataset.json").read_text(encoding="utf-8"))
-    classes: list[str] = description.get("classes", [])  # Numbers have none.
-    values = found.to_numpy()[:, -max(len(classes), 1) :].astype(np.float64)
-    if rules.schema.kind == "binary":
-        return values[:, -1:]  # Of two classes, the second is the positive one.
-    if classes and {*classes} != {*rules.columns}:
-        raise InputError(
-            f"{run}: was trained on the classes {', '.join(classes)}, but competition/schema.yaml "
-            f"has {', '.join(rules.columns)}."
-        )
-    return values[:, [classes.index(name) for name in rules.columns]] if classes else values
+        say_left_out(done.stdout)
+        try:
+            found = read_predictions(output, schema, 0, rules.classes)
+        except InputError as error:
+            raise InputError(f"{run}: {error}") from None
+    return found.reindex(range(len(rows))).to_numpy()

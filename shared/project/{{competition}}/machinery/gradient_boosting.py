@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from machinery.competition_columns import is_missing
 from machinery.competition_rules import Frame, Rules
 from machinery.errors import InputError
 from machinery.fold_predictions import inputs_of_test, named_rows, read_inputs
 from machinery.learned_models import learn
 from machinery.prediction_files import Predicted, refuse_existing, write_predicted
 
-MISSING = ("", "?", "na", "n/a", "nan", "null", "none")  # What stands for a missing cell.
 LARGEST_CATEGORIES = 255  # Levels of a category that the trees can tell apart.
 
 
@@ -80,7 +80,7 @@ def encode_columns(train: Frame, test: Frame, leave_out: set[str]) -> tuple[Fram
     both = pd.concat([train[names], test[names]])
     columns = {}
     for name in names:
-        cells = both[name].mask(both[name].str.lower().isin(MISSING))
+        cells = both[name].mask(is_missing(both[name]) | (both[name].str.lower() == "none"))
         numbers = pd.to_numeric(cells, errors="coerce")
         if numbers.isna().equals(cells.isna()):
             columns[name] = numbers

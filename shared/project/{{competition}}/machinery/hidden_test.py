@@ -1,7 +1,5 @@
 """A test set as Kaggle puts in place when it scores: larger, with what no training row had."""
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import pandas as pd
 
 from machinery.competition import CompetitionSchema
 from machinery.competition_columns import read_frame
+from machinery.competition_images import file_name, find_images, link_or_copy
 
 TIMES = 3  # As many rows as those that everyone has.
 EVERY = 7  # Each so manyth new cell of a category holds one that nobody has seen.
@@ -28,19 +27,36 @@ def make_hidden_test(raw: Path, schema: CompetitionSchema, folder: Path) -> dict
     sample = read_frame(raw / schema.sample_submission, as_text=True)
     test = read_frame(raw / schema.test, as_text=True) if schema.test else sample
     rename = renaming(test[schema.id])
-    made = {schema.sample_submission: folder / "sample_submission.csv"}
-    repeat(sample, schema.id, rename).to_csv(made[schema.sample_submission], index=False)
+    path = raw / schema.sample_submission
+    made = {schema.sample_submission: folder / f"sample_submission{path.suffix}"}
+    write_as(repeat(sample, schema.id, rename), made[schema.sample_submission], path)
     if schema.test and schema.test != schema.sample_submission:
-        made[schema.test] = folder / "test.csv"
+        made[schema.test] = folder / f"test{Path(schema.test).suffix}"
         larger = repeat(test, schema.id, rename)
         for name in test.columns:
             if name not in (schema.id, schema.text) and is_category(test[name]):
                 larger.iloc[len(test) :: EVERY, larger.columns.get_loc(name)] = "seen by nobody"
-        larger.to_csv(made[schema.test], index=False)
+        write_as(larger, made[schema.test], raw / schema.test)
     if schema.test_images:
         made[schema.test_images] = folder / "images"
         copy_images(raw / schema.test_images, made[schema.test_images], {*test[schema.id]}, rename)
     return made
+
+
+def write_as(table: pd.DataFrame, path: Path, like: Path) -> None:
+    """Write a table of texts as CSV or Parquet, in which numbers are those of another one.
+
+    Args:
+        table: the rows.
+        path: the file, whose name says the format.
+        like: a table with the same columns.
+    """
+    if path.suffix.lower() != ".parquet":
+        table.to_csv(path, index=False)
+        return
+    types = read_frame(like).dtypes
+    numbers = [name for name in table if types[name].kind in "iuf"]
+    table.assign(**{name: pd.to_numeric(table[name]) for name in numbers}).to_parquet(path)
 
 
 def renaming(ids: pd.Series) -> Callable[[str, int], str]:
@@ -77,20 +93,8 @@ def copy_images(
 ) -> None:
     """Link or copy a folder of images, and those of the further copies under their new names."""
     for path in source.rglob("*"):
-        if not path.is_file():
-            continue
-        place = target / path.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        link_or_copy(path, place)
-        name = path.name if path.name in ids else path.stem
+        if path.is_file():
+            link_or_copy(path, target / path.relative_to(source))
+    for name, path in find_images(source).items():
         for copy in range(1, TIMES) if name in ids else ():
-            new = Path(rename(name, copy)).name
-            link_or_copy(path, place.with_name(new if name == path.name else new + path.suffix))
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name; where the file system cannot, copy it."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+            link_or_copy(path, target / file_name(rename(name, copy), path))

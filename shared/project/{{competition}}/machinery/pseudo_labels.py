@@ -9,7 +9,6 @@ it knows of them, and the next model's score on them would be too good.
     data/pseudo/NAME/fold-0, ...   the dataset of each fold, and certain test rows in train
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from machinery.competition_rules import Frame, Rules
 from machinery.errors import InputError
 from machinery.fold_assignment import choose_splits
 from machinery.fold_datasets import TABLES, build, read_description
-from machinery.fold_predictions import check_run, inputs_of_test, predict_rows
+from machinery.fold_predictions import check_run, inputs_of_test, mean_of_known, predict_rows
 from machinery.submission_file import read_cells
 
 PREFIX = "pseudo-"  # of the ids of such rows: train may use the same numbers as test.
@@ -31,7 +30,6 @@ def label_test_rows(
     rules: Rules,
     least: float,
     device: str = "auto",
-    options: Sequence[str] = (),
     overwrite: bool = False,
 ) -> None:
     """Make a dataset for each fold, with the test rows of which its model is certain.
@@ -41,7 +39,6 @@ def label_test_rows(
         rules: of the competition.
         least: the probability from which a class, or each label or its absence, is certain.
         device: to compute on.
-        options: of build_dataset.py, as for the datasets of the folds.
         overwrite: replace datasets.
 
     Raises:
@@ -56,11 +53,11 @@ def label_test_rows(
     runs = [experiment / f"fold-{number}" for number in range(fold.max() + 1)]
     for number, run in enumerate(runs):
         check_run(run, folds["id"][fold == number])
-    test, seed = inputs_of_test(rules), read_description()["seed"]
+    test, described = inputs_of_test(rules), read_description()
     train = read_cells(schema.train).set_index(schema.id, drop=False).loc[list(folds["id"])]
     train = train.reset_index(drop=True)
     said = [predict_rows(run, rules, test, device) for run in runs]
-    said.append(np.mean(said, axis=0))  # For a fit on all data, which is tested on nothing.
+    said.append(mean_of_known(said))  # For a fit on all data, which is tested on nothing.
     names = [*(run.name for run in runs), "all"]
     found = {
         name: choose_certain(each, rules, least) for name, each in zip(names, said, strict=True)
@@ -73,10 +70,11 @@ def label_test_rows(
         print(f"{experiment}: {name} is certain of {len(certain):,} of {len(test):,} test rows.")
         rows = label_rows(test, certain, rules).reindex(columns=train.columns, fill_value="")
         # As `compete.py folds` does, `all` takes its val from the last fold.
-        splits = choose_splits(train, schema, fold, min(number, len(runs) - 1), seed)
+        splits = choose_splits(train, schema, fold, min(number, len(runs) - 1), described["seed"])
         splits = np.concatenate([splits, np.full(len(rows), "train", splits.dtype)])
         name = f"pseudo/{experiment.name}/{name}"
         (TABLES / name).parent.mkdir(parents=True, exist_ok=True)
+        options = described["options"]
         build(find_raw(), pd.concat([train, rows]), splits, name, schema, overwrite, options)
     data = Path("data", "pseudo", experiment.name)
     print(

@@ -79,8 +79,7 @@ def pseudo_label(arguments: argparse.Namespace) -> None:
     from machinery.pseudo_labels import label_test_rows
 
     experiment, least, device = arguments.experiment, arguments.least, arguments.device
-    options, overwrite = arguments.options, arguments.overwrite
-    label_test_rows(experiment, read_rules(), least, device, options, overwrite)
+    label_test_rows(experiment, read_rules(), least, device, arguments.overwrite)
 
 
 def read_rules() -> Any:
@@ -164,7 +163,8 @@ def add_data_commands(commands: Any) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the folds and the datasets"
     )
-    parser.add_argument("options", nargs="*", help="after --: options of build_dataset.py")
+    kept = "after --: options of build_dataset.py [those of the folds that are there]"
+    parser.add_argument("options", nargs="*", help=kept)
 
 
 def add_model_commands(commands: Any) -> None:
@@ -193,7 +193,6 @@ def add_model_commands(commands: Any) -> None:
     parser.add_argument("--least", type=float, default=0.95, help="probability [0.95]")
     parser.add_device()
     parser.add_argument("--overwrite", action="store_true", help="replace the datasets")
-    parser.add_argument("options", nargs="*", help="after --: those of `compete.py folds`, again")
 
 
 def add_sending_commands(commands: Any) -> None:

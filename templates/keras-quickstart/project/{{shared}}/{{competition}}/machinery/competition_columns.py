@@ -13,6 +13,7 @@ TIME_FORMATS = ("ISO8601", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y")
 FEWEST = 10  # Different times, or groups, that folds can be made of.
 LARGEST_OVERLAP = 0.2  # The share of test's rows that may be of a group of train, by mistake.
 FEW = 20  # Different texts that are categories beyond doubt; see machinery/columns.py of the task.
+MISSING = ("", "?", "na", "n/a", "nan", "null")  # Missing cells; see machinery/tables.py.
 WORDS_OF_TEXT = 6  # Words of a text on average; a name or an address has fewer.
 
 
@@ -21,20 +22,34 @@ def read_frame(path: Path, as_text: bool | Sequence[str] = ()) -> pd.DataFrame:
 
     Args:
         path: the file.
-        as_text: columns of CSV whose cells stay as they stand there, such as 0001; True: all.
+        as_text: columns whose cells stay as they stand there, such as 0001; True: all, and what
+            is missing is an empty text.
 
     Raises:
         InputError: it cannot be read.
     """
     try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
+        if path.suffix.lower() == ".parquet":
+            table = pd.read_parquet(path)
+            names = [*table.columns] if as_text is True else [*(as_text or ())]
+            texts = {name: to_texts(table[name]) for name in names if name in table}
+            return table.assign(**texts)
         if as_text is True:
             return pd.read_csv(path, dtype=str, keep_default_na=False)
         return pd.read_csv(path, dtype=dict.fromkeys(as_text or (), str), low_memory=False)
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"{path}: cannot be read as a table: {reason}") from None
+
+
+def to_texts(column: pd.Series) -> pd.Series:
+    """Return the cells of a column as text, a missing one as an empty text."""
+    return column.astype(str).where(column.notna(), "").astype(str)
+
+
+def is_missing(cells: pd.Series) -> pd.Series:
+    """Return for each cell, a text, whether it stands for a missing one."""
+    return cells.str.strip().str.lower().isin(MISSING)
 
 
 def is_text(column: pd.Series) -> bool:

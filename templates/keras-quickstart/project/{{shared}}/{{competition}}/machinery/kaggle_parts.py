@@ -8,17 +8,20 @@ import hashlib
 import itertools
 import json
 import re
-import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from machinery.competition import KAGGLE_INPUT, CompetitionSchema
 from machinery.competition_columns import read_frame
+from machinery.competition_images import find_images, link_or_copy
 from machinery.errors import InputError
+from machinery.spreadsheets import as_text
+from machinery.submission_file import class_values, prediction_columns
 
 ROWS = 2_000  # of a test set that is predicted in one part; a larger one has up to
 PARTS = 10
@@ -84,21 +87,26 @@ def write_part(part: Part, raw: Path, schema: CompetitionSchema, folder: Path) -
         the table or the folder; None where no image of the rows is there.
     """
     if schema.task != "image-classification":
-        path = folder / "part.csv"
-        named = part.rows
-        if schema.id in named.columns:
-            named = named.assign(**{schema.id: named.index})
-        named.to_csv(path, index=False)
-        return path
-    images = {path.name: path for path in (raw / schema.test_images).rglob("*") if path.is_file()}
-    images = {path.stem: path for path in images.values()} | images
-    path = folder / "images"
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir()
-    for number, name in part.rows[schema.id].items():
-        if image := images.get(Path(name).name):
-            (path / f"{number}{image.suffix}").symlink_to(image.resolve())
-    return path if any(path.iterdir()) else None
+        return write_table(part.rows, schema.id, folder)
+    known = find_images(raw / schema.test_images)
+    found = [(number, known.get(name)) for number, name in part.rows[schema.id].items()]
+    return link_images({number: path for number, path in found if path}, folder)
+
+
+def write_table(rows: pd.DataFrame, ids: str, folder: Path) -> Path:
+    """Write rows, whose index is their number, as a table in a folder; return it."""
+    path = folder / "part.csv"
+    named = rows.assign(**{ids: rows.index}) if ids in rows.columns else rows
+    named.to_csv(path, index=False)
+    return path
+
+
+def link_images(paths: Mapping[Any, Path], folder: Path) -> Path | None:
+    """Put images into a folder of their own, named by their numbers; return it, None: no image."""
+    place = folder / "images"
+    for number, path in paths.items():
+        link_or_copy(path, place / f"{number}{path.suffix}")
+    return place if paths else None
 
 
 def predict(source: Path, model: Model, output: Path, seconds: float) -> None:
@@ -128,7 +136,12 @@ def predict(source: Path, model: Model, output: Path, seconds: float) -> None:
             f"{model.folder.name}: predict.py ended with exit code {done.returncode}: "
             f"{done.stderr.strip()[-2000:]}"
         )
-    notices = [line for line in done.stdout.splitlines() if line.startswith("left out")]
+    say_left_out(done.stdout)
+
+
+def say_left_out(output: str) -> None:
+    """Print how many rows predict.py left out, given what it printed."""
+    notices = [line for line in output.splitlines() if line.startswith("left out")]
     if notices:
         print(f"{len(notices)} rows could not be predicted, such as: {notices[0]}")
 
@@ -142,25 +155,47 @@ def predict_command(source: Path, model: Model, output: Path) -> list[str]:
     ]
 
 
-def read_predictions(path: Path, schema: CompetitionSchema, first: int) -> pd.DataFrame:
+def read_predictions(
+    path: Path, schema: CompetitionSchema, first: int, classes: Sequence[str] = ()
+) -> pd.DataFrame:
     """Read what predict.py wrote; the index is the number of the row.
+
+    The last columns are the predictions; before them stand the id and, of classes, the predicted
+    one. Columns of classes are found by their names, for every task orders them in its own way.
 
     Args:
         path: the CSV file.
         schema: of the competition.
         first: the number of the first row of the table.
+        classes: where there are two, the positive one last; none: by their names.
 
     Returns:
         the target's value, or the probability of the positive class; or a column for each class, or
         for each target.
+
+    Raises:
+        InputError: the network was trained on other classes.
     """
-    found = pd.read_csv(path, dtype={"id": str})
-    numbers = [row_number(name, first) for name in found["id"]]
-    has_classes = schema.kind in ("binary", "multiclass")
-    columns = found.iloc[:, 2 if has_classes else 1 :]  # After "id" and "predicted".
-    if schema.kind == "binary":
-        columns = columns.iloc[:, 1:].set_axis(schema.targets, axis=1)
-    return columns.set_axis(pd.Index(numbers), axis=0)
+    wanted = prediction_columns(schema)
+    count = 2 if schema.kind == "binary" else len(wanted)
+    found = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
+    rows = found.iloc[1:]
+    numbers = [row_number(name, first) for name in rows[0]]
+    # A title like a formula stands there with a ' before it.
+    names = [name[1:] if name == as_text(name[1:]) else name for name in found.iloc[0]]
+    titles, names = names[-count:], wanted
+    if schema.kind == "regression":
+        titles = wanted
+    elif schema.kind == "binary":
+        names = [*(classes or class_values(schema, pd.DataFrame({wanted[0]: titles})))]
+    if {*titles} != {*names} or len(found.columns) > count + 2:
+        raise InputError(
+            f"the network was trained on the classes {', '.join(titles)}, expected "
+            f"{', '.join(names)}. Correct competition/schema.yaml, or train anew."
+        )
+    values = rows.iloc[:, -count:].astype("float64").set_axis(titles, axis=1)[names]
+    # The second of two classes is the positive one.
+    return values.iloc[:, -len(wanted) :].set_axis(wanted, axis=1).set_axis(numbers, axis=0)
 
 
 def row_number(name: str, first: int) -> int:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from machinery import records
 from machinery.errors import InputError
 from machinery.fold_runs import best_epochs, find_data
 
@@ -20,7 +21,7 @@ def fit_on_all(experiment: Path, options: Sequence[str] = ()) -> None:
         options: of train.py, beside those that name places and parameters.
 
     Raises:
-        InputError: no fold is trained, or there is no such dataset.
+        InputError: no fold is trained, or one not to its end, or there is no such dataset.
     """
     runs = sorted(experiment.glob("fold-*/params.yaml"))
     if not runs:
@@ -28,6 +29,12 @@ def fit_on_all(experiment: Path, options: Sequence[str] = ()) -> None:
             f"{experiment}: holds no fold-0, fold-1, ... Train them: python train.py --experiment "
             f"{experiment} --folds all"
         )
+    for path in runs:
+        if not records.is_finished(path.parent):
+            raise InputError(
+                f"{path.parent}: is not trained to its end, so its best epoch is not known. Train "
+                f"it: python train.py --experiment {experiment} --folds all"
+            )
     data = find_data(experiment, None) / "all"
     if not (data / "dataset.json").exists():
         raise InputError(f"{data}: holds no dataset. Prepare it: python compete.py folds")

@@ -11,7 +11,7 @@ data/all                       a dataset whose train split is all rows
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pydantic
 
@@ -27,6 +27,11 @@ KAGGLE_INPUT = Path(os.environ.get("KAGGLE_INPUT_FOLDER", "/kaggle/input"))
 Task = Literal["tabular", "text-classification", "image-classification"]
 Kind = Literal["binary", "multiclass", "multilabel", "regression"]
 Scheme = Literal["random", "stratified", "group", "time"]
+LEARNED: dict[str, tuple[str, ...]] = {  # Kinds, by task.
+    "tabular": get_args(Kind),
+    "text-classification": ("binary", "multiclass"),
+    "image-classification": ("binary", "multiclass", "multilabel"),
+}
 
 
 class CompetitionSchema(pydantic.BaseModel):
@@ -84,6 +89,17 @@ def read_schema() -> CompetitionSchema:
         raise InputError(f"{SCHEMA}: {'; '.join(problems)}.") from None
 
 
+def check_kind(schema: CompetitionSchema) -> None:
+    """Raise InputError where the kind is none that the task learns."""
+    if schema.kind not in LEARNED[schema.task]:
+        targets = ", ".join(schema.targets)
+        raise InputError(
+            f"{SCHEMA}: kind: {targets}: got {schema.kind}, but {schema.task} learns "
+            f"{', '.join(LEARNED[schema.task])}. Correct `kind` or `targets`, if they are something "
+            "else; if not, this project cannot learn them."
+        )
+
+
 def find_raw() -> Path:
     """Return the folder of the competition's files, on Kaggle or here.
 
@@ -107,4 +123,6 @@ def find_raw() -> Path:
 def fold_folders() -> list[Path]:
     """Return the folders of the datasets of the folds, in the order of their numbers."""
     found = [path.parent for path in Path("data").glob("fold-*/dataset.json")]
-    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+    numbers = {path: path.name.removeprefix("fold-") for path in found}  # fold-0-old is another's.
+    folds = [path for path in found if numbers[path].isdecimal()]
+    return sorted(folds, key=lambda path: int(numbers[path]))

@@ -1,6 +1,7 @@
 """The frozen folds of the training rows, and a dataset for each of them.
 
-competition/folds.csv          id,fold: written once, its SHA-256 in folds.json
+competition/folds.csv          id,fold: written once
+competition/folds.json         its SHA-256, how it was made, and the options of build_dataset.py
 data/raw-with-folds/fold-0.csv the training rows with a column that says train, val or test
 data/fold-0                    the dataset that build_dataset.py makes of it
 data/all                       a dataset whose train split is all rows
@@ -19,22 +20,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from machinery.argument_parser import LARGEST_SEED
 from machinery.competition import (
     FOLDER,
     CompetitionSchema,
+    check_kind,
     find_raw,
     fold_folders,
     read_schema,
 )
-from machinery.competition_columns import read_frame
+from machinery.competition_columns import is_missing, read_frame
+from machinery.competition_images import file_name, find_images, link_or_copy
 from machinery.errors import InputError
 from machinery.files import write_atomically
 from machinery.fold_assignment import assign_folds, choose_splits
+from machinery.submission_file import class_values, encode_truth
 
 FOLDS = FOLDER / "folds.csv"
 DESCRIPTION = FOLDER / "folds.json"
 DATA = Path("data")
 TABLES = DATA / "raw-with-folds"
+ADVICE = (
+    "Results with other folds cannot be compared. Put it back as it was, or choose folds anew: "
+    "python compete.py folds --overwrite, and train every experiment again."
+)
 COPIED = ("val", "test")  # Splits of data/all, whose rows are copies of rows of train.
 
 
@@ -45,19 +54,23 @@ def prepare_folds(count: int, seed: int, overwrite: bool, options: Sequence[str]
         count: of the folds.
         seed: chooses them.
         overwrite: replace the folds and all datasets.
-        options: of build_dataset.py, beside those that schema.yaml gives.
+        options: of build_dataset.py, beside those that schema.yaml gives; none: those that the
+            folds were made with, if they are there and stay.
 
     Raises:
         InputError: the folds are not of these rows or of this schema; or a dataset cannot be made.
     """
     if count < 2:
         raise InputError(f"--count: got {count}, expected two folds or more.")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"--seed: got {seed}, expected 0 to {LARGEST_SEED}.")
     schema, raw = read_schema(), find_raw()
+    check_kind(schema)
     path = raw / schema.train
     frame = read_frame(path, as_text=True)
     check_rows(frame, schema, path)
     wanted = {"scheme": schema.scheme, "column": schema.fold_column, "count": count, "seed": seed}
-    wanted["train_sha256"] = _digest(path.read_bytes())
+    wanted["train_sha256"] = digest_of(path.read_bytes())
     if extra := [folder for folder in fold_folders() if int(folder.name[5:]) >= count]:
         raise InputError(
             f"{extra[0]}: is of more folds than --count {count}. Remove it, so that nothing is "
@@ -65,6 +78,7 @@ def prepare_folds(count: int, seed: int, overwrite: bool, options: Sequence[str]
         )
     if FOLDS.exists() and not overwrite:
         check_folds(wanted)
+        options = options or read_description()["options"]
     else:
         write_folds(frame, schema, wanted)
     folds = read_folds()
@@ -73,6 +87,8 @@ def prepare_folds(count: int, seed: int, overwrite: bool, options: Sequence[str]
     for number in range(count):
         splits = choose_splits(frame, schema, values, number, seed)
         build(raw, frame, splits, f"fold-{number}", schema, overwrite, options)
+        if number == 0:  # build_dataset.py takes them.
+            write_description({**read_description(), "options": [*options]})
     splits = choose_splits(frame, schema, values, count - 1, seed)
     build(raw, frame, splits, "all", schema, overwrite, options)
     print(
@@ -82,7 +98,7 @@ def prepare_folds(count: int, seed: int, overwrite: bool, options: Sequence[str]
 
 
 def check_rows(frame: pd.DataFrame, schema: CompetitionSchema, path: Path) -> None:
-    """Raise InputError where the training rows lack a column or a name of their own."""
+    """Raise InputError where the training rows lack a column, a target, or a name of their own."""
     named = [schema.id, *schema.targets, *filter(None, [schema.fold_column, schema.text])]
     if missing := [name for name in named if name not in frame.columns]:
         raise InputError(f"{path}: no column {missing[0]!r}, which schema.yaml names.")
@@ -95,17 +111,38 @@ def check_rows(frame: pd.DataFrame, schema: CompetitionSchema, path: Path) -> No
             f"{path}:{row + 2}: {schema.id}: got {frame[schema.id].iloc[row]!r} as in an earlier "
             "row, expected a name of its own for each row. Merge or remove such rows."
         )
+    check_targets(frame, schema, path)
+
+
+def check_targets(frame: pd.DataFrame, schema: CompetitionSchema, path: Path) -> None:
+    """Raise InputError where a target is missing, or is none of its kind, or no class has a row."""
+    for name in schema.targets:
+        wrong = is_missing(frame[name])
+        expected = "0 or 1" if schema.kind == "multilabel" else "a class"
+        if schema.kind == "regression":
+            numbers = pd.to_numeric(frame[name], errors="coerce")
+            wrong, expected = ~np.isfinite(numbers.astype(float)), "a number"
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            raise InputError(
+                f"{path}:{row + 2}: {name}: got {frame[name].iloc[row]!r}, expected {expected}. "
+                f"Remove such rows: there are {wrong.sum():,}."
+            )
+    classes = class_values(schema, frame)
+    encode_truth(schema, classes, frame)
+    expected = "two classes" if schema.kind == "binary" else f"rows of {', '.join(classes)}"
+    found = sorted({*frame[schema.targets[0]]})
+    if classes and ({*found} != {*classes} or (schema.kind == "binary" and len(found) != 2)):
+        raise InputError(
+            f"{path}: {schema.targets[0]}: got {', '.join(found[:10])}, expected {expected}. "
+            "Correct `kind` or `classes` in competition/schema.yaml."
+        )
 
 
 def check_folds(wanted: dict[str, Any]) -> None:
     """Raise InputError where folds.csv was changed, or is of other rows or another scheme."""
+    read_folds()
     described = read_description()
-    advice = (
-        "Results with other folds cannot be compared. Put it back as it was, or choose folds anew "
-        "with --overwrite, and train every experiment again."
-    )
-    if _digest(FOLDS.read_bytes()) != described.get("sha256"):
-        raise InputError(f"{FOLDS}: was changed after it was written. {advice}")
     for name, value in wanted.items():
         if described.get(name) != value:
             what = (
@@ -113,7 +150,7 @@ def check_folds(wanted: dict[str, Any]) -> None:
                 if name == "train_sha256"
                 else (f"{name}: got {value!r}, expected {described.get(name)!r}")
             )
-            raise InputError(f"{FOLDS}: the folds are there already, and {what}. {advice}")
+            raise InputError(f"{FOLDS}: the folds are there already, and {what}. {ADVICE}")
 
 
 def write_folds(frame: pd.DataFrame, schema: CompetitionSchema, wanted: dict[str, Any]) -> None:
@@ -121,7 +158,11 @@ def write_folds(frame: pd.DataFrame, schema: CompetitionSchema, wanted: dict[str
     folds = assign_folds(frame, schema, wanted["count"], wanted["seed"])
     content = _to_csv(pd.DataFrame({"id": frame[schema.id], "fold": folds}))
     write_atomically(FOLDS, content)
-    described = {"sha256": _digest(content), **wanted}
+    write_description({"sha256": digest_of(content), **wanted})
+
+
+def write_description(described: dict[str, Any]) -> None:
+    """Write folds.json."""
     write_atomically(DESCRIPTION, (json.dumps(described, indent=2) + "\n").encode())
 
 
@@ -129,22 +170,24 @@ def read_folds() -> pd.DataFrame:
     """Return the columns id (str) and fold (int64) of folds.csv.
 
     Raises:
-        InputError: it is missing.
+        InputError: it is missing, or was changed.
     """
     if not FOLDS.exists():
         raise InputError(f"{FOLDS}: not found. Write it: python compete.py folds")
+    if digest_of(FOLDS.read_bytes()) != read_description().get("sha256"):
+        raise InputError(f"{FOLDS}: was changed after it was written. {ADVICE}")
     return pd.read_csv(FOLDS, dtype={"id": str, "fold": "int64"}, keep_default_na=False)
 
 
 def read_description() -> dict[str, Any]:
-    """Return what folds.json holds.
+    """Return what folds.json holds: "sha256", "scheme", "column", "count", "seed", "options", ...
 
     Raises:
         InputError: it is missing, or no JSON.
     """
     try:
-        return json.loads(DESCRIPTION.read_text("utf-8"))
-    except (OSError, ValueError):
+        return {"options": [], **json.loads(DESCRIPTION.read_text("utf-8"))}
+    except (OSError, ValueError, TypeError):
         raise InputError(
             f"{DESCRIPTION}: cannot be read. Choose folds anew: python compete.py folds --overwrite"
         ) from None
@@ -180,7 +223,7 @@ def build(
     table, folder = TABLES / f"{name}.csv", DATA / name
     given = [*options_of(schema, table, column), *options]
     content = _to_csv(rows)
-    stamp = _digest(content + json.dumps([str(table), *given]).encode())
+    stamp = digest_of(content + json.dumps([str(table), *given]).encode())
     stamp_path = table.with_suffix(".sha256")
     known = stamp_path.exists() and stamp_path.read_text("utf-8").strip() == stamp
     if known and (folder / "dataset.json").exists() and not overwrite:
@@ -246,25 +289,16 @@ def link_images(source: Path, ids: pd.Series, folder: Path) -> None:
         InputError: a row names no image.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    paths = {path.relative_to(source).as_posix(): path for path in sorted(source.rglob("*.*"))}
-    known = {Path(name).with_suffix("").as_posix(): path for name, path in paths.items()} | paths
+    known = find_images(source)
     for cell in ids:
         prefix = next((f"{p}-" for p in COPIED if cell not in known and cell.startswith(p)), "")
         path = known.get(cell.removeprefix(prefix))
         if path is None:
-            raise InputError(f"{source}: no image there is named {cell}, as schema.yaml's id says.")
-        inner = path.relative_to(source)
-        target = folder / inner
-        if prefix:  # The name begins with it, folders included.
-            target = folder / f"{prefix}{inner.as_posix()}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for make in (os.link, os.symlink, shutil.copyfile):
-            try:
-                make(path.resolve(), target)
-                break
-            except OSError:
-                if make is shutil.copyfile:
-                    raise
+            raise InputError(
+                f"{source}: no image there, or more than one, is named {cell}, as schema.yaml's id "
+                "says."
+            )
+        link_or_copy(path, folder / file_name(cell, path))
 
 
 def name_split_column(frame: pd.DataFrame) -> str:
@@ -291,5 +325,6 @@ def _to_csv(frame: pd.DataFrame) -> bytes:
     return frame.to_csv(index=False, lineterminator="\n").encode()
 
 
-def _digest(content: bytes) -> str:
+def digest_of(content: bytes) -> str:
+    """Return the SHA-256 of a content."""
     return hashlib.sha256(content).hexdigest()

@@ -17,6 +17,7 @@ from machinery.competition_columns import (
     is_text,
     share_columns,
 )
+from machinery.competition_images import find_images
 
 NEARLY_ALL = 0.98  # An AUC, R2 or correlation that one column should not reach.
 APART = 0.7  # An AUC from which it is worth knowing by what train and test differ.
@@ -191,11 +192,7 @@ def _digest_files(folders: Sequence[Path], names: Sequence[pd.Series]) -> list[p
     """
     found: list[list[Path | str]] = []
     for folder, ids in zip(folders, names, strict=True):
-        known: dict[str, Path] = {}
-        for path in sorted(path for path in folder.rglob("*.*") if path.is_file()):
-            inner = path.relative_to(folder)
-            known |= dict.fromkeys((path.stem, inner.with_suffix("").as_posix(), path.name), path)
-            known[inner.as_posix()] = path
+        known = find_images(folder)
         found.append([known.get(cell, cell) for cell in ids.astype(str)])
     sizes = Counter(p.stat().st_size for ps in found for p in ps if isinstance(p, Path))
 

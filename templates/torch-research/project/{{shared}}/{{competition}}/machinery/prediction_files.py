@@ -7,7 +7,6 @@ experiments/NAME/score.json            what the competition's metric says of out
 submissions/NAME.csv                   the test predictions as the competition wants them
 """
 
-import hashlib
 import json
 import math
 import statistics
@@ -22,7 +21,7 @@ from machinery import submission_file
 from machinery.competition_rules import METRIC, POSTPROCESS, Frame, Rules
 from machinery.errors import InputError
 from machinery.files import write_atomically
-from machinery.fold_datasets import FOLDS
+from machinery.fold_datasets import FOLDS, digest_of
 from machinery.submission_file import write_frame
 
 OUT_OF_FOLD, TEST, SCORE = "out_of_fold.csv", "test_predictions.csv", "score.json"
@@ -31,8 +30,8 @@ OUT_OF_FOLD, TEST, SCORE = "out_of_fold.csv", "test_predictions.csv", "score.jso
 class Predicted(NamedTuple):
     """What an experiment predicts, each id once."""
 
-    out_of_fold: Frame  # id, fold, the prediction columns
-    test: Frame  # id, the prediction columns
+    out_of_fold: Frame  # id, fold, the prediction columns; NaN in a row that none could predict
+    test: Frame  # id, the prediction columns; NaN likewise
 
 
 def refuse_existing(folder: Path, overwrite: bool) -> None:
@@ -50,6 +49,9 @@ def submission_path(folder: Path) -> Path:
 def write_predicted(folder: Path, predicted: Predicted, rules: Rules, **facts: Any) -> None:
     """Score predictions, write them and the submission, and say so.
 
+    Rows without a prediction do not count in the score, and in the submission they have the values
+    of sample_submission.csv.
+
     Args:
         folder: of the experiment.
         predicted: of all rows.
@@ -57,12 +59,14 @@ def write_predicted(folder: Path, predicted: Predicted, rules: Rules, **facts: A
         facts: to keep in score.json, too.
     """
     out_of_fold, test = predicted
-    submission = rules.answer([*test["id"]], test[rules.columns].to_numpy())
-    submission = submission_file.in_order_of_sample(submission, rules.sample, rules.schema.id)
-    whole = rules.score([*out_of_fold["id"]], out_of_fold[rules.columns].to_numpy())
+    submission = make_submission(test, rules)
+    known = out_of_fold[out_of_fold[rules.columns].notna().all(axis=1)]
+    if missing := len(out_of_fold) - len(known):
+        print(f"{missing:,} training rows have no prediction: they do not count in the score.")
+    whole = rules.score([*known["id"]], known[rules.columns].to_numpy())
     parts = [
         rules.score([*part["id"]], part[rules.columns].to_numpy())
-        for _, part in out_of_fold.groupby("fold")
+        for _, part in known.groupby("fold")
     ]
     folder.mkdir(parents=True, exist_ok=True)
     write_frame(folder / OUT_OF_FOLD, out_of_fold)
@@ -85,6 +89,23 @@ def write_predicted(folder: Path, predicted: Predicted, rules: Rules, **facts: A
         f"{', '.join(f'{part:.5f}' for part in parts)}, mean {statistics.fmean(parts):.5f}{spread}"
     )
     print(f"Wrote {OUT_OF_FOLD}, {TEST} and {SCORE} there, and {submission_path(folder)}.")
+
+
+def make_submission(test: Frame, rules: Rules) -> Frame:
+    """Return the submission; rows without a prediction have the values of the sample.
+
+    Args:
+        test: id, the prediction columns.
+        rules: of the competition.
+    """
+    ids, sample = rules.schema.id, rules.sample
+    known = test[test[rules.columns].notna().all(axis=1)]
+    answer = rules.answer([*known["id"]], known[rules.columns].to_numpy())
+    if missing := len(test) - len(known):
+        print(f"{missing:,} test rows have no prediction: they have the values of the sample.")
+        rest = sample[sample[ids].isin({*test["id"]} - {*known["id"]})]
+        answer = pd.concat([answer.astype(object), rest])
+    return submission_file.in_order_of_sample(answer, sample, ids)
 
 
 def read_predicted(folder: Path, rules: Rules) -> Predicted:
@@ -117,7 +138,12 @@ def read_predicted(folder: Path, rules: Rules) -> Predicted:
                 f"{path}: is not what {SCORE} was written with. Predict again: python compete.py "
                 f"predict --experiment {folder} --overwrite"
             )
-        frame = pd.read_csv(path, dtype={"id": str}, keep_default_na=False)
+        frame = pd.read_csv(
+            path,
+            dtype={"id": str},
+            keep_default_na=False,
+            na_values={name: [""] for name in rules.columns},  # "" is an id like another.
+        )
         frames.append(_in_order(path, frame, ids, rules.columns))
     return Predicted(*frames)
 
@@ -130,13 +156,13 @@ def _in_order(path: Path, frame: Frame, ids: pd.Series, columns: Sequence[str]) 
         odd = {*frame["id"]} ^ {*ids}
         said = f"{len(odd)} differ, such as {min(odd)!r}" if odd else "one is there twice"
         raise InputError(f"{path}: expected the {len(ids):,} ids of this competition: {said}.")
-    if not np.isfinite(frame[list(columns)].to_numpy(np.float64)).all():
-        raise InputError(f"{path}: holds predictions that are no numbers.")
+    if np.isinf(frame[list(columns)].to_numpy(np.float64)).any():
+        raise InputError(f"{path}: holds predictions that are no finite numbers.")
     return frame.set_index("id", drop=False).loc[list(ids)].reset_index(drop=True)
 
 
 def _digest(*paths: Path) -> str:
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    return digest_of(b"".join(path.read_bytes() for path in paths))
 
 
 def _finite(value: float) -> float | None:

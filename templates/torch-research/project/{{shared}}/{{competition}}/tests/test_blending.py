@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from small_competition import ROWS, TEST_ROWS, rules, write_competition, write_member
 
-from machinery.blending import Method, blend
+from machinery.blending import Method, blend, blend_folds
 from machinery.competition_rules import Rules
 from machinery.errors import InputError
 from machinery.prediction_files import read_predicted
@@ -126,3 +126,20 @@ def test_what_does_not_fit_is_refused(labels: Rules) -> None:
 def test_ranks_are_for_labels(numbers: tuple[Rules, np.ndarray]) -> None:
     with pytest.raises(InputError, match="regression is blended by mean"):
         blend([Path("a"), Path("b")], "rank", Path("experiments/c"), numbers[0], False)
+
+
+def test_ranks_are_for_probabilities(labels: Rules) -> None:
+    labels.schema = labels.schema.model_copy(update={"answer": "labels"})
+    with pytest.raises(InputError, match="where the answer is labels"):
+        blend([Path("a"), Path("b")], "rank", Path("experiments/c"), labels, False)
+
+
+def test_of_times_weights_are_chosen_on_earlier_folds(numbers: tuple[Rules, np.ndarray]) -> None:
+    of_numbers, truth = numbers
+    of_numbers.schema = of_numbers.schema.model_copy(update={"scheme": "time"})
+    fold = of_numbers.folds["fold"].to_numpy()[:, None]
+    # The first member is right until the last fold, in which the other one is.
+    known = np.stack([truth + (fold == 2), truth + 2 * (fold < 2)])
+    nested, _ = blend_folds(known, of_numbers.folds, "hill-climbing", of_numbers)
+    errors = (nested - truth).round(6)
+    assert [{*errors[fold == number].tolist()} for number in range(3)] == [{1.0}, {0.0}, {1.0}]

@@ -8,16 +8,17 @@ import pandas as pd
 import pytest
 
 from machinery.competition import CompetitionSchema, read_schema
+from machinery.competition_columns import read_frame
 from machinery.competition_schema import (
+    check_task,
     discover,
-    find_answer,
-    find_kind,
     find_tables,
     format_schema,
     read_files,
     understand,
 )
 from machinery.errors import InputError
+from machinery.hidden_test import make_hidden_test
 
 COUNT = 60
 NUMBERS = [number * 37 % 61 / 7 for number in range(COUNT)]
@@ -115,8 +116,49 @@ def test_a_project_for_another_task(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not (tmp_path / "competition/schema.yaml").exists()
 
 
-def test_missing_cells_do_not_change_the_names_of_classes() -> None:
-    frame = pd.DataFrame({"y": [1.0, 2.0, 3.0, None] * 15})
-    sample = pd.DataFrame({"id": ["1"], "y": [1]})
-    assert find_kind(frame, sample, ["y"]) == "multiclass"
-    assert find_answer(sample, ["y"], "multiclass") == "labels"
+@pytest.mark.parametrize(
+    ("cells", "classes"),
+    [
+        (["10", "2", "1", ""], ["1", "2", "10"]),
+        (["2.0", "0.0", "1.0", "0.0"], ["0.0", "1.0", "2.0"]),
+        ([1234567.0, 2.0, 3.0, None], ["2.0", "3.0", "1234567.0"]),
+        (["b", "10", "9", "10"], ["10", "9", "b"]),
+    ],
+)
+def test_classes_are_called_as_their_cells(
+    tmp_path: Path, cells: list[Any], classes: list[str]
+) -> None:
+    """Also beside missing ones, where pandas reads whole numbers as fractions."""
+    schema = found(tmp_path, {"y": cells * 15}, {"y": cells[1]})
+    assert (schema.kind, schema.classes) == ("multiclass", classes)
+
+
+def test_a_kind_that_the_task_does_not_learn(tmp_path: Path) -> None:
+    schema = found(tmp_path, {"y": NUMBERS}, {"y": 0.5})
+    check_task(schema, "tabular")
+    for task, kind in (
+        *(("text-classification", "regression"), ("text-classification", "multilabel")),
+        ("image-classification", "regression"),
+    ):
+        other = schema.model_copy(update={"task": task, "kind": kind})
+        with pytest.raises(InputError, match=f"y: got {kind}, but {task} learns binary, multicl"):
+            check_task(other, task)
+
+
+def test_a_parquet_file_is_read_as_text_too(tmp_path: Path) -> None:
+    path = tmp_path / "test.parquet"
+    frame = pd.DataFrame({"id": [1, 2], "size": [0.5, None], "word": ["a", None]})
+    frame.to_parquet(path)
+    texts = {"id": ["1", "2"], "size": ["0.5", ""], "word": ["a", ""]}
+    assert read_frame(path, as_text=True).to_dict("list") == texts
+    assert read_frame(path, ["id"])["id"].tolist() == ["1", "2"]
+    pd.DataFrame({"id": [1, 2], "y": 0}).to_csv(tmp_path / "sample.csv", index=False)
+    schema = found(tmp_path / "raw", {"y": [0, 1] * 30}, {"y": 0}).model_copy(
+        update={"test": "test.parquet", "sample_submission": "sample.csv"}
+    )
+    (tmp_path / "hidden").mkdir()
+    made = make_hidden_test(tmp_path, schema, tmp_path / "hidden")
+    hidden = pd.read_parquet(made["test.parquet"])
+    assert hidden["id"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert hidden["size"].isna().sum() == 3
+    assert hidden["word"][2] == "seen by nobody"
