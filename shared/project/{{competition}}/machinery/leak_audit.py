@@ -179,7 +179,7 @@ def digest_examples(
         if name == schema.text:
             both[name] = both[name].astype(str).str.lower().str.split().str.join(" ")
         elif not is_text(train[name]):  # Test may have whole numbers where train has fractions.
-            both[name] = both[name].astype(float)
+            both[name] = pd.to_numeric(both[name], errors="coerce").astype(float)
     contents = both.groupby(names, dropna=False, sort=False).ngroup()
     of_train, of_test = contents[: len(train)], contents[len(train) :]
     return of_train, of_test, "rows" if schema.task == "tabular" else schema.text

@@ -95,8 +95,8 @@ def check_kind(schema: CompetitionSchema) -> None:
         targets = ", ".join(schema.targets)
         raise InputError(
             f"{SCHEMA}: kind: {targets}: got {schema.kind}, but {schema.task} learns "
-            f"{', '.join(LEARNED[schema.task])}. Correct `kind` or `targets`, if they are something "
-            "else; if not, this project cannot learn them."
+            f"{', '.join(LEARNED[schema.task])}. Correct `kind` or `targets`, if they are "
+            "something else; if not, this project cannot learn them."
         )
 
 
@@ -123,6 +123,6 @@ def find_raw() -> Path:
 def fold_folders() -> list[Path]:
     """Return the folders of the datasets of the folds, in the order of their numbers."""
     found = [path.parent for path in Path("data").glob("fold-*/dataset.json")]
-    numbers = {path: path.name.removeprefix("fold-") for path in found}  # fold-0-old is another's.
-    folds = [path for path in found if numbers[path].isdecimal()]
+    numbers = {path: path.name.removeprefix("fold-") for path in found}
+    folds = [path for path in found if numbers[path].isdecimal()]  # A copy is fold-0-old.
     return sorted(folds, key=lambda path: int(numbers[path]))

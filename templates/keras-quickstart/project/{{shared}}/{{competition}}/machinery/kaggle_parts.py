@@ -143,7 +143,7 @@ def say_left_out(output: str) -> None:
     """Print how many rows predict.py left out, given what it printed."""
     notices = [line for line in output.splitlines() if line.startswith("left out")]
     if notices:
-        print(f"{len(notices)} rows could not be predicted, such as: {notices[0]}")
+        print(f"Rows that could not be predicted: {len(notices):,}, such as: {notices[0]}")
 
 
 def predict_command(source: Path, model: Model, output: Path) -> list[str]:

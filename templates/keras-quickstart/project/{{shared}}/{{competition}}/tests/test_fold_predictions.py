@@ -52,7 +52,7 @@ def test_a_row_that_cannot_be_used_has_no_prediction(
     assert said.shape == (ROWS, 1)
     assert np.flatnonzero(np.isnan(said)).tolist() == [3]
     assert {*said[~np.isnan(said)]} == {0.25}  # Of 10, the greater number.
-    assert "1 rows could not be predicted, such as: left out: row 5" in capsys.readouterr().out
+    assert "Rows that could not be predicted: 1, such as: left out: row 5" in capsys.readouterr().out
 
 
 def test_rows_without_a_prediction_do_not_count(
@@ -64,8 +64,8 @@ def test_rows_without_a_prediction_do_not_count(
     known[7], test[:2] = np.nan, np.nan
     folder = write_member("some", of_two, known, test)
     said = capsys.readouterr().out
-    assert "1 training rows have no prediction" in said
-    assert "2 test rows have no prediction: they have the values of the sample" in said
+    assert "Training rows without a prediction, which do not count: 1\n" in said
+    assert "Test rows without a prediction, which have the sample's values: 2\n" in said
     assert "experiments/some: score 0.00000" in said.replace("\\", "/")
     read = read_predicted(folder, of_two)
     assert read.out_of_fold["y"].isna().sum() == 1

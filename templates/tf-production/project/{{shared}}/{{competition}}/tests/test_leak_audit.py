@@ -38,6 +38,9 @@ def test_nothing_is_found_where_nothing_is() -> None:
     train, test = make_tables()
     assert found(make_schema(), train, test) == {}
     assert found(make_schema(kind="regression", targets=["size"]), train, test) == {}
+    words = test.astype({"age": object})
+    words.loc[3, "age"] = "unknown"  # Among numbers.
+    assert found(make_schema(), train, words) == {}
 
 
 def test_groups_that_folds_would_split() -> None:

@@ -62,7 +62,7 @@ def write_predicted(folder: Path, predicted: Predicted, rules: Rules, **facts: A
     submission = make_submission(test, rules)
     known = out_of_fold[out_of_fold[rules.columns].notna().all(axis=1)]
     if missing := len(out_of_fold) - len(known):
-        print(f"{missing:,} training rows have no prediction: they do not count in the score.")
+        print(f"Training rows without a prediction, which do not count: {missing:,}")
     whole = rules.score([*known["id"]], known[rules.columns].to_numpy())
     parts = [
         rules.score([*part["id"]], part[rules.columns].to_numpy())
@@ -102,7 +102,7 @@ def make_submission(test: Frame, rules: Rules) -> Frame:
     known = test[test[rules.columns].notna().all(axis=1)]
     answer = rules.answer([*known["id"]], known[rules.columns].to_numpy())
     if missing := len(test) - len(known):
-        print(f"{missing:,} test rows have no prediction: they have the values of the sample.")
+        print(f"Test rows without a prediction, which have the sample's values: {missing:,}")
         rest = sample[sample[ids].isin({*test["id"]} - {*known["id"]})]
         answer = pd.concat([answer.astype(object), rest])
     return submission_file.in_order_of_sample(answer, sample, ids)
