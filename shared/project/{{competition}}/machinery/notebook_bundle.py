@@ -278,10 +278,15 @@ def read_packages() -> list[str]:
     return [found[0] for line in lines if (found := re.match(r"[A-Za-z0-9][\w.-]*", line))]
 
 
+def missing_wheels() -> list[str]:
+    """Return the packages that wheels.txt names and of which there is no wheel."""
+    there = {normal(path.name.split("-")[0]) for path in WHEELS.glob("*.whl")}
+    return [name for name in read_packages() if normal(name) not in there]
+
+
 def say_wheels() -> None:
     """Print how to get the wheels that wheels.txt names, where one is missing."""
-    there = {normal(path.name.split("-")[0]) for path in WHEELS.glob("*.whl")}
-    if missing := [name for name in read_packages() if normal(name) not in there]:
+    if missing := missing_wheels():
         print(
             f"Kaggle's image lacks {', '.join(missing)} ({WHEEL_LIST} says so). Get the wheels, "
             f"then make the notebook anew:\n  python -m pip download --dest {WHEELS} --no-deps "

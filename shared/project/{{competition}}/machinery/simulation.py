@@ -9,7 +9,7 @@ from typing import Any
 from machinery.competition import find_raw, read_schema, read_slug
 from machinery.errors import InputError
 from machinery.hidden_test import make_hidden_test
-from machinery.notebook_bundle import NOTEBOOK, OUTPUT, say_wheels
+from machinery.notebook_bundle import NOTEBOOK, OUTPUT, missing_wheels, say_wheels
 from machinery.notebook_file import read_cells, read_settings
 from machinery.simulated_machine import Machine, Outcome
 from machinery.submission_check import check_submission
@@ -75,6 +75,7 @@ def simulate(minutes: float, memory: float) -> None:
             f"would score: submission.csv fits, {checked.rows:,} rows. "
             f"It took {outcome.seconds:.0f} s"
             + (f" and at most {outcome.memory:.1f} GB." if outcome.memory else ".")
+            + (" On Kaggle not without the wheels above." if missing_wheels() else "")
         )
     finally:
         machine.remove()

@@ -49,8 +49,8 @@ class TrainingParameters(Section):
     )
     precision: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto",
-        description="auto: bfloat16 or, on a T4 or V100, float16, where the hardware computes in it; "
-        "else float32",
+        description="auto: bfloat16 or, on a T4 or V100, float16, where the hardware computes in "
+        "it; else float32",
     )
     compile: bool = Field(False, description="compile the network; pays off for long runs")
     deterministic: bool = Field(False, description="same bits again on a GPU too, slower there")

@@ -66,7 +66,7 @@ def train_folds(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     gpus = [] if arguments.device == "cpu" else list_gpus()
     again = "Run the same command again"
     if arguments.overwrite:
-        again += ", without --overwrite,"
+        again += " (with --overwrite: those that are done are trained again, too)"
     with contextlib.closing(FoldProcesses(commands, gpus)) as processes:
         failed = processes.run(stop)
     if stop.error:

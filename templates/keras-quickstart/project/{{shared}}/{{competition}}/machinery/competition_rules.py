@@ -92,7 +92,8 @@ def read_metric() -> Metric:
     postprocess = importlib.import_module("competition.postprocess")
     if not isinstance(getattr(metric, "greater_is_better", None), bool):
         raise InputError(
-            f"{METRIC}: says nothing of greater_is_better. Add a line: greater_is_better = True"
+            f"{METRIC}: says nothing of greater_is_better. Add a line: greater_is_better = True, "
+            "or = False where less is better."
         )
     return Metric(metric.score, metric.greater_is_better, postprocess.postprocess)
 

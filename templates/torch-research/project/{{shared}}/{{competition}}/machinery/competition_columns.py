@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from machinery.competition import SCHEMA, CompetitionSchema
 from machinery.errors import InputError
 
 TIME_WORDS = re.compile(r"date|time|year|month|week|day", re.IGNORECASE)
@@ -130,3 +131,24 @@ def find_unusable(train: pd.DataFrame, names: Sequence[str]) -> list[str]:
 def share_columns(train: pd.DataFrame, test: pd.DataFrame, others: Sequence[str]) -> list[str]:
     """Return the columns that train and test share, in the order of train, without some others."""
     return [name for name in train.columns if name in test.columns and name not in others]
+
+
+def check_columns(names: Sequence[str], schema: CompetitionSchema, raw: Path) -> None:
+    """Raise InputError where `drop` names no column, or test lacks one that would be learned from.
+
+    Args:
+        names: of the columns of train.
+        schema: of the competition.
+        raw: the folder of its files.
+    """
+    if unknown := [name for name in schema.drop if name not in names]:
+        raise InputError(f"{SCHEMA}: drop: {schema.train} has no column {unknown[0]!r}.")
+    if schema.task != "tabular":
+        return
+    there = {*read_frame(raw / schema.test, as_text=True)}
+    others = {schema.id, schema.fold_column, *schema.targets, *schema.drop}
+    if lacking := [name for name in names if name not in there | others]:
+        raise InputError(
+            f"{SCHEMA}: drop: {schema.test} has no column {lacking[0]!r}, so nothing can be "
+            "learned from it. Add it there."
+        )

@@ -29,7 +29,7 @@ from machinery.competition import (
     fold_folders,
     read_schema,
 )
-from machinery.competition_columns import is_missing, read_frame
+from machinery.competition_columns import check_columns, is_missing, read_frame
 from machinery.competition_images import file_name, find_images, link_or_copy
 from machinery.errors import InputError
 from machinery.files import write_atomically
@@ -69,6 +69,7 @@ def prepare_folds(count: int, seed: int, overwrite: bool, options: Sequence[str]
     path = raw / schema.train
     frame = read_frame(path, as_text=True)
     check_rows(frame, schema, path)
+    check_columns([*frame], schema, raw)
     wanted = {"scheme": schema.scheme, "column": schema.fold_column, "count": count, "seed": seed}
     wanted["train_sha256"] = digest_of(path.read_bytes())
     if extra := [folder for folder in fold_folders() if int(folder.name[5:]) >= count]:
@@ -93,8 +94,10 @@ def prepare_folds(count: int, seed: int, overwrite: bool, options: Sequence[str]
     build(raw, frame, splits, "all", schema, overwrite, options)
     print(
         f"The rows of val and test in {DATA / 'all'} are copies of rows of train: what is measured "
-        "on them means nothing. Next: python train.py --folds all"
+        "on them means nothing."
     )
+    new = "--experiment experiments/first --from experiments/baseline"
+    print(f"Next: python train.py {new} --folds all")
 
 
 def check_rows(frame: pd.DataFrame, schema: CompetitionSchema, path: Path) -> None:
