@@ -52,9 +52,7 @@ def test_a_row_that_cannot_be_used_has_no_prediction(
     assert said.shape == (ROWS, 1)
     assert np.flatnonzero(np.isnan(said)).tolist() == [3]
     assert {*said[~np.isnan(said)]} == {0.25}  # Of 10, the greater number.
-    assert (
-        "Rows that could not be predicted: 1, such as: left out: row 5" in capsys.readouterr().out
-    )
+    assert "could not be predicted: 1, such as: left out: row 5" in capsys.readouterr().out
 
 
 def test_rows_without_a_prediction_do_not_count(
