@@ -133,8 +133,8 @@ def test_keras_on_another_backend(rendered: Callable[[Combination], Path], tmp_p
     assert "passed" in bash(command, project)
 
 
-def test_the_hooks(rendered: Callable[[Combination], Path]) -> None:
-    project = rendered(combinations[0])
+def test_the_hooks(rendered: Callable[[Combination], Path], tmp_path: Path) -> None:
+    project = shutil.copytree(rendered(combinations[0]), tmp_path / "leaf")
     text = (project / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     (repository,) = yaml.safe_load(text)["repos"]
     assert repository["repo"] == "local"

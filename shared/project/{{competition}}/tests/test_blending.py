@@ -47,7 +47,7 @@ def test_hill_climbing_finds_the_best_blend(numbers: tuple[Rules, np.ndarray]) -
         for n in range(3)
     ]
     blend(folders, "hill-climbing", Path("experiments/best"), of_numbers, False)
-    scored = json.loads(Path("experiments/best/score.json").read_text())
+    scored = json.loads(Path("experiments/best/score.json").read_text(encoding="utf-8"))
     precisions = 1 / np.array([0.5, 0.8, 5]) ** 2
     assert scored["naive_score"] == pytest.approx(1 / np.sqrt(precisions.sum()), abs=1e-3)
     expected = precisions / precisions.sum()
@@ -69,7 +69,7 @@ def test_of_noise_the_nested_score_is_no_better_than_the_naive_one(
         for n in range(3)
     ]
     blend(folders, method, Path("experiments/noise"), labels, False)
-    scored = json.loads(Path("experiments/noise/score.json").read_text())
+    scored = json.loads(Path("experiments/noise/score.json").read_text(encoding="utf-8"))
     assert scored["naive_score"] > scored["score"]
     blend([*folders[:2], Path("experiments/noise")], "rank", Path("experiments/two"), labels, False)
     known = read_predicted(Path("experiments/two"), labels)  # A blend can be blended.
@@ -87,7 +87,9 @@ def test_stacking_weighs_members_by_what_they_know(numbers: tuple[Rules, np.ndar
         write_member("opposite", of_numbers, -3 * (truth + 0.1 * noise[1]), -3 * tests),
     ]
     blend(folders, "stacking", Path("experiments/stack"), of_numbers, False)
-    assert json.loads(Path("experiments/stack/score.json").read_text())["score"] < 0.12
+    assert (
+        json.loads(Path("experiments/stack/score.json").read_text(encoding="utf-8"))["score"] < 0.12
+    )
     test = pd.read_csv("experiments/stack/test_predictions.csv")
     assert test["price"].to_numpy() == pytest.approx(1, abs=0.1)
 
@@ -104,13 +106,13 @@ def test_what_does_not_fit_is_refused(labels: Rules) -> None:
         assert not target.exists()
 
     path = folders[1] / "score.json"
-    scored = path.read_text()
-    path.write_text(scored.replace(labels.folds_sha256, "0" * 64))
+    scored = path.read_text(encoding="utf-8")
+    path.write_text(scored.replace(labels.folds_sha256, "0" * 64), encoding="utf-8")
     refuse(r"experiments.b: was predicted with other folds \(SHA-256 000000000000\)")
-    path.write_text(scored)
+    path.write_text(scored, encoding="utf-8")
     known = folders[1] / "out_of_fold.csv"
-    content = known.read_text()
-    known.write_text(content.replace("\n001,", "\nother,"))
+    content = known.read_text(encoding="utf-8")
+    known.write_text(content.replace("\n001,", "\nother,"), encoding="utf-8")
     refuse(r"experiments.b.out_of_fold.csv: is not what score.json was written with")
     frame = pd.read_csv(known, dtype={"id": str})
     with pytest.raises(KeyError):  # Such predictions are not even scored.

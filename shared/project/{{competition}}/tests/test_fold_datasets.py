@@ -26,10 +26,10 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ..
     monkeypatch.chdir(tmp_path)
     Path("data/raw").mkdir(parents=True)
     rows = "".join(f"{row},{row / 7}\n" for row in range(40))
-    Path("data/raw/train.csv").write_text(f"id,y\n{rows}")
+    Path("data/raw/train.csv").write_text(f"id,y\n{rows}", encoding="utf-8")
     Path("competition").mkdir()
-    Path("competition/competition.yaml").write_text("slug: small\n")
-    Path("competition/schema.yaml").write_text(json.dumps(SCHEMA))
+    Path("competition/competition.yaml").write_text("slug: small\n", encoding="utf-8")
+    Path("competition/schema.yaml").write_text(json.dumps(SCHEMA), encoding="utf-8")
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(fold_datasets, "build", lambda *arguments: calls.append(arguments))
     return calls
@@ -67,10 +67,10 @@ def test_a_target_that_is_none_is_said_before_folds_are_written(
 ) -> None:
     targets = ["0", "1", cell] + ["0", "1"] * 20
     rows = "".join(f"{row},{target}\n" for row, target in enumerate(targets))
-    Path("data/raw/train.csv").write_text(f"id,y\n{rows}")
+    Path("data/raw/train.csv").write_text(f"id,y\n{rows}", encoding="utf-8")
     classes = ["0", "1", "5"][: 3 if cell == "1" else 2] if kind == "multiclass" else []
     schema = SCHEMA | {"kind": kind, "answer": "labels", "classes": classes}
-    Path("competition/schema.yaml").write_text(json.dumps(schema))
+    Path("competition/schema.yaml").write_text(json.dumps(schema), encoding="utf-8")
     with pytest.raises(InputError, match=re.escape(expected)):
         prepare_folds(2, 0, False, [])
     assert not Path("competition/folds.csv").exists()
@@ -88,7 +88,7 @@ def test_a_number_that_folds_cannot_have(count: int, seed: int, expected: str) -
 def test_the_largest_seed_chooses_folds_beside_a_copy(built: list[tuple[Any, ...]]) -> None:
     for name in ("fold-0-old", "fold-1"):
         Path("data", name).mkdir()
-        Path("data", name, "dataset.json").write_text("{}")
+        Path("data", name, "dataset.json").write_text("{}", encoding="utf-8")
     prepare_folds(2, LARGEST_SEED, False, [])
     assert [arguments[3] for arguments in built] == ["fold-0", "fold-1", "all"]
     assert [path.name for path in fold_folders()] == ["fold-1"]
@@ -100,6 +100,6 @@ def test_a_fold_that_still_trains_has_no_best_epoch(
     monkeypatch.chdir(tmp_path)
     run = Path("experiments/first/fold-0")
     run.mkdir(parents=True)
-    (run / "params.yaml").write_text("{}")
+    (run / "params.yaml").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match=r"fold-0: is not trained to its end"):
         fit_on_all(run.parent)

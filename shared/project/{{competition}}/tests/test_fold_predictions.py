@@ -41,7 +41,7 @@ def of_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rules:
     monkeypatch.chdir(tmp_path)
     truth = np.where(np.arange(ROWS) % 2, 10, 5)
     write_competition("binary", "probabilities", {"y": truth}, {"y": 0.125})
-    Path("predict.py").write_text(PREDICT)
+    Path("predict.py").write_text(PREDICT, encoding="utf-8")
     return rules(distance, greater_is_better=False)
 
 
@@ -80,11 +80,11 @@ def test_columns_are_found_by_their_names(of_two: Rules, tmp_path: Path) -> None
     update = {"kind": "multilabel", "targets": ["dent", "=stain"]}
     labels = of_two.schema.model_copy(update=update)
     # One-hot labels are learned as classes.
-    path.write_text("id,predicted,'=stain,dent\n7,dent,0.25,0.75\n")
+    path.write_text("id,predicted,'=stain,dent\n7,dent,0.25,0.75\n", encoding="utf-8")
     assert read_predictions(path, labels, 0).to_dict("index") == {7: {"dent": 0.75, "=stain": 0.25}}
-    path.write_text("id,dent,other\n7,0.5,0.5\n")
+    path.write_text("id,dent,other\n7,0.5,0.5\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"classes dent, other, expected dent, =stain"):
         read_predictions(path, labels, 0)
-    path.write_text("id,predicted,a,b,c\n7,a,1,0,0\n")
+    path.write_text("id,predicted,a,b,c\n7,a,1,0,0\n", encoding="utf-8")
     with pytest.raises(InputError, match="trained on the classes b, c"):
         read_predictions(path, of_two.schema, 0, ["b", "c"])

@@ -34,6 +34,7 @@ from machinery.ragged import Ragged
 from machinery.splits import digests, find_leaks
 from machinery.tables import read_names
 from machinery.text_checks import count_strange, say_cut, say_texts, say_unknown
+from machinery.text_numbers import number_texts, renumber
 from machinery.text_sources import Texts, read_columns, read_folders
 from machinery.text_splits import split_classes
 from machinery.unlabelled_texts import read_blocks
@@ -42,7 +43,6 @@ from machinery.words import (
     choose_vocabulary,
     number_vocabulary,
     number_words,
-    read_words,
     split_words,
 )
 
@@ -200,9 +200,7 @@ def write_texts(
     if not backbone:
         of_train = np.concatenate([numbers[row] for row in splits["train"].tolist()])
         vocabulary = choose_vocabulary(of_train, words, vocabulary_size)
-        known = number_vocabulary(vocabulary)
-        renumbered = number_words(words, known, len(words))
-        tokens = Ragged(renumbered[kept.values], kept.offsets, kept.longest, kept.fill)
+        tokens = renumber(kept, words, vocabulary)
     if leave_out_repeats:
         for split, rows in find_leaks(digests(tokens), splits):
             splits[split] = np.setdiff1d(splits[split], rows)
@@ -222,21 +220,6 @@ def write_texts(
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
     print(f"Wrote {folder}: {counts} texts of {len(texts.classes)} classes.")
     return dataset
-
-
-def number_texts(
-    texts: Texts, longest: int, backbone: Backbone | None
-) -> tuple[Ragged, Ragged, list[str]]:
-    """Return the numbers of the words of each text: all, and those kept; and the words.
-
-    With a backbone, its tokens take the place of words.
-    """
-    if backbone:
-        numbers = Ragged.join(backbone.number(texts.texts))
-        return numbers, Ragged.join(backbone.number(texts.texts, longest)), backbone.tokens()
-    numbers, words = read_words(texts.texts)
-    kept = Ragged.join([numbers[row][:longest] for row in range(len(numbers))])
-    return numbers, kept, words
 
 
 def name_texts(texts: Texts) -> np.ndarray:

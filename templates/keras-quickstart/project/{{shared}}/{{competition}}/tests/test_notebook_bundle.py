@@ -38,9 +38,9 @@ def test_no_token_goes_along(tmp_path: Path) -> None:
     for folder in ("", "model", "competition", "experiments/first", ".kaggle"):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         for name in ("kaggle.json", "credentials.json", "access_token", "access_token.txt", ".env"):
-            (tmp_path / folder / name).write_text("secret")
+            (tmp_path / folder / name).write_text("secret", encoding="utf-8")
     for name in ("train.py", "keras.json", "model/net.py", "experiments/first/params.yaml"):
-        (tmp_path / name).write_text("")
+        (tmp_path / name).write_text("", encoding="utf-8")
     found = {path.relative_to(tmp_path).as_posix() for path in find_code(tmp_path)}
     assert found == {"train.py", "keras.json", "model/net.py", "experiments/first/params.yaml"}
 
@@ -48,16 +48,16 @@ def test_no_token_goes_along(tmp_path: Path) -> None:
 def test_the_notebook_unpacks_and_imports(tmp_path: Path) -> None:
     weights = tmp_path / "input" / "some-weights"
     weights.mkdir(parents=True)
-    (weights / "weights.json").write_text("{}")
+    (weights / "weights.json").write_text("{}", encoding="utf-8")
     settings = SETTINGS | {"weights": kaggle_setup.hashlib.sha256(b"{}").hexdigest()}
     path = tmp_path / "notebook.ipynb"
     path.write_bytes(write_cells(make_cells(settings, bundle(PROJECT))))
     cells = read_cells(path)
-    assert json.loads(path.read_text())["nbformat"] == 4
+    assert json.loads(path.read_text(encoding="utf-8"))["nbformat"] == 4
     assert read_settings(cells) == settings
     imports = "import machinery.kaggle_session as found; print(found.__file__)"
     script = tmp_path / "cells.py"
-    script.write_text("\n".join([*cells[:-1], imports]))
+    script.write_text("\n".join([*cells[:-1], imports]), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-I", "-c", f"exec(open({str(script)!r}).read())"],
         env={"KAGGLE_INPUT_FOLDER": str(tmp_path / "input"), "PATH": "", "TMPDIR": str(tmp_path)},
@@ -99,7 +99,7 @@ def test_a_run_that_is_not_finished_is_refused(models: str, advice: str, tmp_pat
         run = tmp_path / name
         run.mkdir()
         for file in ("params.yaml", "best.safetensors", "last.safetensors"):
-            (run / file).write_text("")
+            (run / file).write_text("", encoding="utf-8")
     with pytest.raises(InputError, match=f"not trained to its end.*{advice}"):
         find_models(Options(tmp_path, models))
 
@@ -109,7 +109,7 @@ def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(FileNotFoundError, match="none"):
         kaggle_setup.find_weights("0")
     (tmp_path / "datasets" / "ada").mkdir(parents=True)
-    (tmp_path / "datasets" / "ada" / "weights.json").write_text("{}")
+    (tmp_path / "datasets" / "ada" / "weights.json").write_text("{}", encoding="utf-8")
     with pytest.raises(FileNotFoundError, match="other versions"):
         kaggle_setup.find_weights("0")
 

@@ -182,9 +182,9 @@ def used_memory(session: int) -> float:
     kilobytes = 0
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            fields = (path / "stat").read_text().rpartition(")")[2].split()
+            fields = (path / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
             if int(fields[3]) == session:
-                lines = (path / "status").read_text().splitlines()
+                lines = (path / "status").read_text(encoding="utf-8").splitlines()
                 found = [line for line in lines if line.startswith(("RssAnon", "RssShmem"))]
                 kilobytes += sum(int(line.split()[1]) for line in found)
         except (OSError, IndexError, ValueError):  # It has ended meanwhile.

@@ -76,7 +76,7 @@ def test_each_kind(
 def test_texts_are_what_they_are() -> None:
     """A name like a formula is no formula to Kaggle."""
     write_frame(Path("new/sent.csv"), pd.DataFrame({"id": ["=1", "007"], "x": [1 / 3, 1e-9]}))
-    assert Path("new/sent.csv").read_text() == f"id,x\n=1,{1 / 3}\n007,1e-09\n"
+    assert Path("new/sent.csv").read_text(encoding="utf-8") == f"id,x\n=1,{1 / 3}\n007,1e-09\n"
 
 
 def test_a_submission_with_other_columns_is_refused() -> None:
@@ -88,7 +88,7 @@ def test_a_submission_with_other_columns_is_refused() -> None:
 def test_folds_that_were_changed_are_refused() -> None:
     write_competition("binary", "probabilities", {"stayed": FLAGS}, {"stayed": 0.5})
     path = Path("competition/folds.csv")
-    path.write_text(path.read_text().replace("001,1", "001,2"))
+    path.write_text(path.read_text(encoding="utf-8").replace("001,1", "001,2"), encoding="utf-8")
     with pytest.raises(InputError, match=r"folds.csv: was changed after it was written"):
         rules(equal_share, greater_is_better=True)
 
@@ -97,12 +97,14 @@ def write_run(name: str, seen: list[str]) -> Path:
     """Write what a finished run and the dataset of its fold say."""
     data, run = Path("data", name), Path("experiments/first", name)
     (data / "arrays-1").mkdir(parents=True)
-    (data / "dataset.json").write_text('{"fingerprint": "f", "arrays_folder": "arrays-1"}')
+    (data / "dataset.json").write_text(
+        '{"fingerprint": "f", "arrays_folder": "arrays-1"}', encoding="utf-8"
+    )
     np.save(data / "arrays-1" / "train_ids.npy", np.array(seen))
     np.save(data / "arrays-1" / "val_ids.npy", np.array(["val"]))
     run.mkdir(parents=True)
     session = f'"outcome": "finished", "data": "{data.as_posix()}", "fingerprint": "f"'
-    (run / "run.json").write_text(f'{{"sessions": [{{{session}}}]}}')
+    (run / "run.json").write_text('{"sessions": [{' + session + "}]}", encoding="utf-8")
     return run
 
 
@@ -112,7 +114,9 @@ def test_a_model_that_has_seen_its_fold_is_refused() -> None:
     for name in ("1", "2", "cats/3", "cats/3.png", "val"):
         with pytest.raises(InputError, match=f"holds 1 rows of this fold, such as '{name}'"):
             check_run(run, [name, "4"])
-    Path("data/fold-0/dataset.json").write_text('{"fingerprint": "g", "arrays_folder": "x"}')
+    Path("data/fold-0/dataset.json").write_text(
+        '{"fingerprint": "g", "arrays_folder": "x"}', encoding="utf-8"
+    )
     with pytest.raises(InputError, match="which is not what is there now"):
         check_run(run)
     (run / "run.json").unlink()

@@ -29,7 +29,7 @@ def write_competition(
     raw.mkdir(parents=True)
     competition.mkdir()
     for name in ("metric.py", "postprocess.py"):
-        (competition / name).write_text("# Its content is hashed.\n")
+        (competition / name).write_text("# Its content is hashed.\n", encoding="utf-8")
     ids = [f"{row:03}" for row in range(ROWS + TEST_ROWS)]
     frame = pd.DataFrame({"id": ids, "size": np.arange(len(ids))})
     frame[:ROWS].assign(**truth).to_csv(raw / "train.csv", index=False)
@@ -42,12 +42,12 @@ def write_competition(
         **{"train": "train.csv", "test": "test.csv", "targets": [*truth]},
         "sample_submission": "sample_submission.csv",
     }
-    (competition / "competition.yaml").write_text("slug: small\n")
-    (competition / "schema.yaml").write_text(json.dumps(schema))  # JSON is YAML.
+    (competition / "competition.yaml").write_text("slug: small\n", encoding="utf-8")
+    (competition / "schema.yaml").write_text(json.dumps(schema), encoding="utf-8")  # JSON is YAML.
     folds = pd.DataFrame({"id": ids[:ROWS], "fold": np.arange(ROWS) % FOLDS})
     folds.to_csv(competition / "folds.csv", index=False)
     sha256 = hashlib.sha256((competition / "folds.csv").read_bytes()).hexdigest()
-    (competition / "folds.json").write_text(json.dumps({"sha256": sha256}))
+    (competition / "folds.json").write_text(json.dumps({"sha256": sha256}), encoding="utf-8")
 
 
 def rules(score: Callable[[np.ndarray, np.ndarray], float], greater_is_better: bool) -> Rules:

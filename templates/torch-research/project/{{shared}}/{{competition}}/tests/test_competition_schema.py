@@ -107,7 +107,9 @@ def test_what_cannot_be_found_out(tmp_path: Path) -> None:
 def test_a_project_for_another_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "competition").mkdir()
-    (tmp_path / "competition/competition.yaml").write_text("slug: some-competition\n")
+    (tmp_path / "competition/competition.yaml").write_text(
+        "slug: some-competition\n", encoding="utf-8"
+    )
     write(tmp_path / "data/raw", {"y": [0, 1] * 30}, {"y": 0})
     with pytest.raises(InputError, match=r"looks like tabular.*-d task=tabular"):
         understand("text-classification")

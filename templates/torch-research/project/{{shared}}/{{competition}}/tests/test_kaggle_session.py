@@ -102,11 +102,11 @@ def test_parts_hold_each_row_once() -> None:
 
 def test_rows_are_found_by_their_names(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
-    path.write_text("id,y\nrow-4,0.5\n")
+    path.write_text("id,y\nrow-4,0.5\n", encoding="utf-8")
     assert read_predictions(path, SCHEMA, 10).loc[12, "y"] == 0.5
-    path.write_text("id,y\nimages/7.png,0.5\n8,0.25\n")
+    path.write_text("id,y\nimages/7.png,0.5\n8,0.25\n", encoding="utf-8")
     assert read_predictions(path, SCHEMA, 0).loc[[7, 8], "y"].tolist() == [0.5, 0.25]
-    path.write_text("id,predicted,no,yes\n3,no,0.75,0.25\n")
+    path.write_text("id,predicted,no,yes\n3,no,0.75,0.25\n", encoding="utf-8")
     binary = SCHEMA.model_copy(update={"kind": "binary"})
     assert read_predictions(path, binary, 0).loc[3, "y"] == 0.25
 
@@ -149,7 +149,7 @@ def test_training_goes_on_from_the_output_of_the_version_before(
     monkeypatch.setattr(kaggle_training, "WORKING", tmp_path / "working")
     before = tmp_path / "input" / "notebooks" / "ada" / "some-notebook" / "experiments" / "first"
     (before / "fold-0").mkdir(parents=True)
-    (before / "fold-0" / "params.yaml").write_text("training: {}")
+    (before / "fold-0" / "params.yaml").write_text("training: {}", encoding="utf-8")
     (tmp_path / "experiments").mkdir()
     kaggle_training.continue_from_inputs("first")
     for place in ("experiments", "working/experiments"):
@@ -191,7 +191,7 @@ def test_a_machine_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Windows deletes no file that cannot be written."""
     raw, tree = tmp_path / "raw", tmp_path / "tree"
     raw.mkdir()
-    (raw / "test.csv").write_text("row")
+    (raw / "test.csv").write_text("row", encoding="utf-8")
     tree.mkdir()
     monkeypatch.setattr(Machine, "_try_namespace", lambda _: False)
     machine = Machine(tree, {"competition": raw})

@@ -158,10 +158,10 @@ def test_what_is_left_out_is_said(source: Path, capsys: pytest.CaptureFixture) -
     table = source.parent / "train.csv"
     out = capsys.readouterr().out
     for words in (
-        f"{table}:40: label: got ''",
-        f"{table}:41: image: got 'gone'",
-        f"{table}:42: the same as row 2",
-        f"{table}:43: label: got 'cat' for 'im1'",
+        f"{table}: row 40: label: got ''",
+        f"{table}: row 41: image: got 'gone'",
+        f"{table}: row 42: the same as row 2",
+        f"{table}: row 43: label: got 'cat' for 'im1'",
         f"{source / 'part0' / 'im39.png'}: no row",
     ):
         assert f"left out: {words}" in out
