@@ -190,17 +190,16 @@ def write_texts(
     Raises:
         InputError: a class has too few texts.
     """
-    numbers, kept, words = number_texts(texts, longest, backbone)
+    numbers, tokens, vocabulary = number_texts(texts, longest, backbone)
     unit = "tokens" if backbone else "words"
     say_texts(source, texts.labels, texts.classes, numbers, unit)
-    content = digests(kept)
+    content = digests(tokens)
     splits = split_classes(content if groups is None else groups, texts, source, seed)
     say_cut(numbers, longest, unit)
-    vocabulary, tokens = words, kept
     if not backbone:
         of_train = np.concatenate([numbers[row] for row in splits["train"].tolist()])
-        vocabulary = choose_vocabulary(of_train, words, vocabulary_size)
-        tokens = renumber(kept, words, vocabulary)
+        known = choose_vocabulary(of_train, vocabulary, vocabulary_size)
+        tokens, vocabulary = renumber(tokens, vocabulary, known), known
     if leave_out_repeats:
         for split, rows in find_leaks(digests(tokens), splits):
             splits[split] = np.setdiff1d(splits[split], rows)
