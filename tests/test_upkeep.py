@@ -133,6 +133,20 @@ def test_keras_on_another_backend(rendered: Callable[[Combination], Path], tmp_p
     assert "passed" in bash(command, project)
 
 
+def test_the_tests_of_a_competition(
+    rendered: Callable[[Combination], Path], tmp_path: Path
+) -> None:
+    """Those that the overlay brings; it knows no framework, so one project has them run."""
+    combination = next(each for each in combinations if each.kaggle)
+    project = shutil.copytree(rendered(combination), tmp_path / "leaf")
+    found = [
+        name
+        for name, source in overlay_files(combination).items()
+        if name.startswith("tests/test_") and "{{competition}}" in source.parts
+    ]
+    assert "passed" in bash(" ".join(["python", "-m", "pytest", *found]), project)
+
+
 def test_the_hooks(rendered: Callable[[Combination], Path], tmp_path: Path) -> None:
     project = shutil.copytree(rendered(combinations[0]), tmp_path / "leaf")
     text = (project / ".pre-commit-config.yaml").read_text(encoding="utf-8")

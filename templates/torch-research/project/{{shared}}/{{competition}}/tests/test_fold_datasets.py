@@ -27,6 +27,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ..
     Path("data/raw").mkdir(parents=True)
     rows = "".join(f"{row},{row / 7}\n" for row in range(40))
     Path("data/raw/train.csv").write_text(f"id,y\n{rows}", encoding="utf-8")
+    Path("data/raw/test.csv").write_text("id\n40\n", encoding="utf-8")
     Path("competition").mkdir()
     Path("competition/competition.yaml").write_text("slug: small\n", encoding="utf-8")
     Path("competition/schema.yaml").write_text(json.dumps(SCHEMA), encoding="utf-8")
@@ -72,6 +73,26 @@ def test_a_target_that_is_none_is_said_before_folds_are_written(
     schema = SCHEMA | {"kind": kind, "answer": "labels", "classes": classes}
     Path("competition/schema.yaml").write_text(json.dumps(schema), encoding="utf-8")
     with pytest.raises(InputError, match=re.escape(expected)):
+        prepare_folds(2, 0, False, [])
+    assert not Path("competition/folds.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("drop", "expected"),
+    [
+        ([], "drop: test.csv has no column 'hint', so nothing can be learned from it"),
+        (["hin"], "drop: train.csv has no column 'hin'"),
+    ],
+)
+@pytest.mark.usefixtures("built")
+def test_a_column_that_test_lacks_is_refused_before_folds_are_written(
+    drop: list[str], expected: str
+) -> None:
+    rows = "".join(f"{row},{row},{row}\n" for row in range(40))
+    Path("data/raw/train.csv").write_text(f"id,hint,y\n{rows}", encoding="utf-8")
+    schema = json.dumps(SCHEMA | {"drop": drop})
+    Path("competition/schema.yaml").write_text(schema, encoding="utf-8")
+    with pytest.raises(InputError, match=expected):
         prepare_folds(2, 0, False, [])
     assert not Path("competition/folds.csv").exists()
 
