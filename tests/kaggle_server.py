@@ -113,6 +113,8 @@ class KaggleServer(ThreadingHTTPServer):
         self.allowed -= 1
         return {"message": "Successfully submitted to the competition", "ref": 100 + number}
 
+    _CreateCodeSubmission = _CreateSubmission
+
     def _GetSubmissionLimits(self, _: dict[str, Any]) -> Any:
         total = len(self.submissions)
         return {"numToday": total, "numTotal": total, "numAllowedNow": self.allowed}

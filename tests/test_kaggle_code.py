@@ -16,6 +16,7 @@ from combinations import Combination, competition, licences
 from competitions import COMPETITIONS
 from conftest import git
 from kaggle_server import KaggleServer, running_server
+from kaggle_wheels import write_wheels
 from projects import run
 
 NOTEBOOK = Path("competition/notebook")
@@ -56,9 +57,13 @@ class SomeInferenceServer:
 def competing(
     rendered: Callable[[Combination], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A project with a small competition and an experiment of two folds; look, do not write."""
+    """A project with a small competition and an experiment of two folds; look, do not write.
+
+    The wheels that Kaggle lacks are in it.
+    """
     combination = Combination("torch-research", "tabular", "plain", licences[0], competition)
     project = shutil.copytree(rendered(combination), tmp_path_factory.mktemp("code") / "project")
+    write_wheels(project, project / "competition" / "wheels")
     write_competition(project / "data" / "raw")
     (project / "competition" / "schema.yaml").write_text(SCHEMA)
     built = compete(project, "folds", "--count", 2, "--seed", 3)
@@ -109,7 +114,6 @@ def add_cell(project: Path, code: str) -> None:
 def test_a_notebook_would_score_and_the_same_files_make_the_same(project: Path) -> None:
     made = compete(project, "notebook", *EXPERIMENT)
     assert made.returncode == 0, made.stderr
-    assert "pip download" in made.stdout
     notebook = (project / NOTEBOOK / "notebook.ipynb").read_bytes()
     compete(project, "notebook", *EXPERIMENT)
     assert (project / NOTEBOOK / "notebook.ipynb").read_bytes() == notebook
@@ -122,6 +126,27 @@ def test_a_notebook_would_score_and_the_same_files_make_the_same(project: Path) 
     assert "would score: submission.csv fits, 18 rows" in result.stdout
 
 
+def test_without_its_wheels_no_notebook_would_score(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are downloaded; where that fails, it is said, and neither run here nor sent."""
+    shutil.rmtree(project / "competition" / "wheels")
+    variables = write_wheels(project, tmp_path / "index")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    made = compete(project, "notebook", *EXPERIMENT)
+    assert made.returncode == 0, made.stderr
+    assert "-m pip download" in made.stdout
+    for command in ("simulate", "push"):
+        refused = compete(project, command)
+        assert refused.returncode == 2
+        assert "ruamel.yaml" in refused.stderr
+    monkeypatch.setenv("PIP_FIND_LINKS", variables["PIP_FIND_LINKS"])
+    made = compete(project, "notebook", *EXPERIMENT)
+    assert "The wheels are in" in made.stdout
+    assert [*(project / NOTEBOOK / "dataset").glob("*.whl")]
+    assert compete(project, "simulate").returncode == 0
+
+
 @pytest.mark.deep
 @pytest.mark.parametrize("name", ["multiclass"])
 def test_a_notebook_of_another_kind_would_score(
@@ -131,6 +156,7 @@ def test_a_notebook_of_another_kind_would_score(
     combination = Combination("torch-research", task, "plain", licences[0], competition)
     project = shutil.copytree(rendered(combination), tmp_path / "project")
     COMPETITIONS[name].write(project / "data" / "raw")
+    write_wheels(project, project / "competition" / "wheels")
     for words in (
         ("compete.py", "understand"),
         ("compete.py", "folds", "--count", 2),
@@ -249,8 +275,15 @@ def test_dataset_and_notebook_are_sent_and_the_output_fetched(
     assert sent["datasetDataSources"] == [f"ada/{competition}-first-weights"]
     assert len(kaggle.called("CreateDataset")) == 1
     assert "28.00h" in result.stdout  # of the quota
-    assert f"-k ada/{competition}-first -v 1 -f submission.csv" in result.stdout
     assert (project / NOTEBOOK / "output" / "submission.csv").exists()
+    submitted = compete(project, "submit", "--notebook")
+    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    (asked,) = kaggle.called("CreateCodeSubmission")
+    assert asked["kernelOwner"] == "ada"
+    assert asked["kernelSlug"] == f"{competition}-first"
+    assert asked["kernelVersion"] == 1
+    assert "version 1" in (project / "competition" / "scores.csv").read_text()
+    assert "was sent at" in compete(project, "submit", "--notebook").stderr
     kaggle.kernel_statuses = ["ERROR"]
     result = compete(project, "push")
     assert result.returncode == 2
@@ -268,7 +301,7 @@ def test_what_was_trained_is_said_of_training_alone(
     result = compete(project, "push")
     assert result.returncode == 0, result.stdout + result.stderr
     assert ("What it trained is in" in result.stdout) == bool(train)
-    assert ("Submit it" in result.stdout) != bool(train)
+    assert ("Let Kaggle score it" in result.stdout) != bool(train)
 
 
 def test_a_package_holds_what_predicts(project: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 from combinations import Combination, combinations
 from competitions import COMPETITIONS
 from kaggle_server import KaggleServer, Outcome, running_server, zip_of
+from kaggle_wheels import write_wheels
 
 Rendered = Callable[[Combination], Path]
 in_competition = {each.task: each for each in combinations if each.kaggle}
@@ -73,8 +74,8 @@ def test_the_whole_evening(rendered: Rendered, server: KaggleServer, tmp_path: P
     """Of two classes: each command of the page, and what they leave behind."""
     project = make_project("binary", rendered, tmp_path)
     serve("binary", server, tmp_path / "offered")
-    server.outcomes = [Outcome(public_score="0.91"), Outcome(public_score="0.93")]
-    home = server.environment(tmp_path)
+    server.outcomes = [Outcome(public_score=score) for score in ("0.91", "0.93", "0.92")]
+    home = server.environment(tmp_path) | write_wheels(project, tmp_path / "index")
     for section in ("The evening", "A better score", "A code competition"):
         for command in commands(project, section):
             if command.startswith("git"):
@@ -85,7 +86,8 @@ def test_the_whole_evening(rendered: Rendered, server: KaggleServer, tmp_path: P
                 assert "would score" in printed
 
     ledger = pd.read_csv(project / "competition/scores.csv")
-    assert [*ledger["public_score"]] == [0.91, 0.93]
+    assert [*ledger["public_score"]] == [0.91, 0.93, 0.92]
+    assert {name.split()[0] for name in ledger["metric"]} == {"AUC"}
     first = project / "experiments/first"
     scored = json.loads((first / "score.json").read_text())
     known = pd.read_csv(first / "out_of_fold.csv").set_index("id")

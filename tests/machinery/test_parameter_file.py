@@ -42,6 +42,9 @@ def test_every_parameter_error_is_said_at_once(tmp_path: Path) -> None:
     assert f"{path}:4: model.scale: got '200'" in message
     assert "--training.learning_rate: got '-1'" in message
     assert "train.py --help" in message
+    with pytest.raises(InputError, match=r"--trainning\.epochs: .*mean training\.epochs\?"):
+        load_parameters(Parameters, write(path, "seed: 0"), {"trainning.epochs": "3"})
+    write(path, text)
     with pytest.raises(InputError, match=r"Ask somebody\. Nothing was started"):
         load_parameters(Parameters, path, advice="Ask somebody.")
 

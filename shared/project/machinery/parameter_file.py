@@ -191,6 +191,8 @@ def _describe(
         yield f"{len(problems)} parameters cannot be used."
     for problem in problems[:PROBLEMS_SHOWN]:
         name = ".".join(str(key) for key in problem["loc"])
+        if problem["type"] == "extra_forbidden":  # A section is named by the option that made it.
+            name = next((each for each in overrides if each.startswith(f"{name}.")), name)
         where = f"--{name}" if name in overrides else f"{_line(path, tree, problem['loc'])}: {name}"
         yield f"{where}: {_explain(problem, name, known)}"
     if len(problems) > PROBLEMS_SHOWN:

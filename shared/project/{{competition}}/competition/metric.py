@@ -15,6 +15,13 @@ from machinery.competition import read_schema
 schema = read_schema()
 is_log_loss = schema.kind == "multiclass" and schema.answer == "probabilities"
 greater_is_better = schema.kind != "regression" and not is_log_loss
+name = "AUC"  # What scores are called, in messages.
+if schema.kind == "regression":
+    name = "RMSE"
+elif schema.answer == "labels":
+    name = "accuracy"
+elif is_log_loss:
+    name = "log loss"
 
 
 def score(solution: pd.DataFrame, submission: pd.DataFrame, row_id_column_name: str) -> float:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from machinery.competition import FOLDER, RAW, find_raw, read_slug
+from machinery.competition import FOLDER, ORIGIN, RAW, find_raw, read_slug
 from machinery.errors import InputError
-from machinery.files import remove, replace, sync_tree
+from machinery.files import remove, replace, sync_tree, write_atomically
 from machinery.kaggle_client import call
 
 DOWNLOAD = RAW.with_name(".download")
@@ -45,6 +45,8 @@ def download(address: str, overwrite: bool) -> None:
         )
     DOWNLOAD.mkdir(parents=True, exist_ok=True)
     with FileLock(DOWNLOAD.with_name(".download.lock")):
+        if ORIGIN.exists():
+            find_raw()  # Refuses those of another competition.
         if not overwrite:
             with contextlib.suppress(InputError):
                 print(f"{find_raw()}: the files are there. Download them anew: --overwrite")
@@ -57,13 +59,14 @@ def download(address: str, overwrite: bool) -> None:
         if not archives:
             raise InputError(f"Kaggle's client downloaded no file of {slug}. Repeat it later.")
         _unpack_download(archives[0], files)
+        write_atomically(files / ORIGIN.name, f"{slug}\n".encode())
         _refuse_to_lose_files(files)
         sync_tree(files)
         if RAW.exists():
             replace(RAW, DOWNLOAD / "old")
         replace(files, RAW)
         shutil.rmtree(DOWNLOAD)
-    found = sorted(path for path in RAW.rglob("*") if path.is_file())
+    found = sorted(path for path in RAW.rglob("*") if path.is_file() and path != ORIGIN)
     print(f"{RAW}: {len(found)} files")
     for path in found[:SHOWN]:
         print(f"  {path.relative_to(RAW).as_posix()}  {path.stat().st_size:,} bytes")

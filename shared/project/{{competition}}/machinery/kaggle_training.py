@@ -15,7 +15,7 @@ from typing import Any
 from machinery import kaggle_parts
 from machinery.competition import FOLDER
 from machinery.errors import StoppedError
-from machinery.fold_datasets import read_description
+from machinery.frozen_folds import read_description
 from machinery.kaggle_session import RESERVE, WORKING
 
 

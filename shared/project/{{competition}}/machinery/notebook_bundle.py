@@ -6,15 +6,12 @@ as a dataset beside it:
 competition/notebook/notebook.ipynb          what `compete.py push` sends and `simulate` runs
 competition/notebook/kernel-metadata.json    no internet; the competition and the dataset as inputs
 competition/notebook/dataset/                weights, their parameters, and wheels, in flat names
-competition/wheels.txt                       yours: the packages that Kaggle's image lacks
-competition/wheels/                          yours: their wheels
 """
 
 import base64
 import hashlib
 import io
 import json
-import re
 import shlex
 import shutil
 import zipfile
@@ -27,12 +24,11 @@ from machinery.errors import InputError
 from machinery.files import write_atomically
 from machinery.fold_predictions import check_run
 from machinery.kaggle_setup import MANIFEST
+from machinery.kaggle_wheels import WHEELS, download_wheels, read_packages
 from machinery.notebook_file import write_cells, write_script
 
 NOTEBOOK = FOLDER / "notebook"
 OUTPUT = NOTEBOOK / "output"  # What `compete.py push` fetches.
-WHEELS = FOLDER / "wheels"
-WHEEL_LIST = FOLDER / "wheels.txt"
 OWNER = "OWNER"  # `compete.py push` puts the person's name in its place.
 # What predict.py reads of a run, and what says how it was trained.
 RUN_FILES = ("params.yaml", "dataset.json", "run.json")
@@ -69,6 +65,7 @@ def make_notebook(options: Options) -> None:
     read_schema()
     models, checkpoint = find_models(options)
     (NOTEBOOK / "dataset").mkdir(parents=True, exist_ok=True)
+    download_wheels()
     manifest = write_dataset(options.experiment, models, checkpoint)
     settings = {
         "experiment": name,
@@ -95,7 +92,6 @@ def make_notebook(options: Options) -> None:
     title = title_of(f"{slug} {name}")
     write_json(NOTEBOOK / "kernel-metadata.json", kernel_metadata(options, slug, title, file))
     print(f"Wrote {NOTEBOOK / file} ({len(content):,} bytes) and {NOTEBOOK / 'dataset'}.")
-    say_wheels()
     print("Try it here before it costs a submission: python compete.py simulate")
 
 
@@ -270,31 +266,3 @@ def digest_of(path: Path) -> str:
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write a JSON file that a person can read."""
     write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
-
-
-def read_packages() -> list[str]:
-    """Return the packages that wheels.txt names."""
-    lines = WHEEL_LIST.read_text(encoding="utf-8").splitlines() if WHEEL_LIST.exists() else []
-    return [found[0] for line in lines if (found := re.match(r"[A-Za-z0-9][\w.-]*", line))]
-
-
-def missing_wheels() -> list[str]:
-    """Return the packages that wheels.txt names and of which there is no wheel."""
-    there = {normal(path.name.split("-")[0]) for path in WHEELS.glob("*.whl")}
-    return [name for name in read_packages() if normal(name) not in there]
-
-
-def say_wheels() -> None:
-    """Print how to get the wheels that wheels.txt names, where one is missing."""
-    if missing := missing_wheels():
-        print(
-            f"Kaggle's image lacks {', '.join(missing)} ({WHEEL_LIST} says so). Get the wheels, "
-            f"then make the notebook anew:\n  python -m pip download --dest {WHEELS} --no-deps "
-            "--only-binary=:all: --platform manylinux2014_x86_64 --python-version 3.12 "
-            f"-c constraints.txt -r {WHEEL_LIST}"
-        )
-
-
-def normal(name: str) -> str:
-    """Return the name of a package with one kind of separator, as pip compares it."""
-    return name.lower().replace("_", "-").replace(".", "-")

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 LEDGER = FOLDER / "scores.csv"
 PICTURE = FOLDER / "scores.png"
 COLUMNS = (
-    *("time", "file", "sha256", "ref", "status", "cv", "cv_deviation", "better"),
+    *("time", "file", "sha256", "ref", "status", "cv", "cv_deviation", "better", "metric"),
     *("public_score", "commit", "note"),
 )
+SIGNS = 6  # Of the digest of metric.py, which tells one from another of the same name.
 FEW = 3  # Points that no correlation is computed of.
 
 Row = dict[str, str]
@@ -76,6 +77,7 @@ def read_cv(experiment: Path) -> Row:
         folds = [float(score) for score in found["fold_scores"] if score is not None]
         row = {"cv": "" if found["score"] is None else repr(float(found["score"]))}
         row["better"] = "greater" if found["greater_is_better"] else "smaller"
+        row["metric"] = f"{found['metric']} {found['metric_sha256'][:SIGNS]}"
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: {type(error).__name__}: {error}. Write it anew: python compete.py predict"
@@ -105,8 +107,18 @@ def report(rows: Sequence[Row]) -> None:
     for row in rows:
         if row["note"]:
             print(f"{row['file']} ({row['ref']}): {row['note']}")
+    if len(metrics := {*_metrics(rows)}) > 1:
+        print(
+            f"The CV scores are of several metrics ({', '.join(sorted(metrics))}), so they cannot "
+            "be compared. Predict again with --overwrite, and blend again, to have all of one."
+        )
     print(verdict(rows))
     draw_scores(rows)
+
+
+def _metrics(rows: Sequence[Row]) -> list[str]:
+    """Return which metrics the CV scores are of."""
+    return [row["metric"] for row in rows if row["cv"] and row["metric"]]
 
 
 def _cells(row: Row) -> tuple[str, ...]:

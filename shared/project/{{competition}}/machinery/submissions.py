@@ -11,6 +11,7 @@ from machinery.competition import read_slug
 from machinery.errors import InputError
 from machinery.files import write_atomically
 from machinery.kaggle_client import NotOfferedError, call, error_description
+from machinery.kernel_push import read_pushed
 from machinery.records import git_state, now
 from machinery.scores import COLUMNS, Row, changing_ledger, read_cv, read_ledger, report
 from machinery.submission_check import check_submission
@@ -49,38 +50,68 @@ def submit(path: Path, message: str, experiment: Path | None, again: bool, minut
         InputError: the file is not valid or was sent already, no submission is left today, Kaggle
             refuses it, or it could not be scored.
     """
-    slug, (to_send, _) = read_slug(), check(path)
+    to_send, _ = check(path)
     digest = hashlib.sha256(to_send.read_bytes()).hexdigest()
+    origin = experiment or Path("experiments", path.stem.removesuffix(PUT_RIGHT))
+    row = {"file": path.as_posix(), "sha256": digest, **read_cv(origin)}
+    _send(row, ["-f", str(to_send)], message, again, minutes)
+
+
+def submit_notebook(message: str, experiment: Path | None, again: bool, minutes: float) -> None:
+    """Let Kaggle score the notebook that `compete.py push` sent last; the rest is as in submit.
+
+    Raises:
+        InputError: as submit; or no notebook was sent.
+    """
+    notebook = read_pushed()
+    name = f"{notebook['id']} version {notebook['version']}"
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    row = {"file": name, "sha256": digest}
+    row |= read_cv(experiment or Path("experiments", notebook["experiment"]))
+    words = ["-k", notebook["id"], "-v", str(notebook["version"]), "-f", "submission.csv"]
+    _send(row, words, message, again, minutes)
+
+
+def _send(row: Row, words: list[str], message: str, again: bool, minutes: float) -> None:
+    """Send what a line of the ledger tells of, note it, and wait for its score.
+
+    Args:
+        row: "file", "sha256" and the cells of the CV score.
+        words: of Kaggle's client, that say what to send.
+        message: to see beside the score.
+        again: send what was sent before.
+        minutes: how long to wait.
+    """
+    slug, digest = read_slug(), row["sha256"]
     if not again:
-        _refuse_twice(path, digest)
-    name = path.stem.removesuffix(PUT_RIGHT)
-    row = {**dict.fromkeys(COLUMNS, ""), **read_cv(experiment or Path("experiments", name))}
+        _refuse_twice(row["file"], digest)
     commit, changes = git_state()
+    row = {**dict.fromkeys(COLUMNS, ""), **row, "time": now(), "status": "sent"}
     row["commit"] = (commit or "")[:SIGNS] + ("+" if changes else "")
     _refuse_beyond_limit(slug)
     # The line is found again by the digest, so a long message stands behind it.
-    words = [f"cv={row['cv']}"] if row["cv"] else []
-    words += [f"sha256={digest[:SIGNS]}", f"commit={row['commit'] or 'none'}", message]
-    description = " ".join(words).strip()
-    sent = now()
-    row |= {"time": sent, "file": path.as_posix(), "sha256": digest, "status": "sent"}
+    facts = [f"cv={row['cv']}"] if row["cv"] else []
+    facts += [f"sha256={digest[:SIGNS]}", f"commit={row['commit'] or 'none'}", message]
     with changing_ledger() as rows:  # Before it is sent: a kill then leaves no gap.
         rows.append(row)
     try:
-        print(call("competitions", "submit", slug, "-f", str(to_send), "-m", description).strip())
+        said = call("competitions", "submit", slug, *words, "-m", " ".join(facts).strip())
     except InputError:
         with changing_ledger() as rows:
-            rows[:] = [each for each in rows if (each["time"], each["sha256"]) != (sent, digest)]
+            rows[:] = [
+                each for each in rows if (each["time"], each["sha256"]) != (row["time"], digest)
+            ]
         raise
+    print(said.strip())
     _follow(digest, minutes)
 
 
-def _refuse_twice(path: Path, digest: str) -> None:
+def _refuse_twice(name: str, digest: str) -> None:
     """Raise InputError where the same content was sent before."""
     for row in reversed(read_ledger()):
         if row["sha256"] == digest and row["status"] != "error":
             raise InputError(
-                f"{path}: this content was sent at {row['time']} as {row['file']} "
+                f"{name}: this content was sent at {row['time']} as {row['file']} "
                 f"({row['public_score'] or row['status']}). Send it once more: --again"
             )
 

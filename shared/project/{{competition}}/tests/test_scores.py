@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,15 +53,27 @@ def test_the_ledger_keeps_what_is_the_persons(
 
 def test_the_cv_score_comes_from_the_experiment(tmp_path: Path) -> None:
     assert scores.read_cv(tmp_path) == {}
-    found = {"score": 0.5, "fold_scores": [0.4, 0.6], "greater_is_better": False}
+    found: dict[str, Any] = {"score": 0.5, "fold_scores": [0.4, 0.6], "greater_is_better": False}
+    found |= {"metric": "RMSE", "metric_sha256": "0123456789"}
     path = tmp_path / "score.json"
     path.write_text(json.dumps(found), encoding="utf-8")
     read = scores.read_cv(tmp_path)
-    assert (read["cv"], read["better"]) == ("0.5", "smaller")
+    assert (read["cv"], read["better"], read["metric"]) == ("0.5", "smaller", "RMSE 012345")
     assert float(read["cv_deviation"]) == pytest.approx(0.1 * 2**0.5)
-    found = {"score": None, "fold_scores": [0.4, None], "greater_is_better": True}
+    found |= {"score": None, "fold_scores": [0.4, None], "greater_is_better": True}
     path.write_text(json.dumps(found), encoding="utf-8")
-    assert scores.read_cv(tmp_path) == {"cv": "", "better": "greater"}
+    assert scores.read_cv(tmp_path) == {"cv": "", "better": "greater", "metric": "RMSE 012345"}
     path.write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"score\.json"):
         scores.read_cv(tmp_path)
+
+
+def test_scores_of_several_metrics_are_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scores.FOLDER.mkdir()
+    scores.report([row("0.7") | {"metric": "AUC 1"}, row("0.8") | {"metric": "AUC 1"}])
+    assert "several metrics" not in capsys.readouterr().out
+    scores.report([row("0.7") | {"metric": "AUC 1"}, row("0.8") | {"metric": "score 2"}])
+    assert "several metrics (AUC 1, score 2)" in capsys.readouterr().out

@@ -16,7 +16,7 @@ from types import FunctionType
 from typing import Any, get_args
 
 from machinery.argument_parser import ArgumentParser
-from machinery.errors import exit_codes
+from machinery.errors import InputError, exit_codes
 
 METHODS = ("mean", "rank", "hill-climbing", "stacking")  # of blending
 
@@ -99,12 +99,15 @@ def check(arguments: argparse.Namespace) -> None:
 
 def submit(arguments: argparse.Namespace) -> None:
     """Check a file, send it to Kaggle, wait for its score, and note it beside the CV score."""
-    from machinery.submissions import submit
+    from machinery.submissions import submit, submit_notebook
 
-    submit(
-        *(arguments.file, arguments.message, arguments.experiment),
-        *(arguments.again, arguments.max_minutes),
-    )
+    words = arguments.message, arguments.experiment, arguments.again, arguments.max_minutes
+    if arguments.notebook == (arguments.file is not None):
+        raise InputError("expected either a FILE to submit, or --notebook.")
+    if arguments.notebook:
+        submit_notebook(*words)
+    else:
+        submit(arguments.file, *words)
 
 
 def scores(_: argparse.Namespace) -> None:
@@ -200,7 +203,10 @@ def add_sending_commands(commands: Any) -> None:
     parser = add_command(commands, check)
     parser.add_argument("file", type=Path, metavar="FILE", help="such as submissions/first.csv")
     parser = add_command(commands, submit)
-    parser.add_argument("file", type=Path, metavar="FILE", help="such as submissions/first.csv")
+    such = "such as submissions/first.csv"
+    parser.add_argument("file", type=Path, metavar="FILE", nargs="?", help=such)
+    pushed = "instead of a file: the notebook that was pushed last"
+    parser.add_argument("--notebook", action="store_true", help=pushed)
     parser.add_argument("--message", default="", help="to see beside the score on Kaggle")
     origin = "that the file came from [experiments/ and the file's name]"
     parser.add_argument("--experiment", type=Path, metavar="FOLDER", help=origin)

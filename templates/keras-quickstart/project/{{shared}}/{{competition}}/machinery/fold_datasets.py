@@ -1,13 +1,10 @@
-"""The frozen folds of the training rows, and a dataset for each of them.
+"""A dataset for each of the frozen folds.
 
-competition/folds.csv          id,fold: written once
-competition/folds.json         its SHA-256, how it was made, and the options of build_dataset.py
 data/raw-with-folds/fold-0.csv the training rows with a column that says train, val or test
 data/fold-0                    the dataset that build_dataset.py makes of it
 data/all                       a dataset whose train split is all rows
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,14 +12,12 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from machinery.argument_parser import LARGEST_SEED
 from machinery.competition import (
-    FOLDER,
     CompetitionSchema,
     check_kind,
     find_raw,
@@ -33,17 +28,22 @@ from machinery.competition_columns import check_columns, is_missing, read_frame
 from machinery.competition_images import file_name, find_images, link_or_copy
 from machinery.errors import InputError
 from machinery.files import write_atomically
-from machinery.fold_assignment import assign_folds, choose_splits
+from machinery.fold_assignment import choose_splits
+from machinery.frozen_folds import (
+    FOLDS,
+    check_folds,
+    digest_of,
+    learned_schema,
+    read_description,
+    read_folds,
+    to_csv,
+    write_description,
+    write_folds,
+)
 from machinery.submission_file import class_values, encode_truth
 
-FOLDS = FOLDER / "folds.csv"
-DESCRIPTION = FOLDER / "folds.json"
 DATA = Path("data")
 TABLES = DATA / "raw-with-folds"
-ADVICE = (
-    "Results with other folds cannot be compared. Put it back as it was, or choose folds anew: "
-    "python compete.py folds --overwrite, and train every experiment again."
-)
 COPIED = ("val", "test")  # Splits of data/all, whose rows are copies of rows of train.
 
 
@@ -92,6 +92,7 @@ def prepare_folds(count: int, seed: int, overwrite: bool, options: Sequence[str]
             write_description({**read_description(), "options": [*options]})
     splits = choose_splits(frame, schema, values, count - 1, seed)
     build(raw, frame, splits, "all", schema, overwrite, options)
+    write_description({**read_description(), "schema": learned_schema(schema)})
     print(
         f"The rows of val and test in {DATA / 'all'} are copies of rows of train: what is measured "
         "on them means nothing."
@@ -142,60 +143,6 @@ def check_targets(frame: pd.DataFrame, schema: CompetitionSchema, path: Path) ->
         )
 
 
-def check_folds(wanted: dict[str, Any]) -> None:
-    """Raise InputError where folds.csv was changed, or is of other rows or another scheme."""
-    read_folds()
-    described = read_description()
-    for name, value in wanted.items():
-        if described.get(name) != value:
-            what = (
-                "the training table has changed"
-                if name == "train_sha256"
-                else (f"{name}: got {value!r}, expected {described.get(name)!r}")
-            )
-            raise InputError(f"{FOLDS}: the folds are there already, and {what}. {ADVICE}")
-
-
-def write_folds(frame: pd.DataFrame, schema: CompetitionSchema, wanted: dict[str, Any]) -> None:
-    """Choose the folds, and write folds.csv and folds.json."""
-    folds = assign_folds(frame, schema, wanted["count"], wanted["seed"])
-    content = _to_csv(pd.DataFrame({"id": frame[schema.id], "fold": folds}))
-    write_atomically(FOLDS, content)
-    write_description({"sha256": digest_of(content), **wanted})
-
-
-def write_description(described: dict[str, Any]) -> None:
-    """Write folds.json."""
-    write_atomically(DESCRIPTION, (json.dumps(described, indent=2) + "\n").encode())
-
-
-def read_folds() -> pd.DataFrame:
-    """Return the columns id (str) and fold (int64) of folds.csv.
-
-    Raises:
-        InputError: it is missing, or was changed.
-    """
-    if not FOLDS.exists():
-        raise InputError(f"{FOLDS}: not found. Write it: python compete.py folds")
-    if digest_of(FOLDS.read_bytes()) != read_description().get("sha256"):
-        raise InputError(f"{FOLDS}: was changed after it was written. {ADVICE}")
-    return pd.read_csv(FOLDS, dtype={"id": str, "fold": "int64"}, keep_default_na=False)
-
-
-def read_description() -> dict[str, Any]:
-    """Return what folds.json holds: "sha256", "scheme", "column", "count", "seed", "options", ...
-
-    Raises:
-        InputError: it is missing, or no JSON.
-    """
-    try:
-        return {"options": [], **json.loads(DESCRIPTION.read_text("utf-8"))}
-    except (OSError, ValueError, TypeError):
-        raise InputError(
-            f"{DESCRIPTION}: cannot be read. Choose folds anew: python compete.py folds --overwrite"
-        ) from None
-
-
 def build(
     raw: Path,
     frame: pd.DataFrame,
@@ -213,7 +160,7 @@ def build(
         splits: (N,) str, of each row; "" where it is in none.
         name: of the dataset, such as fold-0.
         schema: says what the columns are.
-        overwrite: replace a dataset that is there.
+        overwrite: replace a dataset that is there, whatever it was made of.
         options: of build_dataset.py, beside those that the schema gives.
 
     Raises:
@@ -225,13 +172,16 @@ def build(
         rows = copy_rows(rows, schema.id, column)
     table, folder = TABLES / f"{name}.csv", DATA / name
     given = [*options_of(schema, table, column), *options]
-    content = _to_csv(rows)
+    content = to_csv(rows)
     stamp = digest_of(content + json.dumps([str(table), *given]).encode())
     stamp_path = table.with_suffix(".sha256")
     known = stamp_path.exists() and stamp_path.read_text("utf-8").strip() == stamp
-    if known and (folder / "dataset.json").exists() and not overwrite:
+    is_there = (folder / "dataset.json").exists()
+    if known and is_there and not overwrite:
         print(f"{folder}: is there.")
         return
+    # One that this command made is replaced where the schema has changed since.
+    overwrite = overwrite or (is_there and stamp_path.exists())
     TABLES.mkdir(parents=True, exist_ok=True)
     write_atomically(table, content)
     words = [sys.executable, "build_dataset.py", "--data", str(folder), *given]
@@ -322,12 +272,3 @@ def _last_words(output: str) -> str:
     """Return the lines that say what was written, and what was left out."""
     lines = [line for line in output.splitlines() if line.startswith(("Wrote", "left out:"))]
     return "\n".join(lines)
-
-
-def _to_csv(frame: pd.DataFrame) -> bytes:
-    return frame.to_csv(index=False, lineterminator="\n").encode()
-
-
-def digest_of(content: bytes) -> str:
-    """Return the SHA-256 of a content."""
-    return hashlib.sha256(content).hexdigest()

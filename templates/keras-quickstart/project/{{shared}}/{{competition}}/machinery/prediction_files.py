@@ -21,8 +21,9 @@ from machinery import submission_file
 from machinery.competition_rules import METRIC, POSTPROCESS, Frame, Rules
 from machinery.errors import InputError
 from machinery.files import write_atomically
-from machinery.fold_datasets import FOLDS, digest_of
+from machinery.frozen_folds import FOLDS, digest_of
 from machinery.submission_file import write_frame
+from machinery.terminal import quote
 
 OUT_OF_FOLD, TEST, SCORE = "out_of_fold.csv", "test_predictions.csv", "score.json"
 
@@ -78,6 +79,7 @@ def write_predicted(folder: Path, predicted: Predicted, rules: Rules, **facts: A
         "greater_is_better": rules.metric.greater_is_better,
         "columns": rules.columns,
         "folds_sha256": rules.folds_sha256,
+        "metric": rules.metric.name,
         "metric_sha256": _digest(METRIC, POSTPROCESS),
         "sha256": {name: _digest(folder / name) for name in (OUT_OF_FOLD, TEST)},
         **facts,
@@ -85,10 +87,11 @@ def write_predicted(folder: Path, predicted: Predicted, rules: Rules, **facts: A
     write_atomically(folder / SCORE, json.dumps(scored, indent=2).encode())
     spread = f" ± {statistics.stdev(parts):.5f}" if len(parts) > 1 else ""
     print(
-        f"{folder}: score {whole:.5f} ({rules.metric.direction}); of the folds "
+        f"{folder}: {rules.metric.name} {whole:.5f} ({rules.metric.direction}); of the folds "
         f"{', '.join(f'{part:.5f}' for part in parts)}, mean {statistics.fmean(parts):.5f}{spread}"
     )
     print(f"Wrote {OUT_OF_FOLD}, {TEST} and {SCORE} there, and {submission_path(folder)}.")
+    print(f"Next: python compete.py submit {quote(submission_path(folder))}")
 
 
 def make_submission(test: Frame, rules: Rules) -> Frame:

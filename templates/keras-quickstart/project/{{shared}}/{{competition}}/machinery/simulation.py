@@ -9,7 +9,8 @@ from typing import Any
 from machinery.competition import find_raw, read_schema, read_slug
 from machinery.errors import InputError
 from machinery.hidden_test import make_hidden_test
-from machinery.notebook_bundle import NOTEBOOK, OUTPUT, missing_wheels, say_wheels
+from machinery.kaggle_wheels import refuse_missing_wheels
+from machinery.notebook_bundle import NOTEBOOK, OUTPUT
 from machinery.notebook_file import read_cells, read_settings
 from machinery.simulated_machine import Machine, Outcome
 from machinery.submission_check import check_submission
@@ -40,6 +41,7 @@ def simulate(minutes: float, memory: float) -> None:
     settings = read_settings(cells)
     slug, schema, raw = read_slug(), read_schema(), find_raw()
     check_links()
+    refuse_missing_wheels()
     tree = Path(tempfile.mkdtemp(prefix="kaggle-"))
     hidden = tree / "hidden"
     hidden.mkdir()
@@ -61,7 +63,6 @@ def simulate(minutes: float, memory: float) -> None:
         print("".join(f"  | {line}\n" for line in text.splitlines()), end="")
         if reason := find_reason(outcome, text, machine.working, bool(settings["train"])):
             raise InputError(f"would not score: {reason}. All that it printed: {log}")
-        say_wheels()
         if settings["train"]:
             print(f"would train: it took {outcome.seconds:.0f} s. It scores nothing itself.")
             return
@@ -75,7 +76,6 @@ def simulate(minutes: float, memory: float) -> None:
             f"would score: submission.csv fits, {checked.rows:,} rows. "
             f"It took {outcome.seconds:.0f} s"
             + (f" and at most {outcome.memory:.1f} GB." if outcome.memory else ".")
-            + (" On Kaggle not without the wheels above." if missing_wheels() else "")
         )
     finally:
         machine.remove()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from machinery import competition_files, kaggle_client
+from machinery.competition import find_raw
 from machinery.errors import InputError
 
 
@@ -43,8 +44,19 @@ def test_archives_in_the_archive_are_unpacked_too(archive: Path) -> None:
     raw = competition_files.RAW
     found = {path.relative_to(raw).as_posix() for path in raw.rglob("*") if path.is_file()}
     photos = {"photos/a.png", "photos/b/c.png"}
-    assert found == {"train.csv", *photos, "kept.zip", "taken.zip", "taken/z"}
+    assert found == {"train.csv", *photos, "kept.zip", "taken.zip", "taken/z", ".competition"}
     assert not competition_files.DOWNLOAD.exists()
+
+
+def test_files_of_another_competition_are_not_taken(archive: Path) -> None:
+    archive.write_bytes(zip_of({"train.csv": "id\n1\n"}))
+    competition_files.download("", overwrite=False)
+    Path("competition/competition.yaml").write_text("slug: another\n", encoding="utf-8")
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="holds the files of some-competition"):
+            competition_files.download("", overwrite)
+    with pytest.raises(InputError, match=r"competition\.yaml names another"):
+        find_raw()
 
 
 @pytest.mark.parametrize("name", ["../out", "/out", "a/../../out", "C:/out", "..\\out"])

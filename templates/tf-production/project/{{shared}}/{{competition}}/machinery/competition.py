@@ -20,6 +20,7 @@ from machinery.parameter_file import read_yaml
 
 FOLDER = Path("competition")
 RAW = Path("data/raw")
+ORIGIN = RAW / ".competition"  # Whose files they are, as `compete.py get` noted.
 SCHEMA = FOLDER / "schema.yaml"
 # What Kaggle mounts into a notebook; `compete.py simulate` may put another folder in its place.
 KAGGLE_INPUT = Path(os.environ.get("KAGGLE_INPUT_FOLDER", "/kaggle/input"))
@@ -107,9 +108,15 @@ def find_raw() -> Path:
     /kaggle/input/SLUG.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or those of another competition.
     """
     slug = read_slug()
+    origin = ORIGIN.read_text(encoding="utf-8").strip() if ORIGIN.exists() else slug
+    if origin != slug:
+        raise InputError(
+            f"{RAW}: holds the files of {origin}, and {FOLDER / 'competition.yaml'} names {slug}. "
+            "Correct it, or make a project for each competition."
+        )
     mounted = [KAGGLE_INPUT / "competitions" / slug, KAGGLE_INPUT / slug]
     for folder in [*mounted, RAW]:
         if folder.is_dir() and any(folder.iterdir()):

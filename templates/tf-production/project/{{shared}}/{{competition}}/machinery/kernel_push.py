@@ -6,15 +6,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from machinery.competition import read_slug
 from machinery.errors import InputError
 from machinery.kaggle_client import call, is_refusal, read_quota, refuse_tokens
 from machinery.kaggle_setup import MANIFEST
+from machinery.kaggle_wheels import refuse_missing_wheels
 from machinery.notebook_bundle import NOTEBOOK, OUTPUT, OWNER, digest_of, write_json
 from machinery.notebook_file import read_cells, read_settings
 from machinery.simulation import read_metadata
 
 PUSHED = NOTEBOOK / "pushed.json"  # Which weights Kaggle has.
+VERSION = NOTEBOOK / "version.json"  # Which notebook Kaggle has.
 PAUSES = (1.0, 60.0)  # seconds between two looks, at first and at most
 
 
@@ -28,6 +29,7 @@ def push(minutes: float) -> None:
         InputError: Kaggle refused it, or it failed there.
     """
     settings = read_settings(read_cells(NOTEBOOK / read_metadata()["code_file"]))
+    refuse_missing_wheels()
     refuse_tokens((NOTEBOOK / "dataset").rglob("*"))  # Kaggle's client sends the whole folder.
     owner = read_owner()
     for name in ("kernel-metadata.json", "dataset/dataset-metadata.json"):
@@ -40,17 +42,27 @@ def push(minutes: float) -> None:
     print(said.strip())
     if "not valid" in said:
         raise InputError(f"{metadata['id']}: Kaggle does not know an input. {said.strip()}")
-    found = re.search(r"version (\d+)", said)
+    if found := re.search(r"version (\d+)", said):
+        sent = {"id": metadata["id"], "version": int(found[1])}
+        write_json(VERSION, {**sent, "experiment": settings["experiment"]})
     wait_for(metadata["id"], minutes)
     print(call("kernels", "output", metadata["id"], "--path", str(OUTPUT), "--force").strip())
     if settings["train"]:
         print(f"What it trained is in {OUTPUT / 'experiments'}. Copy it to experiments/")
         return
-    version = found[1] if found else "VERSION"
-    print(
-        f"Its output is in {OUTPUT}. Submit it:\n  kaggle competitions submit {read_slug()} "
-        f"-k {metadata['id']} -v {version} -f submission.csv -m {metadata['title']}"
-    )
+    print(f"Its output is in {OUTPUT}. Let Kaggle score it: python compete.py submit --notebook")
+
+
+def read_pushed() -> dict[str, Any]:
+    """Return "id", "version" and "experiment" of the notebook that was sent last.
+
+    Raises:
+        InputError: none was sent.
+    """
+    try:
+        return dict(json.loads(VERSION.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        raise InputError(f"{VERSION}: not found. Send it first: python compete.py push") from None
 
 
 def read_owner() -> str:

@@ -9,10 +9,11 @@ import pytest
 
 from machinery import fold_datasets
 from machinery.argument_parser import LARGEST_SEED
-from machinery.competition import fold_folders
+from machinery.competition import fold_folders, read_schema
 from machinery.errors import InputError
 from machinery.fit_on_all import fit_on_all
-from machinery.fold_datasets import prepare_folds, read_description
+from machinery.fold_datasets import prepare_folds
+from machinery.frozen_folds import FOLDS, check_schema, read_description
 
 SCHEMA = {
     **{"task": "tabular", "kind": "regression", "answer": "values", "id": "id", "targets": ["y"]},
@@ -48,6 +49,30 @@ def test_options_are_kept(built: list[tuple[Any, ...]]) -> None:
     assert options_of(False) == ["--skip-bad"]
     assert options_of(False, "--seed", "1") == ["--seed", "1"]
     assert options_of(True) == []
+
+
+@pytest.mark.usefixtures("built")
+def test_a_corrected_schema_keeps_the_folds_and_asks_for_new_datasets() -> None:
+    """What the datasets do not hold may be corrected at any time."""
+    for name in ("train.csv", "test.csv"):
+        rows = "".join(f"{row},{row / 7},0\n" for row in range(40))
+        Path("data/raw", name).write_text(f"id,y,x\n{rows}", encoding="utf-8")
+    prepare_folds(2, 0, False, [])
+    frozen = FOLDS.read_bytes()
+    correct({"answer": "labels"})
+    check_schema(read_schema())
+    correct({"drop": ["x"]})
+    with pytest.raises(InputError, match=r"drop: got \['x'\], but .* made by \[\]"):
+        check_schema(read_schema())
+    prepare_folds(2, 0, False, [])
+    check_schema(read_schema())
+    assert FOLDS.read_bytes() == frozen
+
+
+def correct(changes: dict[str, Any]) -> None:
+    """Change values of schema.yaml."""
+    text = json.dumps(SCHEMA | changes)
+    Path("competition/schema.yaml").write_text(text, encoding="utf-8")
 
 
 @pytest.mark.parametrize(

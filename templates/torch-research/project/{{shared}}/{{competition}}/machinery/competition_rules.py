@@ -10,7 +10,7 @@ import pandas as pd
 from machinery import submission_file
 from machinery.competition import FOLDER, CompetitionSchema, read_schema
 from machinery.errors import InputError
-from machinery.fold_datasets import FOLDS, read_description, read_folds
+from machinery.frozen_folds import FOLDS, check_schema, read_description, read_folds
 from machinery.submission_file import read_cells
 
 METRIC, POSTPROCESS = FOLDER / "metric.py", FOLDER / "postprocess.py"
@@ -23,6 +23,7 @@ class Metric(NamedTuple):
 
     score: Callable[[Frame, Frame, str], float]
     greater_is_better: bool
+    name: str
     postprocess: Callable[[Frame, str], Frame]
 
     @property
@@ -43,6 +44,7 @@ class Rules:
 
     def __init__(self, metric: Metric) -> None:
         self.metric, self.schema = metric, read_schema()
+        check_schema(self.schema)
         self.folds, self.folds_sha256 = read_folds(), read_description()["sha256"]
         self.sample = read_cells(self.schema.sample_submission)
         self.columns = submission_file.prediction_columns(self.schema)
@@ -95,7 +97,8 @@ def read_metric() -> Metric:
             f"{METRIC}: says nothing of greater_is_better. Add a line: greater_is_better = True, "
             "or = False where less is better."
         )
-    return Metric(metric.score, metric.greater_is_better, postprocess.postprocess)
+    name = str(getattr(metric, "name", "score"))  # One that was pasted has none.
+    return Metric(metric.score, metric.greater_is_better, name, postprocess.postprocess)
 
 
 def read_truth(schema: CompetitionSchema, folds: Frame) -> Frame:

@@ -18,8 +18,9 @@ from machinery.competition import find_raw
 from machinery.competition_rules import Frame, Rules
 from machinery.errors import InputError
 from machinery.fold_assignment import choose_splits
-from machinery.fold_datasets import TABLES, build, read_description
+from machinery.fold_datasets import TABLES, build
 from machinery.fold_predictions import check_run, inputs_of_test, mean_of_known, predict_rows
+from machinery.frozen_folds import read_description
 from machinery.submission_file import read_cells
 
 PREFIX = "pseudo-"  # of the ids of such rows: train may use the same numbers as test.

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from machinery.competition import CompetitionSchema
 from machinery.competition_rules import Metric, Rules
+from machinery.frozen_folds import learned_schema
 from machinery.prediction_files import Predicted, write_predicted
 
 ROWS, TEST_ROWS, FOLDS = 120, 40, 3
@@ -46,8 +48,11 @@ def write_competition(
     (competition / "schema.yaml").write_text(json.dumps(schema), encoding="utf-8")  # JSON is YAML.
     folds = pd.DataFrame({"id": ids[:ROWS], "fold": np.arange(ROWS) % FOLDS})
     folds.to_csv(competition / "folds.csv", index=False)
-    sha256 = hashlib.sha256((competition / "folds.csv").read_bytes()).hexdigest()
-    (competition / "folds.json").write_text(json.dumps({"sha256": sha256}), encoding="utf-8")
+    described = {
+        "sha256": hashlib.sha256((competition / "folds.csv").read_bytes()).hexdigest(),
+        "schema": learned_schema(CompetitionSchema.model_validate(schema)),
+    }
+    (competition / "folds.json").write_text(json.dumps(described), encoding="utf-8")
 
 
 def rules(score: Callable[[np.ndarray, np.ndarray], float], greater_is_better: bool) -> Rules:
@@ -58,7 +63,7 @@ def rules(score: Callable[[np.ndarray, np.ndarray], float], greater_is_better: b
         truth, predicted = (frame.drop(columns=ids).to_numpy() for frame in (solution, submission))
         return score(truth, predicted)
 
-    return Rules(Metric(of_frames, greater_is_better, lambda submission, _: submission))
+    return Rules(Metric(of_frames, greater_is_better, "score", lambda submission, _: submission))
 
 
 def write_member(name: str, of_rules: Rules, out_of_fold: np.ndarray, test: np.ndarray) -> Path:
