@@ -101,7 +101,8 @@ def test_get_survives_a_kill_and_downloads_nothing_twice(
     server.holds = False
     code, printed = competitor.run("get", "https://www.kaggle.com/competitions/some-competition")
     assert code == 0, printed
-    assert competitor.files() == ["sample_submission.csv", "test.csv", "train.csv"]
+    files = [".competition", "sample_submission.csv", "test.csv", "train.csv"]
+    assert competitor.files() == files
     assert len(server.called("GET")) == 2
     code, printed = competitor.run("get")
     assert (code, len(server.called("GET"))) == (0, 2), printed
@@ -156,7 +157,10 @@ def test_submissions_are_sent_followed_and_noted(
     (project / "submissions").mkdir()
     for name, value in (("first", 0.1), ("second", 0.2), ("third", 0.3)):
         (project / "submissions" / f"{name}.csv").write_text(f"id,price\n3,{value}\n4,0.9\n")
-    score = {"score": 0.72, "fold_scores": [0.70, 0.74], "greater_is_better": True}
+    score = {
+        **{"score": 0.72, "fold_scores": [0.70, 0.74], "greater_is_better": True},
+        **{"metric": "AUC", "metric_sha256": "0123456789"},
+    }
     (project / "experiments" / "first").mkdir()
     (project / "experiments" / "first" / "score.json").write_text(json.dumps(score))
     failed = Outcome("ERROR", error="Evaluation Exception: no ground truth", pending=0)
