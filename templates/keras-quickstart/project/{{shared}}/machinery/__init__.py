@@ -17,7 +17,11 @@ code hands in what it needs of them. Each file has one subject:
     ragged           examples that differ in length, in one array
     splits           which examples are in train, val and test
     sampling         which examples are in which batch, as a function of the seed
-    fold_runs        an experiment trained once for each fold: train.py --folds
+    several_runs     an experiment as several runs, and what came of it:
+    fold_runs        one for each fold, train.py --folds,
+    seed_runs        one for each seed, train.py --seeds,
+    part_runs        what is trained of them, and what again,
+    run_processes    the processes that train them
     run              one experiment while it trains
     epoch            one epoch while it trains
     checkpoints      the state of a run on disk
