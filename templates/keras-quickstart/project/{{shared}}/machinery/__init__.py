@@ -39,8 +39,13 @@ code hands in what it needs of them. Each file has one subject:
     experiments      reading what all experiments have written
     results          comparing them: the command
     results_table    the table of the comparison
+    noise            whether a difference in it is more than chance
     differences      what differs between its rows, in words
-    results_page     the table as text, Markdown and HTML
+    lineage          what each was made from, and by which change
+    results_terminal the table in a terminal
+    results_files    the table as Markdown, LaTeX and CSV
+    results_page     the table as a page, with pictures
+    results_curves   and with curves
     checkup          what doctor.py prints, and what it is handed
     checkup_stages   what it checks, in which order:
     checkup_machine  the machine and what is installed,
