@@ -1,9 +1,12 @@
 """train.py --folds: each fold in a process of its own, stopped and continued as one run is."""
 
+import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +16,8 @@ from build_dataset import build
 from helpers import wait_for
 from machinery import records
 from machinery.errors import InputError
-from machinery.fold_runs import choose_folds, other_words
+from machinery.fold_runs import choose_folds
+from machinery.part_runs import Part, TrainedAnew, other_words
 
 Start = Callable[..., subprocess.Popen[str]]
 NEW = ("train.py", "--experiment", "experiments/new", "--from", "experiments/baseline")
@@ -34,7 +38,9 @@ def folds(tmp_path: Path, project: Path) -> Path:
 def test_all_folds_are_trained_and_summed_up(start: Start, folds: Path) -> None:
     output, errors = start(*NEW, "--folds", "all", "--device", "cpu", cwd=folds).communicate()
     assert not errors
-    lines = output.splitlines()[-3:]
+    assert "evaluate.py" not in output  # One next step, not one of each run.
+    *lines, following = output.splitlines()[-4:]
+    assert following == "next: python synthesize_results.py"
     assert [line.split()[0] for line in lines] == ["fold-0", "fold-1", "mean"]
     assert lines[0].startswith("fold-0  best epoch   ")
     assert lines[2].startswith("mean of 2 folds ± standard deviation:  val loss 0.")
@@ -60,9 +66,8 @@ def test_a_stopped_fold_is_continued_by_the_same_command(start: Start, folds: Pa
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate()
     assert process.returncode == 75
-    assert "saved in experiments/new/fold-0" in errors
-    assert "Stopped by SIGTERM; 2 folds to go. Run the same command again to continue." in errors
-    assert not (folds / "experiments/new/fold-1").exists()
+    assert "saved in experiments/new/fold-0" in output + errors
+    assert "Stopped by SIGTERM; 2 of 2 runs to go. Run the same command again to " in errors
     process = start(*words, cwd=folds)
     output, _ = process.communicate()
     assert process.returncode == 0
@@ -86,7 +91,7 @@ def test_a_failing_fold_ends_the_command_with_its_exit_code(start: Start, folds:
     _, errors = process.communicate()
     assert process.returncode == 2
     assert "experiments/new/fold-0 ended with exit code 2." in errors
-    assert not (folds / "experiments/new").exists()
+    assert not (folds / "experiments/new/fold-0").exists()
 
 
 def test_folds_without_data_are_named(tmp_path: Path) -> None:
@@ -117,3 +122,65 @@ def test_other_options_are_handed_on() -> None:
     ]
     others = ["--device", "cpu", "--training.epochs", "3", "--overwrite", "--model.widht=4"]
     assert other_words([*others[:2], *places, *others[2:]]) == others
+
+
+def first_session(folds: Path, number: int) -> str:
+    """Return what the first session of a run recorded; while it is replaced, nothing."""
+    sessions = records.read_sessions(folds / f"experiments/new/fold-{number}")
+    return f"{sessions[0]['started']} {sessions[0]['process']}" if sessions else ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGTERM")
+def test_what_overwrite_replaces_is_decided_once(start: Start, folds: Path) -> None:
+    """Continued without --overwrite, no old run is taken for a new one, and none is repeated."""
+    words = (*NEW, "--folds", "all", "--training.pause", "0.03", "--device", "cpu")
+    one_core = {"preexec_fn": lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})}
+    assert start(*words, cwd=folds).wait() == 0
+    old = [first_session(folds, i) for i in range(2)]
+    process = start(*words, "--overwrite", cwd=folds, **one_core)  # One after the other.
+    wait_for(folds / "experiments/new/.train_anew.json")
+    while first_session(folds, 1) == old[1]:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 75
+    done = first_session(folds, 0)
+    assert done != old[0]
+    output, _ = start(*words, cwd=folds, **one_core).communicate()
+    assert first_session(folds, 0) == done
+    assert first_session(folds, 1) not in ("", old[1])
+    assert "mean of 2 folds" in output
+    assert not (folds / "experiments/new/.train_anew.json").exists()
+
+
+def test_a_part_that_overwrite_has_not_reached_is_trained_again(tmp_path: Path) -> None:
+    """Also by a command without --overwrite; --overwrite with other words begins from the start."""
+    parts = [Part(tmp_path / f"fold-{i}", tmp_path, None) for i in range(3)]
+
+    def write(number: int, started: str, outcome: str = "finished") -> None:
+        folder = parts[number].folder
+        folder.mkdir(exist_ok=True)
+        session = {"outcome": outcome, "started": started}
+        (folder / "run.json").write_text(json.dumps({"sessions": [session]}))
+
+    write(0, "old")
+    write(1, "old")
+    assert TrainedAnew(tmp_path, parts, ["a"], overwrite=False).to_go == []
+    anew = TrainedAnew(tmp_path, parts, ["a"], overwrite=True)
+    assert anew.to_go == ["fold-0", "fold-1", "fold-2"]
+    anew.note()
+    write(0, "new")
+    for overwrite in (False, True):
+        anew = TrainedAnew(tmp_path, parts, ["a"], overwrite)
+        assert anew.to_go == ["fold-1", "fold-2"]
+        anew.forget()  # Not yet.
+    assert TrainedAnew(tmp_path, parts, ["b"], overwrite=True).to_go[0] == "fold-0"
+    write(1, "new", "stopped")
+    write(2, "new")
+    assert TrainedAnew(tmp_path, parts, ["a"], overwrite=True).to_go == []  # The second goes on.
+    write(1, "new")
+    assert len(TrainedAnew(tmp_path, parts, ["a"], overwrite=True).to_go) == 3
+    anew.forget()
+    assert not (tmp_path / ".train_anew.json").exists()
+    (tmp_path / ".train_anew.json").write_text("{}")
+    with pytest.raises(InputError, match="damaged, so which runs --overwrite"):
+        TrainedAnew(tmp_path, parts, [], overwrite=False)

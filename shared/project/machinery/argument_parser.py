@@ -84,9 +84,11 @@ class ArgumentParser(argparse.ArgumentParser):
         where = "dataset folder [that of the experiment, or of --from; else data]"
         self.add_argument("--data", type=Path, help=where)
 
-    def add_folds(self) -> None:
+    def add_parts(self) -> None:
         meaning = "all, or numbers: train EXPERIMENT/fold-0 on DATA/fold-0, and so on"
         self.add_argument("--folds", "--fold", nargs="+", metavar="FOLD", help=meaning)
+        meaning = "how many, or which (0,3,7): train EXPERIMENT/seed-0 with seed 0, and so on"
+        self.add_argument("--seeds", metavar="SEEDS", help=meaning)
 
     def add_checkpoint(self) -> None:
         self.add_argument("--checkpoint", choices=["best", "last"], default="best", help="[best]")

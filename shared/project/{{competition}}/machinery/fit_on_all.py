@@ -8,7 +8,8 @@ from pathlib import Path
 
 from machinery import records
 from machinery.errors import InputError
-from machinery.fold_runs import best_epochs, find_data
+from machinery.fold_runs import find_data
+from machinery.several_runs import best_epochs
 
 
 def fit_on_all(experiment: Path, options: Sequence[str] = ()) -> None:

@@ -279,7 +279,7 @@ def git_state() -> tuple[str | None, bytes]:
 def writing_evaluation(folder: Path, files: Iterable[str]) -> Generator[None]:
     """Remember the names of the files that an evaluation writes in the block; others wait."""
     with FileLock(folder / ".evaluations.lock"):
-        names = sorted({*_evaluation_files(folder), *files})
+        names = sorted({*evaluation_files(folder), *files})
         content = json.dumps({"files": names}, indent=2)
         write_atomically(folder / EVALUATIONS_FILE, content.encode())
         yield
@@ -287,13 +287,14 @@ def writing_evaluation(folder: Path, files: Iterable[str]) -> Generator[None]:
 
 def delete_evaluations(folder: Path) -> None:
     """Delete the files that evaluations wrote, and no others: more training makes them outdated."""
-    for name in (*_evaluation_files(folder), EVALUATIONS_FILE):
+    for name in (*evaluation_files(folder), EVALUATIONS_FILE):
         ours = Path(name).name == name and name != "params.yaml"  # That is the person's.
         if ours and (folder / name).is_file():
             remove(folder / name)
 
 
-def _evaluation_files(folder: Path) -> list[str]:
+def evaluation_files(folder: Path) -> list[str]:
+    """Return the names of the files that evaluations wrote into a run folder."""
     try:
         names = json.loads((folder / EVALUATIONS_FILE).read_text(encoding="utf-8"))["files"]
         return [name for name in names if isinstance(name, str)]

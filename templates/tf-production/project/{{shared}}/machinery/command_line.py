@@ -11,6 +11,7 @@ When the script is only imported, both calls do nothing.
 """
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -22,7 +23,6 @@ from machinery.argument_parser import ArgumentParser
 from machinery.contents import made_by_builds
 from machinery.continuation import EPOCHS, differ_in_epochs
 from machinery.errors import InputError, exit_codes
-from machinery.fold_runs import train_folds
 from machinery.parameter_file import (
     Section,
     differences,
@@ -31,6 +31,7 @@ from machinery.parameter_file import (
     name_beside,
     parameter_fields,
 )
+from machinery.several_runs import train_several
 from machinery.stopping import StopRequest, hide_interrupts, ignore_signals
 from machinery.trained import check_places, check_training, trained_parameters
 
@@ -218,20 +219,19 @@ def parse_training(
 
     Raises:
         InputError: values are wrong.
-        SystemExit: with 0, the experiment is finished already; or its folds were trained.
+        SystemExit: the experiment is finished already (0), or was trained as several runs.
     """
     parser = ArgumentParser(description)
     parser.add_experiment()
     parser.add_data()
-    parser.add_folds()
+    parser.add_parts()
     parser.add_device()
     parser.add_argument("--from", type=Path, dest="source", help="new experiment: its parameters")
     parser.add_argument("--overwrite", action="store_true", help="train a finished run anew")
     parser.add_max_minutes()
     parser.add_parameters(schema)
     arguments = parser.parse_args()
-    if arguments.folds:
-        train_folds(arguments, sys.argv[1:])
+    train_several(arguments, sys.argv[1:], functools.partial(resolve_parameters, schema))
     parameters = resolve_parameters(schema, arguments)
     if records.is_finished(arguments.experiment) and not arguments.overwrite:
         say_finished(arguments.experiment, parameters, arguments.data)

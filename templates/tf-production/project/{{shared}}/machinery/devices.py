@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Generator, Mapping, Sequence
 
 from machinery.errors import InputError
@@ -13,6 +14,7 @@ from machinery.errors import InputError
 # https://docs.nvidia.com/cuda/cuda-c-programming-guide, "Tensor Cores".)
 FLOAT16_FROM, BFLOAT16_FROM = (7, 0), (8, 0)
 VISIBLE = "CUDA_VISIBLE_DEVICES"  # The GPUs of NVIDIA that a process may use.
+OTHERS = ("/dev/kfd", "/dev/accel0")  # Where Linux has GPUs of AMD, and TPUs of Google.
 
 
 def choose(name: str, available: Mapping[str, bool], advice: str) -> str:
@@ -88,3 +90,40 @@ def one_gpu(number: int, gpus: Sequence[str]) -> Generator[None]:
         os.environ.pop(VISIBLE, None)
         if before is not None:
             os.environ[VISIBLE] = before
+
+
+def share_cores(runs: int, device: str) -> list[set[int]]:
+    """Return the cores of each of the processes that compute on processors at the same time.
+
+    All frameworks take as many threads as a process has cores. So several runs of one thread each
+    waste less than one run of several.
+
+    Args:
+        runs: to train.
+        device: as --device names it, where there is no GPU of NVIDIA.
+
+    Returns:
+        Nothing where they compute on something else, or the system lets nobody choose cores.
+    """
+    may_be_other = sys.platform == "darwin" or any(map(os.path.exists, OTHERS))
+    if not hasattr(os, "sched_getaffinity") or (device != "cpu" and may_be_other):
+        return []
+    cores = sorted(os.sched_getaffinity(0))
+    places = min(runs, len(cores))
+    return [
+        {*cores[i * len(cores) // places : (i + 1) * len(cores) // places]} for i in range(places)
+    ]
+
+
+@contextlib.contextmanager
+def some_cores(cores: set[int]) -> Generator[None]:
+    """Let a process that starts in the block use some cores alone; of none, do nothing."""
+    if not cores:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

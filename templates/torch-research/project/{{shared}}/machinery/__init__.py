@@ -17,7 +17,11 @@ code hands in what it needs of them. Each file has one subject:
     ragged           examples that differ in length, in one array
     splits           which examples are in train, val and test
     sampling         which examples are in which batch, as a function of the seed
-    fold_runs        an experiment trained once for each fold: train.py --folds
+    several_runs     an experiment as several runs, and what came of it:
+    fold_runs        one for each fold, train.py --folds,
+    seed_runs        one for each seed, train.py --seeds,
+    part_runs        what is trained of them, and what again,
+    run_processes    the processes that train them
     run              one experiment while it trains
     epoch            one epoch while it trains
     checkpoints      the state of a run on disk
@@ -35,8 +39,13 @@ code hands in what it needs of them. Each file has one subject:
     experiments      reading what all experiments have written
     results          comparing them: the command
     results_table    the table of the comparison
+    noise            whether a difference in it is more than chance
     differences      what differs between its rows, in words
-    results_page     the table as text, Markdown and HTML
+    lineage          what each was made from, and by which change
+    results_terminal the table in a terminal
+    results_files    the table as Markdown, LaTeX and CSV
+    results_page     the table as a page, with pictures
+    results_curves   and with curves
     checkup          what doctor.py prints, and what it is handed
     checkup_stages   what it checks, in which order:
     checkup_machine  the machine and what is installed,

@@ -7,6 +7,7 @@ different frameworks can lie side by side.
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from machinery.errors import InputError
 from machinery.metrics import Objective, read_metrics
 from machinery.parameter_file import Section, old_names, parameter_fields, read_yaml
 
+# How a session ends that says why in its log.
+WITH_MESSAGES = ("diverged", "stopped", "out of resources")
+
+FROM = re.compile(r"""--from[ =]('[^']*'|"[^"]*"|\S+)""")  # In a command as run.json has it.
+
 
 @dataclasses.dataclass
 class Experiment:
@@ -24,13 +30,28 @@ class Experiment:
     name: str
     status: str = ""
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)  # without the seed
-    origin: dict[str, Any] = dataclasses.field(default_factory=dict)  # framework, data, ...
+    origin: dict[str, Any] = dataclasses.field(default_factory=dict)  # framework, task, ...
     code: dict[str, str] = dataclasses.field(default_factory=dict)  # digests by file
     seed: str = ""
     rows: list[dict[str, float]] = dataclasses.field(default_factory=list)  # one per epoch
     test: dict[str, float] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
     objective: Objective | None = None  # None: the run has recorded none.
+    data: str = ""  # the folder of its dataset, as run.json has it
+    fingerprint: str = ""  # of the dataset
+    parent: str = ""  # the folder of the experiment that it was made from (--from)
+    written: list[str] = dataclasses.field(default_factory=list)  # files of evaluate.py
+
+    @property
+    def fold(self) -> str:
+        """The name of the fold that it was trained on, such as "fold-0"; empty: on none."""
+        last = self.data.rpartition("/")[2]
+        return last if re.fullmatch(r"fold-\d+", last) else ""
+
+    @property
+    def unit(self) -> str:
+        """What is the same in two runs that are compared as a pair: seed and fold."""
+        return f"{self.fold} {self.seed}".strip()
 
     @property
     def columns(self) -> list[str]:
@@ -77,14 +98,18 @@ def _read_experiment(folder: Path, name: str, schema: type[Section]) -> Experime
     if not sessions:
         raise ValueError(f"{records.FILE} is damaged")
     session = sessions[-1]
-    written = dict(_flatten(read_yaml(folder / "params.yaml")))
+    if not (folder / "params.yaml").is_file():
+        raise ValueError("params.yaml is missing")
+    # The record is what it was trained with, and quicker to read.
+    written = session.get("parameters") or dict(_flatten(read_yaml(folder / "params.yaml")))
     parameters = todays_parameters(written, schema)
     seed = str(parameters.pop("seed", None))
     status = str(session["outcome"])
-    if records.is_running(folder):
+    if status != "finished" and records.is_running(folder):
         status = "running"
     elif status == "running":
         status = "killed"
+    status = _add_reason(status, folder)
     objective = session.get("objective")
     rows = [{key: float(row[key]) for key in row} for row in read_metrics(folder)]
     return Experiment(
@@ -94,7 +119,6 @@ def _read_experiment(folder: Path, name: str, schema: type[Section]) -> Experime
         origin={
             "framework": session.get("framework"),
             "task": session.get("task"),
-            "data": session.get("fingerprint"),
             "optimizer": str(session.get("optimizer", "")).partition("(")[0],
         },
         code=_trained_by(sessions, int(rows[-1].get("step", 0)) if rows else 0),
@@ -105,7 +129,31 @@ def _read_experiment(folder: Path, name: str, schema: type[Section]) -> Experime
         objective=Objective(str(objective["metric"]), bool(objective["maximize"]))
         if objective
         else None,
+        data=str(session.get("data", "")),
+        fingerprint=str(session.get("fingerprint") or ""),
+        parent=_made_from(sessions),
+        written=records.evaluation_files(folder),
     )
+
+
+def _made_from(sessions: Sequence[Mapping[str, Any]]) -> str:
+    """Return the folder that --from names in the newest command that has it; empty: none has."""
+    for session in reversed(sessions):
+        if found := FROM.search(str(session.get("command", ""))):
+            return Path(found[1].strip("'\"")).as_posix()
+    return ""
+
+
+def _add_reason(status: str, folder: Path) -> str:
+    """Return the status of a run that did not finish with the message that it ended with."""
+    path = folder / "train.log"
+    if status not in WITH_MESSAGES or not path.is_file():
+        return status
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    # A message begins with the time and may have several lines.
+    begins = [i for i, line in enumerate(lines) if re.match(r"\d{4}-\d\d-\d\d [\d:,]+ ", line)]
+    message = " ".join(lines[begins[-1] :]).split(" ", 2)[2] if begins else ""
+    return f"{status}: {message}" if message else status
 
 
 def _trained_by(sessions: Sequence[Mapping[str, Any]], last_step: int) -> dict[str, str]:
@@ -130,6 +178,18 @@ def _read_test_metrics(folder: Path) -> dict[str, float]:
     path = folder / "metrics_test.json"
     test = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return {f"test_{key}": float(value) for key, value in test.items() if math.isfinite(value)}
+
+
+def read_parameters(folder: Path, schema: type[Section]) -> dict[str, Any]:
+    """Return the parameters of an experiment that may not be trained, but the seed.
+
+    Nothing is returned where there are none to be read.
+    """
+    try:
+        written = dict(_flatten(read_yaml(folder / "params.yaml")))
+    except (OSError, InputError):
+        return {}
+    return {key: v for key, v in todays_parameters(written, schema).items() if key != "seed"}
 
 
 def todays_parameters(written: Mapping[str, Any], schema: type[Section]) -> dict[str, Any]:

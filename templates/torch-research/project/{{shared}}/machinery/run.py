@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from machinery.errors import CommandError, InputError, is_out_of_memory, out_of_
 from machinery.files import remove, write_atomically
 from machinery.metrics import MetricsLog, Objective, describe, read_metrics
 from machinery.parameter_file import flatten, format_parameters, load_parameters
+from machinery.run_processes import ONE_OF_SEVERAL
 from machinery.stopping import StopRequest
 from machinery.terminal import describe_load, quote
 
@@ -329,6 +331,5 @@ class Run:
         draw_learning_curves(self.folder, best.get("epoch"))
         words = ["python", "evaluate.py", "--experiment", self.folder]
         words += ["--data", self.data] if self.data != Path("data") else []
-        logger.info(
-            f"best epoch {best.get('epoch', 0):.0f}: {describe(best, ', ')}; next: {quote(*words)}"
-        )
+        follows = "" if ONE_OF_SEVERAL in os.environ else f"; next: {quote(*words)}"
+        logger.info(f"best epoch {best.get('epoch', 0):.0f}: {describe(best, ', ')}{follows}")

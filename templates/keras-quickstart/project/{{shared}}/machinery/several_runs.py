@@ -1,0 +1,104 @@
+"""An experiment as several runs: train.py --folds and --seeds, and what came of them."""
+
+import argparse
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from machinery import records
+from machinery.errors import DivergedError, InputError
+from machinery.fold_runs import plan_folds
+from machinery.metrics import Objective, describe, read_metrics
+from machinery.part_runs import train_parts
+from machinery.seed_runs import plan_seeds
+from machinery.terminal import quote
+
+
+def train_several(
+    arguments: argparse.Namespace,
+    words: Sequence[str],
+    check: Callable[[argparse.Namespace], object],
+) -> None:
+    """Train an experiment on folds or with seeds, print what came of it, and end the process.
+
+    Without --folds and --seeds, do nothing.
+
+    Args:
+        arguments: of train.py.
+        words: of its command line.
+        check: refuses what one run is asked for, before the first begins.
+
+    Raises:
+        InputError: what is asked for is wrong; nothing was written.
+        StoppedError: on request, with everything saved.
+        DivergedError: some runs diverged, and the others are trained.
+        SystemExit: with 0, all are trained; with another number, a run ended with it.
+    """
+    if not arguments.folds and not arguments.seeds:
+        return
+    if arguments.folds and arguments.seeds:
+        raise InputError(
+            "--folds and --seeds: got both, expected one of them. Train the folds with one seed, "
+            "and with --seed 1 in another --experiment."
+        )
+    parts = plan_folds(arguments) if arguments.folds else plan_seeds(arguments)
+    diverged = train_parts(arguments, parts, words, check)
+    kind = "folds" if arguments.folds else "seeds"
+    for line in summarize([part.folder for part in parts if part.folder not in diverged], kind):
+        print(line)
+    if diverged:
+        raise DivergedError(f"{', '.join(map(str, diverged))} diverged; the others are trained.")
+    print(f"next: {quote(*next_step(arguments.experiment, kind))}")
+    raise SystemExit(0)
+
+
+def next_step(experiment: Path, kind: str) -> list[str | Path]:
+    """Return the words of the command that follows: to predict on folds, or to compare runs."""
+    if kind == "folds" and (records.PROJECT / "compete.py").exists():
+        return ["python", "compete.py", "predict", "--experiment", experiment]
+    root = experiment.parent
+    return ["python", "synthesize_results.py", *([root] if root != Path("experiments") else [])]
+
+
+def best_epochs(folders: Sequence[Path]) -> Iterator[dict[str, float]]:
+    """Yield the metrics of the best epoch of each run.
+
+    Raises:
+        InputError: a run has no such epoch, or a file is damaged.
+    """
+    for folder in folders:
+        best = objective.best(read_metrics(folder)) if (objective := objective_of(folder)) else None
+        if best is None:
+            raise InputError(f"{folder}: holds no trained epoch. Train it: train.py --folds")
+        yield best
+
+
+def objective_of(folder: Path) -> Objective | None:
+    """Return what a run was trained for; None: it has no record."""
+    sessions = records.read_sessions(folder)
+    return Objective(**sessions[-1]["objective"]) if sessions else None
+
+
+def summarize(folders: Sequence[Path], kind: str) -> Iterator[str]:
+    """Yield a line for each run with the metrics of its best epoch; of several, the mean and best.
+
+    Args:
+        folders: of the runs.
+        kind: what they are: "folds" or "seeds".
+    """
+    rows = [*best_epochs(folders)]
+    for folder, row in zip(folders, rows, strict=True):
+        yield f"{folder.name}  best epoch {row['epoch']:3}  {describe(row, '  ')}"
+    if len(rows) > 1:
+        names = [name for name in rows[0] if name.startswith("val_")]
+        columns = {name: [row[name] for row in rows if name in row] for name in names}
+        said = [
+            f"{name.replace('_', ' ')} {statistics.fmean(values):.4f} ± "
+            f"{statistics.stdev(values):.4f}"
+            for name, values in columns.items()
+            if len(values) > 1
+        ]
+        yield f"mean of {len(rows)} {kind} ± standard deviation:  {'  '.join(said)}"
+    if len(rows) > 1 and kind == "seeds" and (objective := objective_of(folders[0])):
+        best = objective.best(rows)
+        yield f"best of {len(rows)} seeds: {folders[rows.index(best)].name}" if best else ""
