@@ -269,7 +269,7 @@ class Study:
         print(f"{done} {state.lower()} {news}; {parameters}", flush=True)
 
     def describe(self, trial: optuna.Trial | FrozenTrial) -> str:
-        """Return the objectives of a trial in words: "val_accuracy 0.9812 ± 0.0031"."""
+        """Return the objectives of a trial in words: "val_loss 0.1412 ± 0.0031"."""
         row, deviation = trial.user_attrs.get("best", {}), trial.user_attrs.get("deviation", {})
         if isinstance(trial, FrozenTrial) and trial.values:
             names = [each.metric for each in self.search.objectives]

@@ -173,6 +173,8 @@ def run_search(
 
 def report(study: "Study") -> None:
     """Print the best trials and what to do next."""
+    from machinery.search_pictures import draw_search, write_trials
+
     search = study.search
     complete = study.best_first()
     pruned, failed = len(study.trials("PRUNED")), len(study.trials("FAIL"))
@@ -181,6 +183,9 @@ def report(study: "Study") -> None:
     print(f"\n{len(complete)} trials complete, {pruned} pruned, {failed} failed. {which}:")
     for trial in complete[: min(len(front), FRONT_SHOWN) or BEST_SHOWN]:
         print(f"  {study.folder_of(trial)}  {study.describe(trial)}  {format_values(trial.params)}")
+    write_trials(study)
+    drawn = draw_search(study)
+    print(f"All trials: {', '.join(['trials.csv', *drawn])} in {search.folder}")
     if not complete:
         return
     folder = next(iter(study.runs_of(complete[0])))
