@@ -60,8 +60,8 @@ def words(folder: Path, data: Path, *more: str) -> tuple[object, ...]:
 def new_study(folder: Path, dataset: Dataset, data: Path = Path("some data")) -> Study:
     """Return the study of a search, opened by this process."""
     settings, base = search_settings.load_settings(folder / "search.yaml", Parameters)
-    objective = settings.choose_objective(Objective("val_accuracy", maximize=True))
-    return Study(Search(folder, data, "cpu", settings, base, dataset, objective))
+    objectives = settings.choose_objectives(Objective("val_accuracy", maximize=True))
+    return Study(Search(folder, data, "cpu", settings, base, dataset, objectives))
 
 
 def new_worker(study: Study, train: Callable[[Run], object] = train) -> Worker:

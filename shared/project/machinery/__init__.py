@@ -34,8 +34,13 @@ code hands in what it needs of them. Each file has one subject:
     terminal         log lines above the progress bar, and messages that nobody needs
     search           many experiments: the command and its report
     search_settings  the file search.yaml
+    search_space     the values to try: ranges, choices, conditions, grids
+    search_samplers  what chooses among them, and what ends an experiment early
     search_study     what Optuna knows of the experiments of a search
+    search_storage   the file or the database where it is kept
+    search_url       the database as the command line names it
     search_workers   the processes that train them
+    search_pictures  pictures and a table of them
     experiments      reading what all experiments have written
     results          comparing them: the command
     results_table    the table of the comparison

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from machinery import records, search_settings
+from machinery import records, search_settings, search_url
 from machinery.argument_parser import ArgumentParser
 from machinery.command_line import Command
 from machinery.devices import list_gpus
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # NumPy and Optuna take longer to import than --help takes to
     from machinery.search_study import Study
 
 BEST_SHOWN = 5
+FRONT_SHOWN = 20
 LARGEST_WORKERS = 1024
 
 
@@ -71,7 +72,7 @@ class SearchCommand(Command):
         assert self.settings is not None
         assert self.stop is not None
         arguments, settings = self.arguments, self.settings
-        with exit_codes():
+        with exit_codes(), search_url.explained(arguments.storage):
             dataset = open_dataset(arguments.data)
             search = Search(
                 folder=arguments.search,
@@ -80,7 +81,8 @@ class SearchCommand(Command):
                 settings=settings,
                 base=self.parameters,
                 dataset=dataset,
-                objective=settings.choose_objective(objective(dataset)),
+                objectives=settings.choose_objectives(objective(dataset)),
+                storage=arguments.storage,
             )
             search_settings.check_data(search)
             run_search(search, train, self.stop, lambda: self._count_workers(choose_device))
@@ -118,7 +120,11 @@ def command_line(name: str, description: str | None, schema: type[Section]) -> S
         parser.add_device()
         parser.add_argument("--workers", type=int, help="[one per processor core or GPU]")
         parser.add_max_minutes()
+        where = "database that the workers of several machines share [a file in the folder]"
+        parser.add_argument("--storage", metavar="URL", help=where)
         arguments = parser.parse_args()
+        if arguments.storage is not None:
+            search_url.hide_password(arguments.storage)
         if arguments.workers is not None:
             parser.check_range("--workers", arguments.workers, 1, LARGEST_WORKERS)
         file = arguments.search / search_settings.FILE
@@ -147,8 +153,9 @@ def run_search(
     if missing:
         run_workers(min(count_workers(), missing), stop, search, train)
     else:
-        total = search.settings.trials
-        print(f"All {total} trials are done. For more, raise `trials` in {search.file}.")
+        whole = search.trials == len(search.grid)
+        more = "" if whole else f" For more, raise `trials` in {search.file}."
+        print(f"All {search.trials} trials are done.{more}")
     if done := missing - study.missing():
         seconds = time.perf_counter() - started
         rate = 60 * done / max(seconds, 1e-9)  # Never divided by 0, whatever the clock.
@@ -156,7 +163,7 @@ def run_search(
             f"{done} {'trial' if done == 1 else 'trials'} in {seconds:.0f} s: {rate:.0f} a minute."
         )
     if to_go := study.missing():
-        again = f"{to_go} of {search.settings.trials} trials to go. Run the same command again"
+        again = f"{to_go} of {search.trials} trials to go. Run the same command again"
         if stop.error:
             saved = "the unfinished ones saved"
             raise type(stop.error)(f"Stopped by {stop.error}, {saved}; {again} to continue.")
@@ -166,16 +173,23 @@ def run_search(
 
 def report(study: "Study") -> None:
     """Print the best trials and what to do next."""
+    from machinery.search_pictures import draw_search, write_trials
+
     search = study.search
     complete = study.best_first()
     pruned, failed = len(study.trials("PRUNED")), len(study.trials("FAIL"))
-    print(f"\n{len(complete)} trials complete, {pruned} pruned, {failed} failed. The best:")
-    for trial in complete[:BEST_SHOWN]:
-        value = f"{search.objective.metric} {trial.value:.4f}"
-        print(f"  {study.folder_of(trial)}  {value}  {format_values(trial.params)}")
+    front = study.front()
+    which = "The Pareto front (no trial is better in all)" if front else "The best"
+    print(f"\n{len(complete)} trials complete, {pruned} pruned, {failed} failed. {which}:")
+    for trial in complete[: min(len(front), FRONT_SHOWN) or BEST_SHOWN]:
+        print(f"  {study.folder_of(trial)}  {study.describe(trial)}  {format_values(trial.params)}")
+    write_trials(study)
+    drawn = draw_search(study)
+    print(f"All trials: {', '.join(['trials.csv', *drawn])} in {search.folder}")
     if not complete:
         return
-    words = ["python", "evaluate.py", "--experiment", study.folder_of(complete[0])]
+    folder = next(iter(study.runs_of(complete[0])))
+    words: list[object] = ["python", "evaluate.py", "--experiment", folder]
     if search.data != Path("data"):
         words += ["--data", search.data]
     print(f"The best of many trials is also lucky; see it on test: {quote(*words)}")

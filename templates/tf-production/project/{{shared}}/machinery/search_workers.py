@@ -1,10 +1,12 @@
 """The worker processes of a search: each takes trials from the study until none is missing."""
 
 import contextlib
+import itertools
 import math
 import multiprocessing
 import os
 import signal
+import statistics
 import sys
 import time
 import warnings
@@ -21,11 +23,12 @@ from machinery.checkpoints import State
 from machinery.devices import list_gpus, one_gpu
 from machinery.errors import CommandError, DivergedError, InputError, ResourceError, StoppedError
 from machinery.files import remove
-from machinery.metrics import Objective
-from machinery.parameter_file import nearest
+from machinery.metrics import Objective, read_metrics
+from machinery.parameter_file import change, nearest
 from machinery.run import Run
-from machinery.search_settings import Search
+from machinery.search_settings import WEIGHTS, Search
 from machinery.search_study import MisfitError, Study
+from machinery.search_url import explained
 from machinery.stopping import StopRequest
 from machinery.terminal import keep_output_usable
 
@@ -107,19 +110,23 @@ class Worker:
                 trial = self.study.claim()
                 if not trial:
                     return False
-                run = stack.enter_context(self._open_run(trial))
+                runs = self._new_runs(trial)
+                stack.enter_context(self.study.hold(trial))
+                stack.enter_context(runs[0])
                 starts = trial.user_attrs.get("starts", 0)
                 trial.set_user_attr("starts", starts + 1)
-            # Optuna is told of the end while the folder is locked: a trial that is RUNNING in an
-            # unlocked folder counts as unfinished.
+            # Optuna is told of the end while the trial is locked: a trial that is RUNNING and not
+            # locked counts as unfinished.
             try:
-                run.on_epoch = self._reporter(trial, run)
-                self.train(run)
+                for number, run in enumerate(runs):
+                    with contextlib.nullcontext() if number == 0 else run:
+                        run.on_epoch = self._reporter(trial, run, runs[:number])
+                        self.train(run)
             except PrunedError:
                 # First the study: a trial that it took for unfinished would need its checkpoints.
                 self.study.end(trial, "PRUNED")
                 # The files to continue from take most of the space; those to evaluate stay.
-                for name in (checkpoints.LAST, checkpoints.PREVIOUS):
+                for run, name in itertools.product(runs, (checkpoints.LAST, checkpoints.PREVIOUS)):
                     remove(run.folder / name)
                 raise
             except (DivergedError, ResourceError) as error:
@@ -131,8 +138,8 @@ class Worker:
             self.study.end(trial, "COMPLETE")
         return True
 
-    def _open_run(self, trial: optuna.Trial) -> Run:
-        """Return the run of a trial, not yet locked.
+    def _new_runs(self, trial: optuna.Trial) -> list[Run]:
+        """Return the runs of a trial, one for each seed, not yet locked.
 
         Raises:
             MisfitError: its values cannot be trained, and the trial has ended.
@@ -144,29 +151,57 @@ class Worker:
             # Optuna learns from pruned trials but not from failed ones, and the next shall differ.
             self.study.end(trial, "PRUNED", str(error))
             raise
-        search, folder = self.search, self.study.folder_of(trial)
-        return TrialRun(folder, parameters, search.dataset, search.data, self.stop, search.device)
+        search = self.search
+        words = (search.dataset, search.data, self.stop, search.device)
+        return [
+            TrialRun(folder, change(parameters, {"seed": seed}), *words)
+            for folder, seed in self.study.runs_of(trial).items()
+        ]
 
-    def _reporter(self, trial: optuna.Trial, run: Run) -> Callable[[dict[str, float]], None]:
-        """Return a function that reports each epoch to Optuna and raises PrunedError if told so."""
-        metric = self.search.objective.metric
+    def _reporter(
+        self, trial: optuna.Trial, run: Run, before: Sequence[Run]
+    ) -> Callable[[dict[str, float]], None]:
+        """Return a function that reports each epoch to Optuna and raises PrunedError if told so.
+
+        Of several seeds, what is reported is the mean over those that were trained so far, so
+        that trials are compared after the same work.
+
+        Args:
+            trial: the trial.
+            run: of one of its seeds.
+            before: the runs of the seeds before.
+        """
+        metric, columns = self.search.objective.metric, self.search.objectives
+        earlier = [[row[metric] for row in read_metrics(each.folder)] for each in before]
+        first_step = len(before) * self.search.base.training.epochs
 
         def on_epoch(row: dict[str, float]) -> None:
-            if metric not in row and row["epoch"] == 1:
-                columns = [name for name in row if name.startswith("val_")]
-                raise InputError(
-                    f"{self.search.file}: got {metric!r}, expected one of "
-                    f"{', '.join(columns)}{nearest(metric, columns)}. Correct it, and "
-                    f"delete study.journal and trial_* in {self.search.folder}."
-                )
-            if not math.isfinite(row.get(metric, math.nan)):
-                raise DivergedError(f"{run.folder}: {metric} is no number any more.")
+            for name in (each.metric for each in columns if each.metric != WEIGHTS):
+                if name not in row and row["epoch"] == 1:
+                    raise self._unknown_column(name, row)
+                if not math.isfinite(row.get(name, math.nan)):
+                    raise DivergedError(f"{run.folder}: {name} is no number any more.")
+            if len(columns) > 1:  # Optuna prunes by one objective only.
+                return
+            epoch = int(row["epoch"])
+            # Patience may have ended another seed before this epoch.
+            values = [rows[min(epoch, len(rows)) - 1] for rows in earlier]
             with warnings.catch_warnings(action="ignore"):  # A trial that is trained anew repeats.
-                trial.report(row[metric], int(row["epoch"]))
+                trial.report(statistics.fmean([*values, row[metric]]), first_step + epoch)
             if trial.should_prune():
                 raise PrunedError
 
         return on_epoch
+
+    def _unknown_column(self, name: str, row: Mapping[str, float]) -> InputError:
+        columns = [column for column in row if column.startswith("val_")]
+        anew = f"delete study.journal and trial_* in {self.search.folder}"
+        if self.search.storage:
+            anew = "name another folder (--search)"
+        return InputError(
+            f"{self.search.file}: got {name!r}, expected one of {', '.join(columns)}"
+            f"{nearest(name, columns)}. Correct it, and {anew}."
+        )
 
 
 def work(errors: Any, asked: Event, search: Search, train: Callable[[Run], object]) -> None:
@@ -176,7 +211,8 @@ def work(errors: Any, asked: Event, search: Search, train: Callable[[Run], objec
     # No progress bars: those of several workers would mix.
     sys.stderr.isatty = lambda: False  # ty: ignore[invalid-assignment]
     try:
-        Worker(Study(search), train, stop).work()
+        with explained(search.storage):
+            Worker(Study(search), train, stop).work()
     except (CommandError, OSError) as error:
         errors.put(error)
 

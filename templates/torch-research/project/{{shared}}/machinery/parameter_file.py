@@ -137,6 +137,7 @@ def load_parameters(
     path: Path,
     overrides: Mapping[str, str] | None = None,
     advice: str = "`python train.py --help` lists the parameters.",
+    context: object = None,
 ) -> Any:
     """Read and check a parameter file.
 
@@ -145,6 +146,7 @@ def load_parameters(
         path: the file.
         overrides: values from the command line, as typed there, by dotted name.
         advice: the sentence that says what is allowed, for the end of the message.
+        context: what the validators of the schema get to know beside the values.
 
     Raises:
         InputError: listing every unknown, mistyped or out-of-range value at once.
@@ -163,7 +165,7 @@ def load_parameters(
         except (YAMLError, ValueError, RecursionError):
             raise InputError(f"--{name}: got {_shorten(text)}, which is no YAML value.") from None
     try:
-        return schema.model_validate(values)
+        return schema.model_validate(values, context=context)
     except pydantic.ValidationError as error:
         problems = list(_describe(error, schema, path, tree, overrides))
         raise InputError("\n  ".join([*problems, f"{advice} Nothing was started."])) from None

@@ -1,0 +1,216 @@
+"""--storage: a database that several machines share, and a password that nobody gets to see."""
+
+import contextlib
+import importlib.util
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.trial import FrozenTrial
+from sqlalchemy import URL
+from sqlalchemy.exc import OperationalError
+
+from helpers import words, write_base, write_settings
+from machinery import search_url
+from machinery.errors import InputError, ResourceError
+from machinery.search_storage import Database, DatabaseLock
+
+OTHERS = "abc/"  # What the rest of the URL consists of.
+
+
+@given(password=st.text(min_size=1, alphabet=st.characters(exclude_characters=OTHERS, codec="utf-8")))
+def test_nobody_gets_to_see_a_password(password: str) -> None:
+    url = URL.create("postgresql", "a", password, "b", database="c").render_as_string(False)
+    option = URL.create("mysql", "a", host="b", database="c", query={"passwd": password})
+    assert search_url.shown(url) == "postgresql+psycopg://a:***@b/c"
+    assert search_url.shown(option.render_as_string(False)) == "mysql+pymysql://a@b/c"
+    line = f"the server refuses {password} of a"
+    if len(password) > 3:
+        assert password not in search_url.reason_of(ValueError(line), url)
+
+
+@pytest.mark.parametrize("form", [["--storage", "{}"], ["--storage={}"]])
+def test_no_record_of_the_command_holds_it(monkeypatch: pytest.MonkeyPatch, form: list[str]) -> None:
+    url = "postgresql://me:secret@server/db?password=hidden"
+    monkeypatch.setattr(sys, "argv", ["search.py", *(word.format(url) for word in form)])
+    search_url.hide_password(url)
+    assert "secret" not in " ".join(sys.argv)
+    assert "hidden" not in " ".join(sys.argv)
+    assert "me:***@server/db" in sys.argv[-1]
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("sqlite:///file", "got sqlite, expected postgresql://"),
+        ("secret", "--storage: expected postgresql://"),
+        ("postgresql://a:secret@b:port/c", "--storage: expected postgresql://"),
+    ],
+)
+def test_other_urls_are_refused(url: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        search_url.parse(url)
+    assert "secret" not in str(error.value)
+
+
+def test_a_database_that_cannot_be_reached_is_bad_input(
+    folder: Path, data: Path, run: Callable[..., str]
+) -> None:
+    url = "postgresql://me:secret@127.0.0.1:1/db"
+    message = run(*words(folder, data, "--storage", url), expected=2)
+    assert "me:***@127.0.0.1:1/db cannot be used" in message
+    assert "requirements-storage.txt" in message
+    assert "secret" not in message
+    assert [path.name for path in folder.iterdir()] == ["search.yaml"]
+
+
+def test_a_database_that_goes_away_ends_the_search_with_a_message() -> None:
+    url = "postgresql://me:secret@server/db"
+    lost = OperationalError("SELECT 1", None, ValueError("secret is of no use"))
+    with (
+        pytest.raises(ResourceError, match=r"me:\*\*\*@server/db.*\*\*\* is of no use") as error,
+        search_url.explained(url),
+    ):
+        raise lost
+    assert error.value.__suppress_context__  # A traceback would show what was hidden.
+    with pytest.raises(OperationalError), search_url.explained(None):
+        raise lost
+
+
+# ---------------------------------------------------------------------------------------------
+# With a server.
+
+
+def find_program(name: str) -> str | None:
+    """Return a program of PostgreSQL, which Debian keeps out of the PATH."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return str(found[-1]) if found else shutil.which(name)
+
+
+@pytest.fixture(scope="module")
+def server() -> Generator[str]:
+    """A server of PostgreSQL, reached by a socket in its own folder; yields its URL."""
+    initdb, postgres = find_program("initdb"), find_program("postgres")
+    if not initdb or not postgres:
+        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+    if not importlib.util.find_spec("psycopg"):
+        pytest.skip("needs psycopg: python -m pip install -r requirements-storage.txt")
+    # PostgreSQL refuses to run as root. Of a socket's path Linux takes 107 characters.
+    options: dict[str, Any] = {"stdout": subprocess.DEVNULL, "cwd": "/"}
+    place = Path(tempfile.mkdtemp(prefix="postgres-"))
+    if os.getuid() == 0:
+        options["user"] = "postgres"
+        shutil.chown(place, "postgres")
+    command = [initdb, "--pgdata", place / "db", "--auth", "trust", "--no-sync", "--username", "me"]
+    subprocess.run(command, check=True, **options)
+    settings = ["-F", "-c", "listen_addresses=", "-c", f"unix_socket_directories={place}"]
+    log = {"stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([postgres, "-D", place / "db", *settings], **options, **log)
+    url = f"postgresql://me:secret@/postgres?host={place}"
+    try:
+        for _ in range(300):
+            with contextlib.suppress(InputError):
+                Database(url, "a first connection")
+                break
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+        shutil.rmtree(place)
+
+
+def trials_of(server: str, name: str) -> list[FrozenTrial]:
+    url = search_url.parse(server).render_as_string(hide_password=False)
+    return optuna.load_study(study_name=name, storage=url).trials
+
+
+@pytest.mark.deep
+def test_a_lock_of_a_database_ends_with_its_holder(server: str) -> None:
+    ours, theirs = Database(server, "study"), Database(server, "study")
+    with DatabaseLock(ours, 1):
+        assert not DatabaseLock(theirs, 1).is_free()
+        assert DatabaseLock(theirs, 2).is_free()
+        assert DatabaseLock(Database(server, "another"), 1).is_free()
+        assert not DatabaseLock(theirs, 1).is_free()
+    assert DatabaseLock(theirs, 1).is_free()
+    lock = DatabaseLock(ours, 3)
+    lock.__enter__()
+    ours._connection.invalidate()  # As when the process is killed.
+    for _ in range(100):
+        if DatabaseLock(theirs, 3).is_free():
+            break
+        time.sleep(0.1)
+    assert DatabaseLock(theirs, 3).is_free()
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    """Return the processes that train for a search."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    with contextlib.suppress(OSError):
+        found = [int(number) for number in children.read_text().split()]
+        return [n for n in found if "spawn_main" in Path(f"/proc/{n}/cmdline").read_text()]
+    return []
+
+
+@pytest.mark.deep
+def test_two_machines_make_exactly_as_many_trials_as_asked_for(
+    folder: Path, data: Path, project: Path, start: Callable[..., Any], server: str
+) -> None:
+    """Eight workers begin cold, and are killed now and then; so is the search of one machine."""
+    total, chance = 40, random.Random(0)
+    write_base(folder, epochs=3, pause=0.02)
+    write_settings(folder, trials=total)
+    machines = []
+    for name in ("one", "two"):
+        code = folder.parent / name
+        shutil.copytree(project, code)
+        shutil.copytree(folder, code / "search")
+        machines.append(code)
+    command = ("search_hyperparams.py", "--search", "search", "--data", data, "--workers", "4")
+
+    def begin(code: Path) -> subprocess.Popen[str]:
+        return start(*command, "--storage", server, cwd=code)
+
+    running, printed, kills = {code: begin(code) for code in machines}, "", 0
+    deadline = time.monotonic() + 1500
+    while running:
+        assert time.monotonic() < deadline, printed
+        time.sleep(1)
+        for code, process in list(running.items()):
+            workers = workers_of(process)
+            if kills < 12 and workers and any(code.glob("search/trial_*")):
+                kills += 1
+                os.kill(process.pid if kills == 6 else chance.choice(workers), signal.SIGKILL)
+            if process.poll() is None:
+                continue
+            output, errors = process.communicate()
+            printed += output + errors
+            assert process.returncode in (0, 4, -signal.SIGKILL), printed
+            if process.returncode == 0:
+                del running[code]
+            else:
+                running[code] = begin(code)
+    assert kills == 12
+    trials = trials_of(server, "search")
+    states = [trial.state.name for trial in trials]
+    assert states.count("COMPLETE") + states.count("PRUNED") == total, states
+    assert len(states) == total + states.count("FAIL")
+    ended = [line for line in printed.splitlines() if f"/{total}] trial_" in line]
+    assert len({line.split()[1] for line in ended}) == len(ended)  # None was told of twice.
+    assert "secret" not in printed
+    for code in machines:
+        for path in code.glob("search/**/*"):
+            assert not path.is_file() or b"secret" not in path.read_bytes(), path
