@@ -28,12 +28,12 @@ from train import train
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny project with the machinery and its two commands beside it, as in a real one."""
+    """The tiny project with the machinery and its commands beside it, as in a real one."""
     folder = tmp_path_factory.mktemp("tiny") / "project"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(TINY, folder, ignore=ignored)
     shutil.copytree(SHARED / "machinery", folder / "machinery", ignore=ignored)
-    for name in ("search_hyperparams.py", "synthesize_results.py"):
+    for name in ("search_hyperparams.py", "synthesize_results.py", "publish.py"):
         shutil.copy(SHARED / name, folder)
     return folder
 

@@ -22,6 +22,7 @@ code hands in what it needs of them. Each file has one subject:
     seed_runs        one for each seed, train.py --seeds,
     part_runs        what is trained of them, and what again,
     run_processes    the processes that train them
+    rerun            a finished run, trained again and compared: train.py --rerun
     run              one experiment while it trains
     epoch            one epoch while it trains
     checkpoints      the state of a run on disk
@@ -51,6 +52,8 @@ code hands in what it needs of them. Each file has one subject:
     results_files    the table as Markdown, LaTeX and CSV
     results_page     the table as a page, with pictures
     results_curves   and with curves
+    publishing       sending runs to a tracker: publish.py
+    tensorboard_page what it adds to TensorBoard's page
     checkup          what doctor.py prints, and what it is handed
     checkup_stages   what it checks, in which order:
     checkup_machine  the machine and what is installed,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from machinery import checkpoints, contents, records
+from machinery import checkpoints, contents, records, rerun
 from machinery.checkpoints import Header, Progress, State
 from machinery.continuation import refuse_another_run
 from machinery.epoch import Epoch
@@ -79,6 +79,7 @@ class Run:
         self.progress = Progress()
         self.on_epoch: Callable[[dict[str, float]], None] | None = None
         self.record: records.Record | None = None  # begin() makes it.
+        self.rerun_of: Path | None = None  # The run that this one is to repeat.
         self.changed_epochs = ""  # What it means if the epochs are others than before, in words.
         self._log: logging.FileHandler | None = None
         self._lock = FileLock(folder / ".lock", timeout=1)  # is_running() takes it for a moment.
@@ -160,6 +161,7 @@ class Run:
                 "overwrite": self._anew or self._continues_overwriting,
                 "from_step": self.progress.step,
                 "changed_epochs": self.changed_epochs,
+                "rerun_of": self.rerun_of.as_posix() if self.rerun_of else None,
                 "parameters": flatten(self.parameters),
                 "optimizer": state.optimizer_name,
                 "task": self.dataset.task,
@@ -170,6 +172,8 @@ class Run:
                 **facts,
             },
         )
+        if self.rerun_of:
+            notices += rerun.compare_conditions(self.rerun_of, self.record.session)
         for notice in filter(None, notices):
             logger.warning(notice)
         self._announce(facts)

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from machinery import checkpoints, records
+from machinery import checkpoints, records, rerun
 from machinery.argument_parser import ArgumentParser
 from machinery.contents import made_by_builds
-from machinery.continuation import EPOCHS, differ_in_epochs
+from machinery.continuation import EPOCHS
 from machinery.errors import InputError, exit_codes
 from machinery.parameter_file import (
     Section,
@@ -33,7 +33,7 @@ from machinery.parameter_file import (
 )
 from machinery.several_runs import train_several
 from machinery.stopping import StopRequest, hide_interrupts, ignore_signals
-from machinery.trained import check_places, check_training, trained_parameters
+from machinery.trained import check_places, check_training, say_finished, trained_parameters
 
 
 class Command:
@@ -72,6 +72,8 @@ class TrainCommand(Command):
         with exit_codes():
             dataset = open_dataset(arguments.data)
             parameters.check_data(dataset)
+            if arguments.rerun:
+                rerun.refuse_other_data(arguments.rerun, arguments.data, dataset.fingerprint)
             log_to_terminal()
             assert self.stop is not None
             with Run(
@@ -83,7 +85,10 @@ class TrainCommand(Command):
                 arguments.device,
                 arguments.overwrite,
             ) as run:
+                run.rerun_of = arguments.rerun
                 train(run)
+            if arguments.rerun:
+                rerun.end_with_comparison(arguments.rerun, arguments.experiment)
 
 
 class EvaluateCommand(Command):
@@ -229,57 +234,20 @@ def parse_training(
     parser.add_argument("--from", type=Path, dest="source", help="new experiment: its parameters")
     parser.add_argument("--overwrite", action="store_true", help="train a finished run anew")
     parser.add_max_minutes()
+    rerun.add_option(parser)
     parser.add_parameters(schema)
     arguments = parser.parse_args()
+    if arguments.rerun:
+        rerun.choose_places(arguments, default=parser.get_default("experiment"))
     train_several(arguments, sys.argv[1:], functools.partial(resolve_parameters, schema))
     parameters = resolve_parameters(schema, arguments)
     if records.is_finished(arguments.experiment) and not arguments.overwrite:
+        if arguments.rerun:
+            rerun.end_with_comparison(arguments.rerun, arguments.experiment)
         say_finished(arguments.experiment, parameters, arguments.data)
     arguments.data = arguments.data or records.data_of(arguments.experiment, arguments.source)
     check_training(arguments, parameters)
     return arguments, parameters
-
-
-def say_finished(folder: Path, parameters: Section, data: Path | None) -> None:
-    """Say that a run is finished and what can follow, and end the process.
-
-    A run that is asked for more epochs is not: it goes on.
-
-    Args:
-        folder: of the run.
-        parameters: that are asked for.
-        data: the folder of the dataset that is asked for; None: that of the run.
-
-    Raises:
-        SystemExit: with 0, the run was trained with these parameters and data: nothing is left to
-            do.
-        InputError: it was trained with others.
-    """
-    session = records.read_sessions(folder)[-1]
-    trained, now = session.get("parameters", {}), flatten(parameters)
-    way_on = (
-        "Evaluate it (evaluate.py), train it longer (more training.epochs), start a new experiment "
-        f"(--experiment experiments/NEW --from {folder}), or train it anew (--overwrite)."
-    )
-    then = {name: trained.get(name, now[name]) for name in now}
-    if differ_in_epochs(then, now) and now[EPOCHS] > then[EPOCHS]:
-        return
-    if changed := differences(then, now):
-        raise InputError(f"{folder} is finished, with other parameters: {changed}. {way_on}")
-    trained_on = session.get("data", "data")
-    then, found = session.get("fingerprint"), records.read_fingerprint(data or Path(trained_on))
-    if (data or found) and found != then:
-        here = f"fingerprint {found}" if found else "no dataset is there"
-        now_asked = data or Path(trained_on)
-        other = "those there now" if now_asked == Path(trained_on) else f"those of {now_asked}"
-        raise InputError(
-            f"{folder} is finished, with the data of {trained_on} (fingerprint {then}), not with "
-            f"{other} ({here}). {way_on}"
-        )
-    print(f"{folder} is finished; nothing to do. {way_on}")
-    if changed := records.changed_code(folder):
-        print(changed)
-    raise SystemExit(0)
 
 
 def add_evaluation_options(parser: ArgumentParser) -> None:
@@ -320,7 +288,7 @@ def resolve_parameters(schema: type[Section], arguments: argparse.Namespace) -> 
     given = vars(arguments).items()
     overrides = {name: value for name, value in given if name in names or "." in name}
     path = arguments.experiment / "params.yaml"
-    if arguments.source is None:
+    if arguments.source is None and not arguments.rerun:
         if overrides and path.exists():
             parameters = load_parameters(schema, path, overrides)
             if others := [name for name in overrides if name != EPOCHS]:
@@ -338,7 +306,10 @@ def resolve_parameters(schema: type[Section], arguments: argparse.Namespace) -> 
         return load_parameters(schema, path)
     if arguments.experiment.exists() and not arguments.experiment.is_dir():
         raise InputError(f"{arguments.experiment}: is a file, expected a folder or nothing.")
-    parameters = load_parameters(schema, arguments.source / "params.yaml", overrides)
+    if arguments.rerun:
+        parameters = rerun.recorded_parameters(arguments.rerun, schema, [*overrides])
+    else:
+        parameters = load_parameters(schema, arguments.source / "params.yaml", overrides)
     if path.exists() and not arguments.overwrite:
         changed = differences(flatten(load_parameters(schema, path)), flatten(parameters))
         if changed:

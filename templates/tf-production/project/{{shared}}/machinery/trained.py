@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from machinery import records
+from machinery.continuation import EPOCHS, differ_in_epochs
 from machinery.errors import InputError
 from machinery.files import refuse_to_overwrite
 from machinery.parameter_file import (
@@ -77,3 +78,45 @@ def say_same(source: Path, parameters: Section, data: Path) -> None:
         same = trained and not differences(now | trained, now)
         if same and session.get("fingerprint") == records.read_fingerprint(data):
             print(f"Parameters and data are those of {source}: this trains the same again.")
+
+
+def say_finished(folder: Path, parameters: Section, data: Path | None) -> None:
+    """Say that a run is finished and what can follow, and end the process.
+
+    A run that is asked for more epochs is not: it goes on.
+
+    Args:
+        folder: of the run.
+        parameters: that are asked for.
+        data: the folder of the dataset that is asked for; None: that of the run.
+
+    Raises:
+        SystemExit: with 0, the run was trained with these parameters and data: nothing is left to
+            do.
+        InputError: it was trained with others.
+    """
+    session = records.read_sessions(folder)[-1]
+    trained, now = session.get("parameters", {}), flatten(parameters)
+    way_on = (
+        "Evaluate it (evaluate.py), train it longer (more training.epochs), start a new experiment "
+        f"(--experiment experiments/NEW --from {folder}), or train it anew (--overwrite)."
+    )
+    then = {name: trained.get(name, now[name]) for name in now}
+    if differ_in_epochs(then, now) and now[EPOCHS] > then[EPOCHS]:
+        return
+    if changed := differences(then, now):
+        raise InputError(f"{folder} is finished, with other parameters: {changed}. {way_on}")
+    trained_on = session.get("data", "data")
+    then, found = session.get("fingerprint"), records.read_fingerprint(data or Path(trained_on))
+    if (data or found) and found != then:
+        here = f"fingerprint {found}" if found else "no dataset is there"
+        now_asked = data or Path(trained_on)
+        other = "those there now" if now_asked == Path(trained_on) else f"those of {now_asked}"
+        raise InputError(
+            f"{folder} is finished, with the data of {trained_on} (fingerprint {then}), not with "
+            f"{other} ({here}). {way_on}"
+        )
+    print(f"{folder} is finished; nothing to do. {way_on}")
+    if changed := records.changed_code(folder):
+        print(changed)
+    raise SystemExit(0)

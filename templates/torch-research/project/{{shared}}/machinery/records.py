@@ -68,8 +68,10 @@ class Record:
             "git_commit": commit,
             "git_changes": diff,
             "code": code_digests(),
+            "machinery": machinery_digest(),
             "python": platform.python_version(),
             "system": platform.platform(),
+            "processor": processor(),
             "cores": os.cpu_count(),
             **facts,
         }
@@ -85,6 +87,16 @@ class Record:
 def versions(*packages: str) -> dict[str, str]:
     """Return the installed versions of packages, to record with a run."""
     return {package: importlib.metadata.version(package) for package in packages}
+
+
+def processor() -> str:
+    """Return the name of the processor: what it computes may depend on its instructions."""
+    with contextlib.suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        found = re.search(r"^model name\s*: (.+)", text, re.MULTILINE)
+        if found:
+            return found[1]
+    return platform.processor() or platform.machine()
 
 
 def now() -> str:
@@ -150,6 +162,14 @@ def code_digests() -> dict[str, str]:
         for path in PROJECT.glob(pattern):
             _add_with_imports(path, found)
     return {path.relative_to(PROJECT).as_posix(): _digest(path) for path in sorted(found)}
+
+
+def machinery_digest() -> str:
+    """Return a digest of the machinery, which an update of the template may change."""
+    digest = hashlib.sha256()
+    for path in sorted(MACHINERY.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def _add_with_imports(path: Path, found: set[Path]) -> None:
