@@ -19,6 +19,8 @@ code hands in what it needs of them. Each file has one subject:
     sampling         which examples are in which batch, as a function of the seed
     fold_runs        an experiment trained once for each fold: train.py --folds
     run              one experiment while it trains
+    shared_run       one experiment while several processes train it
+    share            what each of them computes
     epoch            one epoch while it trains
     checkpoints      the state of a run on disk
     continuation     whether a run may continue from a checkpoint
