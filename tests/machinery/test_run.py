@@ -23,6 +23,7 @@ from machinery.epoch import LOOK_STEPS, Epoch
 from machinery.errors import DivergedError, InputError, StoppedError
 from machinery.metrics import Objective, read_metrics
 from machinery.run import Run
+from machinery.share import Share
 from parameters import Parameters
 from train import train
 
@@ -527,6 +528,7 @@ class FakeRun:
         self.folder, self.due, self.calls = Path("run"), False, []
         self.objective = Objective("val_loss", maximize=False)
         self.parameters = argparse.Namespace(data=argparse.Namespace(batch_size=4))
+        self.share = Share()
 
     def save_is_due(self) -> bool:
         return self.due

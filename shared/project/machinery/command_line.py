@@ -56,16 +56,22 @@ class Command:
 class TrainCommand(Command):
     """The command line of train.py."""
 
-    def run(self, train: Callable[[Any], object], open_dataset: Callable[[Path], Any]) -> None:
+    def run(
+        self,
+        train: Callable[[Any], object],
+        open_dataset: Callable[[Path], Any],
+        join: Callable[[], Any] | None = None,
+    ) -> None:
         """Train the experiment with its folder locked; end with the exit code of what happened.
 
         Args:
             train: trains a Run to its end.
             open_dataset: reads dataset.json in the folder of the data.
+            join: joins the processes that a launcher started: see machinery/shared_run.py.
         """
         if self.arguments is None:
             return
-        from machinery.run import Run
+        from machinery.shared_run import open_run
         from machinery.terminal import log_to_terminal
 
         arguments, parameters = self.arguments, self.parameters
@@ -76,15 +82,7 @@ class TrainCommand(Command):
                 rerun.refuse_other_data(arguments.rerun, arguments.data, dataset.fingerprint)
             log_to_terminal()
             assert self.stop is not None
-            with Run(
-                arguments.experiment,
-                parameters,
-                dataset,
-                arguments.data,
-                self.stop,
-                arguments.device,
-                arguments.overwrite,
-            ) as run:
+            with open_run(arguments, parameters, dataset, self.stop, join) as run:
                 run.rerun_of = arguments.rerun
                 train(run)
             if arguments.rerun:

@@ -24,6 +24,17 @@ def differ_in_epochs(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return [name for name in {**old, **new} if old.get(name) != new.get(name)] == [EPOCHS]
 
 
+def refuse_to_replace(run: "Run") -> None:
+    """Refuse a folder with files that a run would replace, and that no run wrote."""
+    if run.overwrite or (run.folder / "params.yaml").exists():
+        return
+    if found := [name for name in run.outputs if (run.folder / name).exists()]:
+        raise InputError(
+            f"{run.folder} holds {', '.join(found)} and no params.yaml, so no run wrote them. "
+            "A run would replace them: move them, or name another --experiment."
+        )
+
+
 def refuse_another_run(run: "Run", path: Path, header: Header) -> str:
     """Refuse the checkpoint of other parameters, other data, or another optimizer.
 
@@ -68,6 +79,22 @@ def refuse_another_run(run: "Run", path: Path, header: Header) -> str:
     notice = _change_epochs(run, header.progress, changed) if changed else ""
     _refuse_changed_arrays(run)
     return notice
+
+
+def changed_processes(run: "Run") -> str:
+    """Return what it means that a run goes on with another number of processes, where it means any.
+
+    With training.accumulate above 1, it means nothing: the same numbers are added up.
+    """
+    now, parts = run.share.processes, run.parameters.training.accumulate
+    then = [session.get("processes", 1) for session in records.read_sessions(run.folder)[-1:]]
+    if then in ([], [now]) or parts > 1:
+        return ""
+    return (
+        f"{run.folder} was trained by {then[0]} process{'es' if then[0] != 1 else ''} until here "
+        f"and goes on with {now}: the result is close to that of either number all along, but not "
+        "the same. It is with training.accumulate, set to a multiple of both from the start."
+    )
 
 
 def _change_epochs(run: "Run", progress: Progress, changed: str) -> str:

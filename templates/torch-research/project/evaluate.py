@@ -18,6 +18,7 @@ import torch
 
 import backend
 from build_dataset import read_dataset
+from machinery.share import ALONE, Share
 from model import net
 from model.data_loader import Split, evaluation_batches, load_split
 from model.report import Evaluation
@@ -30,6 +31,7 @@ def evaluate(
     evaluation: Evaluation,
     device: torch.device,
     dtype: torch.dtype,
+    share: Share = ALONE,
 ) -> dict[str, float]:
     """Return the loss and the metrics over all examples of a split.
 
@@ -39,10 +41,11 @@ def evaluate(
         evaluation: a new one, which sums up the metrics.
         device: where to compute.
         dtype: what to compute in.
+        share: which batches this process computes, where several add to the evaluation.
     """
     model.eval()
     dataset = evaluation.dataset
-    for batch in evaluation_batches(split):
+    for batch in evaluation_batches(split, share):
         inputs, targets = backend.to_device(batch, device)
         with backend.autocast(device, dtype):
             outputs = model(inputs)

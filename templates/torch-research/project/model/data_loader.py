@@ -16,6 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 from build_dataset import Dataset
 from machinery.arrays import Examples, Ragged
 from machinery.sampling import BatchSampler, evaluation_batch_size
+from machinery.share import ALONE, Share
 from machinery.stopping import ignore_signals
 from model import augmentation
 from parameters import Parameters
@@ -99,15 +100,21 @@ class TrainingBatches(TorchDataset):
 
 
 def training_batches(
-    split: Split, parameters: Parameters, first_step: int, last_step: int, device: torch.device
+    split: Split,
+    parameters: Parameters,
+    first_step: int,
+    last_step: int,
+    device: torch.device,
+    share: Share = ALONE,
 ) -> Generator[Batch]:
     """Yield the batches of the steps from `first_step` up to, without, `last_step`.
 
     They are on the device of the split; from the processor's memory they are ready to be copied
     to `device`. Close the generator: processes that load ignore signals, so they end only then.
+    Of several processes that train, each gets its share of every batch.
     """
     data, seed = parameters.data, parameters.seed
-    sampler = BatchSampler(split.examples, data.batch_size, seed, first_step, last_step)
+    sampler = BatchSampler(split.examples, data.batch_size, seed, first_step, last_step, share)
     loader = DataLoader(
         TrainingBatches(split, parameters),
         batch_size=None,  # The sampler asks for whole batches.
@@ -120,8 +127,8 @@ def training_batches(
     yield from loader
 
 
-def evaluation_batches(split: Split) -> Iterator[Batch]:
-    """Yield the batches of a split in its own order."""
+def evaluation_batches(split: Split, share: Share = ALONE) -> Iterator[Batch]:
+    """Yield the batches of a split in its own order; of several processes, each takes turns."""
     size = evaluation_batch_size(split.dataset.positions)
-    for first in range(0, split.examples, size):
-        yield split.take(np.arange(first, min(first + size, split.examples)))
+    for batch in share.turns(-(-split.examples // size)):
+        yield split.take(np.arange(batch * size, min((batch + 1) * size, split.examples)))

@@ -25,6 +25,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch.optim.lr_scheduler import LambdaLR
 
 import backend
+from buffer_means import BufferMeans
 from build_dataset import Dataset, open_dataset
 from machinery.errors import InputError
 from machinery.run import Run
@@ -105,6 +106,7 @@ class Learner(pl.LightningModule):
         self.network = backend.make_model(parameters, dataset, device)
         decay = parameters.training.average
         self.average = WeightAverage(self.network, decay) if decay else None
+        self.buffer_means, self.part = BufferMeans(self.network), 0
 
     def configure_optimizers(self) -> Any:
         training = self.settings.training
@@ -124,6 +126,9 @@ class Learner(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Part, batch_idx: int) -> None:
         """Seed dropout by the number of the batch, so that a resumed run draws the same."""
+        if (parts := self.settings.training.accumulate) > 1:
+            self.part = batch_idx % parts
+            self.buffer_means.start(is_first=self.part == 0)
         step = self.trainer.current_epoch * int(self.trainer.num_training_batches) + batch_idx
         backend.seed_step(self.settings.seed, step, self.device)
 
@@ -137,6 +142,18 @@ class Learner(pl.LightningModule):
         outputs = self.network(inputs)
         losses = net.losses(outputs, targets, self.dataset, self.settings.model)  # (B,)
         return self.settings.training.accumulate * losses.sum() / examples
+
+    def on_after_backward(self) -> None:
+        """Add up what the parts of a batch change in the buffers, such as those of batch norm."""
+        parts = self.settings.training.accumulate
+        if parts == 1:
+            return
+        changes = self.buffer_means.changes()
+        if self.part:
+            torch._foreach_add_(changes, self.changes)
+        self.changes = changes
+        if self.part == parts - 1:
+            self.buffer_means.finish(changes, parts)
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """Take a step, and take the new weights into their average, if one is kept."""

@@ -29,6 +29,7 @@ from model import net
 from model.data_loader import Batch, load_split, training_batches
 from model.report import Evaluation, objective
 from pretrained import parameter_groups
+from processes import BatchParts, join
 from weight_average import WeightAverage
 
 
@@ -62,14 +63,16 @@ def train(run: Run) -> None:
     if training.compile:
         model.compile()
 
-    step, last_step = run.progress.step, run.total_steps
-    with closing(training_batches(train_split, parameters, step, last_step, device)) as batches:
+    parts = BatchParts(model, run)
+    steps = (run.progress.step, run.total_steps)
+    with closing(training_batches(train_split, parameters, *steps, device, run.share)) as batches:
         for epoch in run.epochs():
             train_loss, rate = train_epoch(
-                epoch, batches, model, optimizer, scaler, device, dtype, average
+                epoch, batches, parts, optimizer, scaler, device, dtype, average
             )
             evaluated = average.model if average else model
-            metrics = evaluate(evaluated, val_split, Evaluation(dataset), device, dtype)
+            evaluation = run.gather(Evaluation(dataset), val_split.examples)
+            metrics = evaluate(evaluated, val_split, evaluation, device, dtype, run.share)
             epoch.end(train_loss, metrics, rate)
     run.finish()
 
@@ -77,7 +80,7 @@ def train(run: Run) -> None:
 def train_epoch(
     epoch: Epoch,
     batches: Iterator[Batch],
-    model: torch.nn.Module,
+    parts: BatchParts,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     device: torch.device,
@@ -85,8 +88,8 @@ def train_epoch(
     average: WeightAverage | None = None,
 ) -> tuple[float, float]:
     """Train to the end of the epoch; return its mean loss and its last learning rate."""
-    run, parameters = epoch.run, epoch.run.parameters
-    training, parts = parameters.training, parameters.training.accumulate
+    run, parameters, model = epoch.run, epoch.run.parameters, parts.model
+    training = parameters.training
     learning_rate = backend.make_schedule(training, run.steps_per_epoch)
     # Summed on the device, as reading it at every step would make Python wait for the GPU.
     loss_sum = torch.tensor(epoch.loss_sum, device=device)
@@ -97,13 +100,14 @@ def train_epoch(
             group["lr"] = group["initial_lr"] * learning_rate(step)
 
         optimizer.zero_grad()
-        for part, (inputs, targets, examples) in enumerate(backend.split_batch(batch, parts)):
-            backend.seed_step(parameters.seed, step * parts + part, device)  # For dropout.
+        for number, inputs, targets, examples in parts.split(batch, step):
+            backend.seed_step(parameters.seed, number, device)  # For dropout.
             with backend.autocast(device, dtype):
                 outputs = model(inputs)
             losses = net.losses(outputs, targets, run.dataset, parameters.model)  # (B,)
             scaler.scale(losses.sum() / examples).backward()  # Adds to the gradients.
-            loss_sum += losses.detach().sum()
+            parts.loss = losses.detach().sum()
+        loss_sum += parts.loss
         if training.clip_norm:
             scaler.unscale_(optimizer)
             torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
@@ -117,4 +121,4 @@ def train_epoch(
     return loss_sum.item() / run.examples, learning_rate(epoch.last_step - 1)
 
 
-command.run(train, open_dataset)
+command.run(train, open_dataset, join)

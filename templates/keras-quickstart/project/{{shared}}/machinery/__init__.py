@@ -24,6 +24,8 @@ code hands in what it needs of them. Each file has one subject:
     run_processes    the processes that train them
     rerun            a finished run, trained again and compared: train.py --rerun
     run              one experiment while it trains
+    shared_run       one experiment while several processes train it
+    share            what each of them computes
     epoch            one epoch while it trains
     checkpoints      the state of a run on disk
     continuation     whether a run may continue from a checkpoint

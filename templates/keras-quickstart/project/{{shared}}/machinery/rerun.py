@@ -53,8 +53,8 @@ def choose_places(arguments: argparse.Namespace, default: Path) -> None:
     folder = arguments.rerun
     if arguments.source or arguments.folds or arguments.seeds:
         raise InputError(
-            f"--rerun: {folder} is trained again as it was, so it goes with none of --from, --folds "
-            "and --seeds. Each of their runs has a folder, such as experiments/NAME/seed-0."
+            f"--rerun: {folder} is trained again as it was, so it goes with none of --from, "
+            "--folds and --seeds. Each of their runs has a folder, such as experiments/NAME/seed-0."
         )
     session = finished_sessions(folder)[-1]
     if arguments.experiment == default:

@@ -37,6 +37,11 @@ def ignore_signals(_worker: int = 0) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def reason(words: str) -> StoppedError:
+    """Return a reason to stop: Ctrl-C or another one, in words."""
+    return CancelledError(words) if words == "Ctrl-C" else StoppedError(words)
+
+
 class StopRequest:
     """Remembers that the run should save and stop; the training loop asks for it at every step.
 
@@ -55,7 +60,7 @@ class StopRequest:
         if self.error:
             os._exit(128 + number)
         name = signal.Signals(number).name
-        self.error = CancelledError("Ctrl-C") if name == "SIGINT" else StoppedError(name)
+        self.error = reason("Ctrl-C" if name == "SIGINT" else name)
 
     def __bool__(self) -> bool:
         if not self.error and time.monotonic() > self.deadline:

@@ -48,7 +48,7 @@ class Epoch:
             desc=f"epoch {self.number + 1}",
             initial=self.first_step % run.steps_per_epoch,
             leave=False,
-            disable=None,  # Drawn only in a terminal.
+            disable=True if run.share.number else None,  # None: drawn only in a terminal.
         )
         self._began, self._ended = time.perf_counter(), 0.0
 

@@ -13,13 +13,14 @@ from filelock import FileLock, Timeout
 
 from machinery import checkpoints, contents, records, rerun
 from machinery.checkpoints import Header, Progress, State
-from machinery.continuation import refuse_another_run
+from machinery.continuation import changed_processes, refuse_another_run, refuse_to_replace
 from machinery.epoch import Epoch
 from machinery.errors import CommandError, InputError, is_out_of_memory, out_of_memory
 from machinery.files import remove, write_atomically
 from machinery.metrics import MetricsLog, Objective, describe, read_metrics
 from machinery.parameter_file import flatten, format_parameters, load_parameters
 from machinery.run_processes import ONE_OF_SEVERAL
+from machinery.share import Share
 from machinery.stopping import StopRequest
 from machinery.terminal import describe_load, quote
 
@@ -76,6 +77,7 @@ class Run:
         self.examples: int = dataset.examples["train"]
         self.steps_per_epoch = math.ceil(self.examples / parameters.data.batch_size)
         self.total_steps: int = parameters.training.epochs * self.steps_per_epoch
+        self.share = Share(parts=parameters.training.accumulate)  # of this process: all parts
         self.progress = Progress()
         self.on_epoch: Callable[[dict[str, float]], None] | None = None
         self.record: records.Record | None = None  # begin() makes it.
@@ -145,7 +147,7 @@ class Run:
                 written.
         """
         self.state, self.objective = state, objective
-        self._refuse_to_replace()
+        refuse_to_replace(self)
         notices = self._load_checkpoint()
         if self.progress.step:
             notices.append(records.changed_code(self.folder))
@@ -166,6 +168,7 @@ class Run:
                 "optimizer": state.optimizer_name,
                 "task": self.dataset.task,
                 "objective": objective._asdict(),
+                "processes": self.share.processes,
                 "fingerprint": self.dataset.fingerprint,
                 "data": self.data.as_posix(),
                 "data_stamp": contents.stamp(self.data / self.dataset.arrays_folder),
@@ -177,16 +180,6 @@ class Run:
         for notice in filter(None, notices):
             logger.warning(notice)
         self._announce(facts)
-
-    def _refuse_to_replace(self) -> None:
-        """Refuse a folder with files that a run would replace, and that no run wrote."""
-        if self.overwrite or (self.folder / "params.yaml").exists():
-            return
-        if found := [name for name in self.outputs if (self.folder / name).exists()]:
-            raise InputError(
-                f"{self.folder} holds {', '.join(found)} and no params.yaml, so no run wrote them. "
-                "A run would replace them: move them, or name another --experiment."
-            )
 
     def _load_checkpoint(self) -> list[str]:
         """Load the newest checkpoint; return the warnings about it."""
@@ -205,7 +198,7 @@ class Run:
                 read_metrics(self.folder, header.progress.metrics_bytes)  # Refuses a damaged file.
                 self.state.load(arrays, path)
                 self.progress = header.progress
-                return [notice, self.changed_epochs]
+                return [notice, self.changed_epochs, changed_processes(self)]
             if len(read_metrics(self.folder)) > 1:  # A kill may leave one row and no checkpoint.
                 raise InputError(
                     f"{self.folder / checkpoints.LAST}: not found, and {self.folder} holds "
@@ -230,8 +223,8 @@ class Run:
                 remove(self.folder / name)
         if new:
             write_atomically(path, format_parameters(self.parameters).encode())
-        dataset = self.dataset.model_dump_json(indent=2)
-        write_atomically(self.folder / "dataset.json", dataset.encode())
+        described = self.dataset.model_dump_json(indent=2).encode()
+        write_atomically(self.folder / "dataset.json", described)
         self._log = logging.FileHandler(self.folder / "train.log", encoding="utf-8")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logger.addHandler(self._log)
@@ -243,7 +236,7 @@ class Run:
             f"{self.folder}: {how} step {self.progress.step:,} of {self.total_steps:,}",
             f"{self.steps_per_epoch:,} {'step' if self.steps_per_epoch == 1 else 'steps'} an epoch",
             f"{facts['weights']:,} weights",
-            f"{facts['device']}, {facts['precision']}",
+            f"{facts['device']}, {facts['precision']}{self.share.words}",
         ]
         logger.info("; ".join(words))
         if advice := describe_load(facts["device"]):
@@ -273,9 +266,13 @@ class Run:
 
     def save_within_epoch(self) -> None:
         """Save the state within an epoch; raise StoppedError where a stop was asked for."""
-        self.save(self.state.to_arrays())
+        self.save(self.arrays())
         if self.stop:
             raise self.stop.stopped(self.folder, self.progress.step)
+
+    def arrays(self) -> "Mapping[str, np.ndarray]":
+        """Return the arrays of the state."""
+        return self.state.to_arrays()
 
     def keep_epoch(self, row: dict[str, float], examples_per_second: float) -> None:
         """Save an epoch: its metrics, its weights if they are the best so far, a checkpoint.
@@ -292,25 +289,35 @@ class Run:
         is_best = self.objective.is_better(row, progress.best)
         progress.best = row if is_best else progress.best
         progress.stale_epochs = 0 if is_best else progress.stale_epochs + 1
-        last = progress.step == self.total_steps
-        progress.finished = last or 0 < training.patience <= progress.stale_epochs
+        out_of_patience = 0 < training.patience <= progress.stale_epochs
+        progress.finished = progress.step == self.total_steps or out_of_patience
         progress.loss_sum = 0.0
-        progress.metrics_bytes = self._metrics.append(row)
-        arrays = self.state.to_arrays()
-        if is_best:
-            best = checkpoints.trained_weights(arrays)
-            self._write(checkpoints.BEST, {checkpoints.WEIGHTS + name: best[name] for name in best})
+        arrays = self.arrays()
+        self.write_row(row, arrays if is_best else None)
         self.save(arrays)
+        self.say_epoch(row, examples_per_second)
+        if self.stop and not progress.finished:
+            raise self.stop.stopped(self.folder, progress.step)
+
+    def write_row(self, row: dict[str, float], best: "Mapping[str, np.ndarray] | None") -> None:
+        """Write the metrics of an epoch, and best.safetensors where it is the best so far."""
+        self.progress.metrics_bytes = self._metrics.append(row)
+        if best is not None:
+            weights = checkpoints.trained_weights(best)
+            named = {checkpoints.WEIGHTS + name: weights[name] for name in weights}
+            self._write(checkpoints.BEST, named)
+
+    def say_epoch(self, row: dict[str, float], examples_per_second: float) -> None:
+        """Log an epoch that is saved, and tell who asked for it."""
         assert self.record
         self.record.session["examples_per_second"] = round(examples_per_second)
         logger.info(
-            f"epoch {row['epoch']:3}/{training.epochs}  train loss {row['train_loss']:.4f}  "
-            f"{describe(row, '  ')}  {examples_per_second:,.0f} examples/s"
+            f"epoch {row['epoch']:3}/{self.parameters.training.epochs}  "
+            f"train loss {row['train_loss']:.4f}  {describe(row, '  ')}  "
+            f"{examples_per_second:,.0f} examples/s"
         )
         if self.on_epoch:
             self.on_epoch(row)
-        if self.stop and not progress.finished:
-            raise self.stop.stopped(self.folder, progress.step)
 
     def _write(
         self, name: str, arrays: "Mapping[str, np.ndarray]", keep: str | None = None
@@ -322,8 +329,12 @@ class Run:
             optimizer=self.state.optimizer_name if keep else "no optimizer: the weights alone",
             arrays=checkpoints.describe(arrays),
         )
-        kept = self.folder / keep if keep else None
+        kept = keep and self.folder / keep
         checkpoints.write_checkpoint(self.folder / name, arrays, header, kept)
+
+    def gather(self, evaluation: Any, examples: int) -> Any:
+        """Return an evaluation of some examples to which all processes add."""
+        return evaluation
 
     # -- the end
 
@@ -333,7 +344,7 @@ class Run:
 
         best = self.progress.best or {}
         draw_learning_curves(self.folder, best.get("epoch"))
-        words = ["python", "evaluate.py", "--experiment", self.folder]
-        words += ["--data", self.data] if self.data != Path("data") else []
-        follows = "" if ONE_OF_SEVERAL in os.environ else f"; next: {quote(*words)}"
-        logger.info(f"best epoch {best.get('epoch', 0):.0f}: {describe(best, ', ')}{follows}")
+        data = ["--data", self.data] if self.data != Path("data") else []
+        words = ["python", "evaluate.py", "--experiment", self.folder, *data]
+        next_step = "" if ONE_OF_SEVERAL in os.environ else f"; next: {quote(*words)}"
+        logger.info(f"best epoch {best.get('epoch', 0):.0f}: {describe(best, ', ')}{next_step}")

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 from machinery.terminal import keep_output_usable
 
@@ -26,6 +26,13 @@ OUT_OF_MEMORY = (
     *("can't allocate memory", "cannot allocate memory"),
     *("not enough memory", "paging file is too small"),  # Windows
     *("_alloc_failed", "dst tensor is not initialized"),  # cuBLAS and cuDNN; TensorFlow on a GPU
+)
+
+
+# Words, in lower case, of the errors that PyTorch raises when a process that it talks to is gone.
+LOST_PROCESS = (
+    *("connection closed by peer", "connection reset by peer", "connection refused"),
+    *("gloo/transport", "nccl communicator was aborted", "timed out waiting"),
 )
 
 
@@ -69,6 +76,10 @@ class CancelledError(StoppedError):
     exit_code = 130
 
 
+class LostProcessError(CommandError):
+    """Another of the processes that train together has ended; what it said tells why."""
+
+
 @contextlib.contextmanager
 def exit_codes() -> Generator[None, None, None]:
     """End the process with a message and an exit code on errors that the person can act on."""
@@ -93,6 +104,11 @@ def known_error(error: Exception) -> CommandError | None:
         return ResourceError(
             "out of memory. End other programs that need much of it, or take a smaller network or "
             "smaller data."
+        )
+    if isinstance(error, RuntimeError) and has_words(error, LOST_PROCESS):
+        return LostProcessError(
+            "another process of this run has ended, so this one has, too. Its own message says "
+            "why. The same command continues from the last checkpoint."
         )
     if isinstance(error, OSError) and error.errno in (*STORAGE_ERRORS, *PATH_ERRORS):
         where = f"{error.filename}: " if error.filename else ""
@@ -119,8 +135,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error is one that frameworks raise when memory is short."""
     if isinstance(error, CommandError) or not isinstance(error, Exception):
         return False
+    return has_words(error, OUT_OF_MEMORY)
+
+
+def has_words(error: BaseException, words: Sequence[str]) -> bool:
+    """Return whether the name or the text of an error has some of these words, in lower case."""
     text = f"{type(error).__name__}: {error}".lower()
-    return any(words in text for words in OUT_OF_MEMORY)
+    return any(each in text for each in words)
 
 
 def out_of_memory(folder: object, batch_size: int, parts: int) -> ResourceError:

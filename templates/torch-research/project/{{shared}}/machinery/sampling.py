@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from machinery.share import ALONE, Share
+
 
 def fold_seed(*position: int) -> int:
     """Mix a seed and a position, such as (seed, step), into one seed of 63 bits."""
@@ -18,14 +20,20 @@ def fold_seed(*position: int) -> int:
 class BatchSampler:
     """Yields (epoch, indices) for the steps from `first_step` up to, without, `last_step`.
 
-    Each epoch has an order of its own.
+    Each epoch has an order of its own. Of several processes, each gets its share of a batch.
     """
 
     def __init__(
-        self, examples: int, batch_size: int, seed: int, first_step: int, last_step: int
+        self,
+        examples: int,
+        batch_size: int,
+        seed: int,
+        first_step: int,
+        last_step: int,
+        share: Share = ALONE,
     ) -> None:
         self.examples, self.batch_size, self.seed = examples, batch_size, seed
-        self.steps = range(first_step, last_step)
+        self.steps, self.share = range(first_step, last_step), share
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -39,7 +47,13 @@ class BatchSampler:
                 order = np.random.default_rng((self.seed, epoch, 0)).permutation(self.examples)
                 # Nearly equal batches: batch normalisation cannot compute with a single example.
                 batches_epoch, batches = epoch, np.array_split(order, steps_per_epoch)
-            yield epoch, batches[batch]
+            yield epoch, self.share.take(batches[batch])
+
+
+def examples_of_batch(examples: int, steps_per_epoch: int, step: int) -> int:
+    """Return how many examples the batch of a step has, in all processes together."""
+    smallest, larger = divmod(examples, steps_per_epoch)
+    return smallest + (step % steps_per_epoch < larger)
 
 
 def evaluation_batch_size(positions: int) -> int:

@@ -1,0 +1,202 @@
+"""launch.py: starts the processes that train one network on this machine, and ends as they do."""
+
+import argparse
+import contextlib
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from machinery.argument_parser import ArgumentParser
+from machinery.errors import CancelledError, InputError, StoppedError, exit_codes
+from machinery.stopping import SIGNALS
+from machinery.terminal import quote
+
+# A process is out of reach of the terminal's Ctrl-C, so that it is asked to stop once, by us: a
+# second signal would end it at once. POSIX and Windows have different words for it.
+APART: dict[str, Any] = (
+    {"process_group": 0}
+    if os.name == "posix"
+    else {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+)
+MOST_PROCESSES = 1024
+GRACE_SECONDS = 15.0  # For the others to end by themselves, once a process has failed.
+LAST_LINES = 40  # Of a process that says nothing itself, to show once it has failed.
+SAVED = (0, StoppedError.exit_code, CancelledError.exit_code)
+# What train.py does with several experiments, each in a process of its own.
+NOT_SHARED = ("--folds", "--fold", "--seeds")
+
+
+def main(description: str | None) -> None:
+    """Do what the command line of launch.py says; end with the exit code of train.py."""
+    with exit_codes():
+        parser = ArgumentParser(description)
+        parser.add_argument("processes", type=int, help="how many to start")
+        parser.add_argument("script", type=Path, help="train.py")
+        parser.add_argument("words", nargs=argparse.REMAINDER, help="the options of train.py")
+        restarts = "how often to start again where a process is killed [3]"
+        parser.add_argument("--restarts", type=int, default=3, help=restarts)
+        arguments = parser.parse_args()
+        parser.check_range("processes", arguments.processes, 1, MOST_PROCESSES)
+        parser.check_range("--restarts", arguments.restarts, 0, 1_000_000)
+        if arguments.script.name != "train.py" or not arguments.script.is_file():
+            raise InputError(
+                f"launch.py: got {arguments.script}, expected train.py: the processes share a "
+                "training, and nothing else."
+            )
+        if found := {word.partition("=")[0] for word in arguments.words} & {*NOT_SHARED}:
+            raise InputError(
+                f"{found.pop()}: trains several experiments, each in one process. Leave it out, or "
+                f"start it with {quote('python', arguments.script, *arguments.words)}."
+            )
+        command = [sys.executable, str(arguments.script), *arguments.words]
+        raise SystemExit(Launcher(command, arguments.processes).run(arguments.restarts))
+
+
+class Launcher:
+    """The processes of one training, which get the signals that this process gets.
+
+    Args:
+        command: of each.
+        count: how many.
+    """
+
+    def __init__(self, command: Sequence[str], count: int) -> None:
+        self.command, self.count = command, count
+        self.processes: list[subprocess.Popen[Any]] = []
+        self.asked_to_stop = False
+        for number in SIGNALS:
+            signal.signal(number, self._pass_on)
+
+    def _pass_on(self, number: int, _frame: object) -> None:
+        self.asked_to_stop = True
+        for process in self.processes:
+            with contextlib.suppress(OSError):
+                process.send_signal(number)
+
+    def run(self, restarts: int) -> int:
+        """Start the processes, again where one is killed; return the exit code of the training."""
+        for restart in range(restarts + 1):
+            number, code = self._run_once()
+            if code >= 0 or self.asked_to_stop:
+                break
+            words = f"process {number} was ended by {signal.Signals(-code).name}"
+            if restart == restarts:
+                print(f"error: {words}. {again(restarts)}", file=sys.stderr)
+                break
+            print(
+                f"{words}; all start again from the last checkpoint ({restart + 1} of {restarts}).",
+                file=sys.stderr,
+            )
+        return code if code >= 0 else 128 - code
+
+    def _run_once(self) -> tuple[int, int]:
+        """Start the processes and wait for them; return which one decided, and its exit code."""
+        ended: queue.Queue[tuple[int, int]] = queue.Queue()
+        with contextlib.ExitStack() as stack:
+            outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(self.count)]
+            self.processes = []
+            stack.callback(self._kill)
+            port = free_port()
+            for number, output in enumerate(outputs):
+                process = self._start(number, port, output)
+                self.processes.append(process)
+                wait = lambda n=number, p=process: ended.put((n, p.wait()))  # noqa: E731
+                threading.Thread(target=wait, daemon=True).start()
+            codes = self._wait(ended)
+            number, code = decisive(codes)
+            if number and (code == 1 or codes.get(0) != code) and code > 0 and code not in SAVED:
+                outputs[number].seek(0)
+                lines = outputs[number].read().decode(errors="replace").splitlines()
+                print(f"Process {number}:", *lines[-LAST_LINES:], sep="\n", file=sys.stderr)
+        return number, code
+
+    def _start(self, number: int, port: int, output: Any) -> "subprocess.Popen[Any]":
+        """Start a process; the first one writes to the terminal, the others to a file."""
+        environment = {
+            # Each takes its part of the processor's cores, unless told otherwise.
+            "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.count)),
+            **os.environ,
+            **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+            **dict.fromkeys(("RANK", "LOCAL_RANK"), str(number)),
+            **dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(self.count)),
+        }
+        output = output if number else None
+        return subprocess.Popen(
+            self.command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            **APART,
+        )
+
+    def _wait(self, ended: "queue.Queue[tuple[int, int]]") -> dict[int, int]:
+        """Return the exit codes by process, in the order in which they ended.
+
+        Once one has failed, the others have some seconds to end, and are killed then.
+        """
+        codes: dict[int, int] = {}
+        limit = float("inf")
+        while len(codes) < self.count:
+            with contextlib.suppress(queue.Empty):
+                number, code = ended.get(timeout=0.5)
+                codes[number] = code
+                if code not in SAVED:
+                    limit = min(limit, time.monotonic() + GRACE_SECONDS)
+            if time.monotonic() > limit:
+                # None counts among those that failed by themselves.
+                return codes
+        return codes
+
+    def _kill(self) -> None:
+        """End what still runs."""
+        for process in self.processes:
+            with contextlib.suppress(OSError):
+                process.kill()
+            process.wait()
+
+
+def decisive(codes: dict[int, int]) -> tuple[int, int]:
+    """Return the process that decided how the training ended, and its exit code.
+
+    A process that is killed makes the others fail; so does one that fails by itself.
+
+    Args:
+        codes: exit codes by process, in the order in which they ended.
+    """
+    kinds = (
+        lambda code: code < 0,
+        lambda code: code not in (*SAVED, 1),
+        lambda code: code == 1,
+        lambda code: code != 0,
+    )
+    for is_kind in kinds:
+        for number, code in codes.items():
+            if is_kind(code):
+                return number, code
+    return 0, 0
+
+
+def again(restarts: int) -> str:
+    """Return what to do once a process was killed for the last time."""
+    often = f"{restarts + 1} times" if restarts else "once"
+    return (
+        f"That was tried {often}. A process is often killed where memory is short. Run the same "
+        "command again to continue from the last checkpoint."
+    )
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens to."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
