@@ -189,14 +189,7 @@ def build(
     if with_images:
         link_images(raw / schema.images, rows[schema.id], TABLES / name)
     try:
-        words += ["--overwrite"] if overwrite else []
-        result = subprocess.run(
-            words,
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-            check=False,
-        )
+        result = run_script([*words, *(["--overwrite"] if overwrite else [])])
     finally:
         if with_images:
             shutil.rmtree(TABLES / name)
@@ -204,6 +197,14 @@ def build(
         raise InputError(f"{folder}: not made: build_dataset.py refused {table}, see above.")
     write_atomically(stamp_path, f"{stamp}\n".encode())
     print(result.stdout.strip() if name == "fold-0" else _last_words(result.stdout))
+
+
+def run_script(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a script of the project; return what it prints, except for errors."""
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    return subprocess.run(
+        words, stdout=subprocess.PIPE, encoding="utf-8", env=environment, check=False
+    )
 
 
 def options_of(schema: CompetitionSchema, table: Path, split: str) -> Iterator[str]:
