@@ -66,7 +66,7 @@ PAGE = """<!doctype html>
   th[aria-sort=descending] button::after { content: " \\2193" }
   .number { text-align: right }
   td.number, .runs a { white-space: nowrap }
-  td:not(.number) { min-width: 8.5rem; max-width: 26rem; overflow-wrap: break-word }
+  td > div { width: max-content; max-width: min(20rem, 30vw); overflow-wrap: break-word }
   tbody tr:hover { background: var(--soft) }
   .runs { display: block; margin-left: 1.25rem; font-size: .8125rem; color: var(--faint) }
   .pictures { display: grid; gap: 1rem;
@@ -163,8 +163,12 @@ def _html_table(table: Table) -> str:
         if table.bold[place]:
             escaped[0], escaped[2] = f"<b>{escaped[0]}</b>", f"<b>{escaped[2]}</b>"
         escaped[0] = f"{_dot(place)} {_link(row, escaped[0])}"
-        cells = zip(kinds, escaped, strict=True)
-        lines.append("".join(f"<td{kind}>{text}</td>" for kind, text in cells))
+        lines.append(
+            "".join(
+                f"<td{kind}>{text}</td>" if kind else f"<td><div>{text}</div></td>"
+                for kind, text in zip(kinds, escaped, strict=True)
+            )
+        )
     body = "".join(f"<tr>{line}</tr>\n" for line in lines)
     return f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n"
 
