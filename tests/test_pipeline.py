@@ -312,8 +312,7 @@ def test_training_on_a_gpu(project: Path) -> None:
     assert found.metric in metrics_of(project / folder)
 
 
-@pytest.mark.once_a_template
-@pytest.mark.contracts
+@pytest.mark.once
 def test_seeds_and_a_baseline(project: Path) -> None:
     """One command for the seeds of an experiment; another compares it with them."""
     folder = experiment(project, "three", tiny(project, {"training.epochs": 1}))
