@@ -44,7 +44,11 @@ def write_experiments(first: Path, folder: Path, count: int) -> None:
         target = folder / f"setting_{setting:03}" / f"seed-{seed}"
         left_out = ["*.safetensors", "tensorboard"] + (["*_test.*", "evaluations.json"] * (i % 2))
         shutil.copytree(first, target, ignore=shutil.ignore_patterns(*left_out))
-        changed = {"seed": seed, "model.width": 8 + setting, "training.learning_rate": 1 / (i + 9)}
+        changed = {
+            "seed": seed,
+            "model.width": 8 + setting,
+            "training.learning_rate": 1 / (setting + 9),
+        }
         record["sessions"][-1]["parameters"] |= changed
         (target / "run.json").write_text(json.dumps(record, indent=2))
         lines = []

@@ -310,3 +310,20 @@ def test_training_on_a_gpu(project: Path) -> None:
     assert trained.returncode == 0, trained.stderr
     assert run(project, "evaluate.py", *where).returncode == 0
     assert found.metric in metrics_of(project / folder)
+
+
+@pytest.mark.once
+def test_seeds_and_a_baseline(project: Path) -> None:
+    """One command for the seeds of an experiment; another compares it with them."""
+    folder = experiment(project, "three", tiny(project, {"training.epochs": 1}))
+    words = ("--experiment", "experiments/more", "--from", folder, "--seeds", "4..5")
+    trained = run(project, "train.py", *words, "--device", "cpu")
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    assert "Training 2 runs, " in trained.stdout
+    assert "mean of 2 seeds ± standard deviation:" in trained.stdout
+    assert trained.stdout.count("next: ") == 1
+    again = run(project, "train.py", *words, "--device", "cpu")
+    assert again.stdout.count("is finished; nothing to do") == 2
+    compared = run(project, "synthesize_results.py", "--baseline", "more")
+    assert compared.returncode == 0, compared.stderr
+    assert "more (2 seeds)" in compared.stdout

@@ -289,6 +289,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "machinery/search_study.py": {r"suggest_categorical": "what Optuna calls a choice"},
     "spreadsheets.py": {r"(?i)csv": "the form of a file that every task may write"},
     "project/tests/test_pipeline.py": {r"csv": "the form of the file of predictions"},
+    "synthesize_results.py": {r"\.csv": "a form of the files of results"},
     "predict": {r"(?i)csv": "the form of the file of predictions"},
     "machinery/trained.py": {r"(?i)csv": "the form of the file of predictions"},
     "machinery/command_line.py": {r"(?i)csv": "the form of the file of predictions"},

@@ -47,6 +47,15 @@ def test_a_baseline_is_compared_seed_by_seed(root: Path) -> None:
     assert "Against base: the mean difference over common seeds" in notes
 
 
+def test_what_is_clearly_worse_is_not_bold(root: Path) -> None:
+    results.synthesize(root, "val_loss", Parameters, baseline="better")
+    assert "**" not in (root / "results.md").read_text()
+    write_seeds(root, "much", [0.1, 0.2, 0.16, 0.05])
+    results.synthesize(root, None, Parameters, baseline="better")
+    assert "**" not in (root / "results.md").read_text()
+    assert "< 0.001" in (root / "results.md").read_text()
+
+
 def test_a_baseline_that_is_not_there_is_refused(root: Path, run: Callable[..., str]) -> None:
     message = run("synthesize_results.py", root, "--baseline", "bases", expected=2)
     assert "--baseline: 'bases' is no experiment below" in message

@@ -503,7 +503,7 @@ task = Task(
     maximize=True,
     bar=0.98,
     metrics=("loss", "accuracy"),
-    evaluation_files=("confusion_matrix_{name}.png", "predictions_{name}.csv"),
+    evaluation_files=("confusion_matrix_{name}.png", "worst_{name}.png", "predictions_{name}.csv"),
     prepared="preparing the handwritten digits",
     space="  training.learning_rate: {low: 0.001, high: 0.01, log: true}\n"
     "  model.width: {choices: [4, 8]}\n",

@@ -70,8 +70,8 @@ def _draw(rows: Sequence[Row], metric: str) -> str:
         for i in reversed(range(len(rows))):
             epochs, means, deviations = mean_and_deviation(rows[i], metric)
             style = "." if len(epochs) == 1 else "-"
-            thick = 1.8 if i < len(COLOURS) else 0.8
-            axes.plot(epochs, means, style, color=colour(i), linewidth=thick)
+            thick, alpha = (1.8, 1.0) if i < len(COLOURS) else (0.8, 0.4)
+            axes.plot(epochs, means, style, color=colour(i), linewidth=thick, alpha=alpha)
             if any(deviations) and i < len(COLOURS):
                 low = [mean - spread for mean, spread in zip(means, deviations, strict=True)]
                 high = [mean + spread for mean, spread in zip(means, deviations, strict=True)]

@@ -13,7 +13,11 @@ SMALL = (
     *("--data.batch_size", "256", "--training.epochs", "2"),
 )
 METRIC = "accuracy"  # One that evaluate.py reports beside the loss.
-FILES = ("confusion_matrix_test.png", "predictions_test.csv")  # What it writes beside metrics.
+FILES = (
+    "confusion_matrix_test.png",
+    "worst_test.png",
+    "predictions_test.csv",
+)  # What it writes beside metrics.
 UNLABELLED = 3  # How many examples the next function makes.
 
 

@@ -54,17 +54,19 @@ PAGE = """<!doctype html>
           border: 1px solid var(--line); border-radius: .375rem; background: var(--soft);
           color: inherit }
   .wide { overflow-x: auto; border: 1px solid var(--line); border-radius: .375rem }
-  table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
+  table { border-collapse: collapse; width: 100%; font-size: .875rem;
+          font-variant-numeric: tabular-nums }
   th, td { padding: .375rem .625rem; border-bottom: 1px solid var(--line); text-align: left;
            vertical-align: top }
   tr:last-child td { border-bottom: 0 }
-  th { background: var(--soft); white-space: nowrap }
+  th { background: var(--soft); vertical-align: bottom }
   th button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0;
-              padding: 0; cursor: pointer }
+              padding: 0; text-align: inherit; cursor: pointer }
   th[aria-sort=ascending] button::after { content: " \\2191" }
   th[aria-sort=descending] button::after { content: " \\2193" }
-  .number { text-align: right; white-space: nowrap }
-  td:not(.number) { min-width: 8rem; max-width: 26rem; overflow-wrap: break-word }
+  .number { text-align: right }
+  td.number, .runs a { white-space: nowrap }
+  td > div { width: max-content; max-width: min(20rem, 30vw); overflow-wrap: break-word }
   tbody tr:hover { background: var(--soft) }
   .runs { display: block; margin-left: 1.25rem; font-size: .8125rem; color: var(--faint) }
   .pictures { display: grid; gap: 1rem;
@@ -160,9 +162,13 @@ def _html_table(table: Table) -> str:
         escaped = [_breakable(text) for text in texts]
         if table.bold[place]:
             escaped[0], escaped[2] = f"<b>{escaped[0]}</b>", f"<b>{escaped[2]}</b>"
-        escaped[0] = f"{_dot(place)} {escaped[0]} {_links(row)}"
-        cells = zip(kinds, escaped, strict=True)
-        lines.append("".join(f"<td{kind}>{text}</td>" for kind, text in cells))
+        escaped[0] = f"{_dot(place)} {_link(row, escaped[0])}"
+        lines.append(
+            "".join(
+                f"<td{kind}>{text}</td>" if kind else f"<td><div>{text}</div></td>"
+                for kind, text in zip(kinds, escaped, strict=True)
+            )
+        )
     body = "".join(f"<tr>{line}</tr>\n" for line in lines)
     return f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n"
 
@@ -172,19 +178,17 @@ def _breakable(text: str) -> str:
     return re.sub(r"(\w[._/])(?=[^\W\d])", r"\1<wbr>", html.escape(text))
 
 
-def _links(row: Row) -> str:
-    """Return links to the folders of the runs."""
+def _link(row: Row, name: str) -> str:
+    """Return the name of a row with links to the folders of its runs."""
     linked = row.experiments[:LINKED_RUNS]
     if len(row.experiments) == 1:
-        links = [f'<a href="{quote(linked[0].name)}/">folder</a>']
-    else:
-        links = [
-            f'<a href="{quote(e.name)}/">{html.escape(e.name.rpartition("/")[2])}</a>'
-            for e in linked
-        ]
+        return f'<a href="{quote(linked[0].name)}/">{name}</a>'
+    links = [
+        f'<a href="{quote(e.name)}/">{html.escape(e.name.rpartition("/")[2])}</a>' for e in linked
+    ]
     more = len(row.experiments) - len(linked)
     after = f" and {more} more" if more > 0 else ""
-    return f'<span class="runs">{" ".join(links)}{after}</span>'
+    return f'{name} <span class="runs">{" ".join(links)}{after}</span>'
 
 
 def _pictures(table: Table, root: Path) -> Iterator[str]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from build_dataset import Dataset
     from machinery.predictions import Predictions, ReadInputs, Unlabelled
 
+WORST = 12  # images of the greatest loss that are drawn
+
 
 def objective(dataset: "Dataset") -> Objective:
     """Return the metric that says which epoch is the best.
@@ -103,10 +105,11 @@ class Evaluation:
     def files(self, name: str) -> list[str]:
         """Return the names of the files that `write` writes."""
         picture = "f1" if self.dataset.multilabel else "confusion_matrix"
-        return [f"metrics_{name}.json", f"{picture}_{name}.png", f"predictions_{name}.csv"]
+        pictures = [f"{picture}_{name}.png", f"worst_{name}.png"]
+        return [f"metrics_{name}.json", *pictures, f"predictions_{name}.csv"]
 
     def write(self, folder: Path, name: str, ids: np.ndarray, read_inputs: "ReadInputs") -> None:
-        """Write metrics, a picture and the predictions, and print the metrics.
+        """Write metrics, two pictures and the predictions, and print the metrics.
 
         Args:
             folder: of the experiment.
@@ -115,9 +118,8 @@ class Evaluation:
             read_inputs: returns the inputs of some examples of the split, by name, (rows, ...),
                 given their numbers (rows,).
         """
-        del read_inputs  # Whoever draws examples needs it.
         labels, probabilities, losses = self.gathered()
-        metrics, picture, predictions = (folder / file for file in self.files(name))
+        metrics, picture, worst, predictions = (folder / file for file in self.files(name))
         write_atomically(metrics, json.dumps(self.metrics(), indent=2).encode())
         classes, title = self.dataset.classes, f"{folder}, {name}"
         if self.dataset.multilabel:
@@ -127,8 +129,32 @@ class Evaluation:
             matrix = confusion_matrix(labels, probabilities.argmax(axis=1), len(classes))
             draw_confusion_matrix(matrix, classes, title, picture)
             write_predicted_classes(predictions, ids, labels, probabilities, classes)
+        rows = np.argsort(-losses, kind="stable")[:WORST]
+        titles = compare_words(labels[rows], probabilities[rows], classes)
+        draw_sheet(read_inputs(rows)["images"], titles, worst)
         for metric, value in self.metrics().items():
             print(f"  {metric:10} {value:.4f}")
+
+
+def compare_words(
+    labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
+) -> list[str]:
+    """Return what images show and, below, what the network says instead.
+
+    Args:
+        labels: (N,) int, or for labels (N, classes) of 0 and 1.
+        probabilities: (N, classes)
+        classes: their names.
+    """
+    if labels.ndim == 1:
+        pairs = zip(labels, probabilities, strict=True)
+        return [f"is {classes[i]}\nsaid {classes[p.argmax()]} {p.max():.0%}" for i, p in pairs]
+
+    def join(found: np.ndarray) -> str:
+        return ", ".join(classes[i] for i in np.flatnonzero(found)) or "none"
+
+    pairs = zip(labels, probabilities > 0.5, strict=True)
+    return [f"is {join(each)}\nsaid {join(predicted)}" for each, predicted in pairs]
 
 
 class PredictionWriter(predictions.PredictionWriter):
