@@ -30,7 +30,9 @@ from machinery.search_storage import Database, DatabaseLock
 OTHERS = "abc/"  # What the rest of the URL consists of.
 
 
-@given(password=st.text(min_size=1, alphabet=st.characters(exclude_characters=OTHERS, codec="utf-8")))
+@given(
+    password=st.text(min_size=1, alphabet=st.characters(exclude_characters=OTHERS, codec="utf-8"))
+)
 def test_nobody_gets_to_see_a_password(password: str) -> None:
     url = URL.create("postgresql", "a", password, "b", database="c").render_as_string(False)
     option = URL.create("mysql", "a", host="b", database="c", query={"passwd": password})
@@ -42,7 +44,9 @@ def test_nobody_gets_to_see_a_password(password: str) -> None:
 
 
 @pytest.mark.parametrize("form", [["--storage", "{}"], ["--storage={}"]])
-def test_no_record_of_the_command_holds_it(monkeypatch: pytest.MonkeyPatch, form: list[str]) -> None:
+def test_no_record_of_the_command_holds_it(
+    monkeypatch: pytest.MonkeyPatch, form: list[str]
+) -> None:
     url = "postgresql://me:secret@server/db?password=hidden"
     monkeypatch.setattr(sys, "argv", ["search.py", *(word.format(url) for word in form)])
     search_url.hide_password(url)
