@@ -286,6 +286,12 @@ ALLOWED: dict[str, dict[str, str]] = {
         r"pixels at most|Image\b|image/jpeg": "of the small copies of pictures",
     },
     "machinery/sampling.py": {r"\(pixels, \.\.\.\)": "an example of what it counts"},
+    "machinery/search.py": {r"trials\.csv": "the form of the table of trials"},
+    "machinery/search_pictures.py": {
+        r"label": "what Matplotlib calls the name of a curve or an axis",
+        r"(?i)csv": "the form of the table of trials",
+    },
+    "search_hyperparams.py": {r"trials\.csv": "the form of the table of trials"},
     "machinery/search_study.py": {r"suggest_categorical": "what Optuna calls a choice"},
     "spreadsheets.py": {r"(?i)csv": "the form of a file that every task may write"},
     "project/tests/test_pipeline.py": {r"csv": "the form of the file of predictions"},

@@ -6,6 +6,8 @@ import dataclasses
 import gc
 import json
 import math
+import multiprocessing
+import os
 import shutil
 import signal
 import threading
@@ -363,6 +365,46 @@ def test_a_worker_stops_with_its_search(monkeypatch: pytest.MonkeyPatch) -> None
     assert stop
     stop._on_signal(signal.SIGTERM, None)  # A second reason does not end the process.
     assert str(stop.error) == "the end of the search"
+
+
+def test_workers_share_out_the_gpus(
+    folder: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each sees one, so that frameworks that take the first one take different ones."""
+    seen = []
+
+    class Process:
+        sentinel, exitcode = 0, 0
+
+        def __init__(self, target: object, args: object) -> None:
+            pass
+
+        def start(self) -> None:
+            seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+
+        def is_alive(self) -> bool:
+            return False
+
+        def join(self, timeout: float = 0) -> None:
+            pass
+
+        terminate = join
+
+    here = dataclasses.replace(new_study(folder, dataset).search, device="auto")
+    context = multiprocessing.get_context("spawn")
+    monkeypatch.setattr(type(context), "Process", Process)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    for name in ("TF_FORCE_GPU_ALLOW_GROWTH", "XLA_PYTHON_CLIENT_PREALLOCATE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    search_workers.run_workers(2, NoStop(), here, train)
+    assert "TF_FORCE_GPU_ALLOW_GROWTH" not in os.environ  # Each has its own.
+    search_workers.run_workers(5, NoStop(), here, train)
+    assert seen == ["4", "7", "4", "7", "4", "7", "4"]
+    assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+    assert os.environ.pop("XLA_PYTHON_CLIENT_PREALLOCATE") == "false"
+    assert os.environ.pop("TF_FORCE_GPU_ALLOW_GROWTH")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,7"
 
 
 def test_the_best_trials_are_reported(

@@ -14,8 +14,7 @@ and what to maximize and minimize if that is not the objective of model/report.p
     sampler: tpe                      # or gp, botorch, cmaes, random, grid
     pruner: median                    # or hyperband, successive_halving, none
     seeds: 3                          # train each trial so often; the mean counts
-    maximize: val_auc                 # a column of metrics.jsonl, or a list of several
-    minimize: [val_loss, weights]
+    minimize: [val_loss, weights]     # a column of metrics.jsonl, or a list of several
 
 Every trial is an ordinary experiment, such as experiments/search/trial_0003; with several seeds
 it has one for each, such as trial_0003/seed-0. A search that was stopped or killed continues when

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -104,7 +105,7 @@ class SearchSettings(Section):
     @classmethod
     def check_sampler(cls, sampler: str, info: ValidationInfo) -> str:
         """Refuse a sampler that is not installed, or that takes one objective alone."""
-        packages = [name for name in PACKAGES.get(sampler, ()) if not find_spec(name)]
+        packages = [name for name in PACKAGES.get(sampler, ()) if not _is_installed(name)]
         if packages:
             raise PydanticCustomError(
                 "package",
@@ -230,6 +231,10 @@ def load_settings(path: Path, schema: type[Section]) -> tuple[SearchSettings, An
     return load_parameters(SearchSettings, path, None, ADVICE, Base(base, refusal)), base
 
 
+def _is_installed(package: str) -> bool:
+    return package in sys.modules or find_spec(package) is not None
+
+
 def _has_several(info: ValidationInfo) -> bool:
     """Return whether a search has several objectives."""
     return sum(len(info.data.get(key) or ()) for key in ("maximize", "minimize")) > 1
@@ -288,9 +293,11 @@ def _find_problems(
                 expected = "expected a parameter with choices, a step or whole numbers"
                 yield problem(expected, other, name, "when", other)
             else:
-                for value in (value for value in wanted if value not in values):
-                    expected = f"expected a value that is tried of {other}"
-                    yield problem(expected, value, name, "when", other)
+                for value in wanted:
+                    of_base = known[other].when and value == space.base[other]
+                    if value not in values and not of_base:
+                        expected = f"expected a value that is tried of {other}"
+                        yield problem(expected, value, name, "when", other)
         if grid and (dimension.log or space.all_values(name) is None):
             yield problem("expected choices or a step, because of the grid", name, name)
     if grid and LARGEST_GRID < space.grid_size() < math.inf:

@@ -126,7 +126,8 @@ class Worker:
                 # First the study: a trial that it took for unfinished would need its checkpoints.
                 self.study.end(trial, "PRUNED")
                 # The files to continue from take most of the space; those to evaluate stay.
-                for run, name in itertools.product(runs, (checkpoints.LAST, checkpoints.PREVIOUS)):
+                names = (checkpoints.LAST, checkpoints.PREVIOUS)
+                for run, name in itertools.product(runs, names):
                     remove(run.folder / name)
                 raise
             except (DivergedError, ResourceError) as error:
