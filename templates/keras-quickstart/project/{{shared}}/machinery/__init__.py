@@ -38,6 +38,7 @@ code hands in what it needs of them. Each file has one subject:
     results_table    the table of the comparison
     differences      what differs between its rows, in words
     results_page     the table as text, Markdown and HTML
+    profiling        a few steps, measured: profile_steps.py
     publishing       sending runs to a tracker: publish.py
     tensorboard_page what it adds to TensorBoard's page
     checkup          what doctor.py prints, and what it is handed
