@@ -294,7 +294,8 @@ def test_the_command_watches_until_ctrl_c(
 def test_the_real_trackers(trained: Path, project: Path, tmp_path: Path) -> None:
     """In an environment of their own, since they bring a hundred packages."""
     venv.create(tmp_path / "venv", with_pip=True)
-    python = str(next((tmp_path / "venv").glob("*/python*")))
+    programs = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
+    python = str(programs / "python")
     requirements = Path(publish.__file__).with_name("requirements-trackers.txt")
     command = [python, "-m", "pip", "install", "-q", "-r", str(requirements), "mlflow", "filelock"]
     subprocess.run([*command, "ruamel.yaml", "pydantic", "tqdm"], check=True)
