@@ -80,10 +80,14 @@ def load_split(folder: Path, dataset: Dataset, split: str, device: torch.device)
 
 
 class TrainingBatches(TorchDataset):
-    """Augmented training batches, asked for by (epoch, indices)."""
+    """Augmented training batches, asked for by (epoch, indices).
 
-    def __init__(self, split: Split, parameters: Parameters) -> None:
-        self.split, self.parameters = split, parameters
+    Each part of a batch is augmented by itself, since augmentation may mix the examples that it
+    gets. So it does not matter which process computes the part.
+    """
+
+    def __init__(self, split: Split, parameters: Parameters, parts: int = 1) -> None:
+        self.split, self.parameters, self.parts = split, parameters, parts
         self.epoch, self.drawn = -1, {}
 
     def __getitem__(self, index: tuple[int, np.ndarray]) -> Batch:
@@ -92,11 +96,21 @@ class TrainingBatches(TorchDataset):
             data, seed = self.parameters.data, self.parameters.seed
             drawn = augmentation.draw(self.split.dataset, data, seed, epoch)
             self.epoch, self.drawn = epoch, drawn
-        inputs, targets = self.split.take(rows)
         if not self.drawn:
-            return inputs, targets
+            return self.split.take(rows)
+        parts = [self.augmented(part) for part in np.array_split(rows, self.parts)]
+        if len(parts) == 1:
+            return parts[0]
+        inputs, targets = (
+            {name: torch.cat([part[name] for part in same]) for name in same[0]}
+            for same in zip(*parts, strict=True)
+        )
+        return inputs, targets
+
+    def augmented(self, rows: np.ndarray) -> Batch:
+        """Return some examples, changed as was drawn for them."""
         drawn = {name: torch.from_numpy(array[rows]) for name, array in self.drawn.items()}
-        return augmentation.augment(inputs, targets, drawn, self.parameters.data)
+        return augmentation.augment(*self.split.take(rows), drawn, self.parameters.data)
 
 
 def training_batches(
@@ -116,7 +130,7 @@ def training_batches(
     data, seed = parameters.data, parameters.seed
     sampler = BatchSampler(split.examples, data.batch_size, seed, first_step, last_step, share)
     loader = DataLoader(
-        TrainingBatches(split, parameters),
+        TrainingBatches(split, parameters, len(share.own_parts)),
         batch_size=None,  # The sampler asks for whole batches.
         sampler=sampler,
         num_workers=data.workers if split.on_host else 0,

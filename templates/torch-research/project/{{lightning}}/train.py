@@ -209,7 +209,7 @@ class RunData(pl.LightningDataModule):
         if self.batches is None:  # One loader for all epochs, so that its workers start only once.
             step, last_step = run.progress.step, run.total_steps
             self.batches = training_batches(
-                self.train_split, run.parameters, step, last_step, self.target_device
+                self.train_split, run.parameters, step, last_step, self.target_device, run.share
             )
         for _ in range(run.steps_per_epoch - run.progress.step % run.steps_per_epoch):
             yield from backend.split_batch(next(self.batches), parts)

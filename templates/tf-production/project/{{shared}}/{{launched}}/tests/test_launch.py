@@ -1,0 +1,115 @@
+"""The launcher ends as the training does, whatever its processes compute."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from machinery.launcher import decisive
+
+PROJECT = Path(__file__).parent.parent
+posix = pytest.mark.skipif(os.name != "posix", reason="Windows has other signals")
+
+
+def start(folder: Path, code: str, *words: str, processes: int = 2) -> subprocess.Popen[str]:
+    """Launch a train.py that knows its `number`, `start` (from 0) and `here`, its folder."""
+    (folder / "train.py").write_text(f"""
+import os, pathlib, signal, sys, time
+number, here = int(os.environ["RANK"]), pathlib.Path({str(folder)!r})
+start = len([*here.glob(f"started-{{number}}-*")])
+assert os.environ["LOCAL_RANK"] == os.environ["RANK"] and os.environ["MASTER_PORT"]
+assert os.environ["WORLD_SIZE"] == os.environ["LOCAL_WORLD_SIZE"] == "{processes}"
+def stop(received, frame):
+    (here / f"got-{{number}}-{{received}}-{{time.monotonic()}}").touch()
+    sys.exit(75)
+signal.signal(signal.SIGTERM, stop)
+(here / f"started-{{number}}-{{start}}").touch()
+{code}
+""")
+    command = [sys.executable, PROJECT / "launch.py", str(processes), *words, folder / "train.py"]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, env=environment, text=True, **pipes)  # ty: ignore
+
+
+def launch(folder: Path, code: str, *words: str, processes: int = 2) -> tuple[int, str]:
+    """Return the exit code, and what is printed."""
+    process = start(folder, code, *words, processes=processes)
+    output, errors = process.communicate(timeout=60)
+    return process.returncode, output + errors
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 3, 4, 75, 130])
+def test_the_exit_code_is_that_of_train(tmp_path: Path, code: int) -> None:
+    ended, output = launch(tmp_path, f"print('said'); sys.exit({code})")
+    assert ended == code
+    assert output.count("said") == 1 or code == 1  # With a bug, all that may explain it.
+
+
+def test_the_first_that_fails_ends_the_others_and_says_why(tmp_path: Path) -> None:
+    code = "sys.exit(print('number', number) or 4) if number == 1 else time.sleep(60)"
+    began = time.monotonic()
+    ended, output = launch(tmp_path, f"import machinery.launcher\n{code}", processes=3)
+    assert ended == 4
+    assert "Process 1:\nnumber 1" in output
+    assert time.monotonic() - began < 30
+
+
+@posix
+def test_a_stop_is_passed_on_once(tmp_path: Path) -> None:
+    process = start(tmp_path, "time.sleep(60)")
+    while len([*tmp_path.glob("started-*")]) < 2:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert len([*tmp_path.glob("got-0-*")]) == len([*tmp_path.glob("got-1-*")]) == 1
+
+
+@posix
+def test_where_one_is_killed_all_start_again(tmp_path: Path) -> None:
+    code = "os.kill(os.getpid(), 9) if number == 1 and start == 0 else time.sleep(start == 0)"
+    ended, output = launch(tmp_path, code)
+    assert ended == 0
+    assert "process 1 was ended by SIGKILL; all start again" in output
+    assert len([*tmp_path.glob("started-*")]) == 4
+
+
+@posix
+def test_what_is_always_killed_is_not_started_forever(tmp_path: Path) -> None:
+    ended, output = launch(tmp_path, "os.kill(os.getpid(), 9)", "--restarts", "1")
+    assert ended == 128 + 9
+    assert "That was tried 2 times" in output
+    assert len([*tmp_path.glob("started-*-1")]) == 2
+
+
+def test_what_several_processes_cannot_share_is_refused(tmp_path: Path) -> None:
+    process = start(tmp_path, "")
+    process.communicate(timeout=60)
+    for words, said in (
+        (["2", "evaluate.py"], "expected train.py"),
+        (["0", "train.py"], "processes: got 0"),
+        (["2", "train.py", "--folds", "all"], "--folds: trains several"),
+    ):
+        result = subprocess.run(
+            [sys.executable, "launch.py", *words], cwd=PROJECT, capture_output=True, text=True
+        )
+        assert result.returncode == 2
+        assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        ({0: 0, 1: 0}, (0, 0)),
+        ({1: 75, 0: 75}, (1, 75)),
+        ({0: 1, 1: -9}, (1, -9)),  # One that is killed makes the others fail,
+        ({1: 1, 0: 4}, (0, 4)),  # and so does one that is short of memory.
+    ],
+)
+def test_which_process_decided(codes: dict[int, int], expected: tuple[int, int]) -> None:
+    assert decisive(codes) == expected

@@ -1,0 +1,110 @@
+"""What several processes add up does not depend on how many they are."""
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from buffer_means import BufferMeans
+from machinery.errors import InputError
+from machinery.sampling import BatchSampler, examples_of_batch
+from machinery.share import Share, share_out
+from parameters import Parameters
+from processes import Sums, add, flatten, nodes, unflatten
+
+
+def divisors(number: int) -> list[int]:
+    return [each for each in range(1, number + 1) if number % each == 0]
+
+
+@pytest.mark.parametrize("parts", range(2, 14))
+def test_the_tree_is_that_of_the_parts(parts: int) -> None:
+    numbers = torch.randn(parts, generator=torch.Generator().manual_seed(parts)) * 1e3
+    found = set()
+    for processes in divisors(parts):
+        sums: list[Sums] = []
+        for number in range(processes):
+            own: list[Sums] = []
+            for part in Share(number, processes, parts).own_parts:
+                add(own, Sums(part, 1, [numbers[part].clone()]))
+            known = nodes(Share(number, processes, parts).own_parts)
+            assert [node[:2] for node in own] == [node[:2] for node in known]
+            for node in own:
+                add(sums, node)
+        while len(sums) > 1:
+            last = sums.pop()
+            sums[-1].tensors[0].add_(last.tensors[0])
+        found.add(sums[0].tensors[0].item())
+    assert len(found) == 1
+    assert found.pop() == pytest.approx(numbers.double().sum().item(), abs=1e-2)
+
+
+def test_tensors_keep_their_memory_layout() -> None:
+    """The fused optimizer requires it, and a norm is summed in its order."""
+    image = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    tensors = [image, torch.tensor(3.0), torch.randn(2).double()]
+    for tensor, copy in zip(tensors, unflatten(flatten(tensors), tensors), strict=True):
+        assert torch.equal(tensor, copy)
+        assert (tensor.dtype, tensor.stride()) == (copy.dtype, copy.stride())
+
+
+@pytest.mark.parametrize(("processes", "parts"), [(2, 2), (3, 3), (7, 7), (2, 4), (2, 6), (3, 6)])
+def test_the_shares_of_a_batch_are_the_batch(processes: int, parts: int) -> None:
+    """Also where a batch is no multiple of them, part by part."""
+    whole = [*BatchSampler(63, 16, seed=3, first_step=0, last_step=8)]
+    shares = [Share(number, processes, parts) for number in range(processes)]
+    each = [[*BatchSampler(63, 16, 3, 0, 8, share)] for share in shares]
+    for step, (epoch, rows) in enumerate(whole):
+        assert examples_of_batch(63, 4, step) == len(rows)
+        assert all(batches[step][0] == epoch for batches in each)
+        found = [np.array_split(b[step][1], parts // processes) for b in each]
+        expected = np.array_split(rows, parts)
+        for part, other in zip([p for parts in found for p in parts], expected, strict=True):
+            assert part.tolist() == other.tolist()
+
+
+@pytest.mark.parametrize(("processes", "batches"), [(1, 3), (2, 4), (2, 5), (3, 1)])
+def test_turns_cover_an_evaluation_with_equally_many_each(processes: int, batches: int) -> None:
+    turns = [[*Share(number, processes).turns(batches)] for number in range(processes)]
+    in_order = [batch for each in zip(*turns, strict=True) for batch in each]
+    assert in_order[:batches] == [*range(batches)]
+    assert {*in_order[batches:]} <= {batches - 1}
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "processes", "parts"), [(1, 3, 3), (6, 3, 6), (6, 6, 6), (6, 4, 0), (1, 40, 0)]
+)
+def test_who_computes_what(accumulate: int, processes: int, parts: int) -> None:
+    class Data:
+        examples: ClassVar = {"train": 100}
+
+    values = {"data": {"batch_size": 32}, "training": {"accumulate": accumulate}}
+    parameters = Parameters.model_validate(values)
+    if parts:
+        assert share_out(parameters, Data, 0, processes) == Share(0, processes, parts)
+    else:
+        with pytest.raises(InputError, match="processes"):
+            share_out(parameters, Data, 0, processes)
+
+
+def test_buffers_change_by_the_mean_of_what_parts_change() -> None:
+    """So batch norm forgets as slowly as with a whole batch; infinity and whole numbers stay."""
+    network = nn.BatchNorm1d(3)
+    network.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    network(torch.randn(8, 3))  # Not what it begins with.
+    means = BufferMeans(network)
+    buffers = dict(network.named_buffers())
+    before = buffers["running_mean"].clone()
+    batch = torch.randn(12, 3)
+    sums = [torch.zeros(3), torch.zeros(3)]
+    for number, part in enumerate(batch.chunk(3)):
+        means.start(is_first=number == 0)
+        network(part)
+        sums = [a + b for a, b in zip(sums, means.changes(), strict=True)]
+    means.finish(sums, 3)
+    expected = 0.9 * before + 0.1 * batch.mean(dim=0)
+    torch.testing.assert_close(buffers["running_mean"], expected)
+    assert buffers["num_batches_tracked"] == 2
+    assert buffers["mask"].tolist() == [0, -torch.inf]

@@ -1,0 +1,181 @@
+"""Several processes that train one network, in the plain loop of torch-research."""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from combinations import Combination, find_combination
+from fork_server import ForkServer
+from projects import assert_same_results, experiment, run, tiny
+
+Rendered = Callable[[Combination], Path]
+PARTS = {"training.accumulate": 4}  # With them any number of processes that divides 4 is the same.
+
+
+class Place(NamedTuple):
+    """A project with the plain loop, and what runs its commands in one process."""
+
+    project: Path
+    server: ForkServer
+
+    def train(self, name: str, changes: dict[str, Any]) -> Path:
+        """Train an experiment in one process; return its whole path."""
+        folder = experiment(self.project, name, tiny(self.project, changes))
+        result = self.server.run("train", "--experiment", folder)
+        assert result.code == 0, result.output
+        return self.project / folder
+
+    def begin(self, name: str, changes: dict[str, Any]) -> Path:
+        return experiment(self.project, name, tiny(self.project, changes))
+
+    def launch(self, processes: int, folder: Path, *words: object, code: int = 0) -> str:
+        """Train an experiment in several processes; return what they print."""
+        command = ("launch.py", processes, "train.py", "--experiment", folder, *words)
+        result = run(self.project, *command)
+        assert result.returncode == code, result.stdout + result.stderr
+        return result.stdout + result.stderr
+
+    def sessions(self, folder: Path) -> list[dict[str, Any]]:
+        path = self.project / folder / "run.json"
+        return json.loads(path.read_text())["sessions"] if path.exists() else []
+
+
+@pytest.fixture(scope="module")
+def place(rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    source = rendered(find_combination("plain"))
+    project = shutil.copytree(source, tmp_path_factory.mktemp("processes") / "leaf")
+    assert run(project, "build_dataset.py").returncode == 0
+    with ForkServer(project) as server:
+        yield Place(project, server)
+
+
+def test_two_processes_and_then_one_end_in_the_bits_of_one(place: Place) -> None:
+    """Stopped by the time limit after a step, with the exit code of any stop."""
+    whole, folder = place.train("whole", PARTS), place.begin("shared", PARTS)
+    output = place.launch(2, folder, "--max-minutes", 0, code=75)
+    assert output.count("saved in") == 1
+    assert "2 processes" in output
+    result = place.server.run("train", "--experiment", folder)
+    assert result.code == 0, result.output
+    assert "continuing at step 1 of" in result.output
+    assert "goes on with" not in result.output  # Nothing to warn of.
+    assert_same_results(place.project / folder, whole)
+    assert [session["processes"] for session in place.sessions(folder)] == [2, 1]
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("processes", [2, 4])
+def test_any_number_of_processes_ends_in_the_same_bits(place: Place, processes: int) -> None:
+    """With dropout, batch norm, an average of the weights and workers that load."""
+    changes = {**PARTS, "training.average": 0.9, "data.workers": 1, "model.dropout": 0.3}
+    whole, folder = place.train("whole", changes), place.begin("shared", changes)
+    place.launch(processes, folder)
+    assert_same_results(place.project / folder, whole)
+    evaluate = ("--experiment", folder, "--split", "val", "--checkpoint", "last")
+    assert place.server.run("evaluate", *evaluate).code == 0
+    row = json.loads((place.project / folder / "metrics.jsonl").read_text().splitlines()[-1])
+    found = json.loads((place.project / folder / "metrics_val_last.json").read_text())
+    assert {f"val_{name}": found[name] for name in found if f"val_{name}" in row}.items() <= (
+        row.items()
+    )
+
+
+@pytest.mark.deep
+def test_two_processes_that_add_up_at_once_end_as_they_would_without_a_stop(place: Place) -> None:
+    """What one process gets is close to it, and going on with it is said."""
+    one = place.train("one", {})
+    folders = [place.begin(name, {}) for name in ("whole", "cut", "changed")]
+    place.launch(2, folders[0])
+    for folder in folders[1:]:
+        place.launch(2, folder, "--max-minutes", 0, code=75)
+    place.launch(2, folders[1])
+    assert_same_results(place.project / folders[1], place.project / folders[0])
+    result = place.server.run("train", "--experiment", folders[2])
+    assert result.code == 0
+    assert "was trained by 2 processes until here and goes on with 1" in result.output
+    losses = [
+        json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])["train_loss"]
+        for folder in (one, place.project / folders[0])
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+def children(process: subprocess.Popen[bytes]) -> list[int]:
+    """Return the processes that a process has started, oldest first."""
+    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, check=False)
+    return sorted(map(int, found.stdout.split()))
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_process_is_started_again_and_the_end_is_the_same(
+    place: Place, killed: int
+) -> None:
+    changes = {**PARTS, "training.epochs": 40, "training.checkpoint_minutes": 1e-3}
+    whole, folder = place.train("whole", changes), place.begin("killed", changes)
+    command = [sys.executable, "launch.py", "2", "train.py", "--experiment", folder]
+    launcher = subprocess.Popen(command, cwd=place.project, stderr=subprocess.PIPE)
+    moments = random.Random(killed)
+    for kill in range(2):
+        while len(place.sessions(folder)) <= kill:
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0, 0.5))
+        subprocess.run(["kill", "-9", str(children(launcher)[killed])], check=True)
+    _, errors = launcher.communicate(timeout=300)
+    assert launcher.returncode == 0, errors.decode()
+    assert errors.decode().count("all start again") == 2
+    assert_same_results(place.project / folder, whole)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGINT", 130), ("SIGUSR1", 75)])
+def test_a_signal_to_the_launcher_or_to_one_process_stops_all(
+    place: Place, name: str, code: int
+) -> None:
+    folder = place.begin("endless", {**PARTS, "training.epochs": 10_000})
+    command = [sys.executable, "launch.py", "2", "train.py", "--experiment", folder]
+    for to_one in (False, True):
+        launcher = subprocess.Popen(
+            command, cwd=place.project, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert launcher.stdout
+        launcher.stdout.readline()
+        if to_one:
+            subprocess.run(["kill", f"-{name}", str(children(launcher)[1])], check=True)
+        else:
+            launcher.send_signal(getattr(signal, name))
+        _, errors = launcher.communicate(timeout=120)
+        assert launcher.returncode == code, errors.decode()
+        assert errors.decode().count("saved in") == 1
+
+
+@pytest.mark.deep
+def test_what_goes_wrong_in_one_process_is_said_once(place: Place) -> None:
+    """And ends all, at once, with its exit code: bad input, or a lock that another holds."""
+    folder = place.begin("bad", {"training.accumulate": 3})
+    output = place.launch(2, folder, code=2)
+    assert output.count("training.accumulate: got 3, expected 1 or a multiple of the 2") == 1
+    folder = place.begin("diverging", {"training.learning_rate": 1e30, "training.clip_norm": 0})
+    output = place.launch(2, folder, code=3)
+    assert output.count("the loss became") == 1
+    assert "Traceback" not in output
+
+
+@pytest.mark.deep
+def test_torchrun_starts_them_too(place: Place) -> None:
+    whole, folder = place.train("whole", PARTS), place.begin("torchrun", PARTS)
+    result = run(
+        *(place.project, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *("train.py", "--experiment", folder),
+    )
+    assert result.returncode == 0, result.stderr
+    assert_same_results(place.project / folder, whole)
