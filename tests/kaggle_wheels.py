@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_wheels(project: Path, folder: Path) -> dict[str, str]:
-    """Write a wheel of each package that Kaggle's image lacks; return pip's variables to find it.
+    """Write a wheel of each package that Kaggle lacks; return pip's variables to find it.
 
     Args:
         project: whose wheels.txt names the packages, and whose constraints.txt their versions.

@@ -71,7 +71,7 @@ class Dimension(Section):
             return [float(self.low)]
         if not self.step:
             return None
-        # As decimal numbers, as Optuna does it: with binary ones, 3 * 0.1 is not 0.3.
+        # As decimal numbers, as Optuna does it: among floats, 3 * 0.1 is not 0.3.
         low, high, step = (decimal.Decimal(str(x)) for x in (self.low, self.high, self.step))
         count = int((high - low) / step) + 1
         return [float(low + i * step) for i in range(count)] if count <= LARGEST_GRID else None
