@@ -15,6 +15,7 @@ FOLDER = Path(machinery.__file__).parent
 ALLOWED = {
     *("filelock", "matplotlib", "numpy", "optuna", "pydantic", "pydantic_core", "ruamel"),
     *("safetensors", "scipy", "tensorboard", "tqdm"),
+    *("sqlalchemy", "optuna_integration"),  # With Optuna; where --storage or a sampler needs it.
     "machinery",
 }
 

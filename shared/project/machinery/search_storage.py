@@ -64,13 +64,16 @@ class Database:
 
         self.url, self.study = url, study
         # Where a machine is gone without a word, the system of the database finds out.
-        ends_idle = "SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10"
+        ask_after_it = (
+            "SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; "
+            "SET tcp_keepalives_count = 6"
+        )
         try:
             engine = create_engine(parse(url), isolation_level="AUTOCOMMIT")
             self._connection = engine.connect()
             self.kind = engine.dialect.name
             if self.kind == "postgresql":
-                self._connection.exec_driver_sql(ends_idle)
+                self._connection.exec_driver_sql(ask_after_it)
             else:  # MySQL ends a connection that is idle for eight hours.
                 self._connection.exec_driver_sql("SET SESSION wait_timeout = 2147483")
         except Exception as error:  # A driver that is not installed, a wrong password, no network.

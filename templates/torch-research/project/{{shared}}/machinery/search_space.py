@@ -71,7 +71,7 @@ class Dimension(Section):
             return [float(self.low)]
         if not self.step:
             return None
-        # As decimal numbers, as Optuna does it: among floats, 3 * 0.1 is not 0.3.
+        # As Optuna computes them: with Decimal 3 * 0.1 is 0.3, which it is not with float.
         low, high, step = (decimal.Decimal(str(x)) for x in (self.low, self.high, self.step))
         count = int((high - low) / step) + 1
         return [float(low + i * step) for i in range(count)] if count <= LARGEST_GRID else None
