@@ -293,7 +293,6 @@ def overlay_files(combination: Combination, repository: Path = root) -> dict[str
     project = repository / "templates" / combination.template / "project"
     active = {"shared", *(re.sub(r"\W", "_", answer).lower() for answer in combination[1:])}
     active |= {*TASKS[combination.task].overlays, *(["competition"] if combination.kaggle else [])}
-    active |= {"launched"} if combination.template == "torch-research" else set()
     files: dict[str, Path] = {}
     for name in git(repository, "ls-files", "-z", "-co", "--exclude-standard", str(project)).split(
         "\0"
