@@ -335,9 +335,6 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "tests/test_processes.py": {r"channels_last": "a layout of memory"},
     "tests/machinery/test_results_page.py": {r"(?i)image|pixels": "the pictures and the page"},
-    "tests/machinery/test_search_space.py": {
-        r"categorical|\.csv": "Optuna's word; a file of trials"
-    },
     "tests/machinery/test_arrays.py": {r"\bboxes\b": "examples that differ in length"},
     "tests/machinery/test_metrics.py": {r"\bbox\b|overlaps": "where Matplotlib draws a panel"},
     "tests/test_average_precision.py": {r".": "it tests the measure of a task"},

@@ -329,7 +329,7 @@ class Run:
             optimizer=self.state.optimizer_name if keep else "no optimizer: the weights alone",
             arrays=checkpoints.describe(arrays),
         )
-        kept = keep and self.folder / keep
+        kept = self.folder / keep if keep else None
         checkpoints.write_checkpoint(self.folder / name, arrays, header, kept)
 
     def gather(self, evaluation: Any, examples: int) -> Any:
