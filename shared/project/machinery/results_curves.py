@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from machinery.results_table import Row, Table
 
 PANELS_SHOWN = 3
@@ -52,7 +54,7 @@ def mean_and_deviation(row: Row, metric: str) -> tuple[list[float], list[float],
     most = max(map(len, by_epoch.values()), default=0)
     epochs = sorted(epoch for epoch, values in by_epoch.items() if len(values) == most)
     values = [[*by_epoch[epoch].values()] for epoch in epochs]
-    deviations = [statistics.stdev(each) if len(each) > 1 else 0.0 for each in values]
+    deviations = [float(np.std(each, ddof=1)) if len(each) > 1 else 0.0 for each in values]
     return epochs, [statistics.fmean(each) for each in values], deviations
 
 

@@ -16,7 +16,7 @@ from machinery.experiments import Experiment
 from machinery.results_curves import colour, plot_curves
 from machinery.results_table import Row, Table
 
-PICTURED_ROWS = 6  # of a table, whose pictures are shown
+PICTURED_ROWS = 4  # of a table, whose pictures are shown
 PICTURED_RUNS = 1  # of a row
 LINKED_RUNS = 20  # of a row
 THUMBNAIL = (720, 720)  # pixels at most; it is shown at half the size
@@ -222,7 +222,7 @@ def _thumbnail(path: Path) -> str:
     content = io.BytesIO()
     try:
         with Image.open(path) as picture:
-            picture.thumbnail(THUMBNAIL)
+            picture.thumbnail(THUMBNAIL, Image.Resampling.BILINEAR, reducing_gap=2.0)
             picture.convert("RGB").save(content, "JPEG", quality=85)
     except (OSError, ValueError, Image.DecompressionBombError):
         return ""
