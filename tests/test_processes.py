@@ -120,13 +120,14 @@ def children(process: subprocess.Popen[bytes]) -> list[int]:
 def test_a_killed_process_is_started_again_and_the_end_is_the_same(
     place: Place, killed: int
 ) -> None:
-    changes = {**PARTS, "training.epochs": 40, "training.checkpoint_minutes": 1e-3}
+    changes = {**PARTS, "training.epochs": 200, "training.checkpoint_minutes": 1e-3}
     whole, folder = place.train("whole", changes), place.begin("killed", changes)
     command = [sys.executable, "launch.py", "2", "train.py", "--experiment", folder]
     launcher = subprocess.Popen(command, cwd=place.project, stderr=subprocess.PIPE)
     moments = random.Random(killed)
     for kill in range(2):
         while len(place.sessions(folder)) <= kill:
+            assert launcher.poll() is None, "finished before it was killed"
             time.sleep(0.02)
         time.sleep(moments.uniform(0, 0.5))
         subprocess.run(["kill", "-9", str(children(launcher)[killed])], check=True)

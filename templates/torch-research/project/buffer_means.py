@@ -23,7 +23,7 @@ class BufferMeans:
     def __init__(self, model: torch.nn.Module) -> None:
         self.buffers: list[torch.Tensor] = [*model.buffers()]
         self.before: list[torch.Tensor] = []
-        self.means = [  # Infinity has no mean; it hides something, and stays.
+        self.means = [  # Infinity has no mean; it stays.
             number
             for number, buffer in enumerate(self.buffers)
             if buffer.is_floating_point() and bool(buffer.isfinite().all())
