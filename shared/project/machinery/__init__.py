@@ -18,6 +18,7 @@ code hands in what it needs of them. Each file has one subject:
     splits           which examples are in train, val and test
     sampling         which examples are in which batch, as a function of the seed
     fold_runs        an experiment trained once for each fold: train.py --folds
+    debugging        one process, nothing compiled: train.py --debug
     rerun            a finished run, trained again and compared: train.py --rerun
     run              one experiment while it trains
     epoch            one epoch while it trains

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from machinery import checkpoints, records, rerun
+from machinery import checkpoints, debugging, records, rerun
 from machinery.argument_parser import ArgumentParser
 from machinery.contents import made_by_builds
 from machinery.continuation import EPOCHS
@@ -74,6 +74,8 @@ class TrainCommand(Command):
             if arguments.rerun:
                 rerun.refuse_other_data(arguments.rerun, arguments.data, dataset.fingerprint)
             log_to_terminal()
+            if arguments.debug:
+                debugging.release_interrupts()
             assert self.stop is not None
             with Run(
                 arguments.experiment,
@@ -234,8 +236,11 @@ def parse_training(
     parser.add_argument("--overwrite", action="store_true", help="train a finished run anew")
     parser.add_max_minutes()
     rerun.add_option(parser)
+    debugging.add_option(parser)
     parser.add_parameters(schema)
     arguments = parser.parse_args()
+    if arguments.debug:
+        debugging.start(arguments)
     if arguments.rerun:
         rerun.choose_places(arguments, default=parser.get_default("experiment"))
     if arguments.folds:
