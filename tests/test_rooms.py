@@ -315,6 +315,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "tests/competitions.py": {r".": "it makes data of three tasks"},
     "tests/test_kaggle": {r".": "competitions are of three tasks"},
     "tests/kaggle_server.py": {r"\.csv": "the form of the files that Kaggle sends and takes"},
+    "tests/test_scikit_learn.py": {r"tabular|accuracy": "the page shows one task"},
     "tests/test_backbones.py": {r"images|classes": "the task that has backbones"},
 }
 
