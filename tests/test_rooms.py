@@ -275,6 +275,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         r"tabular-nums": "what CSS calls digits of one width",
     },
     "machinery/sampling.py": {r"\(pixels, \.\.\.\)": "an example of what it counts"},
+    "machinery/tensorboard_page.py": {r"Summary\.Image|image=": "TensorBoard's name of a picture"},
     "machinery/search_study.py": {r"suggest_categorical": "what Optuna calls a choice"},
     "spreadsheets.py": {r"(?i)csv": "the form of a file that every task may write"},
     "project/tests/test_pipeline.py": {r"csv": "the form of the file of predictions"},

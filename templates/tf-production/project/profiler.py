@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from machinery.profiling import TRACE, Event, Operation, add_up, write_trace
 
-# Its class is made when it is imported, so that no type checker finds it.
+# It is made when its module is imported, so that no type checker finds it.
 XSpace = importlib.import_module("tensorflow.tsl.profiler.protobuf.xplane_pb2").XSpace
 
 
