@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from machinery import records, search_settings, search_url
+from machinery import debugging, records, search_settings, search_url
 from machinery.argument_parser import ArgumentParser
 from machinery.command_line import Command
 from machinery.devices import list_gpus
@@ -122,11 +122,14 @@ def command_line(name: str, description: str | None, schema: type[Section]) -> S
         parser.add_max_minutes()
         where = "database that the workers of several machines share [a file in the folder]"
         parser.add_argument("--storage", metavar="URL", help=where)
+        debugging.add_option(parser)
         arguments = parser.parse_args()
         if arguments.storage is not None:
             search_url.hide_password(arguments.storage)
         if arguments.workers is not None:
             parser.check_range("--workers", arguments.workers, 1, LARGEST_WORKERS)
+        if arguments.debug and arguments.search.is_dir():
+            arguments.search = debugging.enter_copy(arguments.search)
         file = arguments.search / search_settings.FILE
         settings, base = search_settings.load_settings(file, schema)
         arguments.data = arguments.data or records.data_of(Path(settings.source))
@@ -146,11 +149,14 @@ def run_search(
         ResourceError: the worker processes were killed.
     """
     from machinery.search_study import Study
-    from machinery.search_workers import run_workers
+    from machinery.search_workers import Worker, run_workers
 
     study = Study(search)
     missing, started = study.missing(), time.perf_counter()
-    if missing:
+    if missing and debugging.is_on():  # In this process, where a debugger can stop.
+        debugging.release_interrupts()
+        Worker(study, train, stop).work()
+    elif missing:
         run_workers(min(count_workers(), missing), stop, search, train)
     else:
         whole = search.trials == len(search.grid)

@@ -32,7 +32,7 @@ class TensorBoardPage:
             for name, value in run.evaluations.items()
         ]
         values += [
-            _image(path.stem, path.read_bytes()) for path in run.files if path.suffix == ".png"
+            _picture(path.stem, path.read_bytes()) for path in run.files if path.suffix == ".png"
         ]
         lines = [f"| {name} | {value} |" for name, value in {**run.parameters, **run.facts}.items()]
         values.append(_text("parameters", "\n".join(["| name | value |", "| --- | --- |", *lines])))
@@ -47,7 +47,7 @@ class TensorBoardPage:
         write_atomically(folder / FILE, content.getvalue())
 
 
-def _image(name: str, content: bytes) -> Any:
+def _picture(name: str, content: bytes) -> Any:
     """Return a picture in PNG as a value for TensorBoard."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 

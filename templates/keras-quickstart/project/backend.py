@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import keras_backend
-from machinery import devices
+from machinery import debugging, devices
 from machinery.errors import exit_codes
 
 with exit_codes():  # A missing backend ends in a message, whichever command imports this.
@@ -83,6 +83,10 @@ def prepare(parameters: Parameters, dataset: Dataset) -> None:
         if parameters.training.compile:
             # A run that goes on would compile other code than one that met both sizes of batches.
             torch._dynamo.config.automatic_dynamic_shapes = False
+    if debugging.is_on() and keras_backend.name == "tensorflow":
+        import tensorflow
+
+        tensorflow.config.run_functions_eagerly(True)
     if not parameters.training.deterministic:
         return
     if keras_backend.name == "tensorflow":

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 import pretrained
 from build_dataset import Dataset
-from machinery import devices
+from machinery import debugging, devices
 from machinery.checkpoints import check_fit, select, trained_weights
 from machinery.records import versions
 from machinery.sampling import fold_seed
@@ -72,6 +72,9 @@ def prepare(parameters: Parameters, dataset: Dataset, device: str) -> None:
     # TensorFlow may have started its threads already, and OMP_NUM_THREADS may be no number.
     with contextlib.suppress(RuntimeError, ValueError):
         tf.config.threading.set_intra_op_parallelism_threads(int(threads))
+    if debugging.is_on():  # Each operation is computed when Python comes to it.
+        tf.config.run_functions_eagerly(True)
+        tf.data.experimental.enable_debug_mode()
     if parameters.training.deterministic:
         tf.config.experimental.enable_op_determinism()
 

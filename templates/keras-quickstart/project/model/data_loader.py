@@ -15,6 +15,7 @@ import numpy as np
 
 from build_dataset import Dataset
 from machinery.arrays import Examples
+from machinery.debugging import helpers
 from machinery.sampling import BatchSampler, evaluation_batch_size
 from model import augmentation
 from parameters import Parameters
@@ -67,7 +68,7 @@ class TrainingBatches(keras.utils.PyDataset):
         self.split, self.parameters = split, parameters
         self.steps_per_epoch = math.ceil(split.examples / parameters.data.batch_size)
         self.parts = parameters.training.accumulate
-        workers = parameters.data.workers
+        workers = helpers(parameters.data.workers)
         self.threads = ThreadPoolExecutor(workers) if workers else None
         self.start(0)
 

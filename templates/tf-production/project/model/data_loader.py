@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from build_dataset import Dataset
 from machinery.arrays import Examples
+from machinery.debugging import helpers
 from machinery.sampling import BatchSampler, evaluation_batch_size
 from model import augmentation
 from parameters import Parameters
@@ -100,8 +101,8 @@ def training_batches(
 
     types = (tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64))
     batches = tf.data.Dataset.from_generator(lambda: sampler, output_signature=types)
-    if data.workers:
-        batches = batches.map(load, num_parallel_calls=data.workers).prefetch(2)
+    if workers := helpers(data.workers):
+        batches = batches.map(load, num_parallel_calls=workers).prefetch(2)
     else:
         batches = batches.map(load)
     return iter(batches)

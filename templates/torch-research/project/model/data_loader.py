@@ -15,6 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from build_dataset import Dataset
 from machinery.arrays import Examples, Ragged
+from machinery.debugging import helpers
 from machinery.sampling import BatchSampler, evaluation_batch_size
 from machinery.share import ALONE, Share
 from machinery.stopping import ignore_signals
@@ -133,7 +134,7 @@ def training_batches(
         TrainingBatches(split, parameters, len(share.own_parts)),
         batch_size=None,  # The sampler asks for whole batches.
         sampler=sampler,
-        num_workers=data.workers if split.on_host else 0,
+        num_workers=helpers(data.workers) if split.on_host else 0,
         pin_memory=split.on_host and device.type == "cuda",
         worker_init_fn=ignore_signals,  # The main process stops, and needs its workers until then.
         generator=torch.Generator(),  # Otherwise it would draw from the generator of dropout.

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from machinery import checkpoints, records, rerun
+from machinery import checkpoints, debugging, records, rerun
 from machinery.argument_parser import ArgumentParser
 from machinery.contents import made_by_builds
 from machinery.continuation import EPOCHS
@@ -81,6 +81,8 @@ class TrainCommand(Command):
             if arguments.rerun:
                 rerun.refuse_other_data(arguments.rerun, arguments.data, dataset.fingerprint)
             log_to_terminal()
+            if arguments.debug:
+                debugging.release_interrupts()
             assert self.stop is not None
             with open_run(arguments, parameters, dataset, self.stop, join) as run:
                 run.rerun_of = arguments.rerun
@@ -233,8 +235,11 @@ def parse_training(
     parser.add_argument("--overwrite", action="store_true", help="train a finished run anew")
     parser.add_max_minutes()
     rerun.add_option(parser)
+    debugging.add_option(parser)
     parser.add_parameters(schema)
     arguments = parser.parse_args()
+    if arguments.debug:
+        debugging.start(arguments)
     if arguments.rerun:
         rerun.choose_places(arguments, default=parser.get_default("experiment"))
     train_several(arguments, sys.argv[1:], functools.partial(resolve_parameters, schema))
