@@ -68,7 +68,9 @@ def project_loop(folder: Path, data: Path, dataset: Any, parameters: Any) -> Cal
     run.begin(state, train.objective(dataset), facts)
     split = train.load_split(data, dataset, "train", device)
     batches = train.training_batches(split, parameters, 0, run.total_steps, device)
-    return lambda: train.train_epoch(train.Epoch(run), batches, model, optimizer, device, dtype)
+    parts, scaler = train.BatchParts(model, run), backend.make_scaler(device, dtype)
+    tools = (batches, parts, optimizer, scaler, device, dtype)
+    return lambda: train.train_epoch(train.Epoch(run), *tools)
 
 
 def hand_written(
