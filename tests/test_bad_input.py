@@ -128,7 +128,7 @@ commands: dict[str, tuple[list[str], list[str]]] = {
     "parameter without --from": (["train", "--seed", "3"], ["--from", "--seed"]),
     "misspelled without --from": (
         ["train", "--trainng.epochs", "3", "--seed", "4"],
-        ["--trainng.epochs: unknown", "training?"],
+        ["--trainng.epochs: unknown", "training.epochs?"],
     ),
     "misspelled and joined by =": (
         ["train", "--training.epcohs=3"],

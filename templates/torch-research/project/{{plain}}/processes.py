@@ -151,11 +151,13 @@ class BatchParts:
             what to divide its sum of losses by, so that the gradients are those of the mean over
             the whole batch.
         """
+        examples: float = len(next(iter(batch[1].values())))
         if self.share.parts == 1:
-            yield step, *batch, len(next(iter(batch[1].values())))
+            yield step, *batch, examples
             return
         own, run = self.share.own_parts, self.run
-        examples: float = examples_of_batch(run.examples, run.steps_per_epoch, step)
+        if self.share.processes > 1:
+            examples = examples_of_batch(run.examples, run.steps_per_epoch, step)
         if not self.in_tree:
             examples /= self.share.processes  # DistributedDataParallel divides by them.
         sums: list[Sums] = []
