@@ -21,7 +21,14 @@ import optuna
 from machinery import checkpoints
 from machinery.checkpoints import State
 from machinery.devices import list_gpus, one_gpu
-from machinery.errors import CommandError, DivergedError, InputError, ResourceError, StoppedError
+from machinery.errors import (
+    CommandError,
+    DivergedError,
+    InputError,
+    ResourceError,
+    StoppedError,
+    is_out_of_memory,
+)
 from machinery.files import remove
 from machinery.metrics import Objective, read_metrics
 from machinery.parameter_file import change, nearest
@@ -133,8 +140,11 @@ class Worker:
             except (DivergedError, ResourceError) as error:
                 self.study.end(trial, "FAIL", str(error))
                 raise
-            except BaseException:  # Stopped, bad input or a bug, but not killed.
-                trial.set_user_attr("starts", starts)
+            except BaseException as error:
+                if is_out_of_memory(error):  # The first run says so once it is left.
+                    self.study.end(trial, "FAIL", "out of memory")
+                else:  # Stopped, bad input or a bug, but not killed.
+                    trial.set_user_attr("starts", starts)
                 raise
             self.study.end(trial, "COMPLETE")
         return True
