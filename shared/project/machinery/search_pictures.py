@@ -83,11 +83,12 @@ def _plot_importances(figure: "Figure", study: Study) -> None:
     """
     for place, objective in enumerate(study.search.objectives):
         axes = figure.add_subplot(1, len(study.search.objectives), place + 1)
+        sign = -1 if objective.maximize else 1  # Given a target, PED-ANOVA takes less for better.
         with warnings.catch_warnings(action="ignore"):  # Optuna calls it experimental.
             shares = get_param_importances(
                 study.optuna,
                 evaluator=PedAnovaImportanceEvaluator(),
-                target=lambda trial, place=place: _value(trial, place),
+                target=lambda trial, place=place, sign=sign: sign * _value(trial, place),
             )
         names = sorted(shares, key=lambda name: shares[name])
         bars = axes.barh(names, [shares[name] for name in names], color="tab:blue")

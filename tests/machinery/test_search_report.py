@@ -1,0 +1,28 @@
+"""What a search reports: its pictures, its table of trials and what to do next."""
+
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from build_dataset import Dataset
+from helpers import new_study, write_settings
+from machinery import search_pictures
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_what_matters_is_what_the_best_trials_have(
+    folder: Path, dataset: Dataset, direction: str
+) -> None:
+    """The best are those of a high scale, and the worst those of a high momentum."""
+    space = "\n  model.scale: {low: 0.1, high: 1}\n  training.momentum: {low: 0, high: 0.5}\n"
+    write_settings(folder, space, f"{direction}: val_loss\nsampler: random", trials=60)
+    study, sign = new_study(folder, dataset), 1 if direction == "maximize" else -1
+    for _ in range(60):
+        trial = study.optuna.ask()
+        values = study.choose_parameters(trial)
+        good, bad = values.model.scale > 0.8, values.training.momentum > 0.4
+        study.optuna.tell(trial, sign * (good - bad))
+    figure = Figure()
+    search_pictures._plot_importances(figure, study)
+    assert figure.axes[0].get_yticklabels()[-1].get_text() == "model.scale"
