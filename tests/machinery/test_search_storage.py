@@ -80,6 +80,14 @@ def test_a_database_that_cannot_be_reached_is_bad_input(
     assert [path.name for path in folder.iterdir()] == ["search.yaml"]
 
 
+def test_no_search_is_debugged_in_a_shared_database(
+    folder: Path, data: Path, run: Callable[..., str]
+) -> None:
+    url = "postgresql://me@127.0.0.1:1/db"
+    message = run(*words(folder, data, "--debug", "--storage", url), expected=2)
+    assert "--debug: a search is debugged in a copy, without --storage" in message
+
+
 def test_a_database_that_goes_away_ends_the_search_with_a_message() -> None:
     url = "postgresql://me:secret@server/db"
     lost = OperationalError("SELECT 1", None, ValueError("secret is of no use"))

@@ -17,7 +17,7 @@ from machinery import debugging, records, search_settings, search_url
 from machinery.argument_parser import ArgumentParser
 from machinery.command_line import Command
 from machinery.devices import list_gpus
-from machinery.errors import ResourceError, exit_codes
+from machinery.errors import InputError, ResourceError, exit_codes
 from machinery.parameter_file import Section, format_values
 from machinery.search_settings import Search, SearchSettings
 from machinery.stopping import StopRequest, ignore_signals
@@ -126,6 +126,8 @@ def command_line(name: str, description: str | None, schema: type[Section]) -> S
         arguments = parser.parse_args()
         if arguments.storage is not None:
             search_url.hide_password(arguments.storage)
+            if arguments.debug:
+                raise InputError("--debug: a search is debugged in a copy, without --storage.")
         if arguments.workers is not None:
             parser.check_range("--workers", arguments.workers, 1, LARGEST_WORKERS)
         if arguments.debug and arguments.search.is_dir():

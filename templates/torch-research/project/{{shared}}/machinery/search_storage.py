@@ -85,7 +85,9 @@ class Database:
     def open_storage(self) -> RDBStorage:
         """Return the storage of Optuna; the caller holds the lock of the study."""
         try:
-            return RDBStorage(parse(self.url).render_as_string(hide_password=False))
+            url = parse(self.url).render_as_string(hide_password=False)
+            # A connection that was lost while a trial was trained is opened again.
+            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
         except RuntimeError as error:
             reason = reason_of(error, self.url)
             raise InputError(f"{shown(self.url)}: written by another Optuna: {reason}") from None
