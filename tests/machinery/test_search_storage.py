@@ -22,10 +22,13 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import URL
 from sqlalchemy.exc import OperationalError
 
-from helpers import words, write_base, write_settings
+from build_dataset import Dataset
+from helpers import new_study, new_worker, states, words, write_base, write_settings
 from machinery import search_url
-from machinery.errors import InputError, ResourceError
+from machinery.errors import DivergedError, InputError, ResourceError
+from machinery.run import Run
 from machinery.search_storage import Database, DatabaseLock
+from train import train
 
 OTHERS = "abc/"  # What the rest of the URL consists of.
 
@@ -101,6 +104,25 @@ def test_a_database_that_goes_away_ends_the_search_with_a_message() -> None:
         raise lost
 
 
+@pytest.mark.parametrize("end", ["complete", "fail"])
+def test_a_trial_that_another_machine_has_ended_is_left_to_it(
+    folder: Path, data: Path, dataset: Dataset, capsys: pytest.CaptureFixture[str], end: str
+) -> None:
+    study, other = new_study(folder, dataset, data), new_study(folder, dataset, data)
+
+    def train_twice(run: Run) -> None:
+        if run.folder.name == "trial_0001":
+            other.optuna.tell(1, 0.5)
+            if end == "fail":
+                raise DivergedError("it diverged")
+        train(run)
+
+    new_worker(study, train_twice).work()
+    assert states(study) == ["COMPLETE"] * 4
+    assert study.optuna.trials[1].value == 0.5
+    assert "Another machine has trained it; this one goes on" in capsys.readouterr().out
+
+
 # ---------------------------------------------------------------------------------------------
 # With a server.
 
@@ -166,6 +188,22 @@ def test_a_lock_of_a_database_ends_with_its_holder(server: str) -> None:
             break
         time.sleep(0.1)
     assert DatabaseLock(theirs, 3).is_free()
+
+
+@pytest.mark.deep
+def test_a_lock_that_is_lost_is_noticed_and_studies_are_reached_again(server: str) -> None:
+    ours, theirs = Database(server, "lost"), Database(server, "lost")
+    storage = ours.open_storage()
+    number = storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "lost")
+    with DatabaseLock(ours, 1):
+        ours.check()
+        theirs._ask(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        )
+        with pytest.raises(OperationalError):
+            ours.check()
+    assert storage.get_study_name_from_id(number) == "lost"
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[int]:

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import optuna
 from filelock import FileLock
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages.journal import JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -167,6 +168,11 @@ class Study:
                 stack.enter_context(FileLock(self.folder_of(trial) / ".lock"))
             yield
 
+    def check_hold(self) -> None:
+        """Raise an error of the database where this process may have lost the lock of a trial."""
+        if self.database:
+            self.database.check()
+
     def choose_parameters(self, trial: optuna.Trial) -> Any:
         """Return the parameters of a trial; a trial that is continued gets the same again.
 
@@ -246,6 +252,9 @@ class Study:
             trial: the trial.
             state: COMPLETE, PRUNED or FAIL.
             news: the message about it; if empty, it is made from its metrics.
+
+        Raises:
+            UpdateFinishedTrialError: another machine, which took it for left, has ended it.
         """
         values = None
         if not news:
@@ -264,7 +273,10 @@ class Study:
             values = [best[each.metric] for each in self.search.objectives]
         values = values if state == "COMPLETE" else None
         parameters, total = format_values(trial.params), self.search.trials
-        self.optuna.tell(trial, values, TrialState[state])
+        try:
+            self.optuna.tell(trial, values, TrialState[state])
+        except ValueError:  # The values are numbers, so there is no other reason.
+            raise UpdateFinishedTrialError(f"Trial#{trial.number} has already finished.") from None
         done = f"[{total - self.missing()}/{total}] trial_{trial.number:04}"
         print(f"{done} {state.lower()} {news}; {parameters}", flush=True)
 

@@ -102,11 +102,17 @@ class Database:
         return bool(self._ask(f"SELECT GET_LOCK('search {self._key()} {number}', {seconds})"))
 
     def free(self, number: int) -> None:
-        """Free a lock of the study."""
+        """Free a lock of the study; a connection that was lost has taken its locks with it."""
+        if self._connection.invalidated:
+            return
         if self.kind == "postgresql":
             self._ask(f"SELECT pg_advisory_unlock({self._key()}, {number})")
         else:
             self._ask(f"SELECT RELEASE_LOCK('search {self._key()} {number}')")
+
+    def check(self) -> None:
+        """Raise an error of SQLAlchemy where the connection, and so each lock, was lost."""
+        self._ask("SELECT 1")
 
     def _key(self) -> int:
         """Return a number of 32 bits, with a sign, for the name of the study."""

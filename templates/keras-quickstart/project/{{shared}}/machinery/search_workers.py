@@ -17,6 +17,7 @@ from multiprocessing.synchronize import Event
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 
 from machinery import checkpoints
 from machinery.checkpoints import State
@@ -107,6 +108,8 @@ class Worker:
                     time.sleep(0.5)  # Other workers train the last trials, which may still fail.
             except (PrunedError, StoppedError):
                 pass  # It is saved, and the person was told.
+            except UpdateFinishedTrialError as error:  # The database lost sight of this process.
+                print(f"{error} Another machine has trained it; this one goes on.", flush=True)
             except (DivergedError, ResourceError, MisfitError) as error:
                 self.study.check_failures(error)
 
@@ -187,6 +190,7 @@ class Worker:
         first_step = len(before) * self.search.base.training.epochs
 
         def on_epoch(row: dict[str, float]) -> None:
+            self.study.check_hold()
             for name in (each.metric for each in columns if each.metric != WEIGHTS):
                 if name not in row and row["epoch"] == 1:
                     raise self._unknown_column(name, row)
