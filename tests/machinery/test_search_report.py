@@ -1,5 +1,6 @@
 """What a search reports: its pictures, its table of trials and what to do next."""
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from matplotlib.figure import Figure
 
 from build_dataset import Dataset
 from helpers import new_study, write_settings
-from machinery import search_pictures
+from machinery import search, search_pictures
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
@@ -26,3 +27,17 @@ def test_what_matters_is_what_the_best_trials_have(
     figure = Figure()
     search_pictures._plot_importances(figure, study)
     assert figure.axes[0].get_yticklabels()[-1].get_text() == "model.scale"
+
+
+@pytest.mark.parametrize("host", ["elsewhere", platform.node()])
+def test_a_trial_of_another_machine_is_said_to_lie_there(
+    folder: Path, dataset: Dataset, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    study = new_study(folder, dataset)
+    trial = study.optuna.ask()
+    trial.set_user_attr("host", host)
+    study.optuna.tell(trial, 0.5)
+    search.report(study)
+    output, away = capsys.readouterr().out, host == "elsewhere"
+    assert (f"{folder}/trial_0000 (on elsewhere)  val_accuracy 0.5000" in output) == away
+    assert ("evaluate.py" in output) != away

@@ -190,11 +190,13 @@ def report(study: "Study") -> None:
     which = "The Pareto front (no trial is better in all)" if front else "The best"
     print(f"\n{len(complete)} trials complete, {pruned} pruned, {failed} failed. {which}:")
     for trial in complete[: min(len(front), FRONT_SHOWN) or BEST_SHOWN]:
-        print(f"  {study.folder_of(trial)}  {study.describe(trial)}  {format_values(trial.params)}")
+        place, host = study.folder_of(trial), study.host_of(trial)
+        where = f"{place} (on {host})" if host else str(place)
+        print(f"  {where}  {study.describe(trial)}  {format_values(trial.params)}")
     write_trials(study)
     drawn = draw_search(study)
     print(f"All trials: {', '.join(['trials.csv', *drawn])} in {search.folder}")
-    if not complete:
+    if not complete or study.host_of(complete[0]):
         return
     folder = next(iter(study.runs_of(complete[0])))
     words: list[object] = ["python", "evaluate.py", "--experiment", folder]

@@ -136,6 +136,14 @@ class Study:
         seeds = [(first + i) % 2**32 for i in range(self.search.settings.seeds)]
         return {folder / f"seed-{seed}": seed for seed in seeds}
 
+    def host_of(self, trial: FrozenTrial) -> str:
+        """Return the machine that has the folder of a trial; an empty text: this one has it."""
+        host = trial.user_attrs.get("host", "")  # Without a database there is one machine.
+        if host in ("", platform.node()):
+            return ""
+        # Machines may share their files, too.
+        return "" if all(records.is_finished(folder) for folder in self.runs_of(trial)) else host
+
     def claim(self) -> optuna.Trial | None:
         """Return a trial that was left unfinished or a new one; None if others train all.
 
