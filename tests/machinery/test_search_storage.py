@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from helpers import new_study, new_worker, states, words, write_base, write_sett
 from machinery import search_url
 from machinery.errors import DivergedError, InputError, ResourceError
 from machinery.run import Run
-from machinery.search_storage import Database, DatabaseLock
+from machinery.search_storage import TABLES, Database, DatabaseLock
 from train import train
 
 OTHERS = "abc/"  # What the rest of the URL consists of.
@@ -123,6 +124,32 @@ def test_a_trial_that_another_machine_has_ended_is_left_to_it(
     assert "Another machine has trained it; this one goes on" in capsys.readouterr().out
 
 
+class MySQL(Database):
+    """A server that is not there: it keeps what it was asked, and answers what it was told to."""
+
+    def __init__(self, database: str, answer: int | None = 1) -> None:
+        self.url, self.study, self.kind = f"mysql://me@server/{database}", "study", "mysql"
+        self.asked, self.answer = [], answer
+
+    def _ask(self, statement: str) -> Any:
+        self.asked.append(statement)
+        return self.answer
+
+
+def test_databases_of_a_server_of_mysql_have_locks_of_their_own() -> None:
+    one, two = MySQL("one"), MySQL("two")
+    for database in (one, two):
+        for number in (TABLES, 0, 1):
+            DatabaseLock(database, number).__enter__()
+    assert len({*one.asked, *two.asked}) == 6
+
+
+@pytest.mark.parametrize("answer", [0, None])
+def test_a_lock_that_was_not_given_is_not_held(answer: int | None) -> None:
+    with pytest.raises(ResourceError, match="me@server/one: gave no lock"):
+        DatabaseLock(MySQL("one", answer), 0).__enter__()
+
+
 # ---------------------------------------------------------------------------------------------
 # With a server.
 
@@ -204,6 +231,16 @@ def test_a_lock_that_is_lost_is_noticed_and_studies_are_reached_again(server: st
         with pytest.raises(OperationalError):
             ours.check()
     assert storage.get_study_name_from_id(number) == "lost"
+
+
+@pytest.mark.deep
+def test_studies_that_begin_at_once_in_an_empty_database(server: str) -> None:
+    Database(server, "")._connection.exec_driver_sql("CREATE DATABASE empty")
+    url = server.replace("/postgres?", "/empty?")
+    with ThreadPoolExecutor(8) as pool:
+        databases = [*pool.map(lambda number: Database(url, str(number)), range(8))]
+        storages = [*pool.map(Database.open_storage, databases)]
+    assert storages[0].get_all_studies() == []
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
