@@ -188,6 +188,8 @@ class Worker:
         metric, columns = self.search.objective.metric, self.search.objectives
         earlier = [[row[metric] for row in read_metrics(each.folder)] for each in before]
         first_step = len(before) * self.search.base.training.epochs
+        # Of a trial that is trained anew, these say nothing of how it goes this time.
+        reported = {*self.study.optuna.get_trials(deepcopy=False)[trial.number].intermediate_values}
 
         def on_epoch(row: dict[str, float]) -> None:
             self.study.check_hold()
@@ -199,11 +201,12 @@ class Worker:
             if len(columns) > 1:  # Optuna prunes by one objective only.
                 return
             epoch = int(row["epoch"])
+            step = first_step + epoch
             # Patience may have ended another seed before this epoch.
             values = [rows[min(epoch, len(rows)) - 1] for rows in earlier]
             with warnings.catch_warnings(action="ignore"):  # A trial that is trained anew repeats.
-                trial.report(statistics.fmean([*values, row[metric]]), first_step + epoch)
-            if trial.should_prune():
+                trial.report(statistics.fmean([*values, row[metric]]), step)
+            if step not in reported and trial.should_prune():
                 raise PrunedError
 
         return on_epoch
