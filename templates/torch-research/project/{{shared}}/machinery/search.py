@@ -147,12 +147,15 @@ def run_search(
     """Train the trials that are missing, and report the best of all.
 
     Raises:
+        InputError: a file of the person would be replaced.
         StoppedError: on request, with everything saved.
         ResourceError: the worker processes were killed.
     """
+    from machinery.search_pictures import check_table
     from machinery.search_study import Study
     from machinery.search_workers import Worker, run_workers
 
+    check_table(search.folder)
     study = Study(search)
     missing, started = study.missing(), time.perf_counter()
     if missing and debugging.is_on():  # In this process, where a debugger can stop.
