@@ -172,7 +172,7 @@ def test_a_grid_is_trained_point_by_point_and_ends(
 ) -> None:
     write_settings(folder, GRID, "sampler: grid\npruner: none", trials=99)
     study = new_study(folder, dataset)
-    assert study.search.trials == 9
+    assert study.search.trial_count == 9
     new_worker(study, pretend(rising)).work()
     points = [tuple(sorted(trial.params.items())) for trial in study.optuna.trials]
     assert len(points) == len({*points}) == 9

@@ -37,10 +37,10 @@ def draw_search(study: Study) -> list[str]:
     ]
     if pairs := [*itertools.combinations(range(panels), 2)]:
         plots.append((lambda figure: _plot_front(figure, study, trials, pairs), 6 * len(pairs), 4))
-    names = list(PICTURES[: len(plots)])
-    for name, (plot, width, height) in zip(names, plots, strict=True):
-        draw(study.search.folder / name, plot, width, height)
-    return names
+    pictures = list(PICTURES[: len(plots)])
+    for picture, (plot, width, height) in zip(pictures, plots, strict=True):
+        draw(study.search.folder / picture, plot, width, height)
+    return pictures
 
 
 def check_table(folder: Path) -> None:

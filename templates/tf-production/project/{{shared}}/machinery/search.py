@@ -164,9 +164,9 @@ def run_search(
     elif missing:
         run_workers(min(count_workers(), missing), stop, search, train)
     else:
-        whole = search.trials == len(search.grid)
+        whole = search.trial_count == len(search.grid)
         more = "" if whole else f" For more, raise `trials` in {search.file}."
-        print(f"All {search.trials} trials are done.{more}")
+        print(f"All {search.trial_count} trials are done.{more}")
     if done := missing - study.missing():
         seconds = time.perf_counter() - started
         rate = 60 * done / max(seconds, 1e-9)  # Never divided by 0, whatever the clock.
@@ -174,7 +174,7 @@ def run_search(
             f"{done} {'trial' if done == 1 else 'trials'} in {seconds:.0f} s: {rate:.0f} a minute."
         )
     if to_go := study.missing():
-        again = f"{to_go} of {search.trials} trials to go. Run the same command again"
+        again = f"{to_go} of {search.trial_count} trials to go. Run the same command again"
         if stop.error:
             saved = "the unfinished ones saved"
             raise type(stop.error)(f"Stopped by {stop.error}, {saved}; {again} to continue.")

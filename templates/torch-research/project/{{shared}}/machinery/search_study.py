@@ -122,7 +122,7 @@ class Study:
         states = ["COMPLETE", "PRUNED"]
         if self.search.settings.sampler == "grid":  # To train the same point again is no use.
             states += ["FAIL"]
-        return max(self.search.trials - len(self.trials(*states)), 0)
+        return max(self.search.trial_count - len(self.trials(*states)), 0)
 
     def folder_of(self, trial: optuna.Trial | FrozenTrial) -> Path:
         """Return the experiment folder of a trial; of several seeds, that of their experiments."""
@@ -280,7 +280,7 @@ class Study:
             news = f"at epoch {read_metrics(newest)[-1]['epoch']}, {self.describe(trial)}"
             values = [best[each.metric] for each in self.search.objectives]
         values = values if state == "COMPLETE" else None
-        parameters, total = format_values(trial.params), self.search.trials
+        parameters, total = format_values(trial.params), self.search.trial_count
         try:
             self.optuna.tell(trial, values, TrialState[state])
         except ValueError:  # The values are numbers, so there is no other reason.
@@ -305,7 +305,7 @@ class Study:
         """Raise an error like the last one if FAILURES_IN_A_ROW trials have failed in a row."""
         ended = self.trials("COMPLETE", "PRUNED", "FAIL")
         ended.sort(key=lambda trial: trial.datetime_complete or 0)
-        limit = min(FAILURES_IN_A_ROW, self.search.trials)
+        limit = min(FAILURES_IN_A_ROW, self.search.trial_count)
         failed = [t.state.name == "FAIL" or "misfit" in t.user_attrs for t in ended[-limit:]]
         if failed == [True] * limit:
             raise type(error)(
