@@ -225,7 +225,7 @@ def can_be_tested(rows: Sequence[Row], objective: Objective) -> bool:
 def has_folds(row: Row) -> bool:
     """Return whether a row is trained on folds, which no test compares.
 
-    The training rows of folds overlap, so a t-test would find too many differences. (Dietterich,
+    Folds share training rows, so a t-test would find too many differences. (Dietterich,
     Approximate statistical tests for comparing supervised classification learning algorithms, 1998)
     """
     return any(experiment.fold for experiment in row.experiments)
