@@ -33,7 +33,8 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     for _ in range(400):
         seeds = generator.normal(0.8, 0.1, 5)
         first, second = seeds + generator.normal(0, 0.01, (2, 5))
-        found = compare_paired(*({str(i): v for i, v in enumerate(x)} for x in (first, second)))
+        one, other = ({str(i): v for i, v in enumerate(x)} for x in (first, second))
+        found = compare_paired(one, other)
         assert found
         held += found.low <= 0 <= found.high
         clear += found.p < 0.05

@@ -299,6 +299,7 @@ def test_several_objectives_have_a_front(
     assert best == {t.number for t in trials if not any(beats(each, t) for each in trials)}
     for trial in trials:
         width = trial.params["model.width"]
+        assert trial.values is not None
         assert trial.values[2] == width * dataset.classes
         rows = read_metrics(study.folder_of(trial))
         chosen = [row for row in rows if row["val_accuracy"] == trial.values[0]]

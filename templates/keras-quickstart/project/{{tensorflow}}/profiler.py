@@ -7,13 +7,14 @@ import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 from machinery.profiling import TRACE, Event, Operation, add_up, write_trace
 
-# It is made when its module is imported, so that no type checker finds it.
-XSpace = importlib.import_module("tensorflow.tsl.profiler.protobuf.xplane_pb2").XSpace
+# Its classes are made when it is imported, so that no type checker finds them.
+xplane: Any = importlib.import_module("tensorflow.tsl.profiler.protobuf.xplane_pb2")
 
 
 class Profiler:
@@ -42,7 +43,7 @@ class Profiler:
 
 def read_events(path: Path) -> Iterator[Event]:
     """Yield the events that TensorFlow's profiler wrote."""
-    for plane in XSpace.FromString(path.read_bytes()).planes:
+    for plane in xplane.XSpace.FromString(path.read_bytes()).planes:
         for line in plane.lines:
             for event in line.events:
                 name = plane.event_metadata[event.metadata_id].name

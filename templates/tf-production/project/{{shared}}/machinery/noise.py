@@ -33,7 +33,7 @@ class Paired(NamedTuple):
         return [f"{self.mean:+.4f}{known}", f"{self.low:+.4f} to {self.high:+.4f}", p]
 
 
-def compare_paired(values: Values, baseline: Values, is_tested: bool = True) -> Paired | None:
+def compare_paired(values: Values, baseline: Values, *, is_tested: bool = True) -> Paired | None:
     """Return the mean difference to a baseline, its 95 % interval and the paired t-test.
 
     There is no test of a single unit, nor of equal differences: metrics that count examples are

@@ -238,7 +238,7 @@ def _compare(
     known = base.values.get(objective.metric, {})
     is_tested = not any(map(has_folds, rows))
     found = [
-        compare_paired(row.values.get(objective.metric, {}), known, is_tested)
+        compare_paired(row.values.get(objective.metric, {}), known, is_tested=is_tested)
         if row is not base and row.finished
         else None
         for row in rows
