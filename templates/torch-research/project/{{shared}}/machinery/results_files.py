@@ -95,7 +95,8 @@ def to_latex(tables: Sequence[Table]) -> str:
         parts += [
             "\n\\begin{table}\n\\centering",
             f"\\caption{{{escape_latex(table.heading)}. {notes}}}",
-            "\\begin{tabular}" + f"{{{aligned}}}\n\\toprule\n{lines[0]} \\\\\n\\midrule",
+            "\\begin{tabular}{" + aligned + "}\n\\toprule",
+            f"{lines[0]} \\\\\n\\midrule",
             *(f"{line} \\\\" for line in lines[1:]),
             "\\bottomrule\n\\end{tabular}\n\\end{table}",
         ]
