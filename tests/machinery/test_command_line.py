@@ -325,8 +325,23 @@ def test_a_time_limit_asks_to_stop() -> None:
     assert not stop
     stop._on_signal(signal.SIGTERM, None)
     assert stop
+    stop._on_signal(signal.SIGINT, None)  # Passed on at once, it is the same request.
     error = stop.stopped(Path("run"), 1234)
     assert str(error).startswith("Stopped by SIGTERM at step 1,234, saved in run.")
+
+
+def test_a_second_signal_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the first one after the time limit, nor one that comes twice."""
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    stop = StopRequest(0)
+    assert stop
+    for seconds in (0.0, 0.9, 1.1):
+        monkeypatch.setattr(time, "monotonic", lambda seconds=seconds: 1e9 + seconds)
+        assert not ended
+        stop._on_signal(signal.SIGTERM, None)
+    assert ended == [128 + signal.SIGTERM]
+    assert str(stop.error) == "the time limit"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
