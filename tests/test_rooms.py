@@ -331,7 +331,6 @@ ALLOWED: dict[str, dict[str, str]] = {
         r"\bval[_ ](auc|f1|rmse)\b": "names of metrics, as a task may choose them",
     },
     "tests/machinery/test_results_files.py": {r"(?i)csv": "a form of the files of results"},
-    "tests/test_processes.py": {r"channels_last": "a layout of memory"},
     "tests/machinery/test_results_page.py": {r"(?i)image|pixels": "the pictures and the page"},
     "tests/machinery/test_arrays.py": {r"\bboxes\b": "examples that differ in length"},
     "tests/machinery/test_metrics.py": {r"\bbox\b|overlaps": "where Matplotlib draws a panel"},

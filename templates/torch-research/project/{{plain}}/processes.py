@@ -16,28 +16,43 @@ from torch.nn.parallel import DistributedDataParallel
 
 import backend
 from buffer_means import BufferMeans
+from machinery.errors import InputError
 from machinery.run import Run
 from machinery.sampling import examples_of_batch
 from machinery.shared_run import COUNT
 from model.data_loader import Batch
 
 CPU = torch.device("cpu")
+NAMES = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
-def join() -> "Group | None":
+def join(device: str) -> "Group | None":
     """Join the processes that a launcher started; return None where this one trains alone.
 
     The launcher says in environment variables who is who, as torchrun does
     (https://docs.pytorch.org/docs/stable/elastic/run.html, "Environment Variables").
+
+    Args:
+        device: as --device names it.
+
+    Raises:
+        InputError: a variable is missing, or the processes cannot add up on the device.
     """
     if os.environ.get(COUNT, "1") == "1":
         return None
-    gpus = torch.cuda.device_count()
+    if missing := [name for name in NAMES if name not in os.environ]:
+        raise InputError(
+            f"{', '.join(missing)}: not set, expected beside {COUNT}. Start train.py with "
+            "launch.py or torchrun, which set them."
+        )
+    gpus = 0 if device == "cpu" else torch.cuda.device_count()
     if gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % gpus)
+    if backend.choose_device(device).type == "mps":
+        raise InputError(f"--device: got {device}, expected cpu: mps is for one process.")
     # NCCL wants a GPU for each process. What is asked on the processor never waits for a GPU.
-    alone_on_gpu = gpus >= int(os.environ["LOCAL_WORLD_SIZE"])
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if alone_on_gpu else "gloo")
+    nccl = distributed.is_nccl_available() and gpus >= int(os.environ["LOCAL_WORLD_SIZE"])
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo")
     return Group()
 
 
