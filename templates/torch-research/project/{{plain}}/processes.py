@@ -3,7 +3,9 @@
 Each computes its parts of every batch, and their gradients add up. With training.accumulate 1, each
 computes one part, and PyTorch's DistributedDataParallel adds up while the backward pass runs. With
 more, that is the number of parts whatever that of processes, and gradients are added up pair by
-pair in a tree over the parts. So any number of processes that divides it gives the same bits.
+pair in a tree over the parts. So any number of processes that divides it gives the same bits, on
+the same kind of device; on processors, with the same OMP_NUM_THREADS for each. (launch.py gives
+each its part of the cores, unless that is set.)
 """
 
 import os
@@ -133,7 +135,8 @@ class BatchParts:
             parts.loss = losses.detach().sum()
         # Now the gradients and `parts.loss` are those of the whole batch.
 
-    The buffers of the network change as BufferMeans says.
+    The buffers of the network change as BufferMeans says. With training.accumulate above 1, a
+    weight without a gradient gets one of zeros, as some other part may have one: AdamW decays it.
 
     Args:
         model: the network, with the weights that it begins with.
@@ -149,7 +152,9 @@ class BatchParts:
         self.weights = [weight for weight in weights if weight.requires_grad]
         self.buffers = BufferMeans(model)
         if self.share.processes > 1 and not self.in_tree:
-            self.model = DistributedDataParallel(model)
+            # A weight may be unused in a step. It also keeps the order in which gradients are added
+            # up, so that a run that goes on after a stop ends in the same bits.
+            self.model = DistributedDataParallel(model, find_unused_parameters=True)
             self.model.broadcast_buffers = False  # They are the same in all processes.
 
     def split(
@@ -183,9 +188,9 @@ class BatchParts:
             changes = self.buffers.changes()
             add(sums, Sums(part, 1, [*self._take_gradients(), *changes, self.loss]))
         *tensors, self.loss = self._add_up(sums)
-        for weight in self.weights:
-            weight.grad = tensors.pop(0)
-        self.buffers.finish(tensors, self.share.parts)
+        for weight, gradient in zip(self.weights, tensors, strict=False):
+            weight.grad = gradient
+        self.buffers.finish(tensors[len(self.weights) :], self.share.parts)
 
     def _take_gradients(self) -> Iterator[torch.Tensor]:
         """Yield the gradients of a part for the tree, and leave none to the next part."""

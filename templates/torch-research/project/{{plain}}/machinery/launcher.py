@@ -133,6 +133,8 @@ class Launcher:
         environment = {
             # Each takes its part of the processor's cores, unless told otherwise.
             "OMP_NUM_THREADS": str(max(1, count_cores() // self.count)),
+            # PyTorch warns of a weight that could be unused in a step, and is not.
+            "TORCH_CPP_LOG_LEVEL": "ERROR",
             **os.environ,
             STARTED: str(process_start),
             **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
