@@ -1,5 +1,6 @@
 """What several processes add up does not depend on how many they are."""
 
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -8,10 +9,11 @@ import torch
 from torch import nn
 
 from buffer_means import BufferMeans
-from machinery.errors import InputError
+from machinery.errors import InputError, ResourceError
 from machinery.sampling import BatchSampler, examples_of_batch
 from machinery.share import Share, share_out
-from machinery.shared_run import refuse_different_trainings
+from machinery.shared_run import FollowingRun, refuse_different_trainings
+from machinery.stopping import StopRequest
 from parameters import Parameters
 from processes import NAMES, Sums, add, flatten, join, nodes, unflatten
 
@@ -105,6 +107,11 @@ def test_a_launcher_that_says_too_little_is_refused(monkeypatch: pytest.MonkeyPa
         join("auto")
 
 
+class NoStop(StopRequest):
+    def __init__(self) -> None:
+        """Handle no signals."""
+
+
 class OtherProcesses:
     """What a following process hears, instead of a group."""
 
@@ -128,6 +135,17 @@ def test_processes_that_would_train_different_things_are_refused() -> None:
             OtherProcesses(training),  # ty: ignore
             {**training, "training.epochs": 4},
         )
+
+
+def test_a_follower_that_is_short_of_memory_says_what_to_try() -> None:
+    class Data:
+        examples: ClassVar = {"train": 100}
+
+    parameters = Parameters.model_validate({"data": {"batch_size": 32}})
+    words = (Path("wide"), parameters, Data, Path("data"), NoStop())
+    follower = FollowingRun(OtherProcesses(), *words)  # ty: ignore
+    with pytest.raises(ResourceError, match=r"--training\.accumulate 4 "):
+        follower.__exit__(None, RuntimeError("CUDA out of memory"), None)
 
 
 def test_buffers_change_by_the_mean_of_what_parts_change() -> None:
