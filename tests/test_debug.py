@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from projects import experiment, snapshot, template, tiny
+from projects import experiment, snapshot, tiny
 
 pytestmark = pytest.mark.every_way
 
@@ -50,12 +50,11 @@ def assert_debugged(project: Path, tmp_path: Path) -> None:
     assert snapshot(project / folder) == before
 
 
-@pytest.mark.once_a_template
+@pytest.mark.once
 def test_a_debugger_sees_numbers(project: Path, tmp_path: Path) -> None:
     assert_debugged(project, tmp_path)
 
 
 @pytest.mark.deep
 def test_a_debugger_sees_numbers_in_each_way(project: Path, tmp_path: Path) -> None:
-    if template(project) != "tf-production":  # It has one way, which was tried above.
-        assert_debugged(project, tmp_path)
+    assert_debugged(project, tmp_path)

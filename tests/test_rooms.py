@@ -291,6 +291,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         r"label": "what Matplotlib calls the name of a curve or an axis",
         r"(?i)csv": "the form of the table of trials",
     },
+    "tests/machinery/test_search_report.py": {r"trials\.csv": "the form of the table of trials"},
     "tests/machinery/test_search_space.py": {
         r"suggest_categorical": "what Optuna calls a choice",
         r"trials\.csv": "the form of the table of trials",

@@ -9,17 +9,19 @@
 A version is a commit of this repository, or the folder of a clone, with what is not committed.
 Both are rendered with their first parameters and prepare the data that they bring. The losses of
 all steps are compared, and the metrics of the epochs that end on the way, bit for bit. Exit code 0:
-they are equal; 1: they differ; 2: a version cannot be rendered or trained.
+these are equal; 1: they differ; 2: a version cannot be rendered or trained.
 """
 
 import argparse
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import copier
 
@@ -90,7 +92,10 @@ def train(project: Path, python: str, steps: int) -> list[list]:
     """Train a project for some steps; return what was noted: lists of a step and its values."""
     noted = project.with_suffix(".losses")
     command = [python, "-c", NOTE_LOSSES, str(noted), str(steps)]
-    result = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    except OSError as error:
+        refuse(f"{python}: cannot be run: {error}")
     if result.returncode:
         refuse(f"{project.name} could not be trained:\n{result.stdout}{result.stderr}")
     return [json.loads(line) for line in noted.read_text().splitlines()]
@@ -110,7 +115,7 @@ def first_difference(old: list[list], new: list[list]) -> str:
     return ""
 
 
-def refuse(message: str) -> None:
+def refuse(message: str) -> NoReturn:
     """End the process with a message, exit code 2."""
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2)
@@ -135,7 +140,9 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("-d", "--answer", action="append", default=[], metavar="NAME=VALUE")
     for side in ("old", "new"):
         parser.add_argument(f"--{side}-answer", action="append", default=[], metavar="NAME=VALUE")
-        parser.add_argument(f"--{side}-python", default=sys.executable, help="[this one]")
+        parser.add_argument(
+            f"--{side}-python", default=sys.executable, type=os.path.abspath, help="[this one]"
+        )
     given = parser.parse_args(words)
     found = []
     with tempfile.TemporaryDirectory() as folder:
@@ -147,7 +154,7 @@ def main(words: list[str] | None = None) -> int:
     if difference := first_difference(*found):
         print(f"{given.old} and {given.new} are not equal: {difference}.")
         return 1
-    print(f"{given.old} and {given.new} are equal: {found[0][-1][0]} steps, bit for bit.")
+    print(f"{given.old} and {given.new} have equal losses: {found[0][-1][0]} steps, bit for bit.")
     return 0
 
 

@@ -56,7 +56,7 @@ class MLflow:
                 "http://localhost:5000, or a file: sqlite:///mlflow.db (pip install mlflow)."
             )
         self.mlflow, self.project = import_tracker("mlflow"), project
-        without_password = re.sub(r"//[^/@]*@", "//", uri)
+        without_password = re.sub(r"//.*@", "//", uri)
         self.place = f"{without_password}, {project}"
 
     def send(self, run: PublishedRun, first_row: int, rest: bool) -> None:
@@ -68,11 +68,15 @@ class MLflow:
         if not found:
             identity = {"identity": run.identity}
             found = [client.create_run(number, run.started, tags=identity, run_name=run.name)]
-            values = run.parameters.items()
-            parameters = [entities.Param(name, str(value)[:LONGEST]) for name, value in values]
-            for some in in_parts(parameters):
-                client.log_batch(found[0].info.run_id, params=some)
-        run_id = found[0].info.run_id
+        run_id, known = found[0].info.run_id, found[0].data.params
+        values = run.parameters.items()
+        parameters = [
+            entities.Param(name, str(value)[:LONGEST])
+            for name, value in values
+            if name not in known
+        ]
+        for some in in_parts(parameters):
+            client.log_batch(run_id, params=some)
         rows = [*run.rows[first_row:]]
         if rest and run.evaluations:
             rows.append({"step": run.rows[-1]["step"] if run.rows else 0, **run.evaluations})

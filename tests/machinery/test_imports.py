@@ -16,6 +16,7 @@ ALLOWED = {
     *("filelock", "matplotlib", "numpy", "optuna", "pydantic", "pydantic_core", "ruamel"),
     *("safetensors", "scipy", "tensorboard", "tqdm"),
     *("sqlalchemy", "optuna_integration"),  # With Optuna; where --storage or a sampler needs it.
+    "PIL",  # With matplotlib; makes the small copies of pictures.
     "machinery",
 }
 

@@ -171,7 +171,8 @@ class Client:
 
     def create_run(self, experiment: str, start: int, tags: Any, run_name: str) -> Any:
         info = types.SimpleNamespace(run_id=run_name)
-        run = types.SimpleNamespace(info=info, tags=tags, metrics=set(), params={}, files=set())
+        data = types.SimpleNamespace(params={})
+        run = types.SimpleNamespace(info=info, tags=tags, metrics=set(), data=data, files=set())
         self.store[experiment][run_name] = run
         return run
 
@@ -181,7 +182,7 @@ class Client:
         assert len(tags) <= 100
         (run,) = (runs[run_id] for runs in self.store.values())
         run.metrics |= {*metrics}  # As its table does, whose key is the whole row.
-        run.params |= dict(params)
+        run.data.params |= dict(params)
         run.tags |= dict(tags)
 
     def log_artifact(self, run_id: str, path: Path) -> None:
@@ -211,7 +212,7 @@ def test_mlflow_has_a_run_once(trained: Path, monkeypatch: pytest.MonkeyPatch) -
         names = [metric[0] for metric in run.metrics]
         assert names.count("val_loss") == 2
         assert names.count("test_loss") == 1
-        assert run.params["training.epochs"] == "2"
+        assert run.data.params["training.epochs"] == "2"
         assert run.tags["device"] == "cpu"
         assert {"params.yaml", "learning_curves.png", "metrics_test.json"} <= run.files
         assert run.status == "FINISHED"

@@ -63,11 +63,27 @@ def test_the_same_metrics_again(clone: Path, run: Run) -> None:
     assert session["parameters"]["model.width"] == 16
     assert session["rerun_of"] == "experiments/baseline"
     before = (again / "run.json").read_bytes()
-    assert same in run(*RERUN, cwd=clone)  # It is finished: the comparison alone.
+    compared = run(*RERUN, cwd=clone)  # It is finished: the comparison alone.
+    assert "was trained before; nothing is trained now" in compared
+    assert same in compared
     assert (again / "run.json").read_bytes() == before
     assert same.replace("-rerun", "-2") in run(
         *RERUN, "--experiment", "experiments/baseline-2", cwd=clone
     )
+
+
+def test_what_was_not_trained_again_is_never_called_the_same(clone: Path, run: Run) -> None:
+    """Be it a copy, or the rerun of other code."""
+    shutil.copytree(clone / "experiments/baseline", clone / "experiments/copy")
+    said = run(*RERUN, "--experiment", "experiments/copy", expected=2, cwd=clone)
+    assert "no rerun of experiments/baseline" in said
+    run(*RERUN, cwd=clone)
+    backend = clone / "backend.py"
+    backend.write_text(backend.read_text() + "\n\nCHANGED = 1\n")
+    said = run(*RERUN, expected=2, cwd=clone)
+    assert "trained with other code" in said
+    assert "--overwrite" in said
+    assert "bit for bit" in run(*RERUN, "--overwrite", cwd=clone)
 
 
 def test_what_differs_is_named_before_and_after(clone: Path, run: Run) -> None:
@@ -108,8 +124,8 @@ def test_what_was_changed_on_the_way_is_named(clone: Path, run: Run) -> None:
 @pytest.mark.parametrize(
     ("facts", "words", "expected"),
     [
-        ({}, ("--from", "experiments/baseline"), "it goes with neither --from nor --folds"),
-        ({}, ("--folds", "all"), "it goes with neither --from nor --folds"),
+        ({}, ("--from", "experiments/baseline"), "it goes with none of --from, --folds"),
+        ({}, ("--folds", "all"), "it goes with none of --from, --folds"),
         ({}, ("--seed", "1"), "--seed: --rerun takes the parameters of experiments/baseline."),
         ({}, ("--experiment", "experiments/../experiments/baseline"), "is the run itself"),
         ({"outcome": "stopped"}, (), "experiments/baseline: not finished, its last session is"),
@@ -146,7 +162,7 @@ def test_device_and_threads_are_those_of_the_record(
     monkeypatch.chdir(clone)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     change_record(clone, device="cpu, 3 threads")
-    options = {"source": None, "folds": None, "data": None, "device": "auto"}
+    options = {"source": None, "folds": None, "seeds": None, "data": None, "device": "auto"}
     place = Path("experiments/baseline")
     arguments = Namespace(rerun=place, experiment=place, **options)
     choose_places(arguments, place)

@@ -115,7 +115,7 @@ def test_one_seed_each_is_not_tested(tmp_path: Path) -> None:
     write_run(tmp_path / "a", [0.8], width=8)
     write_run(tmp_path / "b", [0.9], width=4)
     table = synthesize(tmp_path)
-    assert "Nothing is bold: one seed each, so no test." in table
+    assert "Nothing is bold: the first two rows need two seeds each, or there is no test." in table
     assert "Welch" not in table
 
 

@@ -31,7 +31,7 @@ from helpers import (
     write_settings,
 )
 from machinery import checkpoints, records, search, search_settings, search_workers
-from machinery.errors import DivergedError, InputError, StoppedError
+from machinery.errors import DivergedError, InputError, ResourceError, StoppedError
 from machinery.experiments import find_experiments
 from machinery.metrics import read_metrics
 from machinery.parameter_file import format_parameters
@@ -83,6 +83,18 @@ def test_trials_that_fail_one_after_another_end_the_search(
     with pytest.raises(DivergedError, match="4 trials in a row failed") as error:
         new_worker(study).work()
     assert "the loss became" in str(error.value)
+    assert states(study) == ["FAIL"] * 4
+
+
+def test_a_trial_that_runs_out_of_memory_has_failed(folder: Path, dataset: Dataset) -> None:
+    errors = [MemoryError()] * 4
+
+    def train(run: Run) -> None:
+        raise errors.pop()
+
+    study = new_study(folder, dataset)
+    with pytest.raises(ResourceError, match=r"4 trials in a row failed.*0003: out of memory with"):
+        new_worker(study, train).work()
     assert states(study) == ["FAIL"] * 4
 
 

@@ -172,7 +172,7 @@ def test_a_grid_is_trained_point_by_point_and_ends(
 ) -> None:
     write_settings(folder, GRID, "sampler: grid\npruner: none", trials=99)
     study = new_study(folder, dataset)
-    assert study.search.trials == 9
+    assert study.search.trial_count == 9
     new_worker(study, pretend(rising)).work()
     points = [tuple(sorted(trial.params.items())) for trial in study.optuna.trials]
     assert len(points) == len({*points}) == 9
@@ -400,3 +400,24 @@ def test_each_pruner_ends_what_is_hopeless(
     new_worker(study, pretend(rows)).work()
     assert ("PRUNED" in states(study)) == pruned
     assert states(study)[0] == "COMPLETE"
+
+
+def test_a_trial_that_is_trained_anew_is_not_pruned_by_what_it_was(
+    folder: Path, dataset: Dataset
+) -> None:
+    """Its process was killed on another machine: the steps are known, the files are not here."""
+    write_settings(folder, objective="sampler: random", trials=8)
+
+    def rows(run: Run) -> list[dict[str, float]]:
+        return [{"epoch": epoch, "val_accuracy": 0.5} for epoch in range(1, EPOCHS + 1)]
+
+    study = new_study(folder, dataset)
+    worker = new_worker(study, pretend(rows))
+    for _ in range(6):
+        worker.train_next()
+    left = study.optuna.ask()
+    for epoch in range(1, EPOCHS):
+        left.report(0.1, epoch)
+    assert left.should_prune()
+    worker.work()
+    assert states(study) == ["COMPLETE"] * 8

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,13 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import URL
 from sqlalchemy.exc import OperationalError
 
-from helpers import words, write_base, write_settings
+from build_dataset import Dataset
+from helpers import new_study, new_worker, states, words, write_base, write_settings
 from machinery import search_url
-from machinery.errors import InputError, ResourceError
-from machinery.search_storage import Database, DatabaseLock
+from machinery.errors import DivergedError, InputError, ResourceError
+from machinery.run import Run
+from machinery.search_storage import TABLES, Database, DatabaseLock
+from train import train
 
 OTHERS = "abc/"  # What the rest of the URL consists of.
 
@@ -80,6 +84,14 @@ def test_a_database_that_cannot_be_reached_is_bad_input(
     assert [path.name for path in folder.iterdir()] == ["search.yaml"]
 
 
+def test_no_search_is_debugged_in_a_shared_database(
+    folder: Path, data: Path, run: Callable[..., str]
+) -> None:
+    url = "postgresql://me@127.0.0.1:1/db"
+    message = run(*words(folder, data, "--debug", "--storage", url), expected=2)
+    assert "--debug: a search is debugged in a copy, without --storage" in message
+
+
 def test_a_database_that_goes_away_ends_the_search_with_a_message() -> None:
     url = "postgresql://me:secret@server/db"
     lost = OperationalError("SELECT 1", None, ValueError("secret is of no use"))
@@ -91,6 +103,51 @@ def test_a_database_that_goes_away_ends_the_search_with_a_message() -> None:
     assert error.value.__suppress_context__  # A traceback would show what was hidden.
     with pytest.raises(OperationalError), search_url.explained(None):
         raise lost
+
+
+@pytest.mark.parametrize("end", ["complete", "fail"])
+def test_a_trial_that_another_machine_has_ended_is_left_to_it(
+    folder: Path, data: Path, dataset: Dataset, capsys: pytest.CaptureFixture[str], end: str
+) -> None:
+    study, other = new_study(folder, dataset, data), new_study(folder, dataset, data)
+
+    def train_twice(run: Run) -> None:
+        if run.folder.name == "trial_0001":
+            other.optuna.tell(1, 0.5)
+            if end == "fail":
+                raise DivergedError("it diverged")
+        train(run)
+
+    new_worker(study, train_twice).work()
+    assert states(study) == ["COMPLETE"] * 4
+    assert study.optuna.trials[1].value == 0.5
+    assert "Another machine has trained it; this one goes on" in capsys.readouterr().out
+
+
+class MySQL(Database):
+    """A server that is not there: it keeps what it was asked, and answers what it was told to."""
+
+    def __init__(self, database: str, answer: int | None = 1) -> None:
+        self.url, self.study, self.kind = f"mysql://me@server/{database}", "study", "mysql"
+        self.asked, self.answer = [], answer
+
+    def _ask(self, statement: str) -> Any:
+        self.asked.append(statement)
+        return self.answer
+
+
+def test_databases_of_a_server_of_mysql_have_locks_of_their_own() -> None:
+    one, two = MySQL("one"), MySQL("two")
+    for database in (one, two):
+        for number in (TABLES, 0, 1):
+            DatabaseLock(database, number).__enter__()
+    assert len({*one.asked, *two.asked}) == 6
+
+
+@pytest.mark.parametrize("answer", [0, None])
+def test_a_lock_that_was_not_given_is_not_held(answer: int | None) -> None:
+    with pytest.raises(ResourceError, match="me@server/one: gave no lock"):
+        DatabaseLock(MySQL("one", answer), 0).__enter__()
 
 
 # ---------------------------------------------------------------------------------------------
@@ -158,6 +215,32 @@ def test_a_lock_of_a_database_ends_with_its_holder(server: str) -> None:
             break
         time.sleep(0.1)
     assert DatabaseLock(theirs, 3).is_free()
+
+
+@pytest.mark.deep
+def test_a_lock_that_is_lost_is_noticed_and_studies_are_reached_again(server: str) -> None:
+    ours, theirs = Database(server, "lost"), Database(server, "lost")
+    storage = ours.open_storage()
+    number = storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "lost")
+    with DatabaseLock(ours, 1):
+        ours.check()
+        theirs._ask(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        )
+        with pytest.raises(OperationalError):
+            ours.check()
+    assert storage.get_study_name_from_id(number) == "lost"
+
+
+@pytest.mark.deep
+def test_studies_that_begin_at_once_in_an_empty_database(server: str) -> None:
+    Database(server, "")._connection.exec_driver_sql("CREATE DATABASE empty")
+    url = server.replace("/postgres?", "/empty?")
+    with ThreadPoolExecutor(8) as pool:
+        databases = [*pool.map(lambda number: Database(url, str(number)), range(8))]
+        storages = [*pool.map(Database.open_storage, databases)]
+    assert storages[0].get_all_studies() == []
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[int]:

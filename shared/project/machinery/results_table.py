@@ -144,6 +144,8 @@ class Table:
         return notes
 
     def _note_on_the_test(self) -> str:
+        if any(map(has_folds, self.rows)):
+            return "Nothing is bold: folds share training rows, so there is no test of them."
         if self.has_baseline:
             return (
                 f"Against {self.baseline}: the mean difference over common seeds, its 95 % "
@@ -152,8 +154,8 @@ class Table:
             )
         if self.baseline:
             return f"Nothing is bold: {self.baseline} is not here with these data, or not finished."
-        if all(len(row.list_values(self.objective.metric)) < 2 for row in self.rows):
-            return "Nothing is bold: one seed each, so no test."
+        if not can_be_tested(self.rows, self.objective):
+            return "Nothing is bold: the first two rows need two seeds each, or there is no test."
         news = "The first is bold: it differs"
         if not self.bold[0]:
             news = "Nothing is bold: the first does not differ"
@@ -207,10 +209,26 @@ def group(experiments: Sequence[Experiment], objective: Objective) -> list[Row]:
 
 def is_clear(rows: Sequence[Row], objective: Objective) -> bool:
     """Return whether the first row differs from the second beyond chance."""
-    if len(rows) < 2 or not rows[1].finished:
-        return False
-    first, second = (row.list_values(objective.metric) for row in rows[:2])
-    return differ_clearly(first, second)
+    values = (row.list_values(objective.metric) for row in rows[:2])
+    return can_be_tested(rows, objective) and differ_clearly(*values)
+
+
+def can_be_tested(rows: Sequence[Row], objective: Objective) -> bool:
+    """Return whether the first two rows have two seeds each, and no folds."""
+    return (
+        len(rows) > 1
+        and all(row.finished and len(row.list_values(objective.metric)) > 1 for row in rows[:2])
+        and not any(map(has_folds, rows[:2]))
+    )
+
+
+def has_folds(row: Row) -> bool:
+    """Return whether a row is trained on folds, which no test compares.
+
+    Folds share training rows, so a t-test would find too many differences. (Dietterich,
+    Approximate statistical tests for comparing supervised classification learning algorithms, 1998)
+    """
+    return any(experiment.fold for experiment in row.experiments)
 
 
 def _compare(
@@ -218,8 +236,9 @@ def _compare(
 ) -> tuple[list[Column], list[bool]]:
     """Return the columns that compare each row with the baseline, and which rows are better."""
     known = base.values.get(objective.metric, {})
+    is_tested = not any(map(has_folds, rows))
     found = [
-        compare_paired(row.values.get(objective.metric, {}), known)
+        compare_paired(row.values.get(objective.metric, {}), known, is_tested)
         if row is not base and row.finished
         else None
         for row in rows
@@ -249,7 +268,9 @@ def _make_columns(rows: Sequence[Row], objective: Objective, lineage: Lineage) -
     differences = dict(zip(names_of, describe_differences(known), strict=True))
     found = {name: None for row in rows for name in row.values}
     ending = objective.metric.removeprefix("val")
-    metrics = sorted(found, key=lambda n: (n.startswith("test_"), not n.endswith(ending), n))
+    metrics = sorted(
+        found, key=lambda n: (n != objective.metric, n.startswith("test_"), n != f"test{ending}", n)
+    )
     firsts = [row.experiments[0] for row in rows]
     units = [len({e.unit for e in row.experiments}) for row in rows]
     columns = [

@@ -4,12 +4,14 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial
 
+from machinery.errors import InputError
 from machinery.pictures import draw
 from machinery.search_study import Study
 from machinery.spreadsheets import write_csv
@@ -25,20 +27,33 @@ PICTURES = ("history.png", "importances.png", "parallel_coordinate.png", "pareto
 def draw_search(study: Study) -> list[str]:
     """Draw what happened, what mattered and which values were good; return the pictures' names."""
     trials, objectives = study.trials("COMPLETE"), study.search.objectives
-    panels, names = len(objectives), [*study.search.space.dimensions]
+    panels, parameters = len(objectives), len(study.search.space.dimensions)
     if len(trials) < LEAST_TRIALS:
         return []
     plots: list[tuple[Callable[[Any], None], float, float]] = [
         (lambda figure: _plot_history(figure, study, trials), 6 * panels, 4),
-        (lambda figure: _plot_importances(figure, study), 6 * panels, 1.5 + 0.4 * len(names)),
-        (lambda figure: _plot_coordinates(figure, study, trials), 3 + 1.6 * len(names), 4.5),
+        (lambda figure: _plot_importances(figure, study), 6 * panels, 1.5 + 0.4 * parameters),
+        (lambda figure: _plot_coordinates(figure, study, trials), 3 + 1.6 * parameters, 4.5),
     ]
     if pairs := [*itertools.combinations(range(panels), 2)]:
         plots.append((lambda figure: _plot_front(figure, study, trials, pairs), 6 * len(pairs), 4))
-    names = list(PICTURES[: len(plots)])
-    for name, (plot, width, height) in zip(names, plots, strict=True):
-        draw(study.search.folder / name, plot, width, height)
-    return names
+    pictures = list(PICTURES[: len(plots)])
+    for picture, (plot, width, height) in zip(pictures, plots, strict=True):
+        draw(study.search.folder / picture, plot, width, height)
+    return pictures
+
+
+def check_table(folder: Path) -> None:
+    """Refuse a folder whose trials.csv is no table of trials, before it would be replaced.
+
+    Raises:
+        InputError: it is of something else.
+    """
+    path = folder / "trials.csv"
+    if path.exists() and not path.read_bytes().startswith(b"trial,state,"):
+        raise InputError(
+            f"{path}: holds no trials of a search, which would replace it. Move or rename it."
+        )
 
 
 def write_trials(study: Study) -> None:
@@ -53,7 +68,9 @@ def write_trials(study: Study) -> None:
     for trial in study.optuna.get_trials(deepcopy=False):
         row: list[Any] = [study.folder_of(trial).name, trial.state.name.lower()]
         row += [int(trial.number in front)] * several
-        row += trial.values or [trial.user_attrs.get("best", {}).get(c, "") for c in columns]
+        # To Optuna, the value of a pruned trial is that of its last epoch.
+        best = trial.user_attrs.get("best") or dict(zip(columns, trial.values or (), strict=False))
+        row += [best.get(column, "") for column in columns]
         if deviations:
             row += [trial.user_attrs.get("deviation", {}).get(c, "") for c in columns]
         rows.append([*row, *(trial.params.get(name, "") for name in names)])
@@ -83,11 +100,12 @@ def _plot_importances(figure: "Figure", study: Study) -> None:
     """
     for place, objective in enumerate(study.search.objectives):
         axes = figure.add_subplot(1, len(study.search.objectives), place + 1)
+        sign = -1 if objective.maximize else 1  # Given a target, PED-ANOVA takes less for better.
         with warnings.catch_warnings(action="ignore"):  # Optuna calls it experimental.
             shares = get_param_importances(
                 study.optuna,
                 evaluator=PedAnovaImportanceEvaluator(),
-                target=lambda trial, place=place: _value(trial, place),
+                target=lambda trial, place=place, sign=sign: sign * _value(trial, place),
             )
         names = sorted(shares, key=lambda name: shares[name])
         bars = axes.barh(names, [shares[name] for name in names], color="tab:blue")

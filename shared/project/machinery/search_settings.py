@@ -196,7 +196,7 @@ class Search:
         return [*self.space.grid()] if self.settings.sampler == "grid" else []
 
     @property
-    def trials(self) -> int:
+    def trial_count(self) -> int:
         """How many trials to make in total."""
         wanted = self.settings.trials
         if self.settings.sampler == "grid":

@@ -34,16 +34,16 @@ def train_several(
         DivergedError: some runs diverged, and the others are trained.
         SystemExit: with 0, all are trained; with another number, a run ended with it.
     """
-    if not arguments.folds and not arguments.seeds:
+    if arguments.folds is None and arguments.seeds is None:
         return
-    if arguments.folds and arguments.seeds:
+    if arguments.folds is not None and arguments.seeds is not None:
         raise InputError(
             "--folds and --seeds: got both, expected one of them. Train the folds with one seed, "
             "and with --seed 1 in another --experiment."
         )
-    parts = plan_folds(arguments) if arguments.folds else plan_seeds(arguments)
+    parts = plan_folds(arguments) if arguments.folds is not None else plan_seeds(arguments)
     diverged = train_parts(arguments, parts, words, check)
-    kind = "folds" if arguments.folds else "seeds"
+    kind = "folds" if arguments.folds is not None else "seeds"
     for line in summarize([part.folder for part in parts if part.folder not in diverged], kind):
         print(line)
     if diverged:
@@ -69,7 +69,7 @@ def best_epochs(folders: Sequence[Path]) -> Iterator[dict[str, float]]:
     for folder in folders:
         best = objective.best(read_metrics(folder)) if (objective := objective_of(folder)) else None
         if best is None:
-            raise InputError(f"{folder}: holds no trained epoch. Train it: train.py --folds")
+            raise InputError(f"{folder}: holds no trained epoch. Give the same command again.")
         yield best
 
 

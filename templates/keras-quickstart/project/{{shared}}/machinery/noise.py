@@ -33,11 +33,16 @@ class Paired(NamedTuple):
         return [f"{self.mean:+.4f}{known}", f"{self.low:+.4f} to {self.high:+.4f}", p]
 
 
-def compare_paired(values: Values, baseline: Values) -> Paired | None:
+def compare_paired(values: Values, baseline: Values, is_tested: bool = True) -> Paired | None:
     """Return the mean difference to a baseline, its 95 % interval and the paired t-test.
 
     There is no test of a single unit, nor of equal differences: metrics that count examples are
     often equal by chance, and then a standard deviation of zero would make anything certain.
+
+    Args:
+        values: of the experiment.
+        baseline: what to compare it with.
+        is_tested: test the difference, where there are units enough.
 
     Returns:
         None if no unit is common to both.
@@ -49,7 +54,7 @@ def compare_paired(values: Values, baseline: Values) -> Paired | None:
     differences = [a - b for a, b in zip(ours, theirs, strict=True)]
     mean = math.fsum(differences) / len(units)
     scale = max(map(abs, [*ours, *theirs]))
-    if len(units) < 2 or max(differences) - min(differences) <= 1e-9 * scale:
+    if not is_tested or len(units) < 2 or max(differences) - min(differences) <= 1e-9 * scale:
         return Paired(len(units), mean)
     from scipy.stats import ttest_rel  # Comes with scikit-learn; takes long to import.
 
@@ -60,7 +65,7 @@ def compare_paired(values: Values, baseline: Values) -> Paired | None:
 
 def differ_clearly(first: Sequence[float], second: Sequence[float]) -> bool:
     """Return whether two samples differ beyond chance (Welch's t-test)."""
-    if min(len(first), len(second)) < 2:
+    if len({*first}) == 1 and len({*second}) == 1:  # As in compare_paired, or too few.
         return False
     from scipy.stats import ttest_ind
 

@@ -158,6 +158,24 @@ def _conditions(session: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str,
     return {n: v for n, v in known.items() if n not in {*NOT_CONDITIONS, "versions"}} | versions
 
 
+def compare_finished(folder: Path, again: Path) -> None:
+    """Compare with a run that was trained again before, and end the process.
+
+    Raises:
+        InputError: what lies there is no rerun of the folder, or the code has changed since.
+        SystemExit: as end_with_comparison has it.
+    """
+    known = [each.get("rerun_of") for each in records.read_sessions(again)]
+    if not any(each and Path(each).resolve() == folder.resolve() for each in known):
+        raise InputError(
+            f"{again}: is finished, and no rerun of {folder}. Name another folder: --experiment"
+        )
+    if changed := records.changed_code(again):
+        raise InputError(f"{changed}. Or train it again with the code of now: --overwrite")
+    print(f"{again} was trained before; nothing is trained now.")
+    end_with_comparison(folder, again)
+
+
 def end_with_comparison(folder: Path, again: Path) -> None:
     """Say whether two runs have the same metrics, and end the process.
 

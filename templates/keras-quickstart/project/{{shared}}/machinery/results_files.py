@@ -15,6 +15,9 @@ LATEX_TITLE = "% Results, for a document with \\usepackage{booktabs}."
 LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "\\": r"\textbackslash{}",
+    "[": "{[}",  # At the start of a row it would be an option of the row before.
+    "]": "{]}",
+    "*": "{*}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
@@ -130,7 +133,8 @@ def _describe(row: Row, name: str, table: Table) -> dict[str, float | int]:
     """Return mean, deviation, n and best of a metric; nothing where the row lacks it."""
     if name not in row.values:
         return {}
-    maximize = table.objective.maximize
-    if name != table.objective.metric and name.endswith("loss"):
-        maximize = False
-    return describe_values(row.values[name], maximize)
+    described = describe_values(row.values[name], table.objective.maximize)
+    objective = table.objective.metric
+    if name not in (objective, f"test{objective.removeprefix('val')}"):
+        described.pop("best", None)  # Which direction is better is known of the objective alone.
+    return described

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import optuna
 from filelock import FileLock
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages.journal import JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -121,7 +122,7 @@ class Study:
         states = ["COMPLETE", "PRUNED"]
         if self.search.settings.sampler == "grid":  # To train the same point again is no use.
             states += ["FAIL"]
-        return max(self.search.trials - len(self.trials(*states)), 0)
+        return max(self.search.trial_count - len(self.trials(*states)), 0)
 
     def folder_of(self, trial: optuna.Trial | FrozenTrial) -> Path:
         """Return the experiment folder of a trial; of several seeds, that of their experiments."""
@@ -134,6 +135,14 @@ class Study:
             return {folder: first}
         seeds = [(first + i) % 2**32 for i in range(self.search.settings.seeds)]
         return {folder / f"seed-{seed}": seed for seed in seeds}
+
+    def host_of(self, trial: FrozenTrial) -> str:
+        """Return the machine that has the folder of a trial; an empty text: this one has it."""
+        host = trial.user_attrs.get("host", "")  # Without a database there is one machine.
+        if host in ("", platform.node()):
+            return ""
+        # Machines may share their files, too.
+        return "" if all(records.is_finished(folder) for folder in self.runs_of(trial)) else host
 
     def claim(self) -> optuna.Trial | None:
         """Return a trial that was left unfinished or a new one; None if others train all.
@@ -166,6 +175,11 @@ class Study:
                 self.folder_of(trial).mkdir(exist_ok=True)
                 stack.enter_context(FileLock(self.folder_of(trial) / ".lock"))
             yield
+
+    def check_hold(self) -> None:
+        """Raise an error of the database where this process may have lost the lock of a trial."""
+        if self.database:
+            self.database.check()
 
     def choose_parameters(self, trial: optuna.Trial) -> Any:
         """Return the parameters of a trial; a trial that is continued gets the same again.
@@ -246,6 +260,9 @@ class Study:
             trial: the trial.
             state: COMPLETE, PRUNED or FAIL.
             news: the message about it; if empty, it is made from its metrics.
+
+        Raises:
+            UpdateFinishedTrialError: another machine, which took it for left, has ended it.
         """
         values = None
         if not news:
@@ -263,8 +280,11 @@ class Study:
             news = f"at epoch {read_metrics(newest)[-1]['epoch']}, {self.describe(trial)}"
             values = [best[each.metric] for each in self.search.objectives]
         values = values if state == "COMPLETE" else None
-        parameters, total = format_values(trial.params), self.search.trials
-        self.optuna.tell(trial, values, TrialState[state])
+        parameters, total = format_values(trial.params), self.search.trial_count
+        try:
+            self.optuna.tell(trial, values, TrialState[state])
+        except ValueError:  # The values are numbers, so there is no other reason.
+            raise UpdateFinishedTrialError(f"Trial#{trial.number} has already finished.") from None
         done = f"[{total - self.missing()}/{total}] trial_{trial.number:04}"
         print(f"{done} {state.lower()} {news}; {parameters}", flush=True)
 
@@ -285,7 +305,7 @@ class Study:
         """Raise an error like the last one if FAILURES_IN_A_ROW trials have failed in a row."""
         ended = self.trials("COMPLETE", "PRUNED", "FAIL")
         ended.sort(key=lambda trial: trial.datetime_complete or 0)
-        limit = min(FAILURES_IN_A_ROW, self.search.trials)
+        limit = min(FAILURES_IN_A_ROW, self.search.trial_count)
         failed = [t.state.name == "FAIL" or "misfit" in t.user_attrs for t in ended[-limit:]]
         if failed == [True] * limit:
             raise type(error)(

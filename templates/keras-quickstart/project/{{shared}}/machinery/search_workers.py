@@ -17,11 +17,19 @@ from multiprocessing.synchronize import Event
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 
 from machinery import checkpoints
 from machinery.checkpoints import State
 from machinery.devices import list_gpus, one_gpu
-from machinery.errors import CommandError, DivergedError, InputError, ResourceError, StoppedError
+from machinery.errors import (
+    CommandError,
+    DivergedError,
+    InputError,
+    ResourceError,
+    StoppedError,
+    is_out_of_memory,
+)
 from machinery.files import remove
 from machinery.metrics import Objective, read_metrics
 from machinery.parameter_file import change, nearest
@@ -100,6 +108,8 @@ class Worker:
                     time.sleep(0.5)  # Other workers train the last trials, which may still fail.
             except (PrunedError, StoppedError):
                 pass  # It is saved, and the person was told.
+            except UpdateFinishedTrialError as error:  # The database lost sight of this process.
+                print(f"{error} Another machine has trained it; this one goes on.", flush=True)
             except (DivergedError, ResourceError, MisfitError) as error:
                 self.study.check_failures(error)
 
@@ -133,8 +143,11 @@ class Worker:
             except (DivergedError, ResourceError) as error:
                 self.study.end(trial, "FAIL", str(error))
                 raise
-            except BaseException:  # Stopped, bad input or a bug, but not killed.
-                trial.set_user_attr("starts", starts)
+            except BaseException as error:
+                if is_out_of_memory(error):  # The first run says so once it is left.
+                    self.study.end(trial, "FAIL", "out of memory")
+                else:  # Stopped, bad input or a bug, but not killed.
+                    trial.set_user_attr("starts", starts)
                 raise
             self.study.end(trial, "COMPLETE")
         return True
@@ -175,8 +188,11 @@ class Worker:
         metric, columns = self.search.objective.metric, self.search.objectives
         earlier = [[row[metric] for row in read_metrics(each.folder)] for each in before]
         first_step = len(before) * self.search.base.training.epochs
+        # Of a trial that is trained anew, these say nothing of how it goes this time.
+        reported = {*self.study.optuna.get_trials(deepcopy=False)[trial.number].intermediate_values}
 
         def on_epoch(row: dict[str, float]) -> None:
+            self.study.check_hold()
             for name in (each.metric for each in columns if each.metric != WEIGHTS):
                 if name not in row and row["epoch"] == 1:
                     raise self._unknown_column(name, row)
@@ -185,11 +201,12 @@ class Worker:
             if len(columns) > 1:  # Optuna prunes by one objective only.
                 return
             epoch = int(row["epoch"])
+            step = first_step + epoch
             # Patience may have ended another seed before this epoch.
             values = [rows[min(epoch, len(rows)) - 1] for rows in earlier]
             with warnings.catch_warnings(action="ignore"):  # A trial that is trained anew repeats.
-                trial.report(statistics.fmean([*values, row[metric]]), first_step + epoch)
-            if trial.should_prune():
+                trial.report(statistics.fmean([*values, row[metric]]), step)
+            if step not in reported and trial.should_prune():
                 raise PrunedError
 
         return on_epoch

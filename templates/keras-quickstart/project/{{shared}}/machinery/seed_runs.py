@@ -56,11 +56,11 @@ def choose_seeds(text: str) -> list[int]:
     Raises:
         InputError: it is none of these.
     """
-    if re.fullmatch(r"\d+", text):
+    if re.fullmatch(r"\d{1,10}", text):
         seeds = range(int(text))
-    elif found := re.fullmatch(r"(\d+)\.\.(\d+)", text):
+    elif found := re.fullmatch(r"(\d{1,10})\.\.(\d{1,10})", text):
         seeds = range(int(found[1]), int(found[2]) + 1)
-    elif re.fullmatch(r"\d+(,\d+)*,?", text):
+    elif re.fullmatch(r"\d{1,10}(,\d{1,10})*,?", text):
         seeds = sorted({int(word) for word in text.split(",") if word})
     else:
         seeds = []

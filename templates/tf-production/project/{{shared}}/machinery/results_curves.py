@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from machinery.results_table import Row, Table
 
 PANELS_SHOWN = 3
@@ -45,6 +43,8 @@ def plot_curves(table: Table) -> list[str]:
 
 def mean_and_deviation(row: Row, metric: str) -> tuple[list[float], list[float], list[float]]:
     """Return the epochs of a row, and of each the mean over seeds and the standard deviation."""
+    import numpy as np  # It takes long to import.
+
     by_epoch: dict[float, dict[str, float]] = {}
     for experiment in row.experiments:
         for line in experiment.rows:

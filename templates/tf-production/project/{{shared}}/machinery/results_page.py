@@ -79,7 +79,7 @@ PAGE = """<!doctype html>
 <h1>TITLE</h1>
 SECTIONS<script>
   function key(row, column) {
-    const text = row.cells[column].textContent.trim(), number = parseFloat(text);
+    const text = row.cells[column].textContent.trim(), number = parseFloat(text.replace("< ", ""));
     return row.cells[column].className == "number" ? number : text;
   }
   for (const table of document.querySelectorAll("table")) {

@@ -17,7 +17,7 @@ from machinery import debugging, records, search_settings, search_url
 from machinery.argument_parser import ArgumentParser
 from machinery.command_line import Command
 from machinery.devices import count_cores, list_gpus
-from machinery.errors import ResourceError, exit_codes
+from machinery.errors import InputError, ResourceError, exit_codes
 from machinery.parameter_file import Section, format_values
 from machinery.search_settings import Search, SearchSettings
 from machinery.stopping import StopRequest, ignore_signals
@@ -124,6 +124,8 @@ def command_line(name: str, description: str | None, schema: type[Section]) -> S
         arguments = parser.parse_args()
         if arguments.storage is not None:
             search_url.hide_password(arguments.storage)
+            if arguments.debug:
+                raise InputError("--debug: a search is debugged in a copy, without --storage.")
         if arguments.workers is not None:
             parser.check_range("--workers", arguments.workers, 1, LARGEST_WORKERS)
         if arguments.debug and arguments.search.is_dir():
@@ -143,12 +145,15 @@ def run_search(
     """Train the trials that are missing, and report the best of all.
 
     Raises:
+        InputError: a file of the person would be replaced.
         StoppedError: on request, with everything saved.
         ResourceError: the worker processes were killed.
     """
+    from machinery.search_pictures import check_table
     from machinery.search_study import Study
     from machinery.search_workers import Worker, run_workers
 
+    check_table(search.folder)
     study = Study(search)
     missing, started = study.missing(), time.perf_counter()
     if missing and debugging.is_on():  # In this process, where a debugger can stop.
@@ -157,9 +162,9 @@ def run_search(
     elif missing:
         run_workers(min(count_workers(), missing), stop, search, train)
     else:
-        whole = search.trials == len(search.grid)
+        whole = search.trial_count == len(search.grid)
         more = "" if whole else f" For more, raise `trials` in {search.file}."
-        print(f"All {search.trials} trials are done.{more}")
+        print(f"All {search.trial_count} trials are done.{more}")
     if done := missing - study.missing():
         seconds = time.perf_counter() - started
         rate = 60 * done / max(seconds, 1e-9)  # Never divided by 0, whatever the clock.
@@ -167,7 +172,7 @@ def run_search(
             f"{done} {'trial' if done == 1 else 'trials'} in {seconds:.0f} s: {rate:.0f} a minute."
         )
     if to_go := study.missing():
-        again = f"{to_go} of {search.trials} trials to go. Run the same command again"
+        again = f"{to_go} of {search.trial_count} trials to go. Run the same command again"
         if stop.error:
             saved = "the unfinished ones saved"
             raise type(stop.error)(f"Stopped by {stop.error}, {saved}; {again} to continue.")
@@ -186,11 +191,13 @@ def report(study: "Study") -> None:
     which = "The Pareto front (no trial is better in all)" if front else "The best"
     print(f"\n{len(complete)} trials complete, {pruned} pruned, {failed} failed. {which}:")
     for trial in complete[: min(len(front), FRONT_SHOWN) or BEST_SHOWN]:
-        print(f"  {study.folder_of(trial)}  {study.describe(trial)}  {format_values(trial.params)}")
+        place, host = study.folder_of(trial), study.host_of(trial)
+        where = f"{place} (on {host})" if host else str(place)
+        print(f"  {where}  {study.describe(trial)}  {format_values(trial.params)}")
     write_trials(study)
     drawn = draw_search(study)
     print(f"All trials: {', '.join(['trials.csv', *drawn])} in {search.folder}")
-    if not complete:
+    if not complete or study.host_of(complete[0]):
         return
     folder = next(iter(study.runs_of(complete[0])))
     words: list[object] = ["python", "evaluate.py", "--experiment", folder]

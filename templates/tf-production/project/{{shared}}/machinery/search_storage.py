@@ -9,8 +9,10 @@ from filelock import FileLock
 from optuna.storages import RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
-from machinery.errors import InputError
+from machinery.errors import InputError, ResourceError
 from machinery.search_url import parse, reason_of, shown
+
+TABLES = -1  # The number of a lock that all studies of a database have in common.
 
 
 class Journal(JournalFileBackend):
@@ -85,7 +87,11 @@ class Database:
     def open_storage(self) -> RDBStorage:
         """Return the storage of Optuna; the caller holds the lock of the study."""
         try:
-            return RDBStorage(parse(self.url).render_as_string(hide_password=False))
+            url = parse(self.url).render_as_string(hide_password=False)
+            # Another study may be about to make the tables, too.
+            with DatabaseLock(self, TABLES):
+                # A connection that was lost while a trial was trained is opened again.
+                return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
         except RuntimeError as error:
             reason = reason_of(error, self.url)
             raise InputError(f"{shown(self.url)}: written by another Optuna: {reason}") from None
@@ -94,21 +100,31 @@ class Database:
         """Take a lock of the study; return whether it is ours."""
         if self.kind == "postgresql":
             function = "pg_advisory_lock" if wait else "pg_try_advisory_lock"
-            taken = self._ask(f"SELECT {function}({self._key()}, {number})")
+            taken = self._ask(f"SELECT {function}({self._key(number)}, {number})")
             return wait or bool(taken)
         seconds = 31_536_000 if wait else 0
-        return bool(self._ask(f"SELECT GET_LOCK('search {self._key()} {number}', {seconds})"))
+        return bool(self._ask(f"SELECT GET_LOCK('search {self._key(number)} {number}', {seconds})"))
 
     def free(self, number: int) -> None:
-        """Free a lock of the study."""
+        """Free a lock of the study; a connection that was lost has taken its locks with it."""
+        if self._connection.invalidated:
+            return
         if self.kind == "postgresql":
-            self._ask(f"SELECT pg_advisory_unlock({self._key()}, {number})")
+            self._ask(f"SELECT pg_advisory_unlock({self._key(number)}, {number})")
         else:
-            self._ask(f"SELECT RELEASE_LOCK('search {self._key()} {number}')")
+            self._ask(f"SELECT RELEASE_LOCK('search {self._key(number)} {number}')")
 
-    def _key(self) -> int:
-        """Return a number of 32 bits, with a sign, for the name of the study."""
-        return zlib.crc32(self.study.encode()) - 2**31
+    def check(self) -> None:
+        """Raise an error of SQLAlchemy where the connection, and so each lock, was lost."""
+        self._ask("SELECT 1")
+
+    def _key(self, number: int) -> int:
+        """Return a number of 32 bits, with a sign, for what a lock is of: a study or all studies.
+
+        MySQL has the same locks for all databases of a server, so the name of this one counts.
+        """
+        place = f"{parse(self.url).database}/{'' if number == TABLES else self.study}"
+        return zlib.crc32(place.encode()) - 2**31
 
     def _ask(self, statement: str) -> Any:
         return self._connection.exec_driver_sql(statement).scalar()
@@ -119,7 +135,7 @@ class DatabaseLock:
 
     Args:
         database: that keeps it.
-        number: 0 for the study, 1 for the first trial, and so on.
+        number: 0 for the study, 1 for the first trial, and so on; or TABLES.
     """
 
     def __init__(self, database: Database, number: int) -> None:
@@ -128,6 +144,10 @@ class DatabaseLock:
 
     def __enter__(self) -> None:
         self.is_locked = self.database.take(self.number, wait=True)
+        if not self.is_locked:  # As MySQL says when it is out of memory.
+            raise ResourceError(
+                f"{shown(self.database.url)}: gave no lock. Run the same command again to continue."
+            )
 
     def __exit__(self, *_error: object) -> None:
         self.is_locked = False

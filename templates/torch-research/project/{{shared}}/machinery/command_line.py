@@ -246,7 +246,7 @@ def parse_training(
     parameters = resolve_parameters(schema, arguments)
     if records.is_finished(arguments.experiment) and not arguments.overwrite:
         if arguments.rerun:
-            rerun.end_with_comparison(arguments.rerun, arguments.experiment)
+            rerun.compare_finished(arguments.rerun, arguments.experiment)
         say_finished(arguments.experiment, parameters, arguments.data)
     arguments.data = arguments.data or records.data_of(arguments.experiment, arguments.source)
     check_training(arguments, parameters)

@@ -50,8 +50,10 @@ def start(arguments: argparse.Namespace) -> None:
     Raises:
         InputError: other options contradict.
     """
-    if arguments.folds or arguments.rerun:
-        raise InputError("--debug: one training can be debugged, without --folds and --rerun.")
+    if arguments.folds or arguments.seeds or arguments.rerun:
+        raise InputError(
+            "--debug: one training can be debugged, without --folds, --seeds and --rerun."
+        )
     folder = arguments.experiment
     if arguments.source or (folder / "params.yaml").exists():  # Else a message will say so.
         arguments.data = arguments.data or records.data_of(folder, arguments.source)

@@ -7,6 +7,7 @@ away can neither stop nor slow a run.
 import argparse
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -143,6 +144,7 @@ def publish(roots: list[Path], tracker: Tracker) -> int:
             published += publish_run(run, tracker)
         except Exception as error:  # Each tracker has errors of its own.
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            reason = re.sub(r"//\S*@", "//", reason)  # An address may hold a password.
             raise InputError(
                 f"{folder} could not be sent to {tracker.place}: {reason[:300]}\nNothing is lost: "
                 "run the same command again when the server answers."
