@@ -296,8 +296,7 @@ def test_an_evaluation_wants_a_checkpoint(
         (OSError(28, "No space left on device", "file"), 4, "error: file: cannot be used: No"),
         (out_of_memory("run", 63, 2), 4, "with 32 examples at a time. Start"),
         (out_of_memory("run", 63, 2), 4, "--from run --training.accumulate 4 "),
-        (out_of_memory("run", 5, 4), 4, "--from run --training.accumulate 5 "),
-        (out_of_memory("run", 5, 5), 4, "--from run, with a smaller network"),
+        (out_of_memory("run", 5, 4), 4, "--from run, with a smaller network"),
         (OSError(errno.ENAMETOOLONG, "Too long", "x"), 2, "error: x: cannot be used: Too long"),
         (MemoryError(), 4, "error: out of memory."),
         (RuntimeError("CUDA out of memory. Tried to"), 4, "error: out of memory."),
@@ -325,8 +324,23 @@ def test_a_time_limit_asks_to_stop() -> None:
     assert not stop
     stop._on_signal(signal.SIGTERM, None)
     assert stop
+    stop._on_signal(signal.SIGINT, None)  # Passed on at once, it is the same request.
     error = stop.stopped(Path("run"), 1234)
     assert str(error).startswith("Stopped by SIGTERM at step 1,234, saved in run.")
+
+
+def test_a_second_signal_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the first one after the time limit, nor one that comes twice."""
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    stop = StopRequest(0)
+    assert stop
+    for seconds in (0.0, 0.9, 1.1):
+        monkeypatch.setattr(time, "monotonic", lambda seconds=seconds: 1e9 + seconds)
+        assert not ended
+        stop._on_signal(signal.SIGTERM, None)
+    assert ended == [128 + signal.SIGTERM]
+    assert str(stop.error) == "the time limit"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")

@@ -235,7 +235,7 @@ import os, runpy, signal, sys
 for module, names in ((signal, ["SIGUSR1", "SIGKILL"]), (os, ["sched_getaffinity", "killpg"])):
     for name in names:
         module.__dict__.pop(name, None)
-from machinery.search_workers import count_cores
+from machinery.devices import count_cores
 assert count_cores() == os.cpu_count()
 sys.argv = ["train.py", "--experiment", {str(parameters.parent)!r}, "--data", {str(data)!r}]
 runpy.run_path("train.py", run_name="__main__")
@@ -404,7 +404,7 @@ def test_workers_share_the_gpus(
 
 @posix
 @pytest.mark.parametrize(
-    ("device", "workers"), [("cpu", search_workers.count_cores()), ("cuda:0", 2), ("gpu", 2)]
+    ("device", "workers"), [("cpu", devices.count_cores()), ("cuda:0", 2), ("gpu", 2)]
 )
 def test_a_search_takes_every_gpu_or_every_core(
     two_gpus: None, device: str, workers: int, monkeypatch: pytest.MonkeyPatch

@@ -10,11 +10,15 @@ from typing import Any
 
 from machinery.errors import CancelledError, StoppedError
 
-process_start = time.monotonic()
+# When the command began, as time.monotonic() has it. A launcher that starts processes again tells
+# them when it began itself, so that all together keep the time limit.
+STARTED = "TRAINYARD_STARTED"
+process_start = float(os.environ.get(STARTED, time.monotonic()))
 
 # What asks a process to stop. Windows has no SIGUSR1, and only Windows has SIGBREAK (Ctrl-Break).
 NAMES = ("SIGTERM", "SIGUSR1", "SIGINT", "SIGBREAK")
 SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+SAME_REQUEST_SECONDS = 1.0
 
 
 def hide_interrupts() -> None:
@@ -47,8 +51,11 @@ class StopRequest:
 
     The reasons are SIGTERM, SIGUSR1 (which SLURM's `--signal` sends before its time limit), Ctrl-C
     or Ctrl-Break, and `max_minutes` since the process started. A second signal ends the process at
-    once.
+    once. Within a second it is still the same request: a job's scheduler signals all processes of a
+    job, and the one that started them passes it on.
     """
+
+    signalled = math.inf  # When the first signal came, as time.monotonic() has it.
 
     def __init__(self, max_minutes: float | None = None) -> None:
         self.error: StoppedError | None = None
@@ -57,10 +64,12 @@ class StopRequest:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, _frame: object) -> None:
-        if self.error:
+        now = time.monotonic()
+        if now > self.signalled + SAME_REQUEST_SECONDS:
             os._exit(128 + number)
+        self.signalled = min(self.signalled, now)
         name = signal.Signals(number).name
-        self.error = reason("Ctrl-C" if name == "SIGINT" else name)
+        self.error = self.error or reason("Ctrl-C" if name == "SIGINT" else name)
 
     def __bool__(self) -> bool:
         if not self.error and time.monotonic() > self.deadline:

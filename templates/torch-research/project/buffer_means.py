@@ -21,27 +21,28 @@ class BufferMeans:
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
-        self.buffers: list[torch.Tensor] = [*model.buffers()]
-        self.before: list[torch.Tensor] = []
-        self.means = [  # Infinity has no mean; it stays.
-            number
-            for number, buffer in enumerate(self.buffers)
-            if buffer.is_floating_point() and bool(buffer.isfinite().all())
-        ]
+        # Numbers of which there is a mean, unlike infinity, and the others.
+        self.buffers: list[torch.Tensor] = []
+        self.others: list[torch.Tensor] = []
+        for buffer in model.buffers():
+            has_mean = buffer.is_floating_point() and bool(buffer.isfinite().all())
+            (self.buffers if has_mean else self.others).append(buffer)
+        # As they were before the step.
+        self.before = [buffer.clone() for buffer in self.buffers]
+        self.others_before = [buffer.clone() for buffer in self.others]
 
     def start(self, is_first: bool) -> None:
         """Begin a part: the first remembers the buffers, the others get them back."""
-        if is_first:
-            self.before = [buffer.clone() for buffer in self.buffers]
-        else:
-            for buffer, before in zip(self.buffers, self.before, strict=True):
-                buffer.copy_(before)
+        for now, before in ((self.buffers, self.before), (self.others, self.others_before)):
+            if now:
+                torch._foreach_copy_(*((before, now) if is_first else (now, before)))
 
     def changes(self) -> list[torch.Tensor]:
         """Return what the part has changed."""
-        return [self.buffers[number] - self.before[number] for number in self.means]
+        return [*torch._foreach_sub(self.buffers, self.before)] if self.buffers else []
 
     def finish(self, sums: list[torch.Tensor], parts: int) -> None:
         """End a step, given the sums of the changes over its parts."""
-        for number, change in zip(self.means, sums, strict=True):
-            self.buffers[number].copy_(self.before[number] + change / parts)
+        if self.buffers:
+            means = torch._foreach_div(sums, parts)
+            torch._foreach_copy_(self.buffers, torch._foreach_add(self.before, means))

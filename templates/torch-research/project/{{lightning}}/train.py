@@ -107,6 +107,7 @@ class Learner(pl.LightningModule):
         decay = parameters.training.average
         self.average = WeightAverage(self.network, decay) if decay else None
         self.buffer_means, self.part = BufferMeans(self.network), 0
+        self.changes: list[torch.Tensor] = []  # of the buffers, by the parts so far
 
     def configure_optimizers(self) -> Any:
         training = self.settings.training
@@ -149,7 +150,7 @@ class Learner(pl.LightningModule):
         if parts == 1:
             return
         changes = self.buffer_means.changes()
-        if self.part:
+        if self.part and changes:
             torch._foreach_add_(changes, self.changes)
         self.changes = changes
         if self.part == parts - 1:

@@ -3,7 +3,9 @@
 Each computes its parts of every batch, and their gradients add up. With training.accumulate 1, each
 computes one part, and PyTorch's DistributedDataParallel adds up while the backward pass runs. With
 more, that is the number of parts whatever that of processes, and gradients are added up pair by
-pair in a tree over the parts. So any number of processes that divides it gives the same bits.
+pair in a tree over the parts. So any number of processes that divides it gives the same bits, on
+the same kind of device; on processors, with the same OMP_NUM_THREADS for each. (launch.py gives
+each its part of the cores, unless that is set.)
 """
 
 import os
@@ -16,28 +18,43 @@ from torch.nn.parallel import DistributedDataParallel
 
 import backend
 from buffer_means import BufferMeans
+from machinery.errors import InputError
 from machinery.run import Run
 from machinery.sampling import examples_of_batch
 from machinery.shared_run import COUNT
 from model.data_loader import Batch
 
 CPU = torch.device("cpu")
+NAMES = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
-def join() -> "Group | None":
+def join(device: str) -> "Group | None":
     """Join the processes that a launcher started; return None where this one trains alone.
 
     The launcher says in environment variables who is who, as torchrun does
     (https://docs.pytorch.org/docs/stable/elastic/run.html, "Environment Variables").
+
+    Args:
+        device: as --device names it.
+
+    Raises:
+        InputError: a variable is missing, or the processes cannot add up on the device.
     """
     if os.environ.get(COUNT, "1") == "1":
         return None
-    gpus = torch.cuda.device_count()
+    if missing := [name for name in NAMES if name not in os.environ]:
+        raise InputError(
+            f"{', '.join(missing)}: not set, expected beside {COUNT}. Start train.py with "
+            "launch.py or torchrun, which set them."
+        )
+    gpus = 0 if device == "cpu" else torch.cuda.device_count()
     if gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % gpus)
+    if backend.choose_device(device).type == "mps":
+        raise InputError(f"--device: got {device}, expected cpu: mps is for one process.")
     # NCCL wants a GPU for each process. What is asked on the processor never waits for a GPU.
-    alone_on_gpu = gpus >= int(os.environ["LOCAL_WORLD_SIZE"])
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if alone_on_gpu else "gloo")
+    nccl = distributed.is_nccl_available() and gpus >= int(os.environ["LOCAL_WORLD_SIZE"])
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo")
     return Group()
 
 
@@ -118,7 +135,8 @@ class BatchParts:
             parts.loss = losses.detach().sum()
         # Now the gradients and `parts.loss` are those of the whole batch.
 
-    The buffers of the network change as BufferMeans says.
+    The buffers of the network change as BufferMeans says. With training.accumulate above 1, a
+    weight without a gradient gets one of zeros, as some other part may have one: AdamW decays it.
 
     Args:
         model: the network, with the weights that it begins with.
@@ -134,7 +152,9 @@ class BatchParts:
         self.weights = [weight for weight in weights if weight.requires_grad]
         self.buffers = BufferMeans(model)
         if self.share.processes > 1 and not self.in_tree:
-            self.model = DistributedDataParallel(model)
+            # A weight may be unused in a step. It also keeps the order in which gradients are added
+            # up, so that a run that goes on after a stop ends in the same bits.
+            self.model = DistributedDataParallel(model, find_unused_parameters=True)
             self.model.broadcast_buffers = False  # They are the same in all processes.
 
     def split(
@@ -168,9 +188,9 @@ class BatchParts:
             changes = self.buffers.changes()
             add(sums, Sums(part, 1, [*self._take_gradients(), *changes, self.loss]))
         *tensors, self.loss = self._add_up(sums)
-        for weight in self.weights:
-            weight.grad = tensors.pop(0)
-        self.buffers.finish(tensors, self.share.parts)
+        for weight, gradient in zip(self.weights, tensors, strict=False):
+            weight.grad = gradient
+        self.buffers.finish(tensors[len(self.weights) :], self.share.parts)
 
     def _take_gradients(self) -> Iterator[torch.Tensor]:
         """Yield the gradients of a part for the tree, and leave none to the next part."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from machinery.checkpoints import LAST, State
 from machinery.errors import CommandError, InputError, LostProcessError, StoppedError, known_error
 from machinery.metrics import Objective
+from machinery.parameter_file import differences, flatten
 from machinery.run import Run
 from machinery.share import share_out
 from machinery.stopping import NAMES, StopRequest, reason
@@ -52,7 +53,7 @@ def open_run(
     parameters: Any,
     dataset: Any,
     stop: StopRequest,
-    join: Callable[[], Group | None] | None,
+    join: Callable[[str], Group | None] | None,
 ) -> Run:
     """Return the run that a command line names, not yet locked, for this process.
 
@@ -61,7 +62,8 @@ def open_run(
         parameters: of the experiment.
         dataset: that it is trained on.
         stop: says when to save and stop.
-        join: joins the processes that a launcher started; None: train.py trains in one process.
+        join: given --device, joins the processes that a launcher started; None: train.py trains in
+            one process.
 
     Raises:
         InputError: these processes cannot share the training.
@@ -73,10 +75,26 @@ def open_run(
             f"{COUNT}: got {os.environ[COUNT]}, expected 1: the train.py of this project trains in "
             "one process. Start it with python train.py."
         )
-    group = join() if join else None
+    group = join(device) if join else None
     if group is None:
         return Run(*places)
+    refuse_different_trainings(group, {"data": dataset.fingerprint, **flatten(parameters)})
     return (FollowingRun if group.number else LeadingRun)(group, *places)
+
+
+def refuse_different_trainings(group: Group, training: Mapping[str, Any]) -> None:
+    """Raise InputError, in all processes, where one is about to train another thing.
+
+    Args:
+        group: the processes.
+        training: the parameters and the fingerprint of the data, as this one has them.
+    """
+    found = differences(group.broadcast(training), training)
+    if group.largest(bool(found)):
+        raise InputError(
+            f"The processes do not train the same: {found or 'see what the others say'}. Give each "
+            "machine the same data, and the experiment's params.yaml or one folder for all."
+        )
 
 
 class AgreedStop(StopRequest):
@@ -159,7 +177,7 @@ class LeadingRun(SharedRun):
         return self
 
     def begin(self, state: State, objective: Objective, facts: Mapping[str, Any]) -> None:
-        with self._telling(lambda: (self.progress, state.to_arrays())):
+        with self._telling(lambda: (self.progress, state.to_arrays(), facts["precision"])):
             super().begin(state, objective, facts)
 
     def save(self, arrays: "Mapping[str, np.ndarray]") -> None:
@@ -186,13 +204,18 @@ class FollowingRun(SharedRun):
         self._hear()
         return self
 
-    def __exit__(self, kind: object, error: BaseException | None, _traceback: object) -> None:
+    def _leave(self, error: BaseException | None) -> None:
         """Leave the folder as it is: this process holds nothing of it."""
 
     def begin(self, state: State, objective: Objective, facts: Mapping[str, Any]) -> None:
-        """Take the state over from the leading process."""
+        """Take the state over from the leading process; refuse to compute in another precision."""
         self.state, self.objective = state, objective
-        self.progress, arrays = self._hear()
+        self.progress, arrays, precision = self._hear()
+        if precision != facts["precision"]:
+            raise InputError(
+                f"training.precision: got {facts['precision']} here, expected {precision}, that of "
+                f"the leading process. Name one in {self.folder / 'params.yaml'}, with --from."
+            )
         state.load(arrays, self.folder / LAST)
         self.saved = float("inf")  # The leading process knows when a checkpoint is due.
 

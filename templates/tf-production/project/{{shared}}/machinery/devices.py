@@ -127,3 +127,9 @@ def some_cores(cores: set[int]) -> Generator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def count_cores() -> int:
+    """Return how many processor cores this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # The cores of a cluster's job; Linux only.
+    return len(allowed(0)) if allowed else os.cpu_count() or 1

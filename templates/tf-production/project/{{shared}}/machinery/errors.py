@@ -150,13 +150,13 @@ def out_of_memory(folder: object, batch_size: int, parts: int) -> ResourceError:
     Args:
         folder: of the experiment.
         batch_size: examples of the smallest batch.
-        parts: in which a batch is computed.
+        parts: in which a batch is computed, a multiple of the number of processes.
     """
     problem = f"{folder}: out of memory with {-(-batch_size // parts)} examples at a time."
     start = f"Start a new experiment: --experiment experiments/NEW --from {folder}"
-    if parts == batch_size:
+    if 2 * parts > batch_size:
         return ResourceError(f"{problem} {start}, with a smaller network.")
     return ResourceError(
-        f"{problem} {start} --training.accumulate {min(2 * parts, batch_size)} (the same "
-        "examples in each step, computed in more parts)"
+        f"{problem} {start} --training.accumulate {2 * parts} (the same examples in each "
+        "step, computed in more parts)"
     )

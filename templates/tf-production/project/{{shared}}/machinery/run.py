@@ -105,8 +105,8 @@ class Run:
             self._leave(error)
             return
         # A message that says what to try next, instead of the framework's traceback.
-        smallest, parts = self.examples // self.steps_per_epoch, self.parameters.training.accumulate
-        advice = out_of_memory(self.folder, smallest, parts)
+        smallest = self.examples // self.steps_per_epoch
+        advice = out_of_memory(self.folder, smallest, self.share.parts)
         self._leave(advice)
         raise advice from None
 

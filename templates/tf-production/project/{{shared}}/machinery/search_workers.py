@@ -281,9 +281,3 @@ def end_workers(workers: Sequence[BaseProcess]) -> None:
     for worker in workers:
         worker.terminate()  # On Windows this ends it at once, with nothing saved.
         worker.join()
-
-
-def count_cores() -> int:
-    """Return how many processor cores this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)  # The cores of a cluster's job; Linux only.
-    return len(allowed(0)) if allowed else os.cpu_count() or 1

@@ -16,23 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from machinery.argument_parser import ArgumentParser
+from machinery.devices import count_cores
 from machinery.errors import CancelledError, InputError, StoppedError, exit_codes
-from machinery.stopping import SIGNALS
+from machinery.run_processes import APART, PLEASE_STOP
+from machinery.stopping import SAME_REQUEST_SECONDS, SIGNALS, STARTED, process_start, reason
 from machinery.terminal import quote
 
-# A process is out of reach of the terminal's Ctrl-C, so that it is asked to stop once, by us: a
-# second signal would end it at once. POSIX and Windows have different words for it.
-APART: dict[str, Any] = (
-    {"process_group": 0}
-    if os.name == "posix"
-    else {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
-)
 MOST_PROCESSES = 1024
-GRACE_SECONDS = 15.0  # For the others to end by themselves, once a process has failed.
 LAST_LINES = 40  # Of a process that says nothing itself, to show once it has failed.
 SAVED = (0, StoppedError.exit_code, CancelledError.exit_code)
-# What train.py does with several experiments, each in a process of its own.
-NOT_SHARED = ("--folds", "--fold", "--seeds")
+# Signals of a process that crashed, and may have said why.
+CRASHES = [getattr(signal, n, None) for n in ("SIGABRT", "SIGSEGV", "SIGBUS")]
+# What train.py does with several experiments, each in a process of its own, or in one process.
+NOT_SHARED = ("--folds", "--fold", "--seeds", "--debug")
 
 
 def main(description: str | None) -> None:
@@ -54,8 +50,8 @@ def main(description: str | None) -> None:
             )
         if found := {word.partition("=")[0] for word in arguments.words} & {*NOT_SHARED}:
             raise InputError(
-                f"{found.pop()}: trains several experiments, each in one process. Leave it out, or "
-                f"start it with {quote('python', arguments.script, *arguments.words)}."
+                f"{found.pop()}: not for processes that share a training. Leave it out, or start "
+                f"it with {quote('python', arguments.script, *arguments.words)}."
             )
         command = [sys.executable, str(arguments.script), *arguments.words]
         raise SystemExit(Launcher(command, arguments.processes).run(arguments.restarts))
@@ -67,26 +63,36 @@ class Launcher:
     Args:
         command: of each.
         count: how many.
+        grace_seconds: for the others to end by themselves, once a process has failed.
     """
 
-    def __init__(self, command: Sequence[str], count: int) -> None:
-        self.command, self.count = command, count
+    def __init__(self, command: Sequence[str], count: int, grace_seconds: float = 15.0) -> None:
+        self.command, self.count, self.grace_seconds = command, count, grace_seconds
         self.processes: list[subprocess.Popen[Any]] = []
-        self.asked_to_stop = False
+        self.stop: StoppedError | None = None  # What was asked for,
+        self.signalled = 0.0  # and when.
         for number in SIGNALS:
             signal.signal(number, self._pass_on)
 
     def _pass_on(self, number: int, _frame: object) -> None:
-        self.asked_to_stop = True
+        """Ask the processes to stop; kill them on a second request, as one of them may hang."""
+        if self.stop and time.monotonic() > self.signalled + SAME_REQUEST_SECONDS:
+            for process in self.processes:
+                process.kill()
+        if self.stop:
+            return
+        name = signal.Signals(number).name
+        self.stop = reason("Ctrl-C" if name == "SIGINT" else name)
+        self.signalled = time.monotonic()
         for process in self.processes:
             with contextlib.suppress(OSError):
-                process.send_signal(number)
+                process.send_signal(number if os.name == "posix" else PLEASE_STOP)
 
     def run(self, restarts: int) -> int:
         """Start the processes, again where one is killed; return the exit code of the training."""
         for restart in range(restarts + 1):
             number, code = self._run_once()
-            if code >= 0 or self.asked_to_stop:
+            if code >= 0 or self.stop:
                 break
             words = f"process {number} was ended by {signal.Signals(-code).name}"
             if restart == restarts:
@@ -109,11 +115,14 @@ class Launcher:
             for number, output in enumerate(outputs):
                 process = self._start(number, port, output)
                 self.processes.append(process)
+                if self.stop:  # Perhaps asked for before this process was there to hear it.
+                    return 0, self.stop.exit_code
                 wait = lambda n=number, p=process: ended.put((n, p.wait()))  # noqa: E731
                 threading.Thread(target=wait, daemon=True).start()
             codes = self._wait(ended)
             number, code = decisive(codes)
-            if number and (code == 1 or codes.get(0) != code) and code > 0 and code not in SAVED:
+            says_why = (code > 0 and code not in SAVED) or -code in CRASHES
+            if number and says_why and (code == 1 or codes.get(0) != code):
                 outputs[number].seek(0)
                 lines = outputs[number].read().decode(errors="replace").splitlines()
                 print(f"Process {number}:", *lines[-LAST_LINES:], sep="\n", file=sys.stderr)
@@ -123,8 +132,11 @@ class Launcher:
         """Start a process; the first one writes to the terminal, the others to a file."""
         environment = {
             # Each takes its part of the processor's cores, unless told otherwise.
-            "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.count)),
+            "OMP_NUM_THREADS": str(max(1, count_cores() // self.count)),
+            # PyTorch warns of a weight that could be unused in a step, and is not.
+            "TORCH_CPP_LOG_LEVEL": "ERROR",
             **os.environ,
+            STARTED: str(process_start),
             **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
             **dict.fromkeys(("RANK", "LOCAL_RANK"), str(number)),
             **dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(self.count)),
@@ -151,7 +163,7 @@ class Launcher:
                 number, code = ended.get(timeout=0.5)
                 codes[number] = code
                 if code not in SAVED:
-                    limit = min(limit, time.monotonic() + GRACE_SECONDS)
+                    limit = min(limit, time.monotonic() + self.grace_seconds)
             if time.monotonic() > limit:
                 # None counts among those that failed by themselves.
                 return codes
@@ -168,11 +180,14 @@ class Launcher:
 def decisive(codes: dict[int, int]) -> tuple[int, int]:
     """Return the process that decided how the training ended, and its exit code.
 
-    A process that is killed makes the others fail; so does one that fails by itself.
+    A process that is killed makes the others fail; so does one that fails by itself. But once the
+    leading one has saved, all is done, however the others end.
 
     Args:
         codes: exit codes by process, in the order in which they ended.
     """
+    if codes.get(0) in SAVED:
+        return 0, codes[0]
     kinds = (
         lambda code: code < 0,
         lambda code: code not in (*SAVED, 1),

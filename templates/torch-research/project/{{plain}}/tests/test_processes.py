@@ -1,5 +1,6 @@
 """What several processes add up does not depend on how many they are."""
 
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -8,11 +9,13 @@ import torch
 from torch import nn
 
 from buffer_means import BufferMeans
-from machinery.errors import InputError
+from machinery.errors import InputError, ResourceError
 from machinery.sampling import BatchSampler, examples_of_batch
 from machinery.share import Share, share_out
+from machinery.shared_run import FollowingRun, refuse_different_trainings
+from machinery.stopping import StopRequest
 from parameters import Parameters
-from processes import Sums, add, flatten, nodes, unflatten
+from processes import NAMES, Sums, add, flatten, join, nodes, unflatten
 
 
 def divisors(number: int) -> list[int]:
@@ -87,6 +90,62 @@ def test_who_computes_what(accumulate: int, processes: int, parts: int) -> None:
     else:
         with pytest.raises(InputError, match="processes"):
             share_out(parameters, Data, 0, processes)
+
+
+def test_a_launcher_that_says_too_little_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match=r"LOCAL_RANK, LOCAL_WORLD_SIZE, .*: not set"):
+        join("cpu")
+    for name in NAMES:
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(InputError, match="--device: got auto, expected cpu"):
+        join("auto")
+
+
+class NoStop(StopRequest):
+    def __init__(self) -> None:
+        """Handle no signals."""
+
+
+class OtherProcesses:
+    """What a following process hears, instead of a group."""
+
+    number, processes = 1, 2
+
+    def __init__(self, *told: object) -> None:
+        self.told = [*told]
+
+    def largest(self, value: int) -> int:
+        return value
+
+    def broadcast(self, value: object) -> object:
+        return self.told.pop(0)
+
+
+def test_processes_that_would_train_different_things_are_refused() -> None:
+    training = {"data": "abc", "training.epochs": 3}
+    refuse_different_trainings(OtherProcesses(training), training)  # ty: ignore
+    with pytest.raises(InputError, match=r"not train the same: training.epochs \(3 -> 4\)"):
+        refuse_different_trainings(
+            OtherProcesses(training),  # ty: ignore
+            {**training, "training.epochs": 4},
+        )
+
+
+def test_a_follower_that_is_short_of_memory_says_what_to_try() -> None:
+    class Data:
+        examples: ClassVar = {"train": 100}
+
+    parameters = Parameters.model_validate({"data": {"batch_size": 32}})
+    words = (Path("wide"), parameters, Data, Path("data"), NoStop())
+    follower = FollowingRun(OtherProcesses(), *words)  # ty: ignore
+    with pytest.raises(ResourceError, match=r"--training\.accumulate 4 "):
+        follower.__exit__(None, RuntimeError("CUDA out of memory"), None)
 
 
 def test_buffers_change_by_the_mean_of_what_parts_change() -> None:

@@ -60,7 +60,7 @@ class TrainCommand(Command):
         self,
         train: Callable[[Any], object],
         open_dataset: Callable[[Path], Any],
-        join: Callable[[], Any] | None = None,
+        join: Callable[[str], Any] | None = None,
     ) -> None:
         """Train the experiment with its folder locked; end with the exit code of what happened.
 
@@ -87,7 +87,7 @@ class TrainCommand(Command):
             with open_run(arguments, parameters, dataset, self.stop, join) as run:
                 run.rerun_of = arguments.rerun
                 train(run)
-            if arguments.rerun:
+            if arguments.rerun and not run.share.number:  # Of several processes, the leading one.
                 rerun.end_with_comparison(arguments.rerun, arguments.experiment)
 
 

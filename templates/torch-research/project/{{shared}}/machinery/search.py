@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from machinery import debugging, records, search_settings, search_url
 from machinery.argument_parser import ArgumentParser
 from machinery.command_line import Command
-from machinery.devices import list_gpus
+from machinery.devices import count_cores, list_gpus
 from machinery.errors import InputError, ResourceError, exit_codes
 from machinery.parameter_file import Section, format_values
 from machinery.search_settings import Search, SearchSettings
@@ -89,8 +89,6 @@ class SearchCommand(Command):
 
     def _count_workers(self, choose_device: Callable[[str], object]) -> int:
         """Return how many trials to train at a time: one per core of a processor, or per GPU."""
-        from machinery.search_workers import count_cores
-
         assert self.arguments is not None
         if self.arguments.workers:
             return self.arguments.workers
