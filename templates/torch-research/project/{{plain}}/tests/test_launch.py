@@ -14,6 +14,20 @@ from machinery.launcher import Launcher, decisive
 from machinery.stopping import SIGNALS
 
 PROJECT = Path(__file__).parent.parent
+# A train.py, with blanks to fill in.
+TRAIN = """
+import os, pathlib, signal, sys, time
+number, here = int(os.environ["RANK"]), pathlib.Path(FOLDER)
+start = len([*here.glob(f"started-{number}-*")])
+assert os.environ["LOCAL_RANK"] == os.environ["RANK"] and os.environ["MASTER_PORT"]
+assert os.environ["WORLD_SIZE"] == os.environ["LOCAL_WORLD_SIZE"] == "COUNT"
+def stop(received, frame):
+    (here / f"got-{number}-{received}-{time.monotonic()}").touch()
+    sys.exit(75)
+signal.signal(signal.SIGTERM, stop)
+(here / f"started-{number}-{start}").write_text(os.environ["TRAINYARD_STARTED"])
+CODE
+"""
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has other signals")
 
 
@@ -21,19 +35,11 @@ def start(
     folder: Path, code: str, *words: str, processes: int = 2, grace_seconds: float = 15
 ) -> subprocess.Popen[str]:
     """Launch a train.py that knows its `number`, `start` (from 0) and `here`, its folder."""
-    (folder / "train.py").write_text(f"""
-import os, pathlib, signal, sys, time
-number, here = int(os.environ["RANK"]), pathlib.Path({str(folder)!r})
-start = len([*here.glob(f"started-{{number}}-*")])
-assert os.environ["LOCAL_RANK"] == os.environ["RANK"] and os.environ["MASTER_PORT"]
-assert os.environ["WORLD_SIZE"] == os.environ["LOCAL_WORLD_SIZE"] == "{processes}"
-def stop(received, frame):
-    (here / f"got-{{number}}-{{received}}-{{time.monotonic()}}").touch()
-    sys.exit(75)
-signal.signal(signal.SIGTERM, stop)
-(here / f"started-{{number}}-{{start}}").write_text(os.environ["TRAINYARD_STARTED"])
-{code}
-""")
+    blanks = {"FOLDER": repr(str(folder)), "COUNT": str(processes), "CODE": code}
+    text = TRAIN
+    for blank, value in blanks.items():
+        text = text.replace(blank, value)
+    (folder / "train.py").write_text(text)
     launch = f"""
 import functools, machinery.launcher as module
 module.Launcher = functools.partial(module.Launcher, grace_seconds={grace_seconds})
