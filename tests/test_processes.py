@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from safetensors.numpy import load_file
 
 from combinations import Combination, find_combination
 from fork_server import ForkServer
@@ -158,20 +157,6 @@ def test_a_signal_to_the_launcher_or_to_one_process_stops_all(
         _, errors = launcher.communicate(timeout=120)
         assert launcher.returncode == code, errors.decode()
         assert errors.decode().count("saved in") == 1
-
-
-@pytest.mark.deep
-def test_a_weight_that_no_step_uses_stays_as_it_is(place: Place, tmp_path: Path) -> None:
-    project = shutil.copytree(place.project, tmp_path / "unused")
-    net = project / "model" / "net.py"
-    own = "super().__init__()\n        self.unused = nn.Parameter(torch.ones(3))"
-    net.write_text(net.read_text().replace("super().__init__()", own, 1))
-    folder = experiment(project, "unused", tiny(project, {"training.epochs": 1}))
-    result = run(project, "launch.py", 2, "train.py", "--experiment", folder)
-    assert result.returncode == 0, result.stderr
-    assert "Warning" not in result.stderr
-    weights = load_file(project / folder / "last.safetensors")
-    assert weights["model.unused"].tolist() == [1, 1, 1]
 
 
 @pytest.mark.deep
