@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from machinery.profiling import TRACE, Event, Operation, add_up, write_trace
 
-# Its classes are made when it is imported, so that no type checker finds them.
+# What it holds is made when it is imported, so that no type checker finds it.
 xplane: Any = importlib.import_module("tensorflow.tsl.profiler.protobuf.xplane_pb2")
 
 

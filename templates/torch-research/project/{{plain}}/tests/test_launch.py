@@ -96,7 +96,8 @@ def test_a_stop_is_passed_on_once(tmp_path: Path) -> None:
 @posix
 def test_a_second_request_ends_what_hangs(tmp_path: Path) -> None:
     hang = "if number: signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-    process = start(tmp_path, f"{hang}\n(here / f'ready-{{number}}').touch()\ntime.sleep(60)")
+    ready = "(here / f'ready-{number}').touch()"
+    process = start(tmp_path, f"{hang}\n{ready}\ntime.sleep(60)")
     while len([*tmp_path.glob("ready-*")]) < 2:
         time.sleep(0.01)
     began = time.monotonic()
