@@ -90,7 +90,7 @@ def test_seeds_share_a_row_and_a_clear_winner_is_bold(
     assert "model.width 4 | 0.7015 ± 0.0013" in second
     assert "0.6000 ± 0.0000" in second
     assert "**" not in second
-    output = capsys.readouterr().out
+    output = " ".join(capsys.readouterr().out.split())  # Lines end where the terminal does.
     assert "model.width 64" in output
     assert "(Welch's t-test, p < 0.05)" in output
     assert "Compared by val accuracy, higher is better." in output
