@@ -1,6 +1,7 @@
 """A notebook as a file: its cells, written and read."""
 
 import ast
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,10 +62,8 @@ def read_settings(cells: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: there are none, or other than values.
     """
-    try:
+    with contextlib.suppress(IndexError, SyntaxError, ValueError, TypeError):
         for node in ast.parse(cells[0]).body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SETTINGS":
                 return dict(ast.literal_eval(node.value))
-    except (IndexError, SyntaxError, ValueError, TypeError):
-        pass
     raise InputError("the notebook's first cell sets no SETTINGS. Make the notebook anew.")
