@@ -166,7 +166,7 @@ def test_the_first_release_of_a_repository_without_tags(
             "lightning_logs/",
         ),
         ("templates/tf-production/project/exports/README.md.jinja", "/exports/"),
-        ("templates/keras-quickstart/project/{{jax}}/wandb/settings", "wandb/"),
+        ("templates/keras-quickstart/project/{{jax}}/wandb/settings", "/wandb/"),
     ],
 )
 def test_a_new_file_that_people_ignore_is_refused(

@@ -98,7 +98,7 @@ def train(project: Path, python: str, steps: int) -> list[list]:
         refuse(f"{python}: cannot be run: {error}")
     if result.returncode:
         refuse(f"{project.name} could not be trained:\n{result.stdout}{result.stderr}")
-    return [json.loads(line) for line in noted.read_text().splitlines()]
+    return [json.loads(line) for line in noted.read_text(encoding="utf-8").splitlines()]
 
 
 def first_difference(old: list[list], new: list[list]) -> str:

@@ -28,7 +28,6 @@ signal.signal(signal.SIGTERM, stop)
 (here / f"started-{number}-{start}").write_text(os.environ["TRAINYARD_STARTED"])
 CODE
 """
-posix = pytest.mark.skipif(os.name != "posix", reason="Windows has other signals")
 
 
 def start(
@@ -39,7 +38,7 @@ def start(
     text = TRAIN
     for blank, value in blanks.items():
         text = text.replace(blank, value)
-    (folder / "train.py").write_text(text)
+    (folder / "train.py").write_text(text, encoding="utf-8")
     launch = f"""
 import functools, machinery.launcher as module
 module.Launcher = functools.partial(module.Launcher, grace_seconds={grace_seconds})
@@ -74,7 +73,7 @@ def test_the_first_that_fails_ends_the_others_and_says_why(tmp_path: Path) -> No
     assert time.monotonic() - began < 30
 
 
-@posix
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 def test_what_a_process_said_before_it_crashed_is_shown(tmp_path: Path) -> None:
     code = "print('an assertion', flush=True); os.abort()"
     ended, output = launch(tmp_path, f"if number: {code}\nsys.exit(1)", "--restarts", "0")
@@ -82,7 +81,7 @@ def test_what_a_process_said_before_it_crashed_is_shown(tmp_path: Path) -> None:
     assert "Process 1:\nan assertion" in output
 
 
-@posix
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 def test_a_stop_is_passed_on_once(tmp_path: Path) -> None:
     process = start(tmp_path, "time.sleep(60)")
     while len([*tmp_path.glob("started-*")]) < 2:
@@ -93,7 +92,7 @@ def test_a_stop_is_passed_on_once(tmp_path: Path) -> None:
     assert len([*tmp_path.glob("got-0-*")]) == len([*tmp_path.glob("got-1-*")]) == 1
 
 
-@posix
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 def test_a_second_request_ends_what_hangs(tmp_path: Path) -> None:
     hang = "if number: signal.signal(signal.SIGTERM, signal.SIG_IGN)"
     ready = "(here / f'ready-{number}').touch()"
@@ -109,7 +108,7 @@ def test_a_second_request_ends_what_hangs(tmp_path: Path) -> None:
     assert time.monotonic() - began < 30
 
 
-@posix
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 def test_a_stop_between_two_starts_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     """As it comes before the process is known, nobody has told it."""
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
@@ -130,18 +129,18 @@ def test_a_stop_between_two_starts_is_heard(monkeypatch: pytest.MonkeyPatch) -> 
             signal.signal(number, handler)
 
 
-@posix
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 def test_where_one_is_killed_all_start_again(tmp_path: Path) -> None:
     code = "os.kill(os.getpid(), 9) if number == 1 and start == 0 else sys.exit(start == 0)"
     ended, output = launch(tmp_path, code)
     assert ended == 0
     assert "process 1 was ended by SIGKILL; all start again" in output
-    starts = [path.read_text() for path in tmp_path.glob("started-*")]
+    starts = [path.read_text(encoding="utf-8") for path in tmp_path.glob("started-*")]
     assert len(starts) == 4
     assert len({*starts}) == 1  # The time limit counts from the launcher's start.
 
 
-@posix
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 def test_what_is_always_killed_is_not_started_forever(tmp_path: Path) -> None:
     ended, output = launch(tmp_path, "os.kill(os.getpid(), 9)", "--restarts", "1")
     assert ended == 128 + 9
