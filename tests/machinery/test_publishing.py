@@ -111,6 +111,51 @@ def test_a_server_that_is_away_costs_a_message(
         publishing.publish([Path("elsewhere")], notes)
 
 
+def test_one_that_is_refused_does_not_keep_back_the_others(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After two in a row the server is taken to be away, and nobody waits for the rest."""
+    for name in ("aaa", "more", "others"):
+        shutil.copytree(trained, Path("experiments", name))
+    notes, refused, asked = Notes(), ["aaa"], []
+
+    def send(run: PublishedRun, first_row: int, rest: bool) -> None:
+        asked.append(run.folder.name)
+        if run.folder.name in refused:
+            raise ConnectionError("refused")
+
+    monkeypatch.setattr(notes, "send", send)
+    with pytest.raises(InputError, match=r"experiments/aaa could not .*\n3 others were brought"):
+        publishing.publish([Path("experiments")], notes)
+    assert asked == ["aaa", "baseline", "more", "others"]
+    for path in Path("experiments").glob("*/published.json"):
+        path.unlink()
+    asked.clear()
+    refused.append("baseline")
+    with pytest.raises(InputError, match="experiments/baseline could not"):
+        publishing.publish([Path("experiments")], notes)
+    assert asked == ["aaa", "baseline"]
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"notes": 3}', "null"])
+def test_a_damaged_note_of_what_was_sent_is_written_anew(
+    trained: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (trained / "published.json").write_text(text)
+    notes = Notes()
+    assert publishing.publish([trained], notes) == 1
+    assert "published.json: damaged, so all of the run is sent again." in capsys.readouterr().err
+    assert publishing.publish([trained], notes) == 0
+
+
+def test_a_run_is_the_same_however_its_folder_is_named(trained: Path) -> None:
+    identities = {
+        publishing.read_run(folder).identity
+        for folder in (trained, trained.absolute(), Path("experiments/../experiments/baseline"))
+    }
+    assert len(identities) == 1
+
+
 def test_a_killed_run_is_called_so(trained: Path) -> None:
     path = trained / "run.json"
     path.write_text(path.read_text().replace('"finished"', '"running"'))

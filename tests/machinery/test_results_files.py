@@ -96,6 +96,41 @@ def test_folds_are_seeds_of_one_experiment(tmp_path: Path) -> None:
     assert synthesize(tmp_path).count("\n## ") == 4
 
 
+def test_a_folder_of_other_experiments_is_no_baseline(tmp_path: Path) -> None:
+    """Only that of seeds or folds stands for what is in it."""
+    write_run(tmp_path / "monday" / "wide", [0.5])
+    write_run(tmp_path / "tuesday" / "seed-3", [0.6], seed=3)
+    found = find_experiments(tmp_path, Parameters)
+    assert results.find_baseline("tuesday", tmp_path, found) == "tuesday"
+    with pytest.raises(InputError, match="'monday' is no experiment"):
+        results.find_baseline("monday", tmp_path, found)
+
+
+def test_a_parent_is_compared_over_the_seeds_that_both_have(tmp_path: Path) -> None:
+    for seed, accuracy in enumerate((0.5, 0.9)):
+        write_run(tmp_path / "base" / f"seed-{seed}", [accuracy], seed)
+    session = {"command": "train.py --from experiments/base"}
+    write_run(tmp_path / "wide" / "seed-0", [0.6], 0, session=session, width=2)
+    write_run(tmp_path / "other" / "seed-7", [0.95], 7, session=session, width=3)
+    table = synthesize(tmp_path)
+    assert "| base: model.width 8 → 2 | +0.1000 |" in table
+    assert "| base: model.width 8 → 3 |  |" in table
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("[1]", "unreadable: metrics_test.json is damaged"),
+        ('{"loss": null, "accuracy": 0.5, "names": ["a"]}', "finished"),
+    ],
+)
+def test_metrics_of_a_test_that_are_no_numbers(tmp_path: Path, text: str, status: str) -> None:
+    (write_run(tmp_path / "a", [0.5]) / "metrics_test.json").write_text(text)
+    (found,) = find_experiments(tmp_path, Parameters)
+    assert found.status == status
+    assert found.test == ({"test_accuracy": 0.5} if status == "finished" else {})
+
+
 def test_seeds_that_failed_are_counted_and_say_why(root: Path) -> None:
     for seed, outcome in ((8, "diverged"), (9, "stopped")):
         session = {"data": "data", "fingerprint": "abcd"}
@@ -118,7 +153,7 @@ def test_what_an_experiment_was_made_from(root: Path) -> None:
     write_seeds(root, "other one", [0.5], command="train.py --from=experiments/plain")
     table = synthesize(root)
     assert "| base: model.width 4 → 3, training.epochs" not in table
-    assert "| base: model.width 4 → 3 | +0.1375 |" in table
+    assert "| base: model.width 4 → 3 | +0.1000 |" in table
     assert "| plain: model.width 99 → 9, training.epochs 4 → 3 |  |" in table
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from build_dataset import build
 from helpers import files_of
-from machinery import devices, records
+from machinery import devices, records, several_runs
 from machinery.devices import share_cores, some_cores
 from machinery.errors import InputError
 from machinery.run_processes import RunProcesses
@@ -52,6 +52,12 @@ def test_seeds_are_runs_that_differ_in_their_seed(start: Start, tiny: Path) -> N
     assert before.items() <= files_of(tiny / "experiments/new").items()
     (session,) = records.read_sessions(tiny / "experiments/new/seed-7")
     assert session["parameters"]["training.epochs"] == 1
+    path = tiny / "experiments/new/seed-7/run.json"
+    path.write_text(path.read_text().replace('"training.epochs": 1', '"training.epochs": 2'))
+    folders = sorted((tiny / "experiments/new").glob("seed-?"))
+    said = [*several_runs.summarize(folders, "seeds")]
+    assert said[-1] == "No mean: the runs differ by more than their seeds, in training.epochs."
+    path.write_text(path.read_text().replace('"training.epochs": 2', '"training.epochs": 1'))
     table, _ = start("synthesize_results.py", cwd=tiny).communicate()
     assert "new (3 seeds)" in table or "new/seed-0" in table
 

@@ -24,6 +24,7 @@ from machinery.files import write_atomically
 from machinery.metrics import read_metrics
 
 LEDGER = "published.json"  # In a run folder: what was sent where.
+REFUSED_IN_A_ROW = 2  # So many, and the server is taken to be away.
 FILES = ("params.yaml", "run.json", "metrics.jsonl", "metrics_*.json", "*.png")
 
 
@@ -68,7 +69,11 @@ def read_run(folder: Path) -> PublishedRun:
     if not sessions:
         raise InputError(f"{folder / records.FILE}: damaged.")
     first, last = sessions[0], sessions[-1]
-    words = [folder.as_posix(), *(str(first.get(name)) for name in ("started", "host", "process"))]
+    place = folder.resolve()  # However it is named: the same run stays the same.
+    if place.is_relative_to(records.PROJECT.resolve()):
+        place = place.relative_to(records.PROJECT.resolve())
+    began = (str(first.get(name)) for name in ("started", "host", "process"))
+    words = [place.as_posix(), *began]
     facts = {name: value for name, value in last.items() if isinstance(value, str | int | float)}
     facts |= {f"version of {name}": version for name, version in last.get("versions", {}).items()}
     return PublishedRun(
@@ -100,11 +105,22 @@ def _read_evaluations(folder: Path) -> Iterator[tuple[str, float]]:
                 yield f"{split}_{name}", value
 
 
+def _read_ledger(path: Path) -> dict[str, dict[str, Any]]:
+    """Return what was sent where; of a damaged file nothing, so that all is sent once more."""
+    try:
+        ledger = json.loads(path.read_text(encoding="utf-8"))
+        return {place: dict(sent) for place, sent in ledger.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, AttributeError):
+        print_error(f"{path}: damaged, so all of the run is sent again.")
+        return {}
+
+
 def publish_run(run: PublishedRun, tracker: Tracker) -> bool:
     """Send what is new of a run; return whether anything was."""
     with FileLock(run.folder / ".published.lock"):
-        path = run.folder / LEDGER
-        ledger = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        ledger = _read_ledger(path := run.folder / LEDGER)
         sent = ledger.get(tracker.place, {})
         sent = sent if sent.get("run") == run.identity else {}
         # The record and the pictures are whole once the process has ended.
@@ -124,8 +140,11 @@ def publish_run(run: PublishedRun, tracker: Tracker) -> bool:
 def publish(roots: list[Path], tracker: Tracker) -> int:
     """Send what is new of all runs below some folders; return of how many something was.
 
+    A run that is refused does not keep back those behind it.
+
     Raises:
-        InputError: the tracker cannot be reached, or refuses.
+        InputError: the tracker refused some runs, or several in a row, as where it cannot be
+            reached; those are not waited for one by one.
     """
     folders = sorted({path.parent for root in roots for path in root.rglob(records.FILE)})
     if not folders:
@@ -133,7 +152,7 @@ def publish(roots: list[Path], tracker: Tracker) -> int:
             f"{', '.join(map(str, roots))}: no run is there (a folder with run.json). Train one: "
             "python train.py"
         )
-    published = 0
+    published, refused, in_a_row = 0, [], 0
     for folder in folders:
         try:
             run = read_run(folder)
@@ -142,13 +161,19 @@ def publish(roots: list[Path], tracker: Tracker) -> int:
             continue
         try:
             published += publish_run(run, tracker)
+            in_a_row = 0
         except Exception as error:  # Each tracker has errors of its own.
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             reason = re.sub(r"//\S*@", "//", reason)  # An address may hold a password.
-            raise InputError(
-                f"{folder} could not be sent to {tracker.place}: {reason[:300]}\nNothing is lost: "
-                "run the same command again when the server answers."
-            ) from None
+            refused.append(f"{folder} could not be sent to {tracker.place}: {reason[:300]}")
+            in_a_row += 1
+        if in_a_row == REFUSED_IN_A_ROW:
+            break
+    if refused:
+        if published:
+            refused.append(f"{published} others were brought up to date.")
+        again = "Nothing is lost: run the same command again when the server answers."
+        raise InputError("\n".join([*refused, again]))
     return published
 
 

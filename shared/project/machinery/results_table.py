@@ -164,7 +164,7 @@ class Table:
 
 def is_named(row: Row, name: str) -> bool:
     """Return whether a row is an experiment, or the experiment's seeds or folds."""
-    return any(e.name == name or e.name.rpartition("/")[0] == name for e in row.experiments)
+    return any(name in (e.name, e.whole) for e in row.experiments)
 
 
 def best_epoch(experiment: Experiment, objective: Objective) -> dict[str, float]:

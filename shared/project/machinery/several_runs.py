@@ -79,6 +79,17 @@ def objective_of(folder: Path) -> Objective | None:
     return Objective(**sessions[-1]["objective"]) if sessions else None
 
 
+def find_differences(folders: Sequence[Path]) -> list[str]:
+    """Return the parameters that are not the same in all runs, but the seed."""
+    found = [
+        sessions[-1]["parameters"]
+        for folder in folders
+        if (sessions := records.read_sessions(folder))
+    ]
+    names = {name: None for parameters in found for name in parameters if name != "seed"}
+    return [name for name in names if any(p.get(name) != found[0].get(name) for p in found)]
+
+
 def summarize(folders: Sequence[Path], kind: str) -> Iterator[str]:
     """Yield a line for each run with the metrics of its best epoch; of several, the mean and best.
 
@@ -89,6 +100,9 @@ def summarize(folders: Sequence[Path], kind: str) -> Iterator[str]:
     rows = [*best_epochs(folders)]
     for folder, row in zip(folders, rows, strict=True):
         yield f"{folder.name}  best epoch {row['epoch']:3}  {describe(row, '  ')}"
+    if differing := find_differences(folders):
+        yield f"No mean: the runs differ by more than their {kind}, in {', '.join(differing)}."
+        return
     if len(rows) > 1:
         names = [name for name in rows[0] if name.startswith("val_")]
         columns = {name: [row[name] for row in rows if name in row] for name in names}

@@ -49,6 +49,11 @@ class Experiment:
         return last if re.fullmatch(r"fold-\d+", last) else ""
 
     @property
+    def whole(self) -> str:
+        """The name of the experiment whose seeds or folds this is one of; else its own."""
+        return re.sub(r"(?<=.)/(seed|fold)-\d+$", "", self.name)
+
+    @property
     def unit(self) -> str:
         """What is the same in two runs that are compared as a pair: seed and fold."""
         return f"{self.fold} {self.seed}".strip()
@@ -177,7 +182,10 @@ def _trained_by(sessions: Sequence[Mapping[str, Any]], last_step: int) -> dict[s
 def _read_test_metrics(folder: Path) -> dict[str, float]:
     path = folder / "metrics_test.json"
     test = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return {f"test_{key}": float(value) for key, value in test.items() if math.isfinite(value)}
+    if not isinstance(test, dict):
+        raise ValueError(f"{path.name} is damaged")
+    numbers = {key: value for key, value in test.items() if type(value) in (int, float)}
+    return {f"test_{key}": float(v) for key, v in numbers.items() if math.isfinite(v)}
 
 
 def read_parameters(folder: Path, schema: type[Section]) -> dict[str, Any]:

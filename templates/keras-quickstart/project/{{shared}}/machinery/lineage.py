@@ -1,6 +1,5 @@
 """Which experiment each was made from (--from), and what was changed."""
 
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +34,7 @@ class Lineage:
         self.by_name: dict[str, Experiment] = {}
         for experiment in experiments:
             # The seeds and folds of an experiment stand for it.
-            self.by_name.setdefault(experiment.name.rpartition("/")[0], experiment)
+            self.by_name.setdefault(experiment.whole, experiment)
         self.by_name |= {experiment.name: experiment for experiment in experiments}
         self._untrained: dict[str, Experiment | None] = {}
 
@@ -60,7 +59,8 @@ class Lineage:
         return self._untrained[name]
 
     def describe(self, rows: Sequence["Row"], objective: Objective) -> list[tuple[str, str]]:
-        """Return of each row what it was made from by which changes, and how the mean changed.
+        """Return of each row what it was made from by which changes, and how the metric
+        changed on average over the seeds and folds that both have.
 
         Returns:
             Nothing if no row has a parent.
@@ -73,13 +73,15 @@ class Lineage:
             if parent is None or place.get(parent[1].name) is row:
                 found.append(("", ""))
                 continue
-            name, other = parent
+            other = parent[1]
             changes = describe_changes(other.parameters, first.parameters)
-            # Of a parent on other data, no difference is shown.
-            theirs = place[other.name].list_values(objective.metric) if other.name in place else []
-            ours = row.list_values(objective.metric)
-            change = statistics.fmean(ours) - statistics.fmean(theirs) if ours and theirs else None
-            name = re.sub(r"(?<=.)/(seed|fold)-\d+$", "", name)  # The row has all of them.
+            # Of a parent on other data, or with other seeds only, no difference is shown.
+            theirs = place[other.name].values if other.name in place else {}
+            known = theirs.get(objective.metric, {})
+            ours = row.values.get(objective.metric, {})
+            changed = [ours[unit] - known[unit] for unit in ours if unit in known]
+            change = statistics.fmean(changed) if changed else None
+            name = other.whole  # The row has all of them.
             text = f"{name}: {changes}" if changes else name
             found.append((text, "" if change is None else f"{change:+.4f}"))
         return found if any(text for text, _ in found) else []

@@ -135,9 +135,7 @@ def find_baseline(wanted: str, root: Path, experiments: Sequence[Experiment]) ->
     Raises:
         InputError: there is no such experiment.
     """
-    names = {
-        name: None for e in experiments for name in (e.name, e.name.rpartition("/")[0]) if name
-    }
+    names = {name: None for e in experiments for name in (e.name, e.whole)}
     path = wanted.rstrip("/")
     for name in (path, path.removeprefix(f"{root.as_posix()}/")):
         if name in names:
