@@ -64,6 +64,7 @@ class KaggleServer(ThreadingHTTPServer):
         self.outcomes: list[Outcome] = []  # of the next submissions
         self.submissions: list[dict[str, Any]] = []  # the newest first
         self.allowed = 5  # submissions a day
+        self.loses_answers = False  # to submissions, which are taken
         self.kernel_statuses: list[str] = []  # of the notebook; then it is complete
         self.push_errors: list[str] = []  # of the next pushed notebooks; "": it is taken
         self.holds = False  # Stop in the middle of a download...
@@ -111,6 +112,8 @@ class KaggleServer(ThreadingHTTPServer):
         description = body.get("submissionDescription", "")
         self.submissions.insert(0, {**named, "description": description, "outcome": outcome})
         self.allowed -= 1
+        if self.loses_answers:
+            return Refusal(504, "gateway timeout", as_json=False)
         return {"message": "Successfully submitted to the competition", "ref": 100 + number}
 
     _CreateCodeSubmission = _CreateSubmission

@@ -183,9 +183,13 @@ def test_submissions_are_sent_followed_and_noted(
     code, printed = competitor.run("submit", "submissions/third.csv")
     assert code == 2
     assert "Could not submit" in printed
-    server.refusals = {}
-    server.allowed = 0
+    server.refusals, server.loses_answers = {}, True
     code, printed = competitor.run("submit", "submissions/third.csv")
+    assert code == 0, printed
+    assert "504 Server Error" in printed
+    assert "Kaggle's list has it all the same." in printed
+    server.allowed = 0
+    code, printed = competitor.run("submit", "submissions/third.csv", "--again")
     assert code == 2
     assert "none of today's submissions is left" in printed
 
@@ -193,9 +197,10 @@ def test_submissions_are_sent_followed_and_noted(
     assert code == 0, printed
     assert "0.72000 ± 0.02828" in printed
     with open(project / "competition" / "scores.csv", encoding="utf-8") as file:
-        first, second = csv.DictReader(file)
+        first, second, third = csv.DictReader(file)
     assert (first["ref"], first["status"], first["public_score"]) == ("101", "complete", "0.7")
     assert (second["ref"], second["status"], second["cv"]) == ("102", "error", "")
+    assert (third["ref"], third["status"], third["public_score"]) == ("103", "complete", "0.75")
     assert (project / "competition" / "scores.png").exists()
 
 

@@ -144,6 +144,11 @@ def test_without_its_wheels_no_notebook_would_score(
     made = compete(project, "notebook", *EXPERIMENT)
     assert "The wheels are in" in made.stdout
     assert [*(project / NOTEBOOK / "dataset").glob("*.whl")]
+    (old,) = (project / "competition" / "wheels").glob("ruamel_yaml-*.whl")
+    old = old.rename(old.with_name("ruamel_yaml-0.1-py3-none-any.whl"))
+    assert "lacks ruamel.yaml" in compete(project, "simulate").stderr  # Another version is none.
+    old.unlink()
+    assert compete(project, "notebook", *EXPERIMENT).returncode == 0
     assert compete(project, "simulate").returncode == 0
 
 

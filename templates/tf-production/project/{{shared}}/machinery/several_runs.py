@@ -81,7 +81,11 @@ def objective_of(folder: Path) -> Objective | None:
 
 def find_differences(folders: Sequence[Path]) -> list[str]:
     """Return the parameters that are not the same in all runs, but the seed."""
-    found = [sessions[-1]["parameters"] for folder in folders if (sessions := records.read_sessions(folder))]
+    found = [
+        sessions[-1]["parameters"]
+        for folder in folders
+        if (sessions := records.read_sessions(folder))
+    ]
     names = {name: None for parameters in found for name in parameters if name != "seed"}
     return [name for name in names if any(p.get(name) != found[0].get(name) for p in found)]
 

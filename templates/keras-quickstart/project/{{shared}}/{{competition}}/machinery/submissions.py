@@ -96,14 +96,25 @@ def _send(row: Row, words: list[str], message: str, again: bool, minutes: float)
         rows.append(row)
     try:
         said = call("competitions", "submit", slug, *words, "-m", " ".join(facts).strip())
-    except InputError:
-        with changing_ledger() as rows:
-            rows[:] = [
-                each for each in rows if (each["time"], each["sha256"]) != (row["time"], digest)
-            ]
-        raise
+    except InputError as error:
+        if not _has_arrived(digest):
+            with changing_ledger() as rows:
+                rows[:] = [
+                    each for each in rows if (each["time"], each["sha256"]) != (row["time"], digest)
+                ]
+            raise
+        said = f"{error}\nKaggle's list has it all the same."  # Only the answer was lost.
     print(said.strip())
     _follow(digest, minutes)
+
+
+def _has_arrived(digest: str) -> bool:
+    """Return whether Kaggle lists what was sent last, though the client failed."""
+    try:
+        refresh()
+    except InputError:
+        return False
+    return bool([row for row in read_ledger() if row["sha256"] == digest][-1]["ref"])
 
 
 def _refuse_twice(name: str, digest: str) -> None:

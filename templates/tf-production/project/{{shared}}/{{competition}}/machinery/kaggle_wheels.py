@@ -7,6 +7,7 @@ competition/wheels/      their wheels: `compete.py notebook` downloads those tha
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 from machinery.competition import FOLDER
 from machinery.errors import InputError
@@ -14,6 +15,7 @@ from machinery.terminal import quote
 
 WHEELS = FOLDER / "wheels"
 WHEEL_LIST = FOLDER / "wheels.txt"
+CONSTRAINTS = Path("constraints.txt")
 # Kaggle's image, whatever this machine is.
 MACHINE = ("--platform", "manylinux2014_x86_64", "--python-version", "3.12")
 
@@ -25,9 +27,25 @@ def read_packages() -> list[str]:
 
 
 def missing_wheels() -> list[str]:
-    """Return the packages that wheels.txt names and of which there is no wheel."""
-    there = {normal(path.name.split("-")[0]) for path in WHEELS.glob("*.whl")}
-    return [name for name in read_packages() if normal(name) not in there]
+    """Return the packages that wheels.txt names and of which there is no wheel.
+
+    One of another version than constraints.txt has counts as none.
+    """
+    parts = [path.name.split("-") for path in WHEELS.glob("*.whl")]
+    there = {(normal(name), version) for name, version, *_ in parts}
+    pins = {normal(name): version for name, version in read_pins()}
+    missing = []
+    for name in read_packages():
+        versions = {version for package, version in there if package == normal(name)}
+        if not versions or pins.get(normal(name)) not in (None, *versions):
+            missing.append(name)
+    return missing
+
+
+def read_pins() -> list[tuple[str, str]]:
+    """Return the packages and their versions in constraints.txt."""
+    text = CONSTRAINTS.read_text(encoding="utf-8") if CONSTRAINTS.exists() else ""
+    return re.findall(r"^([A-Za-z0-9][\w.-]*)==([\w.!+-]+)", text, re.MULTILINE)
 
 
 def download_wheels() -> None:
@@ -35,7 +53,7 @@ def download_wheels() -> None:
     if not (missing := missing_wheels()):
         return
     words = ["-m", "pip", "download", "--dest", str(WHEELS), "--no-deps", "--only-binary=:all:"]
-    words += [*MACHINE, "-c", "constraints.txt", "-r", str(WHEEL_LIST)]
+    words += [*MACHINE, "-c", str(CONSTRAINTS), "-r", str(WHEEL_LIST)]
     said = f"Kaggle's image lacks {', '.join(missing)} ({WHEEL_LIST} says so)."
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
     if done.returncode:
