@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from build_dataset import Dataset
 from helpers import new_study, words, write_settings
 from machinery import search, search_pictures
-from machinery.search_pictures import check_table, write_trials
+from machinery.search_pictures import check_files, write_trials
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
@@ -46,24 +46,25 @@ def test_a_trial_of_another_machine_is_said_to_lie_there(
     assert ("evaluate.py" in output) != away
 
 
+@pytest.mark.parametrize("name", ["trials.csv", "history.png"])
 def test_a_table_of_the_person_is_not_replaced(
-    folder: Path, data: Path, run: Callable[..., str]
+    name: str, folder: Path, data: Path, run: Callable[..., str]
 ) -> None:
-    table = folder / "trials.csv"
+    table = folder / name
     table.write_text("mine")
     message = run(*words(folder, data, "--workers", "1"), expected=2)
-    assert f"{table}: holds no trials of a search" in message
-    assert sorted(path.name for path in folder.iterdir()) == ["search.yaml", "trials.csv"]
+    assert f"{table}: is not of a search, which would replace it" in message
+    assert sorted(path.name for path in folder.iterdir()) == sorted([name, "search.yaml"])
     assert table.read_text() == "mine"
 
 
 def test_a_pruned_trial_is_compared_by_its_best_epoch(folder: Path, dataset: Dataset) -> None:
     study = new_study(folder, dataset)
-    check_table(folder)
+    check_files(folder)
     trial = study.optuna.ask()
     trial.report(0.25, 1)
     trial.set_user_attr("best", {"val_accuracy": 0.75})
     study.optuna.tell(trial, state=TrialState.PRUNED)
     write_trials(study)
-    check_table(folder)
+    check_files(folder)
     assert (folder / "trials.csv").read_text().splitlines()[1] == "trial_0000,pruned,0.75,,,"

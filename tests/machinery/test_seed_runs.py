@@ -124,6 +124,7 @@ def test_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "OTHERS", (__file__,))
     assert share_cores(3, "auto") == []
     assert len(share_cores(3, "cpu")) == 3
+    assert share_cores(3, "cuda") == []  # Though no nvidia-smi lists a GPU.
     monkeypatch.setattr(devices, "list_gpus", list)
     commands: dict[Path, Any] = {Path(str(i)): [] for i in range(4)}
     assert "4 at a time, each on 2 of 8 cores" in RunProcesses(commands, "cpu").describe()

@@ -14,7 +14,8 @@ from machinery.errors import InputError
 # https://docs.nvidia.com/cuda/cuda-c-programming-guide, "Tensor Cores".)
 FLOAT16_FROM, BFLOAT16_FROM = (7, 0), (8, 0)
 VISIBLE = "CUDA_VISIBLE_DEVICES"  # The GPUs of NVIDIA that a process may use.
-OTHERS = ("/dev/kfd", "/dev/accel0")  # Where Linux has GPUs of AMD, and TPUs of Google.
+# Where Linux has GPUs of AMD, TPUs of Google, and GPUs of NVIDIA that no nvidia-smi lists.
+OTHERS = ("/dev/kfd", "/dev/accel0", "/dev/nvidia0")
 
 
 def choose(name: str, available: Mapping[str, bool], advice: str) -> str:
@@ -106,7 +107,8 @@ def share_cores(runs: int, device: str) -> list[set[int]]:
         Nothing where they compute on something else, or the system lets nobody choose cores.
     """
     may_be_other = sys.platform == "darwin" or any(map(os.path.exists, OTHERS))
-    if not hasattr(os, "sched_getaffinity") or (device != "cpu" and may_be_other):
+    computes_here = device == "cpu" or (device == "auto" and not may_be_other)
+    if not hasattr(os, "sched_getaffinity") or not computes_here:
         return []
     cores = sorted(os.sched_getaffinity(0))
     places = min(runs, len(cores))

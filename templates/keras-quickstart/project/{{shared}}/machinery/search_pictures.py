@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEAST_TRIALS = 4  # From fewer, nothing can be said about what matters.
+# What files that a search wrote begin with, or have near their beginning.
+OURS = {".csv": b"trial,state,", ".png": b"Matplotlib"}
 PICTURES = ("history.png", "importances.png", "parallel_coordinate.png", "pareto_front.png")
 
 
@@ -43,17 +45,19 @@ def draw_search(study: Study) -> list[str]:
     return pictures
 
 
-def check_table(folder: Path) -> None:
-    """Refuse a folder whose trials.csv is no table of trials, before it would be replaced.
+def check_files(folder: Path) -> None:
+    """Refuse a folder with a table or a picture that no search wrote, and the search would replace.
 
     Raises:
-        InputError: it is of something else.
+        InputError: there is one.
     """
-    path = folder / "trials.csv"
-    if path.exists() and not path.read_bytes().startswith(b"trial,state,"):
-        raise InputError(
-            f"{path}: holds no trials of a search, which would replace it. Move or rename it."
-        )
+    for name in ("trials.csv", *PICTURES):
+        path = folder / name
+        begin = path.read_bytes()[:1024] if path.exists() else b""
+        if begin and OURS[path.suffix] not in begin:
+            raise InputError(
+                f"{path}: is not of a search, which would replace it. Move or rename it."
+            )
 
 
 def write_trials(study: Study) -> None:

@@ -149,11 +149,11 @@ def run_search(
         StoppedError: on request, with everything saved.
         ResourceError: the worker processes were killed.
     """
-    from machinery.search_pictures import check_table
+    from machinery.search_pictures import check_files
     from machinery.search_study import Study
     from machinery.search_workers import Worker, run_workers
 
-    check_table(search.folder)
+    check_files(search.folder)
     study = Study(search)
     missing, started = study.missing(), time.perf_counter()
     if missing and debugging.is_on():  # In this process, where a debugger can stop.
