@@ -80,6 +80,7 @@ WRITERS = {
     "files.py: writing_atomically": "beside the old file, which it then replaces",
     "image_files.py: read_images": "into a file without a name",
     "mask_files.py: read_masks": "into a file without a name",
+    "histograms.py: write": "events, of which TensorBoard leaves out one that a kill cut off",
     "metrics.py: __init__": "what the checkpoint does not count on is cut off or written anew",
     "metrics.py: append": "a line that the next checkpoint will count on",
     "pictures.py: draw": "into memory",

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from machinery import checkpoints, debugging, records, rerun
+from machinery import checkpoints, debugging, histograms, records, rerun
 from machinery.argument_parser import ArgumentParser
 from machinery.contents import made_by_builds
 from machinery.continuation import EPOCHS
@@ -86,6 +86,8 @@ class TrainCommand(Command):
             assert self.stop is not None
             with open_run(arguments, parameters, dataset, self.stop, join) as run:
                 run.rerun_of = arguments.rerun
+                if arguments.histograms and not run.share.number:
+                    run.on_epoch = histograms.Histograms(run.folder).write
                 train(run)
             if arguments.rerun and not run.share.number:  # Of several processes, the leading one.
                 rerun.end_with_comparison(arguments.rerun, arguments.experiment)
@@ -236,6 +238,7 @@ def parse_training(
     parser.add_max_minutes()
     rerun.add_option(parser)
     debugging.add_option(parser)
+    histograms.add_option(parser)
     parser.add_parameters(schema)
     arguments = parser.parse_args()
     if arguments.debug:

@@ -23,6 +23,7 @@ code hands in what it needs of them. Each file has one subject:
     part_runs        what is trained of them, and what again,
     run_processes    the processes that train them
     debugging        one process, nothing compiled: train.py --debug
+    histograms       weights and gradients for TensorBoard: train.py --histograms
     rerun            a finished run, trained again and compared: train.py --rerun
     run              one experiment while it trains
     shared_run       one experiment while several processes train it
