@@ -119,19 +119,24 @@ def job_file(project: Path) -> None:
     activate.write_text(f'export PATH="{Path(sys.executable).parent}:$PATH"\n')
 
 
+@pytest.mark.parametrize("tasks", [1, 2])
 def test_a_job_that_is_told_to_stop_is_queued_again_and_ends_as_if_nobody_had(
-    slurm: Mapping[str, str], rendered: Callable[[Combination], Path], tmp_path: Path
+    tasks: int, slurm: Mapping[str, str], rendered: Callable[[Combination], Path], tmp_path: Path
 ) -> None:
+    """Of two tasks each computes half of each batch: the bits are those of one process."""
     plain = next(each for each in combinations if each.choice == "plain" and not each.kaggle)
     project = shutil.copytree(rendered(plain), tmp_path / "project")
     job_file(project)
     words = ("--from", "experiments/baseline", "--training.epochs", 6)
+    words += ("--training.accumulate", tasks)
     whole = project / "experiments" / "whole"
     result = run(project, "train.py", "--experiment", whole, *words)
     assert result.returncode == 0, result.stderr
 
     folder = project / "experiments" / "job"
-    said = command(slurm, "sbatch", "job.sh", "--experiment", folder, *words, cwd=project)
+    said = command(
+        slurm, "sbatch", f"--ntasks={tasks}", "job.sh", "--experiment", folder, *words, cwd=project
+    )
     number = said.split()[-1]
 
     def shown(name: str) -> str:
@@ -149,4 +154,5 @@ def test_a_job_that_is_told_to_stop_is_queued_again_and_ends_as_if_nobody_had(
     (log,) = project.glob("job.sh-*.log")
     assert "Stopped by SIGUSR1" in log.read_text()
     assert "continuing at step" in log.read_text()
+    assert ("; 2 processes" in log.read_text()) == (tasks == 2)
     assert metrics.read_bytes() == (whole / "metrics.jsonl").read_bytes()

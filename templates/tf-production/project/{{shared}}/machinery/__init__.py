@@ -27,6 +27,7 @@ code hands in what it needs of them. Each file has one subject:
     rerun            a finished run, trained again and compared: train.py --rerun
     run              one experiment while it trains
     shared_run       one experiment while several processes train it
+    slurm            who is who of the processes that SLURM starts
     share            what each of them computes
     epoch            one epoch while it trains
     checkpoints      the state of a run on disk

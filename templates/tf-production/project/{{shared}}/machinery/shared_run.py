@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from machinery import slurm
 from machinery.checkpoints import LAST, State
 from machinery.errors import CommandError, InputError, LostProcessError, StoppedError, known_error
 from machinery.metrics import Objective
@@ -23,8 +24,8 @@ from machinery.stopping import NAMES, StopRequest, reason
 if TYPE_CHECKING:  # NumPy takes longer to import than --help takes to answer.
     import numpy as np
 
-COUNT = "WORLD_SIZE"  # The environment variable with the number of processes, as torchrun has it.
 
+COUNT = "WORLD_SIZE"  # The environment variable with the number of processes, as torchrun has it.
 # Why to look at the state after a step. The processes tell each other the number; the highest wins.
 CHECKPOINT = "a checkpoint is due"
 REASONS = ("", CHECKPOINT, "a request", "the time limit", "a lost launcher", *NAMES, "Ctrl-C")
@@ -75,6 +76,8 @@ def open_run(
             f"{COUNT}: got {os.environ[COUNT]}, expected 1: the train.py of this project trains in "
             "one process. Start it with python train.py."
         )
+    if join:
+        slurm.adopt_tasks()
     group = join(device) if join else None
     if group is None:
         return Run(*places)
