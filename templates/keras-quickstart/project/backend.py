@@ -237,6 +237,8 @@ class State:
         model: the network, compiled.
     """
 
+    is_elastic = False
+
     def __init__(self, model: keras.Model) -> None:
         self.model = model
         self.optimizer_name = describe_optimizer(model.optimizer)

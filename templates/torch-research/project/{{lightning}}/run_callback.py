@@ -140,6 +140,8 @@ class TrainerState(backend.State):
         average: of the network's weights, if it is kept.
     """
 
+    is_elastic = False  # DDPStrategy adds up process by process.
+
     def __init__(
         self, trainer: pl.Trainer, network: torch.nn.Module, average: WeightAverage | None = None
     ) -> None:
