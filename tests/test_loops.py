@@ -18,18 +18,16 @@ from projects import assert_same_results, experiment, run, sealed, snapshot, tin
 Rendered = Callable[[Combination], Path]
 LOOPS = ("plain", "lightning")
 
-# What trains one network with several processes.
-SEVERAL_PROCESSES = {
-    *("launch.py", "machinery/launcher.py", "processes.py"),
-    *("tests/test_launch.py", "tests/test_processes.py"),
-}
+# What tells Lightning of several processes, and what adds up over them in the plain loop.
+LIGHTNING = {"run_callback.py", "launched.py", "tests/test_launched.py"}
+PLAIN = {"batch_parts.py", "tests/test_batch_parts.py"}
 
 
 @pytest.mark.parametrize("task", tasks)
 def test_the_difference_is_the_training_code(rendered: Rendered, task: str) -> None:
     files, others = (files_of(rendered(find_combination(loop, task))) for loop in LOOPS)
-    assert others.keys() - files.keys() == {"run_callback.py"}
-    assert files.keys() - others.keys() == SEVERAL_PROCESSES
+    assert others.keys() - files.keys() == LIGHTNING
+    assert files.keys() - others.keys() == PLAIN
     different = {name for name in files.keys() & others.keys() if files[name] != others[name]}
     different -= {"README.md"}  # It names the files.
     assert different == {"train.py", "requirements.txt", ".copier-answers.yml"}

@@ -1,4 +1,4 @@
-"""Several processes that train one network, in the plain loop of torch-research."""
+"""Several processes that train one network, in both loops of torch-research."""
 
 import json
 import random
@@ -22,16 +22,25 @@ PARTS = {"training.accumulate": 4}  # With them any number of processes that div
 
 
 class Place(NamedTuple):
-    """A project with the plain loop, and what runs its commands in one process."""
+    """A project with one of the loops, and what runs its commands in one process."""
 
     project: Path
     server: ForkServer
+    loop: str
 
     def train(self, name: str, changes: dict[str, Any]) -> Path:
         """Train an experiment in one process; return its whole path."""
         folder = experiment(self.project, name, tiny(self.project, changes))
         result = self.server.run("train", "--experiment", folder)
         assert result.code == 0, result.output
+        return self.project / folder
+
+    def train_whole(self, changes: dict[str, Any]) -> Path:
+        """Train without a stop; with Lightning, the bits are those of the number of processes."""
+        if self.loop == "plain":
+            return self.train("whole", changes)
+        folder = self.begin("whole", changes)
+        self.launch(2, folder)
         return self.project / folder
 
     def begin(self, name: str, changes: dict[str, Any]) -> Path:
@@ -49,13 +58,26 @@ class Place(NamedTuple):
         return json.loads(path.read_text())["sessions"] if path.exists() else []
 
 
-@pytest.fixture(scope="module")
-def place(rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    source = rendered(find_combination("plain"))
-    project = shutil.copytree(source, tmp_path_factory.mktemp("processes") / "leaf")
+def open_place(loop: str, rendered: Rendered, folder: Path) -> Iterator[Place]:
+    project = shutil.copytree(rendered(find_combination(loop)), folder / "leaf")
     assert run(project, "build_dataset.py").returncode == 0
     with ForkServer(project) as server:
-        yield Place(project, server)
+        yield Place(project, server, loop)
+
+
+@pytest.fixture(scope="module")
+def place(rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    yield from open_place("plain", rendered, tmp_path_factory.mktemp("processes"))
+
+
+@pytest.fixture(scope="module")
+def lightning(rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    yield from open_place("lightning", rendered, tmp_path_factory.mktemp("processes"))
+
+
+@pytest.fixture(params=["place", "lightning"])
+def either(request: pytest.FixtureRequest) -> Place:
+    return request.getfixturevalue(request.param)
 
 
 def test_two_processes_and_then_one_end_in_the_bits_of_one(place: Place) -> None:
@@ -72,6 +94,18 @@ def test_two_processes_and_then_one_end_in_the_bits_of_one(place: Place) -> None
     assert [session["processes"] for session in place.sessions(folder)] == [2, 1]
 
 
+def test_lightning_trains_with_two_processes_and_goes_on_with_one(lightning: Place) -> None:
+    """With their votes, exit code and record; that the bits are others now is said."""
+    folder = lightning.begin("shared", {})
+    output = lightning.launch(2, folder, "--max-minutes", 0, code=75)
+    assert output.count("saved in") == 1
+    assert "2 processes" in output
+    result = lightning.server.run("train", "--experiment", folder)
+    assert result.code == 0, result.output
+    assert "was trained by 2 processes until here and goes on with 1" in result.output
+    assert [session["processes"] for session in lightning.sessions(folder)] == [2, 1]
+
+
 @pytest.mark.deep
 @pytest.mark.parametrize("processes", [2, 4])
 def test_any_number_of_processes_ends_in_the_same_bits(place: Place, processes: int) -> None:
@@ -80,20 +114,30 @@ def test_any_number_of_processes_ends_in_the_same_bits(place: Place, processes: 
     whole, folder = place.train("whole", changes), place.begin("shared", changes)
     place.launch(processes, folder)
     assert_same_results(place.project / folder, whole)
-    evaluate = ("--experiment", folder, "--split", "val", "--checkpoint", "last")
-    assert place.server.run("evaluate", *evaluate).code == 0
     row = json.loads((place.project / folder / "metrics.jsonl").read_text().splitlines()[-1])
-    found = json.loads((place.project / folder / "metrics_val_last.json").read_text())
-    assert {f"val_{name}": found[name] for name in found if f"val_{name}" in row}.items() <= (
-        row.items()
-    )
+    assert_evaluated_alike(place, folder, row)
 
 
 @pytest.mark.deep
 def test_two_processes_that_add_up_at_once_end_as_they_would_without_a_stop(place: Place) -> None:
     """What one process gets is close to it, and going on with it is said."""
-    one = place.train("one", {})
-    folders = [place.begin(name, {}) for name in ("whole", "cut", "changed")]
+    stop_and_compare(place, {})
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_lightning_with_two_processes_ends_as_it_would_without_a_stop(
+    lightning: Place, accumulate: int
+) -> None:
+    """With dropout, batch norm, an average of the weights, clipping and workers that load."""
+    changes = {"training.accumulate": accumulate, "training.average": 0.9, "data.workers": 1}
+    stop_and_compare(lightning, {**changes, "model.dropout": 0.3})
+
+
+def stop_and_compare(place: Place, changes: dict[str, Any]) -> None:
+    """Compare two processes with themselves, stopped, and with one; evaluate what they end in."""
+    one = place.train("one", changes)
+    folders = [place.begin(name, changes) for name in ("whole", "cut", "changed")]
     place.launch(2, folders[0])
     for folder in folders[1:]:
         place.launch(2, folder, "--max-minutes", 0, code=75)
@@ -101,12 +145,24 @@ def test_two_processes_that_add_up_at_once_end_as_they_would_without_a_stop(plac
     assert_same_results(place.project / folders[1], place.project / folders[0])
     result = place.server.run("train", "--experiment", folders[2])
     assert result.code == 0
-    assert "was trained by 2 processes until here and goes on with 1" in result.output
-    losses = [
-        json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])["train_loss"]
+    warns = "was trained by 2 processes until here and goes on with 1" in result.output
+    assert warns == (changes.get("training.accumulate", 1) == 1)
+    rows = [
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         for folder in (one, place.project / folders[0])
     ]
-    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+    assert rows[0][0]["train_loss"] == pytest.approx(rows[1][0]["train_loss"], rel=0.05)
+    assert_evaluated_alike(place, folders[0], rows[1][-1])
+
+
+def assert_evaluated_alike(place: Place, folder: Path, row: dict[str, float]) -> None:
+    """Compare what evaluate.py finds with the last row of the metrics, to the bit."""
+    evaluate = ("--experiment", folder, "--split", "val", "--checkpoint", "last")
+    assert place.server.run("evaluate", *evaluate).code == 0
+    found = json.loads((place.project / folder / "metrics_val_last.json").read_text())
+    assert {f"val_{name}": found[name] for name in found if f"val_{name}" in row}.items() <= (
+        row.items()
+    )
 
 
 def children(process: subprocess.Popen[bytes]) -> list[int]:
@@ -118,15 +174,15 @@ def children(process: subprocess.Popen[bytes]) -> list[int]:
 @pytest.mark.deep
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_process_is_started_again_and_the_end_is_the_same(
-    place: Place, killed: int
+    either: Place, killed: int
 ) -> None:
     changes = {**PARTS, "training.epochs": 200, "training.checkpoint_minutes": 1e-3}
-    whole, folder = place.train("whole", changes), place.begin("killed", changes)
+    whole, folder = either.train_whole(changes), either.begin("killed", changes)
     command = [sys.executable, "launch.py", "2", "train.py", "--experiment", folder]
-    launcher = subprocess.Popen(command, cwd=place.project, stderr=subprocess.PIPE)
+    launcher = subprocess.Popen(command, cwd=either.project, stderr=subprocess.PIPE)
     moments = random.Random(killed)
     for kill in range(2):
-        while len(place.sessions(folder)) <= kill:
+        while len(either.sessions(folder)) <= kill:
             assert launcher.poll() is None, "finished before it was killed"
             time.sleep(0.02)
         time.sleep(moments.uniform(0, 0.5))
@@ -134,19 +190,19 @@ def test_a_killed_process_is_started_again_and_the_end_is_the_same(
     _, errors = launcher.communicate(timeout=300)
     assert launcher.returncode == 0, errors.decode()
     assert errors.decode().count("all start again") == 2
-    assert_same_results(place.project / folder, whole)
+    assert_same_results(either.project / folder, whole)
 
 
 @pytest.mark.deep
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGINT", 130), ("SIGUSR1", 75)])
 def test_a_signal_to_the_launcher_or_to_one_process_stops_all(
-    place: Place, name: str, code: int
+    either: Place, name: str, code: int
 ) -> None:
-    folder = place.begin("endless", {**PARTS, "training.epochs": 10_000})
+    folder = either.begin("endless", {**PARTS, "training.epochs": 10_000})
     command = [sys.executable, "launch.py", "2", "train.py", "--experiment", folder]
     for to_one in (False, True):
         launcher = subprocess.Popen(
-            command, cwd=place.project, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command, cwd=either.project, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         assert launcher.stdout
         launcher.stdout.readline()
@@ -160,23 +216,23 @@ def test_a_signal_to_the_launcher_or_to_one_process_stops_all(
 
 
 @pytest.mark.deep
-def test_what_goes_wrong_in_one_process_is_said_once(place: Place) -> None:
+def test_what_goes_wrong_in_one_process_is_said_once(either: Place) -> None:
     """And ends all, at once, with its exit code: bad input, or a lock that another holds."""
-    folder = place.begin("bad", {"training.accumulate": 3})
-    output = place.launch(2, folder, code=2)
+    folder = either.begin("bad", {"training.accumulate": 3})
+    output = either.launch(2, folder, code=2)
     assert output.count("training.accumulate: got 3, expected 1 or a multiple of the 2") == 1
-    folder = place.begin("diverging", {"training.learning_rate": 1e30, "training.clip_norm": 0})
-    output = place.launch(2, folder, code=3)
+    folder = either.begin("diverging", {"training.learning_rate": 1e30, "training.clip_norm": 0})
+    output = either.launch(2, folder, code=3)
     assert output.count("the loss became") == 1
     assert "Traceback" not in output
 
 
 @pytest.mark.deep
-def test_torchrun_starts_them_too(place: Place) -> None:
-    whole, folder = place.train("whole", PARTS), place.begin("torchrun", PARTS)
+def test_torchrun_starts_them_too(either: Place) -> None:
+    whole, folder = either.train_whole(PARTS), either.begin("torchrun", PARTS)
     result = run(
-        *(place.project, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *(either.project, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
         *("train.py", "--experiment", folder),
     )
     assert result.returncode == 0, result.stderr
-    assert_same_results(place.project / folder, whole)
+    assert_same_results(either.project / folder, whole)

@@ -55,6 +55,16 @@ def scope(device: str) -> contextlib.AbstractContextManager[Any]:
     return keras.device({"cuda": "gpu:0", "cpu": "cpu:0"}.get(device, device))
 
 
+def count_devices(device: str) -> int:
+    """Return how many devices share every batch: on JAX all of a kind that it sees, else one.
+
+    Keras's distribution API knows JAX alone (https://keras.io/api/distribution/).
+    """
+    if keras_backend.name != "jax":
+        return 1
+    return len(keras.distribution.list_devices("gpu" if device == "cuda" else device))
+
+
 def choose_precision(device: str, precision: str) -> str:
     """Return the dtype to compute in; "auto" is the one that the device is fastest in."""
     if precision != "auto":
@@ -106,10 +116,20 @@ def prepare(parameters: Parameters, dataset: Dataset) -> None:
         torch.utils.deterministic.fill_uninitialized_memory = False  # ty: ignore[missing-attribute]
 
 
-def make_model(parameters: Parameters, dataset: Dataset, device: str) -> keras.Model:
-    """Return the network with its initial weights; call it in scope(device)."""
+def make_model(
+    parameters: Parameters, dataset: Dataset, device: str, devices: int = 1
+) -> keras.Model:
+    """Return the network with its initial weights; call it in scope(device).
+
+    With several devices, as count_devices says, each has the weights, and `fit` gives each its part
+    of every batch.
+    """
     precision = choose_precision(device, parameters.training.precision)
     keras.utils.clear_session()  # Otherwise a second network gets other names of variables.
+    if devices > 1:  # After clear_session, which ends it.
+        names = keras.distribution.list_devices("gpu" if device == "cuda" else device)
+        distribution = keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)
+        keras.distribution.set_distribution(distribution)
     keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
     seed = fold_seed(parameters.seed) % 2**31  # Every backend takes 31 bits.
     keras.utils.set_random_seed(seed)  # Of the initial weights.
@@ -236,6 +256,8 @@ class State:
     Args:
         model: the network, compiled.
     """
+
+    is_elastic = False
 
     def __init__(self, model: keras.Model) -> None:
         self.model = model

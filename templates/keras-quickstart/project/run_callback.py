@@ -62,7 +62,7 @@ class RunCallback(keras.callbacks.Callback):
         self.batches.start(self.epoch.first_step)
         loss = backend.mean_loss(self.model)  # `fit` has just set it to zero.
         loss.total.assign(self.epoch.loss_sum)
-        loss.count.assign(self.run.examples - sum(map(len, self.batches.rows)))
+        loss.count.assign(self.batches.counted)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Count the steps that were taken; look at the loss, save and stop if it is time."""

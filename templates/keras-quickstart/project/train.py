@@ -45,11 +45,13 @@ def train(run: Run) -> None:
     training = parameters.training
     backend.prepare(parameters, dataset)
     device = backend.choose_device(run.device)
-    batches = TrainingBatches(load_split(run.data, dataset, "train"), parameters)
+    devices = backend.count_devices(device)  # On JAX, each computes its part of a batch.
+    run.share = run.share._replace(devices=devices)
+    batches = TrainingBatches(load_split(run.data, dataset, "train"), parameters, devices)
     val_split = load_split(run.data, dataset, "val")
 
     with backend.scope(device):
-        model = backend.make_model(parameters, dataset, device)
+        model = backend.make_model(parameters, dataset, device, devices)
         schedule = backend.make_schedule(training, run.steps_per_epoch)
         adamw = at_own_rates(keras.optimizers.AdamW, model, training.learning_rate)
         optimizer = averaging(adamw, training.average)(

@@ -45,6 +45,19 @@ def choose_device(name: str) -> str:
     return "cpu" if devices.choose(name, available, GPU_ADVICE) == "cpu" else "gpu"
 
 
+def choose_strategy(device: str) -> tf.distribute.Strategy:
+    """Return what shares out every batch among the devices of a kind that TensorFlow sees.
+
+    Where there is one device, that is TensorFlow's default strategy, which changes nothing. Call it
+    after `prepare`, as it starts the devices.
+    """
+    found = tf.config.list_logical_devices(device.upper())
+    if len(found) < 2:
+        return tf.distribute.get_strategy()
+    keras.utils.clear_session()  # Within the strategy's scope, TensorFlow would lose it.
+    return tf.distribute.MirroredStrategy([each.name for each in found])
+
+
 def choose_precision(device: str, precision: str) -> str:
     """Return the dtype to compute in; "auto" is the one that the device is fastest in."""
     if precision != "auto":
@@ -81,7 +94,8 @@ def prepare(parameters: Parameters, dataset: Dataset, device: str) -> None:
 
 def make_model(parameters: Parameters, dataset: Dataset, precision: str) -> net.Net:
     """Return the network with its initial weights, which are float32 in any precision."""
-    keras.utils.clear_session()  # Otherwise a second network gets other names of variables.
+    if not tf.distribute.has_strategy():  # Otherwise choose_strategy has done it.
+        keras.utils.clear_session()  # Otherwise a second network gets other names of variables.
     keras.utils.set_random_seed(fold_seed(parameters.seed) % 2**32)
     keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
     model = net.Net(parameters.model, dataset)
@@ -156,6 +170,52 @@ def add_gradients(these: Sequence[Any], those: Sequence[Any]) -> list[Any]:
     ]
 
 
+def sum_over_devices(tensors: Sequence[Any]) -> list[Any]:
+    """Return the sums of tensors, such as gradients, over the devices that share a batch.
+
+    None, the gradient of a variable that has none, stays None.
+    """
+    replica = tf.distribute.get_replica_context()
+    if replica.num_replicas_in_sync == 1:
+        return [*tensors]
+    found = [tf.convert_to_tensor(each) for each in tensors if each is not None]
+    sums = iter(replica.all_reduce(tf.distribute.ReduceOp.SUM, found))
+    return [None if each is None else next(sums) for each in tensors]
+
+
+def average_over_devices(variables: Sequence[Any]) -> None:
+    """Give variables that each device has changed for itself their mean: batch norm's statistics.
+
+    Keras leaves them different, and would then evaluate and save those of the first device.
+    """
+    replica = tf.distribute.get_replica_context()
+    different = [each for each in variables if "float" in each.dtype]
+    if replica.num_replicas_in_sync == 1 or not different:
+        return
+    values = [tf.convert_to_tensor(each) for each in different]
+    means = replica.all_reduce(tf.distribute.ReduceOp.MEAN, values)
+    for variable, mean in zip(different, means, strict=True):
+        variable.assign(mean)
+
+
+def taking_sums(optimizer: Any) -> type[keras.Optimizer]:
+    """Return an optimizer whose gradients are summed over the devices already.
+
+    Keras would clip the gradients of each device and add them up after that, so that several
+    devices would clip more than one. The name of what adds up is Keras's own (3.15).
+
+    Args:
+        optimizer: its type, such as keras.optimizers.AdamW.
+    """
+
+    class TakingSums(optimizer):
+        def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
+            return grads_and_vars
+
+    TakingSums.__name__ = optimizer.__name__  # The same steps, so a run may go on with it.
+    return TakingSums
+
+
 def scaling_loss(optimizer: keras.Optimizer, precision: str) -> keras.Optimizer:
     """Return an optimizer that scales the loss in float16, where small gradients would be zeros.
 
@@ -173,6 +233,8 @@ class State:
         optimizer: of the network's trainable variables, built.
         average: of the network's weights, if it is kept.
     """
+
+    is_elastic = False
 
     def __init__(
         self,
@@ -251,7 +313,7 @@ def describe_optimizer(optimizer: keras.Optimizer) -> str:
 
 
 def describe_device(device: str) -> str:
-    """Return the name of a device, such as "cpu, 2 threads"."""
+    """Return the name of a device, such as "cpu, 2 threads"; of several, that of the first."""
     if device == "gpu":
         gpu = tf.config.list_physical_devices("GPU")[0]
         return f"gpu, {tf.config.experimental.get_device_details(gpu).get('device_name', gpu.name)}"

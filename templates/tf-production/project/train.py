@@ -32,6 +32,7 @@ from evaluate import evaluate, make_evaluation_step
 from machinery.epoch import Epoch
 from machinery.run import Run
 from machinery.sampling import fold_seed
+from machinery.share import share_among_devices
 from model import net
 from model.data_loader import Batch, load_split, training_batches
 from model.report import Evaluation, objective
@@ -59,24 +60,29 @@ def train(run: Run) -> None:
     train_split = load_split(run.data, dataset, "train")
     val_split = load_split(run.data, dataset, "val")
 
-    model = backend.make_model(parameters, dataset, precision)
-    learning_rate = backend.make_schedule(training, run.steps_per_epoch)
-    optimizer = at_own_rates(keras.optimizers.AdamW, model, training.learning_rate)(
-        learning_rate,
-        weight_decay=training.weight_decay,
-        global_clipnorm=training.clip_norm or None,
-        epsilon=1e-8,
-        name="optimizer",
-    )
-    optimizer = backend.scaling_loss(optimizer, precision)
-    optimizer.build(model.trainable_variables)
-    average = WeightAverage(model, training.average) if training.average else None
+    strategy = backend.choose_strategy(device)  # Of several GPUs, each computes its share.
+    run.share = share_among_devices(parameters, dataset, strategy.num_replicas_in_sync)
+    with strategy.scope():
+        model = backend.make_model(parameters, dataset, precision)
+        learning_rate = backend.make_schedule(training, run.steps_per_epoch)
+        adamw = backend.taking_sums(keras.optimizers.AdamW)
+        optimizer = at_own_rates(adamw, model, training.learning_rate)(
+            learning_rate,
+            weight_decay=training.weight_decay,
+            global_clipnorm=training.clip_norm or None,
+            epsilon=1e-8,
+            name="optimizer",
+        )
+        optimizer = backend.scaling_loss(optimizer, precision)
+        optimizer.build(model.trainable_variables)
+        average = WeightAverage(model, training.average) if training.average else None
     state = backend.State(model, optimizer, average)
     run.begin(state, objective(dataset), backend.facts(model, device, precision))
 
-    steps = TrainingSteps(model, optimizer, parameters, dataset, average)
+    steps = TrainingSteps(model, optimizer, parameters, dataset, average, strategy)
     evaluation_step = make_evaluation_step(model, val_split, dataset)
-    batches = training_batches(train_split, parameters, run.progress.step, run.total_steps)
+    first, last = run.progress.step, run.total_steps
+    batches = training_batches(train_split, parameters, first, last, strategy)
     for epoch in run.epochs():
         train_loss = train_epoch(epoch, batches, steps)
         with averaged(average):
@@ -110,6 +116,7 @@ class TrainingSteps:
         parameters: of the experiment.
         dataset: what is learned.
         average: of the network's weights, if it is kept.
+        strategy: under which these were made, if several devices share a batch.
     """
 
     def __init__(
@@ -119,7 +126,12 @@ class TrainingSteps:
         parameters: Parameters,
         dataset: Dataset,
         average: WeightAverage | None = None,
+        strategy: tf.distribute.Strategy | None = None,
     ) -> None:
+        self.strategy = strategy or tf.distribute.get_strategy()
+        # In how many parts each device computes its share of a batch.
+        devices = self.strategy.num_replicas_in_sync
+        self.own_parts = max(parameters.training.accumulate // devices, 1)
         self.model, self.optimizer, self.average = model, optimizer, average
         self.parameters, self.dataset = parameters, dataset
         self.seed = fold_seed(parameters.seed)
@@ -131,23 +143,28 @@ class TrainingSteps:
     def take(self, batches: Iterator[Batch], count: tf.Tensor, loss_sum: tf.Tensor) -> tf.Tensor:
         """Take `count` steps; return loss_sum plus the losses of their examples."""
         for _ in tf.range(count):
-            inputs, targets = next(batches)
-            loss_sum += self.step(inputs, targets)
+            losses = self.strategy.run(self.step, next(batches))
+            loss_sum += self.strategy.reduce("SUM", losses, axis=None)
         return loss_sum
 
     @tf.autograph.experimental.do_not_convert  # Its loop is unrolled; converting takes seconds.
     def step(self, inputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Take one optimizer step; return the sum of the losses of its examples."""
-        parts = self.parameters.training.accumulate
-        first = parts * tf.cast(self.optimizer.iterations, tf.int64)
+        """Take one optimizer step; return the sum of the losses of this device's examples."""
+        parts, replica = self.own_parts, tf.distribute.get_replica_context()
+        step = tf.cast(self.optimizer.iterations, tf.int64)
+        number = tf.cast(replica.replica_id_in_sync_group, tf.int64)  # of this device, from 0
+        first = parts * (step * replica.num_replicas_in_sync + number)
+        (examples,) = backend.sum_over_devices([tf.shape(next(iter(targets.values())))[0]])
         gradients, loss_sum = [], 0.0
-        for part, (batch, examples) in enumerate(backend.split_batch((inputs, targets), parts)):
+        for part, (batch, _) in enumerate(backend.split_batch((inputs, targets), parts)):
             # A part waits for the gradients of the one before, so that memory holds one at a time.
             with tf.control_dependencies([each for each in gradients if each is not None]):
                 found, part_sum = self.differentiate(*batch, first + part, examples)
             gradients = backend.add_gradients(gradients, found) if part else found
             loss_sum += part_sum
+        gradients = backend.sum_over_devices(gradients)
         self.optimizer.apply(gradients, self.model.trainable_variables)
+        backend.average_over_devices(self.model.non_trainable_variables)
         if self.average:
             self.average.update(self.optimizer.iterations - 1)
         return loss_sum

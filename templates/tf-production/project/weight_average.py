@@ -6,6 +6,8 @@ from collections.abc import Generator
 import keras
 import tensorflow as tf
 
+FIRST = tf.VariableAggregation.ONLY_FIRST_REPLICA
+
 
 class WeightAverage:
     """The exponential moving average of the trainable weights of a network.
@@ -24,7 +26,9 @@ class WeightAverage:
     def __init__(self, model: keras.Model, decay: float) -> None:
         self.model, self.decay = model, decay
         self.variables = [
-            tf.Variable(each.value, trainable=False) for each in model.trainable_variables
+            # Several devices have the same new weights, so it does not matter whose are taken.
+            tf.Variable(each, trainable=False, aggregation=FIRST)
+            for each in model.trainable_variables
         ]
 
     def update(self, step: tf.Tensor) -> None:

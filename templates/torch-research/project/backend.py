@@ -192,6 +192,8 @@ class State:
         scaler: of the loss, in float16.
     """
 
+    is_elastic = True  # See BatchParts.
+
     def __init__(
         self,
         model: torch.nn.Module,

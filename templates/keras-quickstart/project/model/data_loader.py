@@ -16,7 +16,7 @@ import numpy as np
 from build_dataset import Dataset
 from machinery.arrays import Examples
 from machinery.debugging import helpers
-from machinery.sampling import BatchSampler, evaluation_batch_size
+from machinery.sampling import BatchSampler, evaluation_batch_size, examples_of_batch
 from model import augmentation
 from parameters import Parameters
 
@@ -59,15 +59,23 @@ class TrainingBatches(keras.utils.PyDataset):
     With training.accumulate, Keras gets the parts of a batch one after the other, and takes the
     mean over them. Weights of the examples make this the mean over the batch: they are 1, or nearly
     so where parts differ by an example. The loss that Keras reports has these weights, too.
+
+    Several devices take equally many examples each. Where a batch, or a part, has too few for that,
+    its last example is there again, with a weight of 0. (Batch norm counts it again.)
+
+    Args:
+        split: the examples of train.
+        parameters: of the experiment.
+        devices: that share every batch.
     """
 
-    def __init__(self, split: Split, parameters: Parameters) -> None:
+    def __init__(self, split: Split, parameters: Parameters, devices: int = 1) -> None:
         # Not workers=: with Keras's own threads (3.15), the first `fit` on JAX or PyTorch ends in
         # other weights.
         super().__init__()
         self.split, self.parameters = split, parameters
         self.steps_per_epoch = math.ceil(split.examples / parameters.data.batch_size)
-        self.parts = parameters.training.accumulate
+        self.parts, self.devices = parameters.training.accumulate, devices
         workers = helpers(parameters.data.workers)
         self.threads = ThreadPoolExecutor(workers) if workers else None
         self.start(0)
@@ -79,6 +87,9 @@ class TrainingBatches(keras.utils.PyDataset):
         last_step = (epoch + 1) * self.steps_per_epoch
         sampler = BatchSampler(examples, data.batch_size, seed, step, last_step)
         self.rows = [rows for _, rows in sampler]  # The row numbers of each batch.
+        before = range(step % self.steps_per_epoch)  # The steps of the epoch that are done,
+        sizes = [examples_of_batch(examples, self.steps_per_epoch, each) for each in before]
+        self.counted = sum(map(self.count, sizes))  # and the examples that Keras counts in them.
         self.drawn = augmentation.draw(self.split.dataset, data, seed, epoch)
         self.ahead: dict[int, Future[Batch]] = {}  # The batches that threads prepare, by number.
         self.last: tuple[int, Batch] | None = None  # The batch that parts are taken of.
@@ -91,15 +102,27 @@ class TrainingBatches(keras.utils.PyDataset):
         number, part = divmod(index, self.parts)
         if self.last is None or self.last[0] != number:
             self.last = number, self.prepare(number)
-        if self.parts == 1:
+        if self.parts == self.devices == 1:
             return self.last[1]
         inputs, targets = (
             {name: np.array_split(array, self.parts)[part] for name, array in arrays.items()}
             for arrays in self.last[1]
         )
         examples = len(next(iter(targets.values())))
-        weight = self.parts * examples / len(self.rows[number])
-        return inputs, targets, np.full(examples, weight, np.float32)
+        missing = -examples % self.devices
+        weights = np.zeros(examples + missing, np.float32)
+        weights[:examples] = self.parts * len(weights) / len(self.rows[number])
+        if missing:
+            inputs, targets = (
+                {name: repeat_last(array, missing) for name, array in arrays.items()}
+                for arrays in (inputs, targets)
+            )
+        return inputs, targets, weights
+
+    def count(self, examples: int) -> int:
+        """Return how many examples Keras counts in a batch of so many."""
+        parts = (len(part) for part in np.array_split(np.arange(examples), self.parts))
+        return sum(part + -part % self.devices for part in parts)
 
     def prepare(self, number: int) -> Batch:
         """Return a batch; threads begin with the next ones."""
@@ -118,6 +141,11 @@ class TrainingBatches(keras.utils.PyDataset):
             drawn = {name: array[rows] for name, array in self.drawn.items()}
             inputs, targets = augmentation.augment(inputs, targets, drawn, self.parameters.data)
         return inputs, targets
+
+
+def repeat_last(array: np.ndarray, times: int) -> np.ndarray:
+    """Return an array of examples, (B, ...), with its last one so many times more."""
+    return np.concatenate([array, array[-1:].repeat(times, axis=0)])
 
 
 def evaluation_batches(split: Split) -> Iterator[Batch]:

@@ -16,6 +16,7 @@ from build_dataset import Dataset
 from machinery.arrays import Examples
 from machinery.debugging import helpers
 from machinery.sampling import BatchSampler, evaluation_batch_size
+from machinery.share import Share
 from model import augmentation
 from parameters import Parameters
 from tfrecords import Records, holds_records
@@ -71,13 +72,22 @@ def batch_signature(batch: Any) -> Any:
 
 
 def training_batches(
-    split: AnySplit, parameters: Parameters, first_step: int, last_step: int
+    split: AnySplit,
+    parameters: Parameters,
+    first_step: int,
+    last_step: int,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Iterator[Batch]:
     """Return the batches of the steps from `first_step` up to, without, `last_step`.
 
-    data.workers is the number of threads that load them.
+    data.workers is the number of threads that load them. Of several devices, each gets its share of
+    every batch, so that the order is that of one.
     """
     data, seed = parameters.data, parameters.seed
+    strategy = strategy or tf.distribute.get_strategy()
+    devices = strategy.num_replicas_in_sync
+    parts = max(parameters.training.accumulate, devices)
+    shares = [Share(number, devices, parts) for number in range(devices)]
     sampler = BatchSampler(split.examples, data.batch_size, seed, first_step, last_step)
 
     @functools.lru_cache(2)  # Two, as threads may load the end of one epoch and the next one.
@@ -99,13 +109,18 @@ def training_batches(
         shaped = [tf.ensure_shape(x, spec.shape) for x, spec in zip(flat, specs, strict=True)]
         return augmentation.augment(*tf.nest.pack_sequence_as(fetched, shaped), data)
 
+    def share_out() -> Iterator[tuple[int, np.ndarray]]:
+        for epoch, rows in sampler:
+            for share in shares:
+                yield epoch, share.take(rows)
+
     types = (tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64))
-    batches = tf.data.Dataset.from_generator(lambda: sampler, output_signature=types)
+    batches = tf.data.Dataset.from_generator(share_out, output_signature=types)
     if workers := helpers(data.workers):
         batches = batches.map(load, num_parallel_calls=workers).prefetch(2)
     else:
         batches = batches.map(load)
-    return iter(batches)
+    return iter(strategy.distribute_datasets_from_function(lambda _: batches))
 
 
 def evaluation_batches(split: AnySplit) -> Iterator[Batch]:

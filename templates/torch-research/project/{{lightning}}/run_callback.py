@@ -12,6 +12,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 import backend
+from launched import check_strategy
 from machinery.epoch import Epoch
 from machinery.errors import InputError
 from machinery.records import versions
@@ -20,8 +21,9 @@ from model.data_loader import Batch
 from model.report import objective
 from weight_average import WeightAverage
 
-# A batch or a part of one: inputs, targets, and how many examples the whole batch has.
-Part = tuple[*Batch, int]
+# A batch or a part of one: inputs, targets, and how many examples the whole batch has, divided by
+# the number of processes.
+Part = tuple[*Batch, float]
 
 
 class RunCallback(pl.callbacks.Checkpoint):
@@ -45,7 +47,8 @@ class RunCallback(pl.callbacks.Checkpoint):
         """Load the newest checkpoint, now that there is an optimizer."""
         run, network = self.run, self.learner.network
         check_whole_epochs(trainer, run.parameters.training.epochs)
-        check_accumulation(trainer, run.parameters.training.accumulate)
+        check_accumulation(trainer, len(run.share.own_parts))
+        check_strategy(trainer, run.share)
         precisions = {"bf16-mixed": "bfloat16", "16-mixed": "float16", "32-true": "float32"}
         precision = precisions.get(trainer.precision, trainer.precision)
         facts = backend.facts(network, self.learner.device, precision) | {
@@ -87,9 +90,10 @@ class RunCallback(pl.callbacks.Checkpoint):
     ) -> None:
         """Count the batch; look at the loss, save and stop if it is time."""
         epoch, accumulated, (_, _, examples) = self.epoch, trainer.accumulate_grad_batches, batch
-        parts = self.run.parameters.training.accumulate
+        parts = len(self.run.share.own_parts)
         # Lightning has divided the loss by the number of batches whose gradients are summed.
-        self.loss_sum.add_(outputs["loss"], alpha=accumulated * examples / parts)
+        loss = outputs["loss"] * (accumulated * examples / parts)
+        self.loss_sum += trainer.strategy.reduce(loss, reduce_op="sum")  # Over the processes.
         if (batch_idx + 1) % parts == 0:
             epoch.advance(1)  # Lightning's batches may be parts of ours.
         # A checkpoint holds no gradients, so it is written just after the optimizer has used them.
@@ -135,6 +139,8 @@ class TrainerState(backend.State):
         network: that the optimizer changes.
         average: of the network's weights, if it is kept.
     """
+
+    is_elastic = False  # DDPStrategy adds up process by process.
 
     def __init__(
         self, trainer: pl.Trainer, network: torch.nn.Module, average: WeightAverage | None = None
@@ -285,21 +291,22 @@ def check_whole_epochs(trainer: Any, epochs: int) -> None:
         )
 
 
-def check_accumulation(trainer: pl.Trainer, accumulate: int) -> None:
+def check_accumulation(trainer: pl.Trainer, parts: int) -> None:
     """Refuse a Trainer whose steps would end within a batch.
 
     Args:
         trainer: its accumulate_grad_batches counts parts of batches.
-        accumulate: in how many parts RunData gives a batch.
+        parts: in how many RunData gives a batch, or this process's share of it.
 
     Raises:
         InputError: naming both numbers.
     """
-    if trainer.accumulate_grad_batches % accumulate:
+    if trainer.accumulate_grad_batches % parts:
         raise InputError(
             f"train.py: the Trainer has accumulate_grad_batches={trainer.accumulate_grad_batches}, "
-            f"expected {accumulate}, the training.accumulate of params.yaml, or a multiple of it: "
-            "each batch of data.batch_size examples comes in so many parts."
+            f"expected {parts}, the training.accumulate of params.yaml divided among the "
+            "processes, or a multiple of it: each batch of data.batch_size examples comes in so "
+            "many parts."
         )
 
 
@@ -317,5 +324,7 @@ def silence_lightning() -> None:
     warnings.filterwarnings("ignore", "Trying to infer the `batch_size`")
     # A frozen part of a network is so on purpose.
     warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+    # The evaluation is that of all processes already.
+    warnings.filterwarnings("ignore", "It is recommended to use .*sync_dist=True")
     # It is resumable: RunData begins where the run stands.
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable")

@@ -21,19 +21,21 @@ command = command_line.training(__name__, __doc__, Parameters)  # Answers --help
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.strategies import DDPStrategy
 from torch.optim.lr_scheduler import LambdaLR
 
 import backend
 from buffer_means import BufferMeans
-from build_dataset import Dataset, open_dataset
+from build_dataset import open_dataset
+from launched import Launched
 from machinery.errors import InputError
 from machinery.run import Run
-from machinery.sampling import evaluation_batch_size
+from machinery.sampling import evaluation_batch_size, examples_of_batch
 from model import net
 from model.data_loader import Batch, evaluation_batches, load_split, training_batches
 from model.report import Evaluation
 from pretrained import parameter_groups
+from processes import add_up, join
 from run_callback import Part, RunCallback, silence_lightning
 from weight_average import WeightAverage
 
@@ -64,16 +66,21 @@ def train(run: Run) -> None:
         )
     backend.prepare(parameters, run.dataset)
     silence_lightning()
-    learner = Learner(parameters, run.dataset, device)
+    learner = Learner(run, device)
     if training.compile:
         learner.network.compile()
+    launched, several = Launched(run.share), run.share.processes > 1
+    ddp = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
     trainer = pl.Trainer(
         accelerator=device.type,
-        devices=1,
+        devices=launched.devices,  # As many as `python launch.py 2 train.py` has started here.
+        num_nodes=launched.machines,
+        strategy=ddp if several else "auto",
+        use_distributed_sampler=False,  # RunData gives each process its own examples.
         precision=PRECISIONS[dtype],
         max_epochs=training.epochs,  # Change it in params.yaml, as the schedule needs it, too.
         gradient_clip_val=training.clip_norm or None,
-        accumulate_grad_batches=training.accumulate,  # A batch comes in so many parts.
+        accumulate_grad_batches=len(run.share.own_parts),  # A batch comes in so many parts.
         deterministic=training.deterministic,
         callbacks=[RunCallback(run, learner)],  # Yours go here, such as EarlyStopping("val_loss").
         logger=False,  # RunCallback writes TensorBoard's file already.
@@ -81,7 +88,7 @@ def train(run: Run) -> None:
         enable_progress_bar=False,  # RunCallback draws one.
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        plugins=LightningEnvironment(),  # Under SLURM it would look for `srun` and its signals.
+        plugins=launched,
     )
     # SIGTERM asks the run to save and stop; Lightning's own handler would end it without saving.
     trainer._signal_connector.register_signal_handlers = lambda: None
@@ -94,17 +101,16 @@ class Learner(pl.LightningModule):
     """The network and how it learns.
 
     Args:
-        parameters: of the experiment.
-        dataset: what is learned.
+        run: says what is learned, how, and which parts of each batch this process computes.
         device: where the network is made.
     """
 
-    def __init__(self, parameters: Parameters, dataset: Dataset, device: torch.device) -> None:
+    def __init__(self, run: Run, device: torch.device) -> None:
         super().__init__()
-        self.settings = parameters  # `parameters` of a Module are its weights.
-        self.dataset = dataset
-        self.network = backend.make_model(parameters, dataset, device)
-        decay = parameters.training.average
+        self.run, self.share, self.dataset = run, run.share, run.dataset
+        self.settings: Parameters = run.parameters  # `parameters` of a Module are its weights.
+        self.network = backend.make_model(self.settings, self.dataset, device)
+        decay = self.settings.training.average
         self.average = WeightAverage(self.network, decay) if decay else None
         self.buffer_means, self.part = BufferMeans(self.network), 0
         self.changes: list[torch.Tensor] = []  # of the buffers, by the parts so far
@@ -126,35 +132,39 @@ class Learner(pl.LightningModule):
         }
 
     def on_train_batch_start(self, batch: Part, batch_idx: int) -> None:
-        """Seed dropout by the number of the batch, so that a resumed run draws the same."""
-        if (parts := self.settings.training.accumulate) > 1:
-            self.part = batch_idx % parts
-            self.buffer_means.start(is_first=self.part == 0)
-        step = self.trainer.current_epoch * int(self.trainer.num_training_batches) + batch_idx
-        backend.seed_step(self.settings.seed, step, self.device)
+        """Seed dropout by the number of the part, so that a resumed run draws the same."""
+        own, parts = self.share.own_parts, self.share.parts
+        batch_of_epoch, part = divmod(batch_idx, len(own))
+        self.part = own[part]
+        if parts > 1:
+            self.buffer_means.start(is_first=part == 0)
+        step = self.trainer.current_epoch * self.run.steps_per_epoch + batch_of_epoch
+        backend.seed_step(self.settings.seed, step * parts + self.part, self.device)
 
     def training_step(self, batch: Part, batch_idx: int) -> torch.Tensor:
         """Return the mean loss over a batch.
 
-        With training.accumulate, `batch` is a part. Lightning then divides what this returns by the
-        number of parts and adds up their gradients, so that they are those of the mean.
+        `batch` may be a part of one. Lightning divides what this returns by the number of parts of
+        this process and adds up their gradients; DDPStrategy takes the mean over the processes. So
+        they are those of the mean over the whole batch.
         """
         inputs, targets, examples = batch
         outputs = self.network(inputs)
         losses = net.losses(outputs, targets, self.dataset, self.settings.model)  # (B,)
-        return self.settings.training.accumulate * losses.sum() / examples
+        return len(self.share.own_parts) * losses.sum() / examples
 
     def on_after_backward(self) -> None:
         """Add up what the parts of a batch change in the buffers, such as those of batch norm."""
-        parts = self.settings.training.accumulate
+        own, parts = self.share.own_parts, self.share.parts
         if parts == 1:
             return
         changes = self.buffer_means.changes()
-        if self.part and changes:
+        if self.part > own[0] and changes:
             torch._foreach_add_(changes, self.changes)
         self.changes = changes
-        if self.part == parts - 1:
-            self.buffer_means.finish(changes, parts)
+        if self.part == own[-1]:
+            sums = add_up(changes) if self.share.processes > 1 else changes
+            self.buffer_means.finish(sums, parts)
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """Take a step, and take the new weights into their average, if one is kept."""
@@ -164,7 +174,8 @@ class Learner(pl.LightningModule):
             self.average.update(step)
 
     def on_validation_epoch_start(self) -> None:
-        self.evaluation = Evaluation(self.dataset)
+        evaluation, examples = Evaluation(self.dataset), self.dataset.examples["val"]
+        self.evaluation = self.run.gather(evaluation, examples)  # Counts each example once.
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the evaluation, as evaluate.py does."""
@@ -183,7 +194,7 @@ class RunData(pl.LightningDataModule):
     """The splits train and val, in whole batches, or in parts where gradients accumulate.
 
     A batch of training is what one optimizer step takes. With training.accumulate, Lightning gets
-    its parts one after the other.
+    its parts one after the other; of several processes, each gets its own.
 
     Args:
         run: says where the data is and which batch comes next.
@@ -201,19 +212,21 @@ class RunData(pl.LightningDataModule):
         self.val_split = load_split(folder, dataset, "val", device)
 
     def train_dataloader(self) -> "Batches":
-        parts = self.run.parameters.training.accumulate
+        parts = len(self.run.share.own_parts)
         return Batches(self.rest_of_epoch, self.run.steps_per_epoch * parts)
 
     def rest_of_epoch(self) -> Iterator[Part]:
         """Yield the batches from where the run stands to the end of its epoch, or their parts."""
-        run, parts = self.run, self.run.parameters.training.accumulate
+        run, parts = self.run, len(self.run.share.own_parts)
         if self.batches is None:  # One loader for all epochs, so that its workers start only once.
             step, last_step = run.progress.step, run.total_steps
             self.batches = training_batches(
                 self.train_split, run.parameters, step, last_step, self.target_device, run.share
             )
-        for _ in range(run.steps_per_epoch - run.progress.step % run.steps_per_epoch):
-            yield from backend.split_batch(next(self.batches), parts)
+        for step in range(run.progress.step % run.steps_per_epoch, run.steps_per_epoch):
+            examples = examples_of_batch(run.examples, run.steps_per_epoch, step)
+            for inputs, targets, _ in backend.split_batch(next(self.batches), parts):
+                yield inputs, targets, examples / run.share.processes
 
     def close(self) -> None:
         """End the processes that load batches."""
@@ -221,9 +234,10 @@ class RunData(pl.LightningDataModule):
             self.batches.close()
 
     def val_dataloader(self) -> "Batches":
-        split = self.val_split
-        length = -(-split.examples // evaluation_batch_size(split.dataset.positions))
-        return Batches(lambda: evaluation_batches(split), length)
+        split, share = self.val_split, self.run.share
+        batches = -(-split.examples // evaluation_batch_size(split.dataset.positions))
+        turns = -(-batches // share.processes)  # of this process
+        return Batches(lambda: evaluation_batches(split, share), turns)
 
 
 class Batches:
@@ -244,4 +258,4 @@ class Batches:
         return self.length
 
 
-command.run(train, open_dataset)
+command.run(train, open_dataset, join)

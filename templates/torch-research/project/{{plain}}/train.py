@@ -21,6 +21,7 @@ command = command_line.training(__name__, __doc__, Parameters)  # Answers --help
 import torch
 
 import backend
+from batch_parts import BatchParts
 from build_dataset import Dataset, open_dataset
 from evaluate import evaluate
 from machinery.epoch import Epoch
@@ -29,7 +30,7 @@ from model import net
 from model.data_loader import Batch, load_split, training_batches
 from model.report import Evaluation, objective
 from pretrained import parameter_groups
-from processes import BatchParts, join
+from processes import join
 from weight_average import WeightAverage
 
 

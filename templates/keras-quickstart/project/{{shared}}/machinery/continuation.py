@@ -82,19 +82,24 @@ def refuse_another_run(run: "Run", path: Path, header: Header) -> str:
 
 
 def changed_processes(run: "Run") -> str:
-    """Return what it means that a run goes on with another number of processes, where it means any.
+    """Return what it means that a run goes on with another number of processes or devices, if any.
 
-    With training.accumulate above 1, it means nothing: the same numbers are added up.
+    With training.accumulate above 1, it may mean nothing: the same numbers are added up.
     """
-    now, parts = run.share.processes, run.parameters.training.accumulate
-    then = [session.get("processes", 1) for session in records.read_sessions(run.folder)[-1:]]
-    if then in ([], [now]) or parts > 1:
+    is_elastic, parts = run.state.is_elastic, run.parameters.training.accumulate
+    sessions = records.read_sessions(run.folder)[-1:]
+    if not sessions or (is_elastic and parts > 1):
         return ""
-    return (
-        f"{run.folder} was trained by {then[0]} process{'es' if then[0] != 1 else ''} until here "
-        f"and goes on with {now}: the result is close to that of either number all along, but not "
-        "the same. It is with training.accumulate, set to a multiple of both from the start."
-    )
+    advice = " It is with training.accumulate, set to a multiple of both from the start."
+    for one, several in (("process", "processes"), ("device", "devices")):
+        then, now = sessions[0].get(several, 1), getattr(run.share, several)
+        if then != now:
+            return (
+                f"{run.folder} was trained by {then} {one if then == 1 else several} until here "
+                f"and goes on with {now}: the result is close to that of either number all along, "
+                f"but not the same.{advice if is_elastic else ''}"
+            )
+    return ""
 
 
 def _change_epochs(run: "Run", progress: Progress, changed: str) -> str:

@@ -59,6 +59,8 @@ class State(Protocol):
     """What a checkpoint holds of a network and its optimizer: see State in backend.py."""
 
     optimizer_name: str  # The optimizer and the settings that a continued run must keep, in words.
+    # Where a batch comes in parts, it changes no bit how many processes or devices compute them.
+    is_elastic: bool
 
     def load(self, arrays: "dict[str, np.ndarray]", path: Path) -> None:
         """Load the arrays of a checkpoint.

@@ -12,17 +12,20 @@ if TYPE_CHECKING:  # NumPy takes longer to import than --help takes to answer.
 class Share(NamedTuple):
     """What one of several processes computes: parts of each batch, and some batches in evaluation.
 
-    A batch is cut into `parts`, nearly equal, whose number the processes divide without a rest.
+    A batch is cut into `parts`, nearly equal, whose number the processes divide without a rest. A
+    process may compute its own on several devices.
     """
 
     number: int = 0  # of this process, from 0
     processes: int = 1
     parts: int = 1
+    devices: int = 1  # of this process
 
     @property
     def words(self) -> str:
-        """What a line about a run adds where there are several processes."""
-        return f"; {self.processes} processes" if self.processes > 1 else ""
+        """What a line about a run adds where there are several processes or devices."""
+        processes = f"; {self.processes} processes" if self.processes > 1 else ""
+        return f"{processes}; {self.devices} devices" if self.devices > 1 else processes
 
     @property
     def own_parts(self) -> range:
@@ -51,7 +54,19 @@ class Share(NamedTuple):
 ALONE = Share()
 
 
-def share_out(parameters: Any, dataset: Any, number: int, processes: int) -> Share:
+def share_among_devices(parameters: Any, dataset: Any, devices: int) -> Share:
+    """Return the share of a process that trains alone, on devices that share every batch.
+
+    Raises:
+        InputError: the parts cannot be shared out.
+    """
+    share = share_out(parameters, dataset, 0, devices, "devices")
+    return Share(parts=share.parts, devices=devices)
+
+
+def share_out(
+    parameters: Any, dataset: Any, number: int, processes: int, noun: str = "processes"
+) -> Share:
     """Return the share of one of several processes.
 
     With training.accumulate above 1, that is the number of parts, whatever that of processes: so
@@ -62,21 +77,23 @@ def share_out(parameters: Any, dataset: Any, number: int, processes: int) -> Sha
         dataset: that it is trained on.
         number: of the process, from 0.
         processes: how many there are.
+        noun: what they are, for messages: processes or devices.
 
     Raises:
         InputError: the parts cannot be shared out.
     """
+    fewer = {"processes": "Start fewer", "devices": "Hide some (CUDA_VISIBLE_DEVICES=0)"}[noun]
     parts, examples = parameters.training.accumulate, dataset.examples["train"]
     smallest = examples // -(-examples // parameters.data.batch_size)
     if parts == 1 and processes > smallest:
         raise InputError(
-            f"processes: got {processes}, expected at most {smallest}, as each needs an example of "
-            "every batch. Start fewer."
+            f"{noun}: got {processes}, expected at most {smallest}, as each needs an example of "
+            f"every batch. {fewer}."
         )
     if parts > 1 and parts % processes:
         raise InputError(
             f"training.accumulate: got {parts}, expected 1 or a multiple of the {processes} "
-            "processes, as each computes equally many parts of a batch. Start another number of "
-            "processes, or change it with --from."
+            f"{noun}, as each computes equally many parts of a batch. {fewer}, or change it with "
+            "--from."
         )
     return Share(number, processes, max(parts, processes))

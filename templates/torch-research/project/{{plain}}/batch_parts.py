@@ -1,16 +1,15 @@
-"""Several processes that train one network, as `python launch.py` or torchrun starts them.
+"""The parts of a batch, and what is added up over them, whoever computes them.
 
-Each computes its parts of every batch, and their gradients add up. With training.accumulate 1, each
-computes one part, and PyTorch's DistributedDataParallel adds up while the backward pass runs. With
-more, that is the number of parts whatever that of processes, and gradients are added up pair by
-pair in a tree over the parts. So any number of processes that divides it gives the same bits, on
-the same kind of device; on processors, with the same OMP_NUM_THREADS for each. (launch.py gives
-each its part of the cores, unless that is set.)
+Of several processes, each computes its parts of every batch, and their gradients add up. With
+training.accumulate 1, each computes one part, and PyTorch's DistributedDataParallel adds up while
+the backward pass runs. With more, that is the number of parts whatever that of processes, and
+gradients are added up pair by pair in a tree over the parts. So any number of processes that
+divides it gives the same bits, on the same kind of device; on processors, with the same
+OMP_NUM_THREADS for each. (launch.py gives each its part of the cores, unless that is set.)
 """
 
-import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import distributed
@@ -18,69 +17,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 import backend
 from buffer_means import BufferMeans
-from machinery.errors import InputError
 from machinery.run import Run
 from machinery.sampling import examples_of_batch
-from machinery.shared_run import COUNT
 from model.data_loader import Batch
-
-CPU = torch.device("cpu")
-NAMES = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-
-
-def join(device: str) -> "Group | None":
-    """Join the processes that a launcher started; return None where this one trains alone.
-
-    The launcher says in environment variables who is who, as torchrun does
-    (https://docs.pytorch.org/docs/stable/elastic/run.html, "Environment Variables").
-
-    Args:
-        device: as --device names it.
-
-    Raises:
-        InputError: a variable is missing, or the processes cannot add up on the device.
-    """
-    if os.environ.get(COUNT, "1") == "1":
-        return None
-    if missing := [name for name in NAMES if name not in os.environ]:
-        raise InputError(
-            f"{', '.join(missing)}: not set, expected beside {COUNT}. Start train.py with "
-            "launch.py or torchrun, which set them."
-        )
-    gpus = 0 if device == "cpu" else torch.cuda.device_count()
-    if gpus:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % gpus)
-    if backend.choose_device(device).type == "mps":
-        raise InputError(f"--device: got {device}, expected cpu: mps is for one process.")
-    # NCCL wants a GPU for each process. What is asked on the processor never waits for a GPU.
-    nccl = distributed.is_nccl_available() and gpus >= int(os.environ["LOCAL_WORLD_SIZE"])
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo")
-    return Group()
-
-
-class Group:
-    """The processes that were joined: see Group in machinery/shared_run.py."""
-
-    def __init__(self) -> None:
-        self.number, self.processes = distributed.get_rank(), distributed.get_world_size()
-
-    def largest(self, value: int) -> int:
-        """Return the largest of the values that the processes give."""
-        tensor = torch.tensor(value)
-        distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
-        return int(tensor)
-
-    def broadcast(self, value: Any) -> Any:
-        """Return what the leading process gives."""
-        values = [value]
-        distributed.broadcast_object_list(values, src=0, device=CPU)
-        return values[0]
-
-    def gather(self, value: Any) -> list[Any]:
-        """Return, in the leading process, what each gives, in their order; elsewhere nothing."""
-        values = [None] * self.processes if self.number == 0 else None
-        distributed.gather_object(value, values)
-        return values or []
+from processes import add_up, flatten, unflatten
 
 
 class Sums(NamedTuple):
@@ -111,20 +51,6 @@ def nodes(parts: range) -> list[Sums]:
     for part in parts:
         add(sums, Sums(part, 1, []))
     return sums
-
-
-def flatten(tensors: list[torch.Tensor]) -> torch.Tensor:
-    """Return the numbers of all tensors, (N,)."""
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])
-
-
-def unflatten(vector: torch.Tensor, like: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Return what `flatten` took, in tensors of the same shapes, dtypes and memory layouts."""
-    pieces = vector.split([tensor.numel() for tensor in like])
-    return [
-        torch.empty_like(tensor).copy_(piece.view(tensor.shape))
-        for tensor, piece in zip(like, pieces, strict=True)
-    ]
 
 
 class BatchParts:
@@ -207,9 +133,7 @@ class BatchParts:
             torch._foreach_add_(sums[-1].tensors, last.tensors)
         tensors = sums[0].tensors
         if self.share.processes > 1 and not self.in_tree:
-            vector = flatten(tensors)
-            distributed.all_reduce(vector)
-            return unflatten(vector, tensors)
+            return add_up(tensors)
         return tensors
 
     def _gather(self, own: list[Sums]) -> list[Sums]:
