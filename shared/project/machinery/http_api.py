@@ -211,9 +211,10 @@ class Api:
     def _unpack(self, body: bytes, version: ServedVersion) -> tuple[dict[str, Any], Arrays]:
         request = parse_json(body)
         inputs = read_tensors(request, version.inputs)
-        outputs = request.get("outputs") or []
-        names = [each.get("name") if isinstance(each, dict) else each for each in outputs]
-        if not isinstance(outputs, list) or any(name not in version.outputs for name in names):
+        outputs = request.get("outputs", [])
+        found = outputs if isinstance(outputs, list) else [None]
+        names = [each.get("name") if isinstance(each, dict) else None for each in found]
+        if not all(isinstance(name, str) and name in version.outputs for name in names):
             raise BadRequestError(f"outputs: expected names among {', '.join(version.outputs)}")
         if problem := version.check(inputs):
             raise BadRequestError(problem)

@@ -5,7 +5,13 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
 from starlette.responses import JSONResponse
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")  # Addresses that only this machine reaches.
@@ -24,6 +30,7 @@ class Metrics:
     """What Prometheus reads at /metrics."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # A time for each series, which nobody reads.
         self.registry = CollectorRegistry()
         where = {"registry": self.registry}
         self.requests = Counter("serve_requests", "Answers.", ["path", "status"], **where)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
+import pydantic
 
 from machinery.arrays import BaseDataset
 from machinery.errors import InputError
@@ -49,7 +50,13 @@ class ServedVersion:
     ) -> None:
         self.number, self.facts = number, read_facts(exports, number)
         self.path = check_content(exports, number, self.facts)
-        self.dataset = schema.model_validate(self.facts.dataset)
+        try:
+            self.dataset = schema.model_validate(self.facts.dataset)
+        except pydantic.ValidationError:
+            raise InputError(
+                f"{self.path}: was exported by a project of another task or of another time: this "
+                "one cannot read what export.json says of its dataset."
+            ) from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4  # What fails is answered, and not logged too.

@@ -27,7 +27,7 @@ class Decision(pydantic.BaseModel):
     at: str  # the time, UTC
     by: str  # the name of the account
     action: Literal["accept", "rollback", "pin", "unpin"]
-    version: int | None  # that it is about; of a rollback, the one that was taken out of service
+    version: int  # that it is about; of a rollback, the one that was taken out of service
     serves: int | None  # The version in service afterwards; None: the newest.
     why: str
 
@@ -46,11 +46,9 @@ class Registry(pydantic.BaseModel):
         """The versions that were accepted and not rolled back, the newest last."""
         found: list[int] = []
         for decision in self.history:
-            if decision.action == "accept" and decision.version is not None:
+            if decision.action in ("accept", "rollback"):
                 found = [number for number in found if number != decision.version]
-                found.append(decision.version)
-            elif decision.action == "rollback":
-                found.pop()
+                found += [decision.version] if decision.action == "accept" else []
         return found
 
     @property
@@ -73,7 +71,7 @@ def read_registry(exports: Path) -> Registry:
         return Registry.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return Registry()
-    except (pydantic.ValidationError, IndexError):
+    except pydantic.ValidationError:
         raise InputError(
             f"{path}: damaged. Bring back a copy of it, or delete it: then the newest version "
             "serves until one is accepted."

@@ -110,7 +110,7 @@ def to_array(data: Any, dtype: str) -> np.ndarray | None:
         return None
     target = np.dtype(dtype)
     kinds = {"i": "iu", "u": "iu", "f": "iuf", "b": "b"}[target.kind]
-    if found.kind not in kinds or found.ndim > DEEPEST:
+    if found.dtype.kind not in kinds or found.ndim > DEEPEST:
         return None
     if target.kind in "iu" and found.size:
         limits = np.iinfo(target)
