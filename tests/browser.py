@@ -75,7 +75,7 @@ def visit(
         address: of the page.
         folder: an empty one for the browser's own files.
         act: what to do.
-        width: of the window, in pixels.
+        width: of the window.
     """
     options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0")
     where = (f"--user-data-dir={folder}", f"--window-size={width},1100", "about:blank")

@@ -67,6 +67,8 @@ def test_the_machinery_knows_no_project_and_no_framework() -> None:
     packages |= {"pydantic_core", "ruamel", "safetensors", "scipy", "tensorboard", "tqdm"}
     packages |= {"sqlalchemy"}  # A part of Optuna; it is imported with --storage alone.
     packages |= {"optuna_integration"}  # With the sampler that is in it, alone.
+    # With serve.py, alone.
+    packages |= {"fastapi", "onnxruntime", "prometheus_client", "starlette", "uvicorn"}
     for path in root.glob("shared/project/**/machinery/*.py"):
         tables = {"pandas", "sklearn"} if "{{competition}}" in path.parts else set()
         assert imported_packages(path) <= packages | tables, path
@@ -285,6 +287,8 @@ ALLOWED: dict[str, dict[str, str]] = {
         r"class=\\?[\"']|box-sizing": "what HTML and CSS call kinds and edges of elements",
         r"pixels at most|Image\b|image/jpeg": "of the small copies of pictures",
     },
+    "machinery/http_guard.py": {r"\.labels\(": "what Prometheus calls parts of a count"},
+    "machinery/serving.py": {r"\.labels\(": "what Prometheus calls parts of a count"},
     "machinery/sampling.py": {r"\(pixels, \.\.\.\)": "an example of what it counts"},
     "machinery/search.py": {r"trials\.csv": "the form of the table of trials"},
     "machinery/search_pictures.py": {

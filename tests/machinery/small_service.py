@@ -106,7 +106,7 @@ def digest(content: bytes) -> str:
 
 def arguments(exports: Path, **others: Any) -> argparse.Namespace:
     """Return what the command line of serve.py gives."""
-    given = {"exports": exports, "host": "127.0.0.1", "port": 0, "threads": 1}
+    given: dict[str, Any] = {"exports": exports, "host": "127.0.0.1", "port": 0, "threads": 1}
     given |= {"largest_batch": 8, "waiting": 64, "largest_body": 0.01}
     return argparse.Namespace(**{**given, **others})
 

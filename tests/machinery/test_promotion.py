@@ -15,7 +15,7 @@ from machinery.in_service import FILE, Decisions, read_registry, version_to_serv
 from machinery.metrics import Objective
 from small_service import write_version
 
-ACCURACY = Objective("val_accuracy", maximize=True)
+OBJECTIVE = Objective("val_accuracy", maximize=True)
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def exports(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def decide(exports: Path, *words: str, objective: Objective = ACCURACY) -> None:
+def decide(exports: Path, *words: str, objective: Objective = OBJECTIVE) -> None:
     """Do what a command line of promote.py says."""
     with mock.patch("sys.argv", ["promote.py", *words, "--exports", str(exports)]):
         command = promotion.command_line("__main__", "")

@@ -99,13 +99,14 @@ class Api:
         add("/readyz", self.live)
         add("/metrics", self.counted, include_in_schema=False)
         body = {"requestBody": {"required": True, "content": request_content}}
-        posts = {"methods": ["POST"], "responses": REFUSALS}
+        posts: dict[str, Any] = {"methods": ["POST"], "responses": REFUSALS}
         add("/predict", self.predict, openapi_extra=body, **posts)
         add("/form", self.form)
         self._add_protocol(posts)
 
     def _add_protocol(self, posts: dict[str, Any]) -> None:
-        add, missing = self.app.add_api_route, {404: {"description": "No such network here."}}
+        add = self.app.add_api_route
+        missing: dict[int | str, dict[str, Any]] = {404: {"description": "No such network here."}}
         body = {"requestBody": {"required": True, "content": {"application/json": TENSORS}}}
         add("/v2", self.server)
         add("/v2/health/live", self.live)
@@ -230,7 +231,7 @@ class Api:
         """Return the body of a request; refuse one that is too large, as soon as that is known."""
         said = request.headers.get("content-length", "0")
         too_large = HTTPException(413, f"the body: expected at most {self.limits.body:,} bytes")
-        if not said.isdigit() or int(said) > self.limits.body:
+        if not said.isdecimal() or int(said) > self.limits.body:
             raise too_large
         parts, size = [], 0
         try:

@@ -32,7 +32,7 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # A time for each series, which nobody reads.
         self.registry = CollectorRegistry()
-        where = {"registry": self.registry}
+        where: dict[str, Any] = {"registry": self.registry}
         self.requests = Counter("serve_requests", "Answers.", ["path", "status"], **where)
         self.seconds = Histogram(
             "serve_seconds", "Time to an answer.", ["path"], buckets=SECONDS, **where

@@ -33,7 +33,7 @@ class Facts(pydantic.BaseModel):
 def find_versions(exports: Path) -> list[int]:
     """Return the numbers of the versions in a folder, the newest last."""
     names = (path.parent.name for path in exports.glob(f"*/{FACTS_FILE}"))
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
 
 
 def read_facts(exports: Path, number: int) -> Facts:

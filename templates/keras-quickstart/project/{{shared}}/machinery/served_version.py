@@ -2,9 +2,9 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -84,7 +84,7 @@ class ServedVersion:
         """
         given = {name: inputs[name] for name in self.inputs}
         try:
-            outputs = self._session.run(self.output_names, given)
+            outputs: Sequence[Any] = self._session.run(self.output_names, given)
         except Exception as error:
             raise RefusedError(_first_line(error)) from None
         return dict(zip(self.output_names, outputs, strict=True))

@@ -113,7 +113,7 @@ def to_array(data: Any, dtype: str) -> np.ndarray | None:
     if found.dtype.kind not in kinds or found.ndim > DEEPEST:
         return None
     if target.kind in "iu" and found.size:
-        limits = np.iinfo(target)
+        limits = np.iinfo(dtype)
         if int(found.min()) < limits.min or int(found.max()) > limits.max:
             return None
     with np.errstate(over="ignore"):
