@@ -78,6 +78,7 @@ def test_the_machinery_knows_no_project_and_no_framework() -> None:
 WRITERS = {
     "arrays.py: _write": "into a folder that nothing names yet",
     "contents.py: new_contents": "into a folder that has no name of its own yet",
+    "elsewhere.py: predict_elsewhere": "into a folder that is deleted afterwards",
     "files.py: sync_file": "it changes nothing",
     "files.py: writing_atomically": "beside the old file, which it then replaces",
     "image_files.py: read_images": "into a file without a name",

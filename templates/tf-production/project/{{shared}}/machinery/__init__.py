@@ -56,6 +56,8 @@ code hands in what it needs of them. Each file has one subject:
     results_page     the table as a page, with pictures
     results_curves   and with curves
     profiling        a few steps, measured: profile_steps.py
+    exports          versions of exported networks: export.py
+    elsewhere        what they predict in a process without this project
     publishing       sending runs to a tracker: publish.py
     tensorboard_page what it adds to TensorBoard's page
     checkup          what doctor.py prints, and what it is handed
