@@ -114,3 +114,7 @@ def arguments(exports: Path, **others: Any) -> argparse.Namespace:
 def make_app(exports: Path, **others: Any) -> tuple[Any, Any]:
     """Return what answers requests, and the version in service."""
     return serving.make_app(arguments(exports, **others), Dataset, Service, CONTENT)
+
+
+if __name__ == "__main__":
+    serving.command_line(__name__, __doc__).run(Dataset, Service, CONTENT)
