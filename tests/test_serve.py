@@ -77,7 +77,7 @@ def test_answers_are_those_of_predict(
     served: str, project: Path, reference: Path, tmp_path: Path
 ) -> None:
     made = Path(run(project, "-c", EXAMPLES, tmp_path).stdout.splitlines()[-1])
-    output = tmp_path / "out.table"
+    output = tmp_path / "out.csv"
     words = ("--experiment", reference, made, "--output", output)
     assert run(project, "predict.py", *words).returncode == 0
     rows = [row for _, *row in read_rows(output)[1:]]

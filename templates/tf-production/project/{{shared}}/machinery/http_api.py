@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -192,6 +193,9 @@ class Api:
         except (InputError, BadRequestError) as error:
             raise HTTPException(400, str(error)) from None
         outputs = await self._compute(version, examples.inputs)
+        for array in outputs.values():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise HTTPException(400, "the network has no number to answer this with")
         answers = await self._hand_over(len(body), service.answer, examples, outputs)
         return JSONResponse({"model": NAME, "version": version.number, "answers": answers})
 
