@@ -67,6 +67,8 @@ def test_the_machinery_knows_no_project_and_no_framework() -> None:
     packages |= {"pydantic_core", "ruamel", "safetensors", "scipy", "tensorboard", "tqdm"}
     packages |= {"sqlalchemy"}  # A part of Optuna; it is imported with --storage alone.
     packages |= {"optuna_integration"}  # With the sampler that is in it, alone.
+    # With serve.py, alone.
+    packages |= {"fastapi", "onnxruntime", "prometheus_client", "starlette", "uvicorn"}
     for path in root.glob("shared/project/**/machinery/*.py"):
         tables = {"pandas", "sklearn"} if "{{competition}}" in path.parts else set()
         assert imported_packages(path) <= packages | tables, path
@@ -76,6 +78,7 @@ def test_the_machinery_knows_no_project_and_no_framework() -> None:
 WRITERS = {
     "arrays.py: _write": "into a folder that nothing names yet",
     "contents.py: new_contents": "into a folder that has no name of its own yet",
+    "elsewhere.py: predict_elsewhere": "into a folder that is deleted afterwards",
     "files.py: sync_file": "it changes nothing",
     "files.py: writing_atomically": "beside the old file, which it then replaces",
     "image_files.py: read_images": "into a file without a name",
@@ -286,6 +289,8 @@ ALLOWED: dict[str, dict[str, str]] = {
         r"class=\\?[\"']|box-sizing": "what HTML and CSS call kinds and edges of elements",
         r"pixels at most|Image\b|image/jpeg": "of the small copies of pictures",
     },
+    "machinery/http_guard.py": {r"\.labels\(": "what Prometheus calls parts of a count"},
+    "machinery/serving.py": {r"\.labels\(": "what Prometheus calls parts of a count"},
     "machinery/sampling.py": {r"\(pixels, \.\.\.\)": "an example of what it counts"},
     "machinery/search.py": {r"trials\.csv": "the form of the table of trials"},
     "machinery/search_pictures.py": {
@@ -323,6 +328,11 @@ ALLOWED: dict[str, dict[str, str]] = {
         r"overlapping_edit": "one that the template changes, too",
         r'"(image-classification|tabular)"': "the tasks, to change them",
     },
+    "tests/test_serve.py": {
+        r"\.csv": "the form of the file of predictions",
+        r"image/png": "the type of a picture",
+        r"Image\b": "Pillow's name of a picture",
+    },
     "tests/test_cookiecutter.py": {r"image-classification": "one of the tasks"},
     "tests/test_resume.py": {r"predictions_ensemble\.csv": "a file that a person put there"},
     "tests/defects.py": {r"softmax": "what PyTorch, TensorFlow and Keras call a function"},
@@ -332,6 +342,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         r"label|\bclasses\b|logits|accuracy": "the tiny project's own task, points of two classes",
         r"\bval[_ ](auc|f1|rmse)\b": "names of metrics, as a task may choose them",
     },
+    "tests/machinery/test_serving_processes.py": {r"st\.binary": "what Hypothesis calls bytes"},
     "tests/machinery/test_results_files.py": {r"(?i)csv": "a form of the files of results"},
     "tests/machinery/test_results_page.py": {r"(?i)image|pixels": "the pictures and the page"},
     "tests/machinery/test_arrays.py": {r"\bboxes\b": "examples that differ in length"},

@@ -30,12 +30,17 @@ def to_original_size(mask: np.ndarray, size: np.ndarray) -> np.ndarray:
     return whole
 
 
-def write_mask(path: Path, mask: np.ndarray, classes: int) -> None:
-    """Write a mask (height, width) uint8 as PNG: class numbers, which viewers show as colours."""
+def encode_mask(mask: np.ndarray, classes: int) -> bytes:
+    """Return a mask (height, width) uint8 as PNG: class numbers, which viewers show as colours."""
     palette = np.full((256, 3), 255, np.uint8)
     palette[:classes] = class_colours(classes)[:classes]
     image = Image.frombytes("P", mask.shape[::-1], np.ascontiguousarray(mask).tobytes())
     image.putpalette(palette.tobytes())
     file = io.BytesIO()
     image.save(file, "png")
-    write_atomically(path, file.getvalue())
+    return file.getvalue()
+
+
+def write_mask(path: Path, mask: np.ndarray, classes: int) -> None:
+    """Write a mask (height, width) uint8 as PNG; see encode_mask."""
+    write_atomically(path, encode_mask(mask, classes))

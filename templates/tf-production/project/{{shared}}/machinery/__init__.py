@@ -58,6 +58,8 @@ code hands in what it needs of them. Each file has one subject:
     results_page     the table as a page, with pictures
     results_curves   and with curves
     profiling        a few steps, measured: profile_steps.py
+    exports          versions of exported networks: export.py
+    elsewhere        what they predict in a process without this project
     publishing       sending runs to a tracker: publish.py
     tensorboard_page what it adds to TensorBoard's page
     checkup          what doctor.py prints, and what it is handed
@@ -67,6 +69,16 @@ code hands in what it needs of them. Each file has one subject:
     checkup_batches  how they reach the network,
     checkup_network  the network before it is trained,
     checkup_learning how it learns in a few steps
+    serving          serve.py: its command line, the server's life
+    http_api         the paths that it answers, and serve_page.html
+    http_guard       who may ask, and what is counted
+    tensors          arrays as JSON
+    batcher          requests that wait, computed together
+    served_version   a version that has tested itself, and its successor
+    model_versions   the versions that export.py wrote
+    promotion        promote.py: which version serves
+    in_service       the file in-service.json
+    acceptance       whether a version is worse than another
     missing_packages what to say where a package is not installed
 
 Any other file here belongs to the task. `copier update` brings this folder up to date and merges

@@ -30,21 +30,14 @@ from machinery.docstrings import SUBJECTS, read_docstrings
 from machinery.errors import exit_codes
 from machinery.predictions import Unlabelled
 from machinery.pretrained_tokens import Backbone, read_backbone
-from machinery.ragged import Ragged
 from machinery.splits import digests, find_leaks
 from machinery.tables import read_names
 from machinery.text_checks import count_strange, say_cut, say_texts, say_unknown
-from machinery.text_numbers import number_texts, renumber
+from machinery.text_numbers import TextReader, number_texts, renumber
 from machinery.text_sources import Texts, read_columns, read_folders
 from machinery.text_splits import split_classes
 from machinery.unlabelled_texts import read_blocks
-from machinery.words import (
-    UNKNOWN,
-    choose_vocabulary,
-    number_vocabulary,
-    number_words,
-    split_words,
-)
+from machinery.words import UNKNOWN, choose_vocabulary
 
 VOCABULARY = 20_000  # Words that are known, at most,
 LONGEST = 256  # and words that are kept of a text;
@@ -241,19 +234,13 @@ def read_unlabelled(
     Raises:
         InputError: naming the files, or the rows, that cannot be used.
     """
-    known = number_vocabulary(dataset.vocabulary)
-    longest = dataset.arrays["tokens"].longest
+    reader = TextReader(dataset.vocabulary, dataset.arrays["tokens"].longest, dataset.backbone)
     count = strange = 0
     for ids, texts in read_blocks(paths, dataset.text_column, skip_bad):
-        if dataset.backbone:
-            tokens = dataset.backbone.number(texts, longest)
-        else:
-            tokens = [number_words(split_words(text), known, longest) for text in texts]
-            strange += count_strange(tokens)
+        tokens = reader.number(texts)
+        strange += 0 if dataset.backbone else count_strange(tokens)
         count += len(texts)
-        padded = Ragged.join(tokens)
-        padded.longest = longest
-        yield Unlabelled(ids, {"tokens": padded.take(np.arange(len(texts)))})
+        yield Unlabelled(ids, {"tokens": reader.pad(tokens)})
     if strange:
         print(f"warning: {strange:,} of {count:,} texts have no word that the network knows.")
 

@@ -54,8 +54,29 @@ class RowReader:
             for name, count in unknown.items():
                 print(f"{path}: {name}: {count:,} cells hold what no training row had: unknown.")
 
+    def read_table(self, table: Table) -> Unlabelled:
+        """Return the rows of a table in memory; what is not used or not known is passed over.
+
+        Raises:
+            InputError: naming the column or the row that cannot be used.
+        """
+        self._find_columns(table.path, table.names)
+        bad = Bad()
+        self._find_bad(table, bad)
+        for row, why in bad.items():
+            raise InputError(f"{table.path}: row {row}: {why}.")
+        return Unlabelled(self._name(table, ""), self._encode(table, Counter()))
+
     def _check_columns(self, path: Path, names: Sequence[str]) -> None:
         """Refuse a table in which a column is missing; say which columns are not used."""
+        others = self._find_columns(path, names)
+        ignored = [name for name in others if name != self.id_column]
+        if ignored:
+            shown = ", ".join(ignored[:10]) + (", ..." if len(ignored) > 10 else "")
+            print(f"{path}: columns that are not used: {shown}")
+
+    def _find_columns(self, path: Path, names: Sequence[str]) -> list[str]:
+        """Return the columns that the network does not need; refuse where one is missing."""
         needed = [*self.numbers, *self.levels]
         others = [name for name in names if name not in needed]
         if missing := [name for name in needed if name not in names]:
@@ -65,10 +86,7 @@ class RowReader:
                 f"{path}: columns are missing that the network was trained on: "
                 f"{', '.join(said)}{more}."
             )
-        ignored = [name for name in others if name != self.id_column]
-        if ignored:
-            shown = ", ".join(ignored[:10]) + (", ..." if len(ignored) > 10 else "")
-            print(f"{path}: columns that are not used: {shown}")
+        return others
 
     def _find_bad(self, table: Table, bad: Bad) -> None:
         find_bad_numbers(table, self.numbers, bad)

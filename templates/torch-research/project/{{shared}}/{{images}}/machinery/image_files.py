@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -105,7 +105,7 @@ def reserve(descriptor: int, size: int) -> None:
                 raise
 
 
-def scan_image(path: Path) -> tuple[int, int, bool] | None:
+def scan_image(path: Path | BinaryIO) -> tuple[int, int, bool] | None:
     """Return width, height and whether an image is grey, from its header; None if that fails."""
     try:
         with Image.open(path) as image:
@@ -133,11 +133,11 @@ def _describe(sizes: set[tuple[int, int]]) -> str:
     return f"{shown[0]} pixels" if len(shown) == 1 else f"from {shown[0]} to {shown[-1]} pixels"
 
 
-def read_image(path: Path, pixels: np.ndarray, fit: Fit = crop) -> str:
+def read_image(path: Path | BinaryIO, pixels: np.ndarray, fit: Fit = crop) -> str:
     """Decode one image into an array, upright and brought to its size.
 
     Args:
-        path: the file.
+        path: the file, or what reads from one.
         pixels: where the result goes, (height, width, channels) uint8.
         fit: brings the image to that size.
 

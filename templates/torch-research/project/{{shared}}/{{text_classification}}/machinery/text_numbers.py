@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from machinery.pretrained_tokens import Backbone
 from machinery.ragged import Ragged
 from machinery.text_sources import Texts
-from machinery.words import number_vocabulary, number_words, read_words
+from machinery.words import number_vocabulary, number_words, read_words, split_words
 
 
 def number_texts(
@@ -33,3 +35,29 @@ def renumber(kept: Ragged, words: Sequence[str], vocabulary: Sequence[str]) -> R
     """
     numbers = number_words(words, number_vocabulary(vocabulary), len(words))
     return Ragged(numbers[kept.values], kept.offsets, kept.longest, kept.fill)
+
+
+class TextReader:
+    """Turns texts into what a trained network takes.
+
+    Args:
+        vocabulary: the words that it knows.
+        longest: how many words of a text it takes.
+        backbone: whose tokens take the place of words; None: words.
+    """
+
+    def __init__(self, vocabulary: Sequence[str], longest: int, backbone: Backbone | None) -> None:
+        self.longest, self.backbone = longest, backbone
+        self._numbers = number_vocabulary(vocabulary)
+
+    def number(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return the numbers of the first words of each text, (at most longest,) int32."""
+        if self.backbone:
+            return self.backbone.number(texts, self.longest)
+        return [number_words(split_words(text), self._numbers, self.longest) for text in texts]
+
+    def pad(self, tokens: list[np.ndarray]) -> np.ndarray:
+        """Return the numbers of some texts as one array, (N, longest) int32."""
+        padded = Ragged.join(tokens)
+        padded.longest = self.longest
+        return padded.take(np.arange(len(tokens)))

@@ -1,0 +1,115 @@
+"""What an exported network predicts in a new process that has nothing of this project."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from machinery.errors import CommandError
+
+# The greatest difference of two numbers that counts as none, as a share of the number or of what is
+# usual in its output, whichever is greater: other runtimes add up in another order.
+TOLERANCE = 1e-4
+# Where the network decides, for one of several answers or for an order, two may be almost equally
+# good, and a rounding chooses. Among outputs with a decision, this share of the numbers may differ.
+DECISIONS = 0.01
+
+# The new process runs this after the code that defines predict(inputs, path): inputs and what it
+# returns are arrays by name. The first example goes alone, as any number of them has to do.
+PREDICT = """
+import pathlib, sys
+import numpy as np
+inputs = {path.stem: np.load(path) for path in pathlib.Path("inputs").iterdir()}
+count = len(next(iter(inputs.values())))
+parts = []
+for first, last in [(0, 1), (1, count)] if count > 1 else [(0, count)]:
+    parts.append(predict({name: array[first:last] for name, array in inputs.items()}, sys.argv[1]))
+for name in parts[0]:
+    array = np.concatenate([np.asarray(part[name]) for part in parts])
+    np.save(f"outputs/{name}.npy", array.astype(bytes) if array.dtype == object else array)
+"""
+
+
+class ExportError(CommandError):
+    """An exported network does not do what the network does; nothing of it is kept."""
+
+
+def predict_elsewhere(
+    load: str, path: Path, inputs: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return what an exported network predicts in a new process, by name, each (N, ...).
+
+    Args:
+        load: Python that defines predict(inputs, path) with nothing but packages.
+        path: the exported network.
+        inputs: of the network, by name, each (N, ...).
+
+    Raises:
+        ExportError: it cannot be loaded or run there.
+    """
+    with tempfile.TemporaryDirectory() as empty:
+        for name in ("inputs", "outputs"):
+            Path(empty, name).mkdir()
+        for name, array in inputs.items():
+            np.save(Path(empty, "inputs", f"{name}.npy"), array)
+        # -I: neither the folder nor the environment adds to what can be imported.
+        words = [sys.executable, "-I", "-c", load + PREDICT, str(path.absolute())]
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+        run = subprocess.run(
+            words, cwd=empty, env=environment, capture_output=True, text=True, check=False
+        )
+        if run.returncode:
+            raise ExportError(
+                f"{path.name} does not run in a new process without this project, so nothing was "
+                f"exported. It said:\n{run.stderr.strip()}"
+            )
+        return {path.stem: np.load(path) for path in Path(empty, "outputs").iterdir()}
+
+
+def compare(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
+    """Return the greatest difference of predictions that is none by TOLERANCE.
+
+    Args:
+        found: of the exported network, by name, each (N, ...).
+        expected: of the network, by name, each (N, ...).
+
+    Raises:
+        ExportError: they differ by more, in more places than near decisions can explain.
+    """
+    if found.keys() != expected.keys():
+        raise ExportError(
+            f"The exported network gives {', '.join(sorted(found))}, expected "
+            f"{', '.join(sorted(expected))}; nothing was exported."
+        )
+    decides = any(not np.issubdtype(array.dtype, np.floating) for array in expected.values())
+    most = 0.0
+    for name, array in expected.items():
+        if found[name].shape != array.shape:
+            raise ExportError(
+                f"The exported network gives {name} of shape {found[name].shape}, expected "
+                f"{array.shape}; nothing was exported."
+            )
+        each = differences(found[name], array)
+        same = each <= TOLERANCE  # False for NaN.
+        share = 1 - same.mean() if same.size else 0.0
+        if share > (DECISIONS if decides else 0):
+            raise ExportError(
+                f"The exported network predicts other {name}: {share:.1%} of them differ, by "
+                f"{each.max():.2g} at most; nothing was exported."
+            )
+        most = max(most, float(each[same].max(initial=0)))
+    return most
+
+
+def differences(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Return how far numbers are from those expected, as shares; of text, 0 or 1."""
+    if not np.issubdtype(expected.dtype, np.floating):  # Whole numbers or text.
+        text = expected.dtype.kind in "OU"
+        return (found != (expected.astype(bytes) if text else expected)).astype(float)
+    usual = np.sqrt(np.square(expected, dtype=float).mean()) if expected.size else 1.0
+    scale = np.maximum(np.maximum(np.abs(expected), usual), np.finfo(np.float32).tiny)
+    return np.abs(found.astype(float) - expected) / scale

@@ -1,0 +1,60 @@
+"""What serve.py takes and gives for this task.
+
+    curl -H "Content-Type: application/json" -d '{"size": 70, "town": "Ulm"}' \\
+        http://127.0.0.1:8000/predict
+
+    {"model": "model", "version": 1, "answers": [
+        {"class": "yes", "probability": 0.98, "probabilities": {"no": 0.02, "yes": 0.98}}]}
+
+For regression an answer is {"values": {"price": 250000.0}}. A request holds a row, rows in a list,
+or a table (Content-Type: text/csv). Every column that the network was trained on must be there; a
+missing cell is null. Other columns are not used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from machinery.class_answers import answer_probabilities
+from machinery.row_requests import CONTENT, read_rows
+from machinery.unlabelled_rows import RowReader
+
+if TYPE_CHECKING:
+    from build_dataset import Dataset
+    from machinery.predictions import Predictions, Unlabelled
+
+__all__ = ["CONTENT", "Service"]
+
+
+class Service:
+    """Reads rows, and answers with what is predicted.
+
+    Args:
+        dataset: what the network was trained on.
+    """
+
+    def __init__(self, dataset: "Dataset") -> None:
+        self.dataset = dataset
+        columns = (dataset.number_columns, dataset.category_columns, dataset.target_columns)
+        self._reader = RowReader(*columns, dataset.id_column, skip_bad=False)
+
+    def form(self) -> dict[str, Any]:
+        """Return what the page asks for: a field for each column, with a usual value."""
+        usual = zip(self.dataset.number_columns, self.dataset.mean, strict=True)
+        fields: list[dict[str, Any]] = [
+            {"name": name, "usual": float(f"{mean:.4g}")} for name, mean in usual
+        ]
+        for name, levels in self.dataset.category_columns.items():
+            fields.append({"name": name, "levels": levels})
+        return {"kind": "fields", "fields": fields}
+
+    def read(self, body: bytes, content_type: str) -> "Unlabelled":
+        """Return the rows of a request; raise InputError where they cannot be used."""
+        return self._reader.read_table(read_rows(body, content_type))
+
+    def answer(self, examples: "Unlabelled", predictions: "Predictions") -> list[dict[str, Any]]:
+        """Return what people read of each row."""
+        del examples
+        if self.dataset.kind == "regression":
+            (name,) = self.dataset.target_columns
+            return [{"values": {name: value}} for value in predictions["values"].tolist()]
+        multilabel = self.dataset.kind == "multilabel"
+        return answer_probabilities(predictions["probabilities"], self.dataset.classes, multilabel)

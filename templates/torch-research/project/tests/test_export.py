@@ -1,0 +1,96 @@
+"""export.py: what it writes predicts what the network does, and what it refuses.
+
+In the format that needs no package beside PyTorch.
+"""
+
+import json
+import shutil
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import task
+import torch
+
+import backend
+import export
+import train
+from build_dataset import prepare_default, read_dataset
+from machinery.checkpoints import read_checkpoint
+from machinery.errors import InputError
+from machinery.parameter_file import load_parameters
+from machinery.run import Run
+from machinery.stopping import StopRequest
+from model import net
+from model.data_loader import load_split
+from parameters import Parameters
+
+ROOT = Path(__file__).parent.parent
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data/ and a small experiment trained on it."""
+    folder = tmp_path_factory.mktemp("export")
+    prepare_default(folder / "data")
+    words = [word.removeprefix("--") for word in task.SMALL]
+    values = {**dict(zip(words[::2], words[1::2], strict=True)), "training.epochs": "1"}
+    path = ROOT / "experiments" / "baseline" / "params.yaml"
+    parameters = load_parameters(Parameters, path, values)
+    dataset = read_dataset(folder / "data")
+    with Run(folder / "small", parameters, dataset, folder / "data", StopRequest(), "cpu") as run:
+        train.train(run)
+    return folder
+
+
+def arguments(folder: Path, exports: Path, **others: Any) -> tuple[Namespace, Parameters]:
+    """Return what the command line gives to export."""
+    given = {"experiment": folder / "small", "data": folder / "data", "checkpoint": "best"}
+    parameters = load_parameters(Parameters, folder / "small" / "params.yaml")
+    return Namespace(exports=exports, **{"format": "pt2", **given, **others}), parameters
+
+
+def test_an_export_predicts_what_the_network_does(folder: Path, tmp_path: Path) -> None:
+    """Of one example and of several, with the inputs as they are stored."""
+    exported = export.export(*arguments(folder, tmp_path))
+    assert exported == tmp_path / "pt2" / "1"
+    about = json.loads((exported / "export.json").read_text("utf-8"))
+    assert about["step"] == about["metrics"]["step"]
+    dataset = read_dataset(folder / "data")
+    assert about["dataset"]["fingerprint"] == dataset.fingerprint
+
+    _, parameters = arguments(folder, tmp_path)
+    model = backend.make_model(parameters, dataset, CPU).eval()
+    path = folder / "small" / "best.safetensors"
+    backend.load_weights(model, read_checkpoint(path)[0], path)
+    module = torch.export.load(exported / about["file"]).module()
+    split = load_split(folder / "data", dataset, "test", CPU)
+    for count in (1, 5):
+        inputs, _ = split.take(np.arange(count))
+        with torch.no_grad():
+            expected = net.predict(model(inputs), dataset)
+        found = module(inputs)
+        assert found.keys() == expected.keys() == about["outputs"].keys()
+        for name, tensor in expected.items():
+            assert torch.allclose(found[name].float(), tensor.float(), atol=1e-5), name
+
+
+def test_a_damaged_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:
+    content = bytearray((folder / "small" / "best.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "best.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match="SHA-256"):
+        export.export(*arguments(folder, tmp_path / "exports", experiment=tmp_path))
+    assert not (tmp_path / "exports").exists()
+
+
+def test_compiling_without_a_compiler_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(InputError, match=r"needs a C\+\+ compiler.*Install one.*or.*--format pt2"):
+        export.export(*arguments(folder, tmp_path, format="aoti"))
+    assert not [*tmp_path.iterdir()]

@@ -1,0 +1,241 @@
+"""Versions of exported networks: their numbers, what is written about them, and a check elsewhere.
+
+    exports/onnx/.last-version     the highest number that was ever given
+    exports/onnx/3/model.onnx      the network of version 3
+    exports/onnx/3/export.json     where it came from, what it takes and gives
+
+A version appears only when a new process, with nothing of this project, has loaded it and given the
+predictions of the network. Then it gets its number, in one piece: a kill leaves no half version.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from filelock import FileLock
+
+from machinery.argument_parser import ArgumentParser
+from machinery.command_line import EvaluateCommand, evaluation
+from machinery.elsewhere import compare, predict_elsewhere
+from machinery.errors import InputError, exit_codes
+from machinery.files import replace, sync_folder, sync_tree, write_atomically
+from machinery.metrics import read_metrics
+from machinery.parameter_file import Section, flatten
+from machinery.records import git_state
+from machinery.sampling import evaluation_batch_size
+
+FILE = "export.json"
+LAST_VERSION = ".last-version"  # The file beside the versions that holds the highest number given.
+EXAMPLES = 256  # Of test at most so many are compared.
+
+
+class Format(NamedTuple):
+    """A kind of file to export to."""
+
+    runtime: str  # what loads it, for messages
+    load: str  # Python that defines predict(inputs, path): see machinery/elsewhere.py
+    packages: tuple[str, ...] = ()  # of requirements-export.txt, as Python imports them
+
+
+ONNX_LOAD = """
+import onnxruntime
+session = None
+def predict(inputs, path):
+    global session
+    session = session or onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs)))
+"""
+
+
+def onnx(*packages: str) -> Format:
+    """Return the format of ONNX; `packages` write it, beside those that every framework needs."""
+    return Format("ONNX Runtime", ONNX_LOAD, ("onnx", "onnxruntime", *packages))
+
+
+class Examples(NamedTuple):
+    """Examples of test with what the network predicts of them, by name, each (N, ...)."""
+
+    inputs: dict[str, np.ndarray]
+    predictions: dict[str, np.ndarray]
+
+
+def command_line(
+    name: str, description: str | None, schema: type[Section], formats: Mapping[str, Format]
+) -> EvaluateCommand:
+    """Read the command line of export.py; end the process if it is wrong or a package is missing.
+
+    Args:
+        name: __name__ of the script.
+        description: its docstring.
+        schema: of params.yaml.
+        formats: what this template can write, by name, the default first.
+    """
+
+    def add_options(parser: ArgumentParser) -> None:
+        default = next(iter(formats))
+        parser.add_argument("--format", choices=[*formats], default=default, help=f"[{default}]")
+        parser.add_argument(
+            "--exports", type=Path, default=Path("exports"), help="folder [exports]"
+        )
+
+    command = evaluation(name, description, schema, add_options)
+    if command.arguments is not None:
+        with exit_codes():
+            check_packages(command.arguments.format, formats[command.arguments.format].packages)
+    return command
+
+
+def check_packages(format_name: str, packages: tuple[str, ...]) -> None:
+    """Raise InputError where a package that a format needs is not installed."""
+    if missing := [name for name in packages if not importlib.util.find_spec(name)]:
+        raise InputError(
+            f"--format {format_name}: needs {' and '.join(missing)}. Install what is missing: "
+            "python -m pip install -c constraints.txt -r requirements-export.txt"
+        )
+
+
+def rows_to_compare(dataset: Any) -> np.ndarray:
+    """Return the numbers of the examples of test that a version is compared on."""
+    return np.arange(
+        min(dataset.examples["test"], EXAMPLES, evaluation_batch_size(dataset.positions))
+    )
+
+
+def collect_facts(
+    arguments: argparse.Namespace,
+    parameters: Section,
+    dataset: Any,
+    step: int,
+    versions: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return what export.json says of where a version came from.
+
+    Args:
+        arguments: of the command line.
+        parameters: of the experiment.
+        dataset: what it was trained on.
+        step: of the checkpoint.
+        versions: of the packages that write the version.
+    """
+    rows = {row.get("step"): row for row in read_metrics(arguments.experiment)}
+    suffix = "" if arguments.checkpoint == "best" else f"_{arguments.checkpoint}"
+    test = arguments.experiment / f"metrics_test{suffix}.json"
+    return {
+        "format": arguments.format,
+        "experiment": arguments.experiment.as_posix(),
+        "checkpoint": arguments.checkpoint,
+        "step": step,
+        "metrics": rows.get(step),
+        "test_metrics": json.loads(test.read_text("utf-8")) if test.exists() else None,
+        "parameters": flatten(parameters),
+        "dataset": dataset.model_dump(mode="json"),
+        "git_commit": git_state()[0],
+        "versions": dict(versions),
+    }
+
+
+def write_version(
+    exports: Path,
+    facts: Mapping[str, Any],
+    form: Format,
+    examples: Examples,
+    write: Callable[[Path], str],
+) -> Path:
+    """Write the next version of a format, compare it, and give it its number.
+
+    Args:
+        exports: the folder of all formats.
+        facts: of collect_facts.
+        form: the format.
+        examples: to compare on.
+        write: writes the files of a version into a folder; returns the name of the one to load.
+
+    Returns:
+        the folder of the version
+
+    Raises:
+        ExportError: it does not load elsewhere, or predicts something else there. It is deleted.
+        InputError: the highest number given cannot be read.
+    """
+    folder = exports / facts["format"]
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):  # Several exports write one after the other.
+        for killed in folder.glob(".unfinished-*/"):
+            shutil.rmtree(killed)
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as temporary:
+            unchecked = Path(temporary, "version")
+            unchecked.mkdir()
+            file = write(unchecked)
+            found = predict_elsewhere(form.load, unchecked / file, examples.inputs)
+            difference = compare(found, examples.predictions)
+            count = len(next(iter(examples.inputs.values())))
+            about = {
+                **facts,
+                "file": file,
+                "inputs": describe(examples.inputs),
+                "outputs": describe(found),
+                "largest_difference": difference,
+                "examples_compared": count,
+                "sha256": digests(unchecked),
+            }
+            write_atomically(unchecked / FILE, json.dumps(about, indent=2).encode())
+            sync_tree(unchecked)
+            version = folder / str(next_version(folder))
+            replace(unchecked, version)
+            sync_folder(folder)
+    print(
+        f"{version}: {facts['experiment']}/{facts['checkpoint']}.safetensors of step "
+        f"{facts['step']:,}. A fresh process with bare {form.runtime} gave the same predictions "
+        f"for {count} examples of test, to {difference:.1g}."
+    )
+    return version
+
+
+def describe(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """Return dtype and shape of arrays (N, ...), by name; None stands for any number of examples.
+
+    Text has the dtype "str".
+    """
+    return {
+        name: {
+            "dtype": "str" if array.dtype.kind in "SUO" else str(array.dtype),
+            "shape": [None, *array.shape[1:]],
+        }
+        for name, array in arrays.items()
+    }
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file in a folder, by its path from there."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found[path.relative_to(folder).as_posix()] = digest
+    return found
+
+
+def next_version(folder: Path) -> int:
+    """Return a number that no version in a folder has had, and record that it is taken.
+
+    Raises:
+        InputError: the highest number given cannot be read.
+    """
+    path = folder / LAST_VERSION
+    text = path.read_text("utf-8", errors="replace").strip() if path.exists() else "0"
+    if not text.isdecimal():
+        raise InputError(f"{path}: got {text[:20]!r}, expected the highest number ever exported.")
+    numbers = [int(text)]
+    numbers += [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+    number = max(numbers) + 1
+    write_atomically(path, f"{number}\n".encode())
+    return number

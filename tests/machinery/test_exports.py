@@ -1,0 +1,161 @@
+"""Versions of exports: their numbers, a kill on the way, and what is found out elsewhere."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from machinery import elsewhere, exports
+from machinery.elsewhere import ExportError, compare, predict_elsewhere
+from machinery.errors import InputError
+from machinery.exports import Examples, Format
+
+LOAD = """
+import numpy as np
+def predict(inputs, path):
+    weights = np.load(path)
+    return {"share": inputs["points"] @ weights, "above": inputs["points"][:, 0] > 0}
+"""
+POINTS = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+WEIGHTS = np.array([1, 2, 3], np.float32)
+EXAMPLES = Examples({"points": POINTS}, {"share": POINTS @ WEIGHTS, "above": POINTS[:, 0] > 0})
+FACTS: dict[str, Any] = {"format": "weights", "experiment": "e", "checkpoint": "best", "step": 5}
+
+
+def write(folder: Path) -> str:
+    np.save(folder / "weights.npy", WEIGHTS)
+    return "weights.npy"
+
+
+def export(folder: Path, write: Any = write) -> Path:
+    return exports.write_version(folder, FACTS, Format("NumPy", LOAD), EXAMPLES, write)
+
+
+def test_a_version_says_what_it_takes_and_gives(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = export(tmp_path)
+    assert version == tmp_path / "weights" / "1"
+    assert (
+        "e/best.safetensors of step 5. A fresh process with bare NumPy" in capsys.readouterr().out
+    )
+    about = json.loads((version / "export.json").read_text("utf-8"))
+    assert about.items() >= FACTS.items()
+    assert about["file"] == "weights.npy"
+    assert about["inputs"] == {"points": {"dtype": "float32", "shape": [None, 3]}}
+    assert about["outputs"]["above"] == {"dtype": "bool", "shape": [None]}
+    assert about["examples_compared"] == 7
+    assert about["largest_difference"] <= 1e-6
+    digest = hashlib.sha256((version / "weights.npy").read_bytes()).hexdigest()
+    assert about["sha256"] == {"weights.npy": digest}
+
+
+@pytest.fixture
+def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip the new process and the comparison in exports."""
+    monkeypatch.setattr(exports, "predict_elsewhere", lambda *_: {})
+    monkeypatch.setattr(exports, "compare", lambda *_: 0.0)
+
+
+@pytest.mark.usefixtures("trusting")
+def test_a_version_is_never_given_twice(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    (folder / "4").mkdir(parents=True)
+    (folder / ".unfinished-killed").mkdir()
+    assert export(tmp_path) == folder / "5"
+    (folder / "5").rename(folder / "elsewhere")
+    assert export(tmp_path) == folder / "6"
+    assert sorted(path.name for path in folder.glob("[!.]*")) == ["4", "6", "elsewhere"]
+    assert not [*folder.glob(".unfinished-*")]
+
+
+@pytest.mark.usefixtures("trusting")
+def test_a_version_is_on_the_disk_before_it_has_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut, too, a version that is there is whole."""
+    synced, checked, replace = set(), [], os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: synced.add(os.fstat(file).st_ino))
+
+    def check(source: Path, target: Path) -> None:
+        if source.is_dir():
+            assert {path.stat().st_ino for path in (source, *source.rglob("*"))} <= synced
+            checked.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", check)
+    assert checked == [export(tmp_path)]
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1.5"])
+def test_a_damaged_count_of_versions_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / exports.LAST_VERSION).write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"\.last-version: got .*, expected the highest number"):
+        exports.next_version(tmp_path)
+
+
+def test_other_weights_are_noticed_and_leave_no_version(tmp_path: Path) -> None:
+    def write_others(folder: Path) -> str:
+        np.save(folder / "weights.npy", WEIGHTS + 1e-2)
+        return "weights.npy"
+
+    with pytest.raises(ExportError, match=r"predicts other share: .* differ, by .*nothing was exp"):
+        export(tmp_path, write_others)
+    assert not [*(tmp_path / "weights").glob("[!.]*")]
+    assert not [*(tmp_path / "weights").glob(".unfinished-*")]
+
+
+def test_decisions_may_differ_in_few_places_and_numbers_in_none() -> None:
+    share = np.linspace(0, 1, 200)
+    moved = np.where(np.arange(200) == 7, 0.9, share)
+    with pytest.raises(ExportError, match=r"predicts other share: 0.5%"):
+        compare({"share": moved}, {"share": share})
+    chosen = np.arange(200) % 3
+    # An order that a rounding changed moves numbers, too.
+    found = compare({"share": moved, "chosen": chosen}, {"share": share, "chosen": chosen})
+    assert found == 0
+    with pytest.raises(ExportError, match=r"predicts other chosen: 100.0%"):
+        compare({"share": share, "chosen": chosen + 1}, {"share": share, "chosen": chosen})
+
+
+def test_names_and_numbers_are_compared() -> None:
+    expected = {"share": np.array([0.5, 0.1]), "name": np.array([b"a", b"b"], object)}
+    found = {"share": np.array([0.5, 0.1 + 1e-7]), "name": np.array([b"a", b"b"])}
+    assert 0 < compare(found, expected) <= 1e-6
+    for name, other in (("name", [b"a", b"c"]), ("share", [0.5, 0.2]), ("share", [0.5, np.nan])):
+        with pytest.raises(ExportError, match=f"predicts other {name}"):
+            compare({**found, name: np.array(other)}, expected)
+    with pytest.raises(ExportError, match="gives share, expected name, share"):
+        compare({"share": found["share"]}, expected)
+    with pytest.raises(ExportError, match=r"share of shape \(1,\), expected \(2,\)"):
+        compare({**found, "share": np.zeros(1)}, expected)
+
+
+def test_a_difference_is_a_share_of_what_is_usual() -> None:
+    """The prediction of a large number that happens to be near 0 has the rounding of the others."""
+    expected = np.array([1e6, -1e6, 1e-3])
+    assert elsewhere.differences(expected + 0.1, expected).max() < 1e-6
+    assert elsewhere.differences(expected / 1e9 + 1e-4, expected / 1e9).max() > 0.1
+
+
+def test_nothing_of_the_project_is_there_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(exports.__file__).parent.parent))
+    (tmp_path / "weights.npy").touch()
+    with pytest.raises(ExportError, match="No module named 'machinery'"):
+        predict_elsewhere("import machinery", tmp_path / "weights.npy", EXAMPLES.inputs)
+
+
+def test_a_missing_package_is_named_with_what_to_type() -> None:
+    exports.check_packages("onnx", ("numpy",))
+    with pytest.raises(InputError) as caught:
+        exports.check_packages("onnx", ("numpy", "no_such_a", "no_such_b"))
+    assert str(caught.value) == (
+        "--format onnx: needs no_such_a and no_such_b. Install what is missing: "
+        "python -m pip install -c constraints.txt -r requirements-export.txt"
+    )

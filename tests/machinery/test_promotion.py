@@ -1,0 +1,191 @@
+"""promote.py: which version serves, what is refused, and the history that only grows."""
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from machinery import in_service, promotion
+from machinery.acceptance import wilson_interval
+from machinery.errors import InputError
+from machinery.in_service import FILE, Decisions, read_registry, version_to_serve
+from machinery.metrics import Objective
+from small_service import write_version
+
+OBJECTIVE = Objective("val_accuracy", maximize=True)
+
+
+@pytest.fixture
+def exports(tmp_path: Path) -> Path:
+    """Three versions, the last of which is worse on test."""
+    for number, test in enumerate((0.90, 0.95, 0.80), 1):
+        write_version(tmp_path, number, test)
+    return tmp_path
+
+
+def decide(exports: Path, *words: str, objective: Objective = OBJECTIVE) -> None:
+    """Do what a command line of promote.py says."""
+    with mock.patch("sys.argv", ["promote.py", *words, "--exports", str(exports)]):
+        command = promotion.command_line("__main__", "")
+    assert command.arguments is not None
+    promotion.decide(command.arguments, lambda _: objective)
+
+
+def test_the_newest_accepted_version_serves(exports: Path) -> None:
+    assert version_to_serve(exports) == 3  # Nothing was decided, so it is the newest.
+    decide(exports, "accept", "1")
+    assert version_to_serve(exports) == 1
+    decide(exports, "accept", "2")
+    assert version_to_serve(exports) == 2
+    decide(exports, "rollback")
+    assert version_to_serve(exports) == 1
+    decide(exports, "pin", "3")
+    assert version_to_serve(exports) == 3
+    decide(exports, "accept", "2")
+    assert version_to_serve(exports) == 3
+    with pytest.raises(InputError, match="version 3 is pinned"):
+        decide(exports, "rollback")
+    decide(exports, "unpin")
+    assert version_to_serve(exports) == 2
+    decide(exports, "rollback")
+    assert version_to_serve(exports) == 1
+    with pytest.raises(InputError, match="nothing to go back to"):
+        decide(exports, "rollback")
+    registry = read_registry(exports)
+    actions = [(each.action, each.version, each.serves) for each in registry.history]
+    assert actions == [
+        *(("accept", 1, 1), ("accept", 2, 2), ("rollback", 2, 1), ("pin", 3, 3)),
+        *(("accept", 2, 3), ("unpin", 3, 2), ("rollback", 2, 1)),
+    ]
+    assert registry.since == registry.history[-1].at
+    assert "accuracy on test 0.9000" in registry.history[0].why
+
+
+def test_a_worse_version_is_refused(exports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    decide(exports, "accept", "2")
+    before = (exports / FILE).read_bytes()
+    with pytest.raises(InputError) as error:
+        decide(exports, "accept", "3")
+    for words in ("version 3 0.8000 (0.7580 to 0.8363)", "worse by 0.15", "--margin 0.01"):
+        assert words in str(error.value)
+    assert (exports / FILE).read_bytes() == before
+    decide(exports, "accept", "1", "--margin", "0.06")
+    assert "worse by 0.05" in capsys.readouterr().out
+    decide(exports, "accept", "3", "--anyway")
+    assert version_to_serve(exports) == 3
+    assert read_registry(exports).history[-1].why == "with --anyway"
+
+
+def test_a_metric_of_which_less_is_better(exports: Path) -> None:
+    loss = Objective("val_loss", maximize=False)
+    decide(exports, "accept", "1", objective=loss)
+    decide(exports, "accept", "2", objective=loss)
+    with pytest.raises(InputError, match=r"loss on 400 examples.*version 3 0\.2,.*worse by 0\.15"):
+        decide(exports, "accept", "3", objective=loss)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"test": None}, "says nothing of accuracy on the test split"),
+        ({"test": float("nan")}, "says nothing of accuracy on the test split"),
+        ({"fingerprint": "other"}, r"on other data \(other\) than version 2 \(abc\)"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    changes: dict[str, Any], expected: str, exports: Path
+) -> None:
+    decide(exports, "accept", "2")
+    write_version(exports, 4, **changes)
+    with pytest.raises(InputError, match=expected):
+        decide(exports, "accept", "4")
+    assert version_to_serve(exports) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["accept", "7"], r"7: no such version\. There are: 1, 2, 3"),
+        (["pin", "7"], r"7: no such version\. There are: 1, 2, 3"),
+        (["unpin"], "no version is pinned"),
+        (["rollback"], "nothing to go back to"),
+    ],
+)
+def test_bad_decisions_change_nothing(words: list[str], expected: str, exports: Path) -> None:
+    with pytest.raises(InputError, match=expected):
+        decide(exports, *words)
+    assert not (exports / FILE).exists()
+
+
+@pytest.mark.parametrize("words", [["accept"], ["rollback", "3"], ["go"], ["pin", "x"], []])
+def test_bad_command_lines(words: list[str], exports: Path) -> None:
+    with pytest.raises(SystemExit) as error:
+        decide(exports, *words)
+    assert error.value.code == 2
+
+
+def test_no_version(tmp_path: Path) -> None:
+    for words in (["status"], ["accept", "1"]):
+        with pytest.raises(InputError, match=r"holds no version\. Write one: python export\.py"):
+            decide(tmp_path / "onnx", *words)
+    assert not (tmp_path / "onnx").exists()
+
+
+def test_a_damaged_registry_is_named(exports: Path) -> None:
+    for text in ("{", '{"in_service": "x"}', '{"history": [{"action": "go"}]}'):
+        (exports / FILE).write_text(text)
+        with pytest.raises(InputError, match=r"in-service\.json: damaged"):
+            decide(exports, "accept", "1")
+        assert (exports / FILE).read_text() == text
+
+
+def test_status(exports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    decide(exports, "status")
+    assert "Version 3 serves as the newest; none is accepted." in capsys.readouterr().out
+    decide(exports, "accept", "2")
+    decide(exports, "pin", "1")
+    capsys.readouterr()
+    decide(exports, "status")
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("Version 1 serves since 20")
+    assert first.endswith(", pinned.")
+    assert lines[1] == "  2: experiments/a, step 2, accepted; test: loss 0.05, accuracy 0.95"
+    assert lines[-1].endswith("pin 1")
+
+
+def test_decisions_wait_for_one_another(exports: Path) -> None:
+    def pin(number: int) -> None:
+        for _ in range(5):
+            with Decisions(exports) as decisions:
+                decisions.pin(number)
+
+    threads = [threading.Thread(target=pin, args=(number,)) for number in (1, 2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    registry = read_registry(exports)
+    assert len(registry.history) == 15
+    assert registry.in_service == registry.history[-1].version
+
+
+def test_an_account_without_a_name(exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise OSError("no such user")
+
+    monkeypatch.setattr(in_service.getpass, "getuser", fail)
+    decide(exports, "pin", "1")
+    assert read_registry(exports).history[0].by == "unknown"
+    assert os.listdir(exports).count(FILE) == 1
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "low", "high"),
+    # By R: prop.test(x, n, correct = FALSE)
+    [(0.9, 100, 0.8256, 0.9448), (1.0, 10, 0.7225, 1.0), (0.0, 10, 0.0, 0.2775)],
+)
+def test_wilson_interval(share: float, count: int, low: float, high: float) -> None:
+    assert wilson_interval(share, count) == pytest.approx((low, high), abs=1e-4)

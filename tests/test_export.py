@@ -1,0 +1,50 @@
+"""python export.py: what it writes predicts the same without the project."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from projects import run, template
+
+pytestmark = [pytest.mark.once_a_template]
+
+# The formats of each template, the default first.
+FORMATS = {"torch-research": ["onnx", "pt2", "aoti"]}
+
+
+def export(project: Path, reference: Path, *options: str) -> Path:
+    """Export the reference; return the folder of its version."""
+    folder = reference.relative_to(project)
+    result = run(project, "export.py", "--experiment", folder, *options)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "gave the same predictions" in result.stdout
+    return project / result.stdout.partition(":")[0]
+
+
+def check(project: Path, version: Path) -> None:
+    """Fail unless a version's record says what the project's data and network say."""
+    about = json.loads((version / "export.json").read_text("utf-8"))
+    dataset = json.loads((project / "data" / "dataset.json").read_text("utf-8"))
+    assert about["dataset"]["fingerprint"] == dataset["fingerprint"]
+    assert [*about["inputs"]] == dataset["inputs"]
+    for name, array in about["inputs"].items():
+        described = dataset["arrays"][name]
+        shape = [described["longest"] if n is None else n for n in described["shape"]]
+        assert array == {"dtype": described["dtype"], "shape": [None, *shape]}
+    assert about["largest_difference"] <= 1e-4
+    assert {path.name for path in version.rglob("*") if path.is_file()} >= {about["file"]}
+
+
+@pytest.mark.every_way
+def test_an_export_predicts_the_same_elsewhere(project: Path, reference: Path) -> None:
+    if template(project) in FORMATS:
+        version = export(project, reference)
+        check(project, version)
+        assert version.name == "1"
+
+
+@pytest.mark.deep
+def test_each_format_of_each_task(project: Path, reference: Path) -> None:
+    for name in FORMATS.get(template(project), []):
+        check(project, export(project, reference, "--format", name))
