@@ -67,7 +67,7 @@ class Histograms:
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob(f"{FILE}*"):
             number = old.name.removeprefix(FILE)
-            if number.isdigit() and int(number) >= step:
+            if number.isdecimal() and int(number) >= step:
                 remove(old)
         return folder / f"{FILE}{step:012}"
 
