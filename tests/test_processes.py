@@ -145,8 +145,7 @@ def stop_and_compare(place: Place, changes: dict[str, Any]) -> None:
     assert_same_results(place.project / folders[1], place.project / folders[0])
     result = place.server.run("train", "--experiment", folders[2])
     assert result.code == 0
-    warns = "was trained by 2 processes until here and goes on with 1" in result.output
-    assert warns == (changes.get("training.accumulate", 1) == 1)
+    assert "was trained by 2 processes until here and goes on with 1" in result.output
     rows = [
         [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         for folder in (one, place.project / folders[0])
@@ -176,7 +175,8 @@ def children(process: subprocess.Popen[bytes]) -> list[int]:
 def test_a_killed_process_is_started_again_and_the_end_is_the_same(
     either: Place, killed: int
 ) -> None:
-    changes = {**PARTS, "training.epochs": 200, "training.checkpoint_minutes": 1e-3}
+    changes = {**PARTS, "training.checkpoint_minutes": 1e-3}
+    changes["training.epochs"] = 200 if either.loop == "plain" else 40  # Long enough to be killed.
     whole, folder = either.train_whole(changes), either.begin("killed", changes)
     command = [sys.executable, "launch.py", "2", "train.py", "--experiment", folder]
     launcher = subprocess.Popen(command, cwd=either.project, stderr=subprocess.PIPE)

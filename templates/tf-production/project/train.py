@@ -137,8 +137,10 @@ class TrainingSteps:
         self.seed = fold_seed(parameters.seed)
         self.per_call = 1
         self.take = tf.function(self.take)
-        if parameters.training.compile:
+        if parameters.training.compile and devices == 1:
             self.step = tf.function(self.step, jit_compile=True)
+        elif parameters.training.compile:  # What the devices add up is no part of it.
+            self.differentiate = tf.function(self.differentiate, jit_compile=True)
 
     def take(self, batches: Iterator[Batch], count: tf.Tensor, loss_sum: tf.Tensor) -> tf.Tensor:
         """Take `count` steps; return loss_sum plus the losses of their examples."""

@@ -114,6 +114,28 @@ def test_parts_are_those_of_the_whole_batches(
             assert part == pytest.approx(3 * len(part) / len(whole.rows[number]))
 
 
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_devices_get_equally_many_examples_that_count_once(split: Split, accumulate: int) -> None:
+    """What is there again has a weight of 0, and the sum of the losses is that of the batch."""
+    whole = make_batches(split)
+    changed = whole.parameters.training.model_copy(update={"accumulate": accumulate})
+    parameters = whole.parameters.model_copy(update={"training": changed})
+    shared, counted = TrainingBatches(split, parameters, devices=8), 0
+    for number, rows in enumerate(whole.rows):
+        parts = [shared[accumulate * number + part] for part in range(accumulate)]
+        assert all(len(weights) % 8 == 0 for *_, weights in parts)
+        found = [x["row"][weights > 0] for x, _, weights in parts]
+        assert np.array_equal(np.concatenate(found), whole[number][0]["row"])
+        # Keras takes the mean over a part, whatever the weights, and then that over the parts.
+        means = [(weights * (x["row"] + 1.0)).mean() for x, _, weights in parts]
+        assert np.mean(means) == pytest.approx((rows + 1.0).mean(), rel=1e-6)
+        counted += sum(len(weights) for *_, weights in parts)
+        if number + 1 < len(whole.rows):
+            other = TrainingBatches(split, parameters, devices=8)
+            other.start(number + 1)
+            assert other.counted == counted
+
+
 def test_what_an_example_becomes_does_not_depend_on_its_batch(split: Split) -> None:
     by_row = []
     for parts in (1, 7):

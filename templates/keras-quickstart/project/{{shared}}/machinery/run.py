@@ -168,7 +168,7 @@ class Run:
                 "optimizer": state.optimizer_name,
                 "task": self.dataset.task,
                 "objective": objective._asdict(),
-                **{"processes": self.share.processes, "devices": self.share.devices},
+                **self.share.facts,
                 "fingerprint": self.dataset.fingerprint,
                 "data": self.data.as_posix(),
                 "data_stamp": contents.stamp(self.data / self.dataset.arrays_folder),

@@ -28,6 +28,12 @@ class Share(NamedTuple):
         return f"{processes}; {self.devices} devices" if self.devices > 1 else processes
 
     @property
+    def facts(self) -> dict[str, int]:
+        """What to record: the processes, and the devices where there are several."""
+        devices = {"devices": self.devices} if self.devices > 1 else {}
+        return {"processes": self.processes, **devices}
+
+    @property
     def own_parts(self) -> range:
         """The numbers of the parts that this process computes."""
         each = self.parts // self.processes
