@@ -10,7 +10,7 @@ PACKAGES = {
     *("jax", "keras", "pytorch_lightning", "tensorflow", "torch"),
 }
 # What requirements-serve.txt installs beside these.
-SERVING = {"fastapi", "onnxruntime", "prometheus_client", "starlette", "uvicorn"}
+SERVING = {"fastapi", "onnxruntime", "orjson", "prometheus_client", "starlette", "uvicorn"}
 EXIT_CODE = 2  # As for any bad input; errors.py, which defines it, needs packages itself.
 
 
