@@ -24,7 +24,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,7 +44,7 @@ class Load(NamedTuple):
 
 
 @contextmanager
-def serving(project: Path, batch: int, threads: int) -> Iterator[tuple[psutil.Process, int]]:
+def serving(project: Path, batch: int, threads: int) -> Generator[tuple[psutil.Process, int]]:
     """Serve the project's version; yield the process and its port."""
     words = ("--port", "0", "--largest-batch", str(batch), "--threads", str(threads))
     command = [sys.executable, "serve.py", *words]
@@ -126,7 +126,9 @@ def load(port: int, body: bytes, clients: int, seconds: float, rate: float = 0) 
     return found
 
 
-def time_loop(path: Path, inputs: dict[str, np.ndarray], threads: int, seconds: float) -> tuple:
+def time_loop(
+    path: Path, inputs: dict[str, np.ndarray], threads: int, seconds: float
+) -> tuple[float, float]:
     """Return examples a second of the network called in a loop: by processor time, and by wall."""
     import onnxruntime
 
@@ -152,12 +154,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     arguments = parser.parse_args()
     batch, seconds = arguments.batch, arguments.seconds
-    versions = sorted(arguments.project.glob("exports/onnx/*/model.onnx"), key=str)
+    newest = max(
+        arguments.project.glob("exports/onnx/*/model.onnx"), key=lambda p: int(p.parent.name)
+    )
     print("| examples a second | processor | wall |")
     print("| --- | ---: | ---: |")
     with serving(arguments.project, batch, arguments.threads) as (process, port):
         inputs = make_inputs(port, batch)
-        by_processor, by_wall = time_loop(versions[-1], inputs, arguments.threads, seconds)
+        by_processor, by_wall = time_loop(newest, inputs, arguments.threads, seconds)
         print(f"| loop, batches of {batch} | {by_processor:,.0f} | {by_wall:,.0f} |")
         rate = 0.0
         for name, examples in (("one a request", 1), ("a batch a request", batch)):
