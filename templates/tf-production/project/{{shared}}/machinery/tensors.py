@@ -37,7 +37,7 @@ def parse_json(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        pass  # Python takes NaN, too, which stands for a missing number.
+        pass  # Python takes NaN, too, which stands for what is missing.
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
