@@ -68,7 +68,7 @@ def test_the_machinery_knows_no_project_and_no_framework() -> None:
     packages |= {"sqlalchemy"}  # A part of Optuna; it is imported with --storage alone.
     packages |= {"optuna_integration"}  # With the sampler that is in it, alone.
     # With serve.py, alone.
-    packages |= {"fastapi", "onnxruntime", "prometheus_client", "starlette", "uvicorn"}
+    packages |= {"fastapi", "onnxruntime", "orjson", "prometheus_client", "starlette", "uvicorn"}
     for path in root.glob("shared/project/**/machinery/*.py"):
         tables = {"pandas", "sklearn"} if "{{competition}}" in path.parts else set()
         assert imported_packages(path) <= packages | tables, path

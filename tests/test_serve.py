@@ -4,6 +4,7 @@ import base64
 import json
 import mimetypes
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,15 +48,32 @@ TRY = """(async () => {
 })()"""
 
 
+def copy_image(project: Path, folder: Path) -> list[str]:
+    """Copy what the Dockerfile does into a folder; return the command that it starts."""
+    text = (project / "Dockerfile").read_text("utf-8")
+    for line in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE):
+        for path in (path for pattern in line.split() for path in project.glob(pattern)):
+            copy = shutil.copytree if path.is_dir() else shutil.copy
+            copy(path, folder / path.name)
+    found = re.search(r"^ENTRYPOINT (.*)$", text, re.MULTILINE)
+    assert found
+    return [sys.executable, *json.loads(found[1])[1:]]
+
+
 @pytest.fixture
-def served(project: Path, reference: Path) -> Iterator[str]:
-    """The address of a server of the reference, exported; it ends in order."""
+def served(project: Path, reference: Path, tmp_path_factory: Any) -> Iterator[str]:
+    """The address of a server of the reference, exported; it ends in order.
+
+    It runs as in its container, where there are only the files that the Dockerfile copies.
+    """
     if template(project) not in FORMATS:
         pytest.skip("this template exports nothing that serve.py serves")
     export(project, reference)
-    words = [sys.executable, "serve.py", "--port", "0"]
+    folder = tmp_path_factory.mktemp("image")
+    command = copy_image(project, folder)
+    words = [*command, "--host", "127.0.0.1", "--port", "0", "--exports", project / "exports/onnx"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(words, cwd=project, stdout=pipe, stderr=pipe, text=True) as process:
+    with subprocess.Popen(words, cwd=folder, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout
         found = re.search(r"http://\S+", process.stdout.readline())
         assert found, process.communicate()

@@ -152,10 +152,15 @@ def test_nothing_of_the_project_is_there_elsewhere(
 
 
 def test_a_missing_package_is_named_with_what_to_type() -> None:
-    exports.check_packages("onnx", ("numpy",))
+    exports.check_format("onnx", Format("", "", ("numpy",)))
     with pytest.raises(InputError) as caught:
-        exports.check_packages("onnx", ("numpy", "no_such_a", "no_such_b"))
+        exports.check_format("onnx", Format("", "", ("numpy", "no_such_a", "no_such_b")))
     assert str(caught.value) == (
         "--format onnx: needs no_such_a and no_such_b. Install what is missing: "
         "python -m pip install -c constraints.txt -r requirements-export.txt"
     )
+
+
+def test_a_format_that_is_not_to_be_had_says_why() -> None:
+    with pytest.raises(InputError, match=r"--format litert: Only TensorFlow writes it\."):
+        exports.check_format("litert", Format("", "", refusal="Only TensorFlow writes it."))

@@ -17,7 +17,7 @@ ALLOWED = {
     *("safetensors", "scipy", "tensorboard", "tqdm"),
     *("sqlalchemy", "optuna_integration"),  # With Optuna; where --storage or a sampler needs it.
     # With requirements-serve.txt, for serve.py.
-    *("fastapi", "onnxruntime", "prometheus_client", "starlette", "uvicorn"),
+    *("fastapi", "onnxruntime", "orjson", "prometheus_client", "starlette", "uvicorn"),
     "PIL",  # With matplotlib; makes the small copies of pictures.
     "machinery",
 }

@@ -95,6 +95,9 @@ def compare(
         f"{new_number} {shown[0]}, version {old_number} in service {shown[1]}"
     )
     if "(" in words:
-        words += "; in brackets Wilson's 95 % interval of a share"
+        words += (
+            "; in brackets Wilson's 95 % interval, which is meant for shares of examples and is "
+            "rough for other metrics"
+        )
     change = f"worse by {worse:.4g}" if worse > 0 else f"better by {-worse:.4g}"
     return Comparison(worse > margin, f"{words}. It is {change if worse else 'as good'}.")

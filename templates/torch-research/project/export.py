@@ -56,7 +56,6 @@ import backend
 from build_dataset import Dataset, read_dataset
 from machinery import command_line
 from machinery.errors import InputError
-from machinery.records import versions
 from model import net
 from model.data_loader import load_split
 
@@ -110,8 +109,8 @@ def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
     # The weights lie as the fastest convolutions want them, which other runtimes do not know.
     torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.contiguous_format)
     form = FORMATS[arguments.format]
-    writers = versions("torch", *form.packages)
-    facts = exports.collect_facts(arguments, parameters, dataset, step, writers)
+    packages = ("torch", *form.packages)
+    facts = exports.collect_facts(arguments, parameters, dataset, step, packages)
     return exports.write_version(
         arguments.exports,
         facts,

@@ -25,6 +25,7 @@ from machinery.served_version import CurrentVersion, RefusedError, ServedVersion
 from machinery.tensors import (
     BadRequestError,
     describe_tensors,
+    format_json,
     parse_json,
     read_tensors,
     write_tensors,
@@ -199,7 +200,7 @@ class Api:
         answers = await self._hand_over(len(body), service.answer, examples, outputs)
         return JSONResponse({"model": NAME, "version": version.number, "answers": answers})
 
-    async def infer(self, request: Request, name: str, number: str | None = None) -> JSONResponse:
+    async def infer(self, request: Request, name: str, number: str | None = None) -> Response:
         """What the network gives for arrays, by the Open Inference Protocol."""
         version = self._find(name, number)
         body = await self._read(request)
@@ -209,9 +210,11 @@ class Api:
             raise HTTPException(400, str(error)) from None
         outputs = await self._compute(version, inputs)
         wanted = {name: outputs[name] for name in asked["outputs"] or outputs}
-        tensors = await self._hand_over(len(body), write_tensors, wanted)
-        answer = {"model_name": NAME, "model_version": str(version.number), "outputs": tensors}
-        return JSONResponse({**answer, "id": asked["id"]} if asked["id"] else answer)
+        answer = {"model_name": NAME, "model_version": str(version.number)}
+        answer |= {"id": asked["id"]} if asked["id"] else {}
+        content = {**answer, "outputs": write_tensors(wanted)}
+        text = await self._hand_over(len(body), format_json, content)
+        return Response(text, media_type="application/json")
 
     def _unpack(self, body: bytes, version: ServedVersion) -> tuple[dict[str, Any], Arrays]:
         request = parse_json(body)

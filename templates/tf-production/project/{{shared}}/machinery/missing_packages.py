@@ -9,8 +9,6 @@ PACKAGES = {
     *("scipy", "sklearn", "tensorboard", "tqdm"),
     *("jax", "keras", "pytorch_lightning", "tensorflow", "torch"),
 }
-# What requirements-serve.txt installs beside these.
-SERVING = {"fastapi", "onnxruntime", "prometheus_client", "starlette", "uvicorn"}
 EXIT_CODE = 2  # As for any bad input; errors.py, which defines it, needs packages itself.
 
 
@@ -21,14 +19,13 @@ def explain(kind: type[BaseException], error: BaseException, trace: TracebackTyp
         SystemExit: with 2, a package is missing.
     """
     package = (getattr(error, "name", "") or "").partition(".")[0]
-    if not isinstance(error, ModuleNotFoundError) or package not in PACKAGES | SERVING:
+    if not isinstance(error, ModuleNotFoundError) or package not in PACKAGES:
         sys.__excepthook__(kind, error, trace)
         return
-    file = "requirements-serve.txt" if package in SERVING else "requirements.txt"
     print(
         f"error: {package} is not installed for {sys.executable}. Activate the project's virtual "
         "environment (source .venv/bin/activate; on Windows .venv\\Scripts\\activate), or "
-        f"install what is missing: python -m pip install -c constraints.txt -r {file}",
+        "install what is missing: python -m pip install -c constraints.txt -r requirements.txt",
         file=sys.stderr,
     )
     raise SystemExit(EXIT_CODE)

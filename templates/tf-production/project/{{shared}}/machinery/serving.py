@@ -1,6 +1,7 @@
 """serve.py: its command line, and the server's life from its socket to its end."""
 
 import argparse
+import importlib.util
 import logging
 import os
 import signal
@@ -15,6 +16,7 @@ from machinery.promotion import add_exports
 
 SECRET = "SERVE_TOKEN"  # The environment variable that holds what a request must bear.
 SHORTEST = 16  # characters of it
+PACKAGES = ("fastapi", "onnxruntime", "orjson", "prometheus_client", "uvicorn")
 LOCAL = "127.0.0.1"
 LARGEST_PORT = 65535
 DRAIN_SECONDS = 30  # in which the requests that are under way may end
@@ -67,8 +69,18 @@ def command_line(name: str, description: str | None) -> ServeCommand:
         parser.check_range("--largest-batch", arguments.largest_batch, 1, 4096)
         parser.check_range("--waiting", arguments.waiting, 1, 100_000)
         parser.check_range("--largest-body", arguments.largest_body, 0.001, 1024)
+        check_packages()
         read_secret(arguments.host)
         return ServeCommand(arguments)
+
+
+def check_packages() -> None:
+    """Raise InputError where a package is not installed that serving needs alone."""
+    if missing := [name for name in PACKAGES if not importlib.util.find_spec(name)]:
+        raise InputError(
+            f"serve.py needs {', '.join(missing)}. Install what is missing: python -m pip install "
+            "-c constraints.txt -r requirements-serve.txt"
+        )
 
 
 def read_secret(host: str) -> str | None:

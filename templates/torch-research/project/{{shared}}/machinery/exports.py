@@ -10,11 +10,12 @@ predictions of the network. Then it gets its number, in one piece: a kill leaves
 
 import argparse
 import hashlib
+import importlib.metadata
 import importlib.util
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +43,7 @@ class Format(NamedTuple):
     runtime: str  # what loads it, for messages
     load: str  # Python that defines predict(inputs, path): see machinery/elsewhere.py
     packages: tuple[str, ...] = ()  # of requirements-export.txt, as Python imports them
+    refusal: str = ""  # why this project cannot write it, where it cannot
 
 
 ONNX_LOAD = """
@@ -53,6 +55,14 @@ def predict(inputs, path):
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, inputs)))
 """
+
+
+LITERT_LOAD = """
+from ai_edge_litert.interpreter import Interpreter
+def predict(inputs, path):
+    return Interpreter(model_path=path).get_signature_runner()(**inputs)
+"""
+LITERT = Format("LiteRT", LITERT_LOAD, ("ai_edge_litert",))
 
 
 def onnx(*packages: str) -> Format:
@@ -76,11 +86,11 @@ def command_line(
         name: __name__ of the script.
         description: its docstring.
         schema: of params.yaml.
-        formats: what this template can write, by name, the default first.
+        formats: by name; the first that this project can write is the default.
     """
 
     def add_options(parser: ArgumentParser) -> None:
-        default = next(iter(formats))
+        default = next(name for name in formats if not formats[name].refusal)
         parser.add_argument("--format", choices=[*formats], default=default, help=f"[{default}]")
         parser.add_argument(
             "--exports", type=Path, default=Path("exports"), help="folder [exports]"
@@ -89,13 +99,15 @@ def command_line(
     command = evaluation(name, description, schema, add_options)
     if command.arguments is not None:
         with exit_codes():
-            check_packages(command.arguments.format, formats[command.arguments.format].packages)
+            check_format(command.arguments.format, formats[command.arguments.format])
     return command
 
 
-def check_packages(format_name: str, packages: tuple[str, ...]) -> None:
-    """Raise InputError where a package that a format needs is not installed."""
-    if missing := [name for name in packages if not importlib.util.find_spec(name)]:
+def check_format(format_name: str, form: Format) -> None:
+    """Raise InputError where a format is not to be had, or a package that it needs is missing."""
+    if form.refusal:
+        raise InputError(f"--format {format_name}: {form.refusal}")
+    if missing := [name for name in form.packages if not importlib.util.find_spec(name)]:
         raise InputError(
             f"--format {format_name}: needs {' and '.join(missing)}. Install what is missing: "
             "python -m pip install -c constraints.txt -r requirements-export.txt"
@@ -114,7 +126,7 @@ def collect_facts(
     parameters: Section,
     dataset: Any,
     step: int,
-    versions: Mapping[str, str],
+    packages: Iterable[str],
 ) -> dict[str, Any]:
     """Return what export.json says of where a version came from.
 
@@ -123,7 +135,7 @@ def collect_facts(
         parameters: of the experiment.
         dataset: what it was trained on.
         step: of the checkpoint.
-        versions: of the packages that write the version.
+        packages: that write the version, as Python imports them.
     """
     rows = {row.get("step"): row for row in read_metrics(arguments.experiment)}
     suffix = "" if arguments.checkpoint == "best" else f"_{arguments.checkpoint}"
@@ -138,8 +150,18 @@ def collect_facts(
         "parameters": flatten(parameters),
         "dataset": dataset.model_dump(mode="json"),
         "git_commit": git_state()[0],
-        "versions": dict(versions),
+        "versions": installed(packages),
     }
+
+
+def installed(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of packages that Python imports under other names than pip installs them.
+
+    Such as tensorflow, which tensorflow-cpu brings.
+    """
+    names = importlib.metadata.packages_distributions()
+    found = {name for package in packages for name in names.get(package, ())}
+    return {name: importlib.metadata.version(name) for name in sorted(found)}
 
 
 def write_version(

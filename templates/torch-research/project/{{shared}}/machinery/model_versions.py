@@ -58,9 +58,7 @@ def no_version(exports: Path, number: int | None = None) -> InputError:
     there = ", ".join(map(str, find_versions(exports)))
     if there:
         return InputError(f"{exports / str(number)}: no such version. There are: {there}.")
-    return InputError(
-        f"{exports}: holds no version. Write one: python export.py --format {exports.name}"
-    )
+    return InputError(f"{exports}: holds no version. Write one: python export.py --format onnx")
 
 
 def check_content(exports: Path, number: int, facts: Facts) -> Path:

@@ -2,19 +2,24 @@
 
 import csv
 import json
+import mimetypes
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import task
 
-from build_dataset import read_dataset
+from build_dataset import read_dataset, read_unlabelled
 from machinery.checkpoints import LAST, read_checkpoint
+from machinery.errors import InputError
 from machinery.metrics import read_metrics
 from machinery.parameter_file import load_parameters
+from machinery.predictions import join
 from parameters import Parameters
+from service import CONTENT, Service
 
 ROOT = Path(__file__).parent.parent
 
@@ -116,3 +121,33 @@ def test_a_stopped_run_continues_to_the_same_bits(small: Path, data: Path) -> No
     assert (folder / "metrics.jsonl").read_bytes() == (small / "metrics.jsonl").read_bytes()
     whole, resumed = (read_checkpoint(path / LAST)[0] for path in (small, folder))
     assert all(whole[name].tobytes() == resumed[name].tobytes() for name in whole | resumed)
+
+
+def test_a_request_is_read_as_a_file_is(data: Path, tmp_path: Path) -> None:
+    """By serve.py, which makes of it what predict.py makes of the file."""
+    dataset = read_dataset(data)
+    made = task.make_unlabelled(tmp_path, dataset)
+    paths = sorted(made.iterdir()) if made.is_dir() else [made]
+    expected = join([*read_unlabelled([made], dataset)])
+    service = Service(dataset)
+    types = [mimetypes.guess_type(path)[0] or "" for path in paths]
+    assert {*types} <= {*CONTENT}
+    found = join(
+        [service.read(path.read_bytes(), kind) for path, kind in zip(paths, types, strict=True)]
+    )
+    assert len(found.ids) == task.UNLABELLED
+    for name, array in expected.inputs.items():
+        assert found.inputs[name].dtype == array.dtype
+        np.testing.assert_array_equal(found.inputs[name], array)
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"[", b"null", b'{"a": [1]}', b"[" * 9000])
+def test_a_request_of_no_use_is_refused(body: bytes, data: Path) -> None:
+    for kind in {*CONTENT} - {"text/plain"}:  # Of that, almost anything is of use.
+        with pytest.raises(InputError):
+            Service(read_dataset(data)).read(body, kind)
+
+
+def test_what_the_page_asks_for(data: Path) -> None:
+    form = Service(read_dataset(data)).form()
+    assert form["kind"] in ("file", "fields", "text")
