@@ -28,6 +28,7 @@ from machinery.class_balance import balance_classes
 from machinery.class_overview import count_by_split, draw_counts, say_counts, warn_of_leaks
 from machinery.contents import refuse_to_replace
 from machinery.errors import exit_codes
+from machinery.image_features import ImageFeatures
 from machinery.image_files import channel_statistics, read_images, refuse_bad
 from machinery.image_labels import LabelTable, find_in_folders, find_in_table
 from machinery.image_overview import draw_samples
@@ -38,7 +39,7 @@ from machinery.splits import digests, join_groups
 from machinery.unlabelled_images import find_unlabelled, read_blocks
 
 
-class Dataset(arrays.BaseDataset):
+class Dataset(ImageFeatures, arrays.BaseDataset):
     """What dataset.json holds for this task."""
 
     task: Literal["image-classification"]
