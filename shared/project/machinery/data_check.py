@@ -94,7 +94,7 @@ def check(arguments: argparse.Namespace, schema: type[Any], read_unlabelled: Any
         usual, predicted = compare_with(arguments.predictions, arguments.expected, folder)
         expected |= usual
         found |= predicted
-    findings, tests = compare(expected, found)
+    findings, tests = compare(expected, found, dataset.has_units)
     alarms = [finding for finding in findings if finding.counts]
     verdict = "clean"
     if alarms:

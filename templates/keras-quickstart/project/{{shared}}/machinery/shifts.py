@@ -8,11 +8,12 @@ by Fisher's exact test. How often a new name is to be expected, the names that a
 example has tell (I. Good 1953, https://doi.org/10.1093/biomet/40.3-4.237).
 
 All these hold for any number of examples. As many are made at once, the probability of each is
-multiplied by their number (Bonferroni), so that of a thousand checks of unchanged data about two
-raise an alarm. And as a million examples make the least difference sure, a difference must also be
-large enough to matter: see FAR and EFFECT.
+multiplied by their number (Bonferroni; for the names of a feature once more by theirs), so that of
+a thousand checks of unchanged data about three raise an alarm, at most. As a million examples make
+the least difference sure, a difference must be large enough to matter, too: see FAR and EFFECT.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from machinery.features import Features
 from machinery.parameter_file import nearest
 from machinery.statistics_file import Names, Numbers
 
-ALARM = 0.002  # The probability that a check of unchanged data raises an alarm.
+ALARM = 0.003  # The probability that a check of unchanged data raises an alarm.
 FAR = 0.05  # The least distance of two distributions of numbers that counts.
 # The least difference of two shares that counts, as twice the difference of the arc sines of their
 # square roots: 0 and 0.25 %, 1 and 2.2 %, 50 and 55 %. J. Cohen 1988, Statistical Power Analysis
@@ -46,7 +47,7 @@ UNITS = {
 UNIT_NEAR = 0.3  # The least distance for which another unit is an explanation,
 UNIT_FAR = 0.8  # and for which one with another zero is.
 
-UNIT, NEW = "another unit", "new"  # problems
+UNIT, NEW, SMALL, LARGE = "another unit", "new", "too small", "too large"  # problems
 MEND = "Mend what writes the data: the network gets what it cannot understand."
 RETRAIN = "If this is how things are now, train anew with such examples; else mend the source."
 
@@ -64,9 +65,12 @@ class Finding(NamedTuple):
     counts: bool  # The difference is large enough to matter.
     broken: bool = False  # Rather a fault of the data than a change in the world.
     tests: int = 1  # that it is the worst of
+    noted: bool = False  # It is worth telling even where it may be chance.
 
 
-def compare(expected: Mapping[str, Numbers | Names], found: Features) -> tuple[list[Finding], int]:
+def compare(
+    expected: Mapping[str, Numbers | Names], found: Features, has_units: bool = True
+) -> tuple[list[Finding], int]:
     """Return where new examples differ from those of the training, the worst first.
 
     The probabilities of what is returned are corrected for the number of tests. What is new but
@@ -75,6 +79,7 @@ def compare(expected: Mapping[str, Numbers | Names], found: Features) -> tuple[l
     Args:
         expected: the statistics of the training, by feature.
         found: the features of the new examples. One that is missing is a finding.
+        has_units: numbers were measured in some unit, which may have changed.
 
     Returns:
         the findings; the number of tests
@@ -85,16 +90,19 @@ def compare(expected: Mapping[str, Numbers | Names], found: Features) -> tuple[l
             others = [other for other in found if other not in expected]
             results.append(_not_there(name, statistics, others))
         elif isinstance(statistics, Numbers):
-            results += compare_numbers(name, statistics, found[name])
+            results += compare_numbers(name, statistics, found[name], has_units)
         else:
             results += compare_names(name, statistics, found[name])
     tests = sum(each.tests for each in results)
-    corrected = [each._replace(probability=min(1, each.probability * tests)) for each in results]
+    corrected = [
+        each._replace(probability=min(1, each.probability * each.tests * len(results)))
+        for each in results
+    ]
     alarms = [each for each in corrected if each.counts and each.probability < ALARM]
     explained = {each.feature for each in alarms if each.problem == UNIT}
     alarms = [each for each in alarms if each.feature not in explained or each.problem == UNIT]
     alarms.sort(key=lambda each: (-each.size, each.feature))
-    noted = [each for each in corrected if each.problem == NEW and each.size and each not in alarms]
+    noted = [each for each in corrected if each.noted and each not in alarms]
     return alarms + [each._replace(counts=False) for each in noted], tests
 
 
@@ -136,7 +144,9 @@ def percent(share: float) -> str:
 # --- numbers
 
 
-def compare_numbers(name: str, expected: Numbers, values: np.ndarray) -> Iterator[Finding]:
+def compare_numbers(
+    name: str, expected: Numbers, values: np.ndarray, has_units: bool
+) -> Iterator[Finding]:
     """Yield the result of each test of a feature of numbers; see compare."""
     there = np.sort(values[~np.isnan(values)]).astype(np.float32)
     yield _compare_missing(name, expected, len(values) - len(there), len(there))
@@ -144,7 +154,8 @@ def compare_numbers(name: str, expected: Numbers, values: np.ndarray) -> Iterato
         return
     found = Numbers(count=len(there), missing=0, values=there.tolist())
     distance, probability = compare_distributions(expected, there)
-    unit = find_unit(expected, there, distance) if probability < ALARM else ""
+    surely = has_units and probability < ALARM
+    unit = find_unit(expected, there, distance) if surely else ""
     words = f"{f'as if {unit}: ' if unit else ''}{describe(found)}"
     problem = UNIT if unit else "shifted"
     next_step = "Give it in the unit of the training." if unit else RETRAIN
@@ -153,17 +164,34 @@ def compare_numbers(name: str, expected: Numbers, values: np.ndarray) -> Iterato
         *(distance >= FAR, bool(unit)),
     )
     low, high = expected.sorted[[0, -1]]
-    for problem, limit, beyond in (
-        ("too small", f"at least {digits(low)}", there[there < low]),
-        ("too large", f"at most {digits(high)}", there[there > high]),
-    ):
-        share = len(beyond) / len(there)
-        counts = bool(effect(share, 1 / (expected.count + 1)) >= EFFECT)
-        such = beyond[len(beyond) // 2] if share else 0
-        shown = f"{percent(share)} beyond, such as {digits(such)}"
-        next_step = f"Look at these {len(beyond):,} examples. {RETRAIN}"
-        probability = exceedance(len(beyond), len(there), expected.count)
-        yield Finding(name, problem, limit, shown, next_step, share, probability, counts)
+    yield _compare_beyond(name, expected, SMALL, f"at least {digits(low)}", low - there)
+    yield _compare_beyond(name, expected, LARGE, f"at most {digits(high)}", there - high)
+
+
+def _compare_beyond(
+    name: str, expected: Numbers, problem: str, limit: str, beyond: np.ndarray
+) -> Finding:
+    """Return the result of the test of how many numbers lie beyond all of the training.
+
+    Args:
+        name: of the feature.
+        expected: of the training.
+        problem: in words.
+        limit: in words.
+        beyond: (N,) how far each new number lies beyond it.
+    """
+    low, high = expected.sorted[[0, -1]]
+    far = np.sort(beyond[beyond > 0])
+    share = len(far) / len(beyond)
+    most = float(far[-1]) if len(far) else 0.0
+    such = low - most if problem == SMALL else high + most
+    return Finding(
+        *(name, problem, limit, f"{percent(share)} beyond, up to {digits(such)}"),
+        *(f"Look at these {len(far):,} examples. {RETRAIN}", share),
+        exceedance(len(far), len(beyond), expected.count),
+        bool(effect(share, 1 / (expected.count + 1)) >= EFFECT),
+        noted=bool(most > high - low),  # As a code for what is missing is.
+    )
 
 
 def compare_distributions(expected: Numbers, there: np.ndarray) -> tuple[float, float]:
@@ -221,8 +249,10 @@ def compare_names(name: str, expected: Names, values: np.ndarray) -> Iterator[Fi
         "Write it as in training, if it is a known one; else train anew with examples of it.",
         *(share, float(fisher(sum(new.values()), total, once, known))),
         bool(share > usual and effect(share, usual) >= EFFECT),
+        noted=bool(new),
     )
-    yield _compare_shares(name, expected, found, total)
+    if found or expected.count:
+        yield _compare_shares(name, expected, found, total)
 
 
 def _compare_shares(name: str, expected: Names, found: Mapping[str, int], total: int) -> Finding:
@@ -234,24 +264,26 @@ def _compare_shares(name: str, expected: Names, found: Mapping[str, int], total:
         found: how many new examples have each name.
         total: of the new examples.
     """
-    frequent = sorted(expected.counts, key=lambda each: -expected.counts[each])
-    groups = {each: [each] for each in frequent[:MOST_NAMES]}
-    if rest := frequent[MOST_NAMES:]:
-        groups["the rest"] = rest
+    # Chosen by the examples of both: one side's most frequent are less so on the other by chance.
+    both = Counter(expected.counts) + Counter(found)
+    words = [each for each, _ in both.most_common(MOST_NAMES)]
+    now = np.array([found.get(each, 0) for each in words])
+    then = np.array([expected.counts.get(each, 0) for each in words])
     known = expected.count + expected.missing
-    now = np.array([sum(found.get(each, 0) for each in group) for group in groups.values()])
-    then = np.array([sum(expected.counts[each] for each in group) for group in groups.values()])
+    if len(both) > MOST_NAMES:
+        words.append("the rest")
+        now = np.append(now, sum(found.values()) - now.sum())
+        then = np.append(then, expected.count - then.sum())
     probabilities = fisher(now, total, then, known)
     large = effect(now / total, then / known) >= EFFECT
     # Where some differences are large enough to matter, the others are no concern.
     order = np.lexsort((probabilities, ~large))
-    words = [*groups]
     shown = [i for i in order if large[i] and probabilities[i] < ALARM][:SHOWN] or order[:1]
     return Finding(
         *(name, "shares", ", ".join(f"{words[i]} {percent(then[i] / known)}" for i in shown)),
         *(", ".join(f"{words[i]} {percent(now[i] / total)}" for i in shown), RETRAIN),
         *(float(abs(now / total - then / known)[order[0]]), float(probabilities[order[0]])),
-        *(bool(large[order[0]]), False, len(groups)),
+        *(bool(large[order[0]]), False, len(words)),
     )
 
 

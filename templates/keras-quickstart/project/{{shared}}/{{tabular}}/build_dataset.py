@@ -75,6 +75,7 @@ class Dataset(arrays.BaseDataset):
     # have none.
 
     default_source: ClassVar[str] = "scikit-learn's load_breast_cancer()"
+    has_units: ClassVar[bool] = True
 
     def check(self, name: str, array: np.ndarray) -> str:
         """Say so where a number is no category or no class."""

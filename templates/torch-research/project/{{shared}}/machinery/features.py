@@ -22,6 +22,7 @@ class Described:
     # Features that training examples have otherwise than new ones, as the data was prepared by
     # them: what is expected of these is how they are in val.
     held_out: ClassVar[tuple[str, ...]] = ()
+    has_units: ClassVar[bool] = False  # Numbers were measured in some unit, which may change.
 
     def describe(
         self, inputs: Mapping[str, np.ndarray], originals: np.ndarray | None = None
@@ -37,6 +38,10 @@ class Described:
 
     def known_names(self) -> dict[str, tuple[str, ...]]:
         """Return all names that a feature of names has in the training examples."""
+        return {}
+
+    def recorded_statistics(self) -> dict[str, Any]:
+        """Return Numbers or Names by feature, of what was known when the dataset was prepared."""
         return {}
 
     def read_features(

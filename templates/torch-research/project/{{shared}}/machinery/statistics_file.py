@@ -83,6 +83,7 @@ def collect(dataset: BaseDataset, data: Path) -> Statistics:
         found |= {name: val[name] for name in dataset.held_out if name in val}
     known = dataset.known_names()
     features = {name: summarize(each, known.get(name, ())) for name, each in found.items()}
+    features |= dataset.recorded_statistics()
     return Statistics(fingerprint=dataset.fingerprint, features=features)
 
 
