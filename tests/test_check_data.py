@@ -1,126 +1,84 @@
 """check_data.py: an experiment's folder says what new examples are to be like."""
 
-import csv
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 
+from combinations import Combination, find_combination
 from conftest import root
 from fork_server import ForkServer
-from projects import run
+from projects import arrays_folder, run, task
 from test_predict import write_test_split
-
-SHIFTED = 65
-PAGE = root / "docs" / "check-data.md"
-
-
-def read(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-@pytest.fixture
-def alone(project: Path, reference: Path, tmp_path: Path) -> Path:
-    """The folder of an experiment whose dataset is not there."""
-    folder = shutil.copytree(reference, tmp_path / "alone")
-    record = read(folder / "run.json")
-    for session in record["sessions"]:
-        session["data"] = "data/not-there"
-    (folder / "run.json").write_text(json.dumps(record))
-    return folder
 
 
 @pytest.mark.once_a_task
 def test_new_examples_like_those_of_the_training_are_clean(
-    project: Path, server: ForkServer, alone: Path, tmp_path: Path
+    project: Path, server: ForkServer, reference: Path, tmp_path: Path
 ) -> None:
-    """So are the predictions for them; and one that is always the same is not."""
-    source = write_test_split(project, tmp_path)
+    """So are predictions like the usual ones. And no data is needed."""
+    source, predictions = write_test_split(project, tmp_path), tmp_path / "predictions.csv"
+    predicted = server.run("predict", "--experiment", reference, source, "--output", predictions)
+    assert predicted.code == 0, predicted.output
+    usual = tmp_path / "usual.csv"
+    usual.write_bytes(predictions.read_bytes())
     output = tmp_path / "check.json"
-    words = ("check_data.py", source, "--experiment", alone, "--output", output)
-    result = run(project, *words)
+    words = ("--experiment", reference, "--predictions", predictions, "--expected", usual)
+    data = (project / "data").rename(project / "data-aside")
+    result = run(project, "check_data.py", source, *words, "--output", output)
+    data.rename(project / "data")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Nothing has shifted." in result.stdout
-    assert read(output)["verdict"] == "clean"
-    usual, now = tmp_path / "usual.csv", tmp_path / "now.csv"
-    predicted = server.run("predict", "--experiment", alone, source, "--output", usual)
-    assert predicted.code == 0, predicted.output
-    shutil.copy(usual, now)
-    compared = ("--predictions", now, "--expected", usual, "--overwrite")
-    result = run(project, *words, *compared)
-    assert result.returncode == 0, result.stdout + result.stderr
-    with open(usual, newline="", encoding="utf-8") as file:
-        titles, first, *others = csv.reader(file)
-    with open(now, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([titles, *([row[0], *first[1:]] for row in [first, *others])])
-    result = run(project, *words, *compared)
-    assert result.returncode == SHIFTED
-    report = read(output)
-    assert report["findings"][0]["feature"].startswith("prediction: ")
-    assert report["verdict"] == "train anew"
-    assert "time to train anew" in result.stderr
+    assert json.loads(output.read_text())["verdict"] == "clean"
 
 
-@pytest.mark.contracts
-@pytest.mark.once_a_template
-def test_usual_predictions_are_those_for_val(
-    project: Path, server: ForkServer, alone: Path, tmp_path: Path
+def test_the_scheduled_jobs_of_the_page(
+    rendered: Callable[[Combination], Path], tmp_path: Path
 ) -> None:
-    source, output = write_test_split(project, tmp_path), tmp_path / "p.csv"
-    assert server.run("predict", "--experiment", alone, source, "--output", output).code == 0
-    words = ("check_data.py", source, "--experiment", alone, "--predictions", output)
-    words = (*words, "--output", tmp_path / "check.json", "--overwrite")
-    result = run(project, *words)
-    assert result.returncode == 2
-    assert "evaluate.py" in result.stderr
-    assert "--split val" in result.stderr
-    there = ("--experiment", alone, "--data", project / "data", "--split", "val")
-    evaluated = server.run("evaluate", *there)
-    assert evaluated.code == 0, evaluated.output
-    assert run(project, *words).returncode in (0, SHIFTED)  # Two epochs teach it little.
-    names = {each["feature"] for each in read(tmp_path / "check.json")["findings"]}
-    assert names <= {"prediction: predicted"}
-
-
-@pytest.mark.contracts
-@pytest.mark.once_a_template
-def test_an_experiment_without_statistics_gets_them_from_its_dataset(
-    project: Path, alone: Path, reference: Path, tmp_path: Path
-) -> None:
-    """Such as one of an earlier version of the template."""
-    source, output = write_test_split(project, tmp_path), tmp_path / "check.json"
-    (alone / "statistics.json").unlink()
-    words = ("check_data.py", source, "--output", output, "--overwrite", "--experiment")
-    result = run(project, *words, alone)
-    assert result.returncode == 2
-    assert f"{alone / 'statistics.json'}: not found" in result.stderr
-    assert not output.exists()
-    (alone / "run.json").write_bytes((reference / "run.json").read_bytes())
-    assert run(project, *words, alone).returncode == 0
-    written = (alone / "statistics.json").read_bytes()
-    assert written == (reference / "statistics.json").read_bytes()
-    (alone / "statistics.json").write_bytes(written[:-9])
-    result = run(project, *words, alone)
-    assert result.returncode == 2
-    assert "Delete it" in result.stderr
-
-
-@pytest.mark.once_a_template
-@pytest.mark.contracts
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["not-there"], "not-there: not found"),
-        (["README.md", "--experiment", "experiments/none"], "dataset.json: not found"),
-        (["README.md", "--output", "check.txt"], "ends in .json"),
-        (["README.md", "--expected", "x.csv"], "goes with --predictions"),
-        (["README.md", "--output", "data_check.json", "--predictions"], "expected one argument"),
-    ],
-)
-def test_bad_input(project: Path, words: list[str], expected: str) -> None:
-    result = run(project, "check_data.py", *words)
-    assert result.returncode == 2
-    assert expected in result.stderr
-    assert "Traceback" not in result.stderr
+    """The line of cron and the last step of the workflow, as they stand there."""
+    page = (root / "docs" / "check-data.md").read_text(encoding="utf-8")
+    line = re.search(r"```cron\n(?:\S+ ){5}(.*)\n```", page)
+    workflow = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert line
+    assert workflow
+    *_, step = yaml.safe_load(workflow[1])["jobs"]["check"]["steps"]
+    folder = shutil.copytree(rendered(find_combination("plain")), tmp_path / "project")
+    statistics = """
+from pathlib import Path
+from build_dataset import open_dataset
+from machinery.statistics_file import write_description
+write_description(Path("experiments/baseline"), open_dataset(Path("data")), Path("data"))
+"""
+    assert run(folder, "-c", statistics).returncode == 0
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, does in {"python": f'exec {sys.executable} "$@"', "mail": 'echo "$2"; cat'}.items():
+        (programs / name).write_text(f"#!/bin/sh\n{does}\n")
+        (programs / name).chmod(0o755)
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / "bin").symlink_to(programs)
+    dataset = json.loads((folder / "data" / "dataset.json").read_text())
+    arrays = {
+        name: np.load(arrays_folder(folder / "data") / f"test_{name}.npy")
+        for name in dataset["inputs"]
+    }
+    source = tmp_path / task(folder).unlabelled_name
+    repeated = {name: np.repeat(array[:1], len(array), axis=0) for name, array in arrays.items()}
+    task(folder).write_unlabelled(source, repeated, dataset)
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    for command, code in ((line[1], 0), (step["run"], 65)):
+        words = command.replace("/srv/project", str(folder)).replace("new.csv", str(source))
+        told = subprocess.run(
+            ["sh", "-c", words], cwd=folder, env=environment, capture_output=True, text=True
+        )
+        assert told.returncode == code, told.stdout + told.stderr
+        assert "time to train anew" in told.stdout + told.stderr
+        assert "next: " in told.stdout

@@ -71,11 +71,11 @@ def check(arguments: argparse.Namespace, schema: type[Any], read_unlabelled: Any
         InputError: something cannot be read; nothing was written.
         ShiftError: the examples are not as in training.
     """
-    from machinery.usual_predictions import compare_with
     from machinery.features import join_features
     from machinery.predictions import read_dataset
     from machinery.shifts import compare
     from machinery.statistics_file import read_statistics
+    from machinery.usual_predictions import compare_with
 
     folder = arguments.experiment
     dataset = read_dataset(folder, schema)

@@ -3,16 +3,19 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from build_dataset import Dataset, build_table
+from build_dataset import build_table, read_unlabelled
 from machinery.column_roles import Roles
+from machinery.errors import InputError
+from machinery.features import join_features
+from machinery.shifts import Finding, compare
+from machinery.statistics_file import collect
 
 Columns = dict[str, list[str]]
-Check = Callable[[Path], tuple[dict[str, Any], str]]
+Find = Callable[[Path], list[Finding]]
 
 
 def make_rows(seed: int, count: int) -> Columns:
@@ -34,12 +37,18 @@ def write(path: Path, columns: Columns) -> Path:
 
 
 @pytest.fixture(scope="module")
-def check(
-    tmp_path_factory: pytest.TempPathFactory, check_against: Callable[[Dataset, Path], Check]
-) -> Check:
+def find(tmp_path_factory: pytest.TempPathFactory) -> Find:
+    """Return what finds the differences of new examples to those of the training."""
     folder = tmp_path_factory.mktemp("trained")
     source = write(folder / "trained.csv", make_rows(0, 500))
-    return check_against(build_table(folder / "data", source, Roles(["price"])), folder / "data")
+    dataset = build_table(folder / "data", source, Roles(["price"]))
+    expected = collect(dataset, folder / "data").features
+
+    def find(path: Path) -> list[Finding]:
+        parts = [*dataset.read_features([path], False, read_unlabelled)]
+        return compare(expected, join_features(parts), dataset.has_units)[0]
+
+    return find
 
 
 def first(columns: Columns, name: str, cells: list[str]) -> None:
@@ -92,34 +101,30 @@ PLANTED: dict[str, tuple[Callable[[Columns], object], str, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("case", PLANTED)
-def test_what_is_planted_is_found(check: Check, tmp_path: Path, case: str) -> None:
+def test_what_is_planted_is_found(find: Find, tmp_path: Path, case: str) -> None:
     plant, column, words = PLANTED[case]
     rows = make_rows(1, 300)
     plant(rows)
-    report, printed = check(write(tmp_path / "new.csv", rows))
-    assert report["exit_code"] == 65
-    assert {each["feature"] for each in report["findings"]} == {column}
+    findings = find(write(tmp_path / "new.csv", rows))
+    assert {each.feature for each in findings} == {column}
+    assert any(each.counts for each in findings)
     for word in words:
-        assert word in printed
+        assert word in str(findings)
 
 
-def test_what_is_as_in_training_is_clean(check: Check, tmp_path: Path) -> None:
-    report, printed = check(write(tmp_path / "new.csv", make_rows(2, 300)))
-    assert report["findings"] == []
-    assert report["verdict"] == "clean"
-    assert "Nothing has shifted." in printed
+def test_what_is_as_in_training_is_clean(find: Find, tmp_path: Path) -> None:
+    assert find(write(tmp_path / "new.csv", make_rows(2, 300))) == []
 
 
-def test_one_new_category_is_no_alarm(check: Check, tmp_path: Path) -> None:
+def test_one_new_category_is_no_alarm(find: Find, tmp_path: Path) -> None:
     rows = make_rows(3, 300)
     first(rows, "town", ["Rom"])
-    report, printed = check(write(tmp_path / "new.csv", rows))
-    assert report["exit_code"] == 0
-    assert "(new)" in printed
-    assert "Rom" in printed
+    (finding,) = find(write(tmp_path / "new.csv", rows))
+    assert (finding.problem, finding.counts) == ("new", False)
+    assert "Rom" in finding.found
 
 
-def test_a_log_of_requests(check: Check, tmp_path: Path) -> None:
+def test_a_log_of_requests(find: Find, tmp_path: Path) -> None:
     """Lines of JSON, in which other things may stand, too."""
     rows = make_rows(4, 300)
     rows["town"] = ["Rom"] * 300
@@ -127,7 +132,14 @@ def test_a_log_of_requests(check: Check, tmp_path: Path) -> None:
     lines = [dict(zip(rows, cells, strict=True)) for cells in zip(*rows.values(), strict=True)]
     numbers = [{**line, "height": float(line["height"]), "age": None} for line in lines]
     path.write_text("\n".join(map(json.dumps, numbers)), encoding="utf-8")
-    report, _ = check(path)
-    found = {(each["feature"], each["problem"]) for each in report["findings"]}
+    found = {(each.feature, each.problem) for each in find(path) if each.counts}
     assert {("town", "new"), ("age", "empty")} <= found
     assert "height" not in {feature for feature, _ in found}
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", '"one"'])
+def test_lines_that_are_no_json(find: Find, tmp_path: Path, line: str) -> None:
+    path = tmp_path / "requests.jsonl"
+    path.write_text(f'{{"height": 1}}\n{line}\n', encoding="utf-8")
+    with pytest.raises(InputError, match="an object each"):
+        find(path)

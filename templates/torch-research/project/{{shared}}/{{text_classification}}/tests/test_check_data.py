@@ -3,15 +3,17 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from build_dataset import Dataset, build_texts
+from build_dataset import build_texts, read_unlabelled
+from machinery.features import join_features
+from machinery.shifts import Finding, compare
+from machinery.statistics_file import collect
 
 WORDS = [f"{first}{last}" for first in "bdfgklmnprst" for last in ("al", "en", "ir", "os", "ut")]
-Check = Callable[[Path], tuple[dict[str, Any], str]]
+Find = Callable[[Path], list[Finding]]
 
 
 def make_texts(seed: int, count: int, words: list[str] = WORDS, length: int = 12) -> list[str]:
@@ -26,16 +28,21 @@ def make_texts(seed: int, count: int, words: list[str] = WORDS, length: int = 12
 
 
 @pytest.fixture(scope="module")
-def check(
-    tmp_path_factory: pytest.TempPathFactory, check_against: Callable[[Dataset, Path], Check]
-) -> Check:
+def find(tmp_path_factory: pytest.TempPathFactory) -> Find:
+    """Return what finds the differences of new examples to those of the training."""
     folder = tmp_path_factory.mktemp("trained")
     texts = make_texts(0, 1000)
     rows = ["text,kind", *(f"{text},{row % 2}" for row, text in enumerate(texts))]
     source = folder / "texts.csv"
     source.write_text("\n".join(rows), encoding="utf-8")
     dataset = build_texts(folder / "data", source, text="text", target="kind", longest=40)
-    return check_against(dataset, folder / "data")
+    expected = collect(dataset, folder / "data").features
+
+    def find(path: Path) -> list[Finding]:
+        parts = [*dataset.read_features([path], False, read_unlabelled)]
+        return compare(expected, join_features(parts), dataset.has_units)[0]
+
+    return find
 
 
 def write(folder: Path, texts: list[str]) -> Path:
@@ -45,20 +52,18 @@ def write(folder: Path, texts: list[str]) -> Path:
     return path
 
 
-def test_longer_texts(check: Check, tmp_path: Path) -> None:
-    report, printed = check(write(tmp_path, make_texts(1, 200, length=18)))
-    assert {each["feature"] for each in report["findings"]} == {"words"}
-    assert "shifted" in printed
+def test_longer_texts(find: Find, tmp_path: Path) -> None:
+    (finding,) = find(write(tmp_path, make_texts(1, 200, length=18)))
+    assert (finding.feature, finding.problem, finding.counts) == ("words", "shifted", True)
 
 
-def test_other_words(check: Check, tmp_path: Path) -> None:
+def test_other_words(find: Find, tmp_path: Path) -> None:
     """As of another language, or another subject."""
     others = [*WORDS, *(f"{word}ski" for word in WORDS[:15])]
-    report, _ = check(write(tmp_path, make_texts(2, 200, others)))
-    assert {each["feature"] for each in report["findings"]} == {"share of unknown words"}
+    findings = find(write(tmp_path, make_texts(2, 200, others)))
+    assert {each.feature for each in findings} == {"share of unknown words"}
 
 
-def test_what_is_as_in_training_is_clean(check: Check, tmp_path: Path) -> None:
+def test_what_is_as_in_training_is_clean(find: Find, tmp_path: Path) -> None:
     """New texts have new rare words, as those of val have."""
-    report, _ = check(write(tmp_path, make_texts(3, 400)))
-    assert report["findings"] == []
+    assert find(write(tmp_path, make_texts(3, 400))) == []
