@@ -61,7 +61,7 @@ def summarize(values: np.ndarray, known: tuple[str, ...] = ()) -> Numbers | Name
         there = np.sort(values[~np.isnan(values)]).astype(np.float32)
         if len(kept := there) > KEPT:
             kept = there[np.linspace(0, len(there) - 1, KEPT).round().astype(int)]
-        # The shortest digits that are the same number in float32.
+        # Written as short as float32 allows.
         shown = [float(str(value)) for value in kept]
         return Numbers(count=len(there), missing=len(values) - len(there), values=shown)
     names, counts = np.unique(values[values != ""], return_counts=True)

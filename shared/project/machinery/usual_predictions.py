@@ -47,17 +47,17 @@ def compare_with(
     statistics, features = {}, {}
     for title, known in pairs.items():
         name = f"prediction: {title}"
-        # evaluate.py writes fewer digits.
-        digits = "" if title == known else ".4f" if known.endswith(CERTAINTY) else ".6g"
-        features[name] = _round(to_feature(new[title]), digits)
-        statistics[name] = summarize(_round(to_feature(usual[known]), digits))
+        # evaluate.py rounds its numbers.
+        form = "" if title == known else ".4f" if known.endswith(CERTAINTY) else ".6g"
+        features[name] = _round(to_feature(new[title]), form)
+        statistics[name] = summarize(_round(to_feature(usual[known]), form))
     return statistics, features
 
 
-def _round(values: np.ndarray, digits: str) -> np.ndarray:
-    if not digits or values.dtype.kind != "f":
+def _round(values: np.ndarray, form: str) -> np.ndarray:
+    if not form or values.dtype.kind != "f":
         return values
-    return np.array([float(format(value, digits)) for value in values])
+    return np.array([float(format(value, form)) for value in values])
 
 
 def pair_columns(new: Columns, usual: Columns) -> dict[str, str]:

@@ -120,11 +120,11 @@ def describe(statistics: Numbers | Names) -> str:
     if not statistics.count:
         return "none"
     low, middle, high = np.quantile(statistics.sorted, [0, 0.5, 1])
-    return f"{digits(low)} to {digits(high)}, median {digits(middle)}"
+    return f"{shorten(low)} to {shorten(high)}, median {shorten(middle)}"
 
 
-def digits(number: float) -> str:
-    """Return a number with four digits that count."""
+def shorten(number: float) -> str:
+    """Return a number with its first four figures."""
     return f"{float(f'{number:.4g}'):,.10g}"
 
 
@@ -164,8 +164,8 @@ def compare_numbers(
         *(distance >= FAR, bool(unit)),
     )
     low, high = expected.sorted[[0, -1]]
-    yield _compare_beyond(name, expected, SMALL, f"at least {digits(low)}", low - there)
-    yield _compare_beyond(name, expected, LARGE, f"at most {digits(high)}", there - high)
+    yield _compare_beyond(name, expected, SMALL, f"at least {shorten(low)}", low - there)
+    yield _compare_beyond(name, expected, LARGE, f"at most {shorten(high)}", there - high)
 
 
 def _compare_beyond(
@@ -186,7 +186,7 @@ def _compare_beyond(
     most = float(far[-1]) if len(far) else 0.0
     such = low - most if problem == SMALL else high + most
     return Finding(
-        *(name, problem, limit, f"{percent(share)} beyond, up to {digits(such)}"),
+        *(name, problem, limit, f"{percent(share)} beyond, up to {shorten(such)}"),
         *(f"Look at these {len(far):,} examples. {RETRAIN}", share),
         exceedance(len(far), len(beyond), expected.count),
         bool(effect(share, 1 / (expected.count + 1)) >= EFFECT),
