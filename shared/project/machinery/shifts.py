@@ -100,9 +100,10 @@ def compare(
     ]
     alarms = [each for each in corrected if each.counts and each.probability < ALARM]
     explained = {each.feature for each in alarms if each.problem == UNIT}
-    alarms = [each for each in alarms if each.feature not in explained or each.problem == UNIT]
+    shown = [each for each in corrected if each.feature not in explained or each.problem == UNIT]
+    alarms = [each for each in shown if each in alarms]
     alarms.sort(key=lambda each: (-each.size, each.feature))
-    noted = [each for each in corrected if each.noted and each not in alarms]
+    noted = [each for each in shown if each.noted and each not in alarms]
     return alarms + [each._replace(counts=False) for each in noted], tests
 
 
@@ -266,7 +267,7 @@ def _compare_shares(name: str, expected: Names, found: Mapping[str, int], total:
     """
     # Chosen by the examples of both: one side's most frequent are less so on the other by chance.
     both = Counter(expected.counts) + Counter(found)
-    words = [each for each, _ in both.most_common(MOST_NAMES)]
+    words = sorted(both, key=lambda each: (-both[each], each))[:MOST_NAMES]
     now = np.array([found.get(each, 0) for each in words])
     then = np.array([expected.counts.get(each, 0) for each in words])
     known = expected.count + expected.missing
