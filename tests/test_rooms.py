@@ -174,7 +174,7 @@ def test_every_file_has_the_same_role(combination: Combination, rendered: Render
 
 @every_trained
 def test_every_project_has_the_same_verbs(combination: Combination, rendered: Rendered) -> None:
-    verbs = {"train", "evaluate", "predict", "doctor", "build_dataset"}
+    verbs = {"train", "evaluate", "predict", "check_data", "doctor", "build_dataset"}
     verbs |= {"search_hyperparams", "synthesize_results"}
     files = {path.stem for path in rendered(combination).glob("*.py")}
     assert files >= {*verbs, "backend", "parameters", "utils"}
@@ -309,6 +309,8 @@ ALLOWED: dict[str, dict[str, str]] = {
     "project/tests/test_pipeline.py": {r"csv": "the form of the file of predictions"},
     "synthesize_results.py": {r"\.csv": "a form of the files of results"},
     "predict": {r"(?i)csv": "the form of the file of predictions"},
+    "check_data.py": {r"(?i)csv": "the form of the file of predictions"},
+    "tests/machinery/test_data_check.py": {r"(?i)csv": "the form of the file of predictions"},
     "machinery/trained.py": {r"(?i)csv": "the form of the file of predictions"},
     "machinery/command_line.py": {r"(?i)csv": "the form of the file of predictions"},
     "machinery/__init__.py": {r"(?i)csv": "the form of the file of predictions"},

@@ -35,6 +35,11 @@ code hands in what it needs of them. Each file has one subject:
     records          run.json: what was run, by which code, on which data
     metrics          metrics.jsonl and TensorBoard
     pictures         learning curves
+    features         what is compared of examples, new and old: check_data.py,
+    statistics_file  what those of the training are like,
+    shifts           whether new ones differ from them beyond chance,
+    usual_predictions and their predictions,
+    data_check       and the command itself
     predictions      examples without targets in blocks, and their predictions as CSV
     spreadsheets     files for spreadsheets, with texts that are no formulas
     terminal         log lines above the progress bar, and messages that nobody needs

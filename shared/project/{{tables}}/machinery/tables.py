@@ -1,4 +1,4 @@
-"""Tables in files: CSV, with commas, semicolons or tabs between the cells; and Parquet."""
+"""Tables in files: CSV, with commas, semicolons or tabs between the cells; Parquet; JSON lines."""
 
 import contextlib
 import csv
@@ -11,13 +11,14 @@ from typing import TextIO
 import numpy as np
 
 from machinery.errors import InputError
+from machinery.json_lines import read_json_lines
 from machinery.parameter_file import nearest
 from machinery.parquet_files import read_parquet
 
 DELIMITERS = (",", ";", "\t")
 MISSING = ("", "?", "na", "n/a", "nan", "null")  # What stands for a missing cell, in any case.
 NOT_A_NUMBER = (*MISSING, "none")  # Among texts, "none" may be an answer of its own.
-EXTENSIONS = (".csv", ".parquet")
+EXTENSIONS = (".csv", ".parquet", ".jsonl")
 OTHER_FORMS = {  # How files begin that are no text in UTF-8.
     b"PK\x03\x04": "an Excel workbook, or another zip file",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
@@ -143,7 +144,7 @@ def read_table(path: Path, skip_bad: bool = False) -> Table:
     """Read a table whose first line names the columns.
 
     Args:
-        path: text in UTF-8, where what lies between the cells is found out; or Parquet.
+        path: text in UTF-8, where what lies between the cells is found out; Parquet; JSON lines.
         skip_bad: leave out rows of another length, and say so.
 
     Raises:
@@ -220,14 +221,14 @@ def open_records(path: Path) -> Generator[tuple[str, Iterator[Record]]]:
         path: see read_table.
 
     Returns:
-        what lies between the cells, in Parquet nothing; the number of each row that is not blank,
+        what lies between the cells, if anything; the number of each row that is not blank,
         and its cells without blanks around them
 
     Raises:
         InputError: naming the file, and the row or line, that cannot be read.
     """
-    if path.suffix.lower() == ".parquet":
-        records = read_parquet(path)
+    if read := {".parquet": read_parquet, ".jsonl": read_json_lines}.get(path.suffix.lower()):
+        records = read(path)
         first = next(records)
         _check_header(path, first[1])
         yield "", itertools.chain([first], records)

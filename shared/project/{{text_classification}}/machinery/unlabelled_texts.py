@@ -19,7 +19,7 @@ def read_blocks(
     """Yield blocks of texts: where each came from, (N,) str, and the texts.
 
     Args:
-        paths: .txt files, folders of them at any depth, and tables, CSV or Parquet.
+        paths: .txt files, folders of them at any depth, and tables, CSV, Parquet or JSON lines.
         column: of the texts in a table; empty: "text".
         skip_bad: leave out what cannot be used, and say so.
 
@@ -32,7 +32,7 @@ def read_blocks(
             yield from _read_table(path, column or "text", skip_bad, prefix)
             continue
         if not path.exists():
-            expected = ".txt files, folders of them, or tables (.csv, .parquet)"
+            expected = ".txt files, folders of them, or tables (.csv, .parquet, .jsonl)"
             raise InputError(f"{path}: not found. Give {expected}.")
         files = find_texts(path) if path.is_dir() else [path]
         if not files:

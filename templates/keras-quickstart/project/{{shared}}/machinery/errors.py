@@ -63,6 +63,12 @@ class ResourceError(CommandError):
     outcome = "out of resources"
 
 
+class ShiftError(CommandError):
+    """New examples are not like those of the training."""
+
+    exit_code = 65  # EX_DATAERR of sysexits.h: "the input data was incorrect in some way"
+
+
 class StoppedError(CommandError):
     """Stopped on request, with everything saved: the same command continues."""
 
@@ -92,7 +98,8 @@ def exit_codes() -> Generator[None, None, None]:
         known = known_error(error)
         if not known:
             raise
-        print_error(str(known) if isinstance(known, StoppedError) else f"error: {known}")
+        said = isinstance(known, StoppedError | ShiftError)
+        print_error(str(known) if said else f"error: {known}")
         raise SystemExit(known.exit_code) from None
 
 

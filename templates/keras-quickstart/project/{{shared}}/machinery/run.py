@@ -58,7 +58,7 @@ class Run:
     # What `overwrite` deletes; the record first, so that a kill leaves no run called finished.
     outputs: tuple[str, ...] = (
         *("run.json", checkpoints.LAST, checkpoints.PREVIOUS, checkpoints.BEST, "metrics.jsonl"),
-        *("dataset.json", "train.log", "learning_curves.png"),
+        *("dataset.json", "statistics.json", "train.log", "learning_curves.png"),
     )
 
     def __init__(
@@ -212,10 +212,11 @@ class Run:
         return []
 
     def _prepare_folder(self) -> None:
-        """Delete what is out of date; write params.yaml and dataset.json; open train.log."""
+        """Delete what is out of date; write params.yaml and what the data is; open train.log."""
+        from machinery.statistics_file import write_description
+
         path, schema = self.folder / "params.yaml", type(self.parameters)
-        new = self._anew or not path.exists()
-        new = new or load_parameters(schema, path) != self.parameters
+        new = self._anew or not path.exists() or load_parameters(schema, path) != self.parameters
         records.delete_evaluations(self.folder)
         if self._anew:
             # The record names the diffs, so they go first.
@@ -223,8 +224,7 @@ class Run:
                 remove(self.folder / name)
         if new:
             write_atomically(path, format_parameters(self.parameters).encode())
-        described = self.dataset.model_dump_json(indent=2).encode()
-        write_atomically(self.folder / "dataset.json", described)
+        write_description(self.folder, self.dataset, self.data)
         self._log = logging.FileHandler(self.folder / "train.log", encoding="utf-8")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logger.addHandler(self._log)

@@ -31,6 +31,7 @@ from machinery.box_pictures import Boxes, Picture, draw_boxes
 from machinery.contents import refuse_to_replace
 from machinery.digit_scenes import CLASSES, make_scenes
 from machinery.errors import InputError, exit_codes
+from machinery.image_features import ImageFeatures
 from machinery.image_files import channel_statistics
 from machinery.predictions import Unlabelled
 from machinery.ragged import Ragged
@@ -41,7 +42,7 @@ from machinery.unlabelled_images import find_unlabelled, read_blocks
 SCENES = {"train": 800, "val": 100, "test": 200}
 
 
-class Dataset(arrays.BaseDataset):
+class Dataset(ImageFeatures, arrays.BaseDataset):
     """What dataset.json holds for this task."""
 
     task: Literal["object-detection"]

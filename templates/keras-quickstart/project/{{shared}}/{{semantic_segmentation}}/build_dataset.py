@@ -23,6 +23,7 @@ from machinery.arrays import DEFAULT_FOLDER
 from machinery.contents import refuse_to_replace
 from machinery.digit_scenes import CLASSES, make_scenes
 from machinery.errors import InputError, exit_codes
+from machinery.image_features import ImageFeatures
 from machinery.image_files import channel_statistics, read_images
 from machinery.mask_files import IGNORED
 from machinery.predictions import Unlabelled
@@ -35,7 +36,7 @@ SIDE = 24  # Height and width of a scene in pixels.
 MOST_DIGITS = 5  # in a scene
 
 
-class Dataset(arrays.BaseDataset):
+class Dataset(ImageFeatures, arrays.BaseDataset):
     """What dataset.json holds for this task."""
 
     task: Literal["semantic-segmentation"]

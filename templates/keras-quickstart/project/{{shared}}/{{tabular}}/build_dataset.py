@@ -37,6 +37,7 @@ from machinery.columns import Columns, column_statistics, number_levels, read_co
 from machinery.contents import refuse_to_replace
 from machinery.errors import exit_codes
 from machinery.predictions import Unlabelled
+from machinery.row_features import describe_rows, read_features
 from machinery.row_splits import split_rows
 from machinery.split_columns import read_splits, split_by_time
 from machinery.table_overview import draw_overview, say_overview
@@ -74,6 +75,7 @@ class Dataset(arrays.BaseDataset):
     # have none.
 
     default_source: ClassVar[str] = "scikit-learn's load_breast_cancer()"
+    has_units: ClassVar[bool] = True
 
     def check(self, name: str, array: np.ndarray) -> str:
         """Say so where a number is no category or no class."""
@@ -86,6 +88,22 @@ class Dataset(arrays.BaseDataset):
         if (array >= 0).all() and (array < counts).all():
             return ""
         return f"got numbers from {array.min()} to {array.max()}, expected 0 to {counts.max() - 1}"
+
+    def describe(
+        self, inputs: Mapping[str, np.ndarray], originals: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return the columns of rows as they are stored, which check_data.py compares."""
+        return describe_rows(inputs, self.number_columns, self.category_columns)
+
+    def known_names(self) -> dict[str, tuple[str, ...]]:
+        """Return the levels of the columns of categories."""
+        return {name: tuple(levels) for name, levels in self.category_columns.items()}
+
+    def read_features(
+        self, paths: Sequence[Path], skip_bad: bool, read_unlabelled: object
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the columns of tables in blocks, also where some are missing or hold no numbers."""
+        return read_features(paths, self.number_columns, skip_bad)
 
     def class_weights(self, balance: float) -> tuple[float, ...]:
         """Return what an example of each class counts in the training loss with model.balance."""

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -21,6 +21,7 @@ import pydantic
 from machinery import contents
 from machinery.contents import ExistsError
 from machinery.errors import InputError
+from machinery.features import Described
 from machinery.files import write_atomically
 from machinery.mapped import map_array
 from machinery.ragged import Ragged
@@ -57,7 +58,7 @@ class Array(pydantic.BaseModel):
 Examples = np.ndarray | Ragged
 
 
-class BaseDataset(pydantic.BaseModel):
+class BaseDataset(Described, pydantic.BaseModel):
     """What dataset.json holds; a task's build_dataset.py adds what its network has to know."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -89,17 +90,21 @@ class BaseDataset(pydantic.BaseModel):
         del name, array
         return ""
 
-    def read_split(self, folder: Path, split: str) -> dict[str, Examples]:
+    def read_split(
+        self, folder: Path, split: str, names: Sequence[str] | None = None
+    ) -> dict[str, Examples]:
         """Map the arrays of a split into memory.
 
         Args:
             folder: of dataset.json.
             split: train, val or test.
+            names: of the arrays; None: inputs and targets.
 
         Raises:
             InputError: an array is missing or is not what dataset.json says.
         """
-        return {name: self._read(folder, split, name) for name in (*self.inputs, *self.targets)}
+        names = (*self.inputs, *self.targets) if names is None else names
+        return {name: self._read(folder, split, name) for name in names}
 
     def read_ids(self, folder: Path, split: str) -> np.ndarray:
         """Return where each example of a split came from, (N,) str.

@@ -28,6 +28,7 @@ from machinery.class_balance import balance_classes
 from machinery.class_overview import count_by_split, draw_counts, say_counts, warn_of_leaks
 from machinery.contents import refuse_to_replace
 from machinery.errors import exit_codes
+from machinery.image_features import ImageFeatures
 from machinery.image_files import channel_statistics, read_images, refuse_bad
 from machinery.image_labels import LabelTable, find_in_folders, find_in_table
 from machinery.image_overview import draw_samples
@@ -35,10 +36,11 @@ from machinery.image_splits import Classes, check_small, split_images
 from machinery.predictions import Unlabelled
 from machinery.sampling import evaluation_batch_size
 from machinery.splits import digests, join_groups
+from machinery.statistics_file import Numbers, summarize
 from machinery.unlabelled_images import find_unlabelled, read_blocks
 
 
-class Dataset(arrays.BaseDataset):
+class Dataset(ImageFeatures, arrays.BaseDataset):
     """What dataset.json holds for this task."""
 
     task: Literal["image-classification"]
@@ -49,6 +51,8 @@ class Dataset(arrays.BaseDataset):
     mean: list[float]  # of each channel over the training images, in grey levels 0 to 255
     std: list[float]
     counts: tuple[int, ...] = ()  # training images of each class; files of before have none
+    file_width: Numbers | None = None  # of the files of the training images, if there are any
+    file_height: Numbers | None = None
 
     default_source: ClassVar[str] = "scikit-learn's load_digits()"
 
@@ -57,6 +61,11 @@ class Dataset(arrays.BaseDataset):
         """Height, width, channels."""
         height, width, channels = map(int, self.arrays["images"].shape)  # ty: ignore[invalid-argument-type]
         return height, width, channels
+
+    def recorded_statistics(self) -> dict[str, Numbers]:
+        """Return what check_data.py expects of the sizes of files."""
+        found = {"width of the file": self.file_width, "height of the file": self.file_height}
+        return {name: each for name, each in found.items() if each}
 
     def class_weights(self, balance: float) -> tuple[float, ...]:
         """Return what an example of each class counts in the training loss with model.balance."""
@@ -163,6 +172,7 @@ def build_images(
             *(folder, images.pixels, classes.labels, ids, rows, classes.names, source.as_posix()),
             overwrite,
             draw_overview=True,
+            file_sizes=images.sizes,
         )
 
 
@@ -176,6 +186,7 @@ def write_images(
     source: str,
     overwrite: bool = False,
     draw_overview: bool = False,
+    file_sizes: np.ndarray | None = None,
 ) -> Dataset:
     """Write the dataset and say so.
 
@@ -189,9 +200,11 @@ def write_images(
         source: where the images came from, in words.
         overwrite: replace the dataset that is there.
         draw_overview: draw some images of each class, and how many there are.
+        file_sizes: (N, 2), width and height of the files; None: they came from none.
     """
     mean, std = channel_statistics(images, splits["train"])
     counts = count_by_split(labels, splits, classes)
+    sizes = None if file_sizes is None else file_sizes[splits["train"]].T.astype(np.float64)
 
     def draw(contents: Path) -> None:
         draw_samples(images, labels, splits["train"], classes, contents / "samples.png")
@@ -212,10 +225,12 @@ def write_images(
         mean=mean,
         std=std,
         counts=() if labels.ndim == 2 else tuple(counts["train"].tolist()),
+        file_width=None if sizes is None else summarize(sizes[0]),
+        file_height=None if sizes is None else summarize(sizes[1]),
     )
-    sizes = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
+    shown = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
     what = "labels" if dataset.multilabel else "classes"
-    print(f"Wrote {folder}: {sizes} images of {len(classes)} {what}.")
+    print(f"Wrote {folder}: {shown} images of {len(classes)} {what}.")
     if draw_overview:
         say_counts(counts, classes, "images")
         print(f"To look at: samples.png and counts.png in {folder / dataset.arrays_folder}.")

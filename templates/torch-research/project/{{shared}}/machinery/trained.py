@@ -29,11 +29,16 @@ def trained_parameters(arguments: argparse.Namespace, schema: type[Section]) -> 
     return parameters
 
 
-def check_places(arguments: argparse.Namespace) -> None:
-    """Raise InputError where predict.py could not read its input or would write over a file."""
+def check_places(arguments: argparse.Namespace, suffix: str = ".csv") -> None:
+    """Raise InputError where a command could not read its input or would write over a file.
+
+    Args:
+        arguments: with paths, output and overwrite.
+        suffix: of the output's name.
+    """
     output = arguments.output
-    if output.suffix.lower() != ".csv":
-        raise InputError(f"--output: got {output}, expected a name that ends in .csv.")
+    if output.suffix.lower() != suffix:
+        raise InputError(f"--output: got {output}, expected a name that ends in {suffix}.")
     for path in arguments.paths:
         if not path.exists():
             names = [each.name for each in path.parent.glob("*")]
@@ -47,8 +52,7 @@ def check_places(arguments: argparse.Namespace) -> None:
             raise InputError(f"--output: {output} would replace {path}. Name another file.")
         if path.resolve() in output.resolve().parents:
             raise InputError(
-                f"--output: {output} lies in {path}, which is to be predicted. Name a file "
-                "elsewhere."
+                f"--output: {output} lies in {path}, which is to be read. Name a file elsewhere."
             )
     if not arguments.overwrite:
         refuse_to_overwrite(output)

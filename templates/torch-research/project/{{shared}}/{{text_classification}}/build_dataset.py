@@ -33,6 +33,7 @@ from machinery.pretrained_tokens import Backbone, read_backbone
 from machinery.splits import digests, find_leaks
 from machinery.tables import read_names
 from machinery.text_checks import count_strange, say_cut, say_texts, say_unknown
+from machinery.text_features import TextFeatures
 from machinery.text_numbers import TextReader, number_texts, renumber
 from machinery.text_sources import Texts, read_columns, read_folders
 from machinery.text_splits import split_classes
@@ -45,7 +46,7 @@ LONGEST_DOCSTRING = 32  # of a docstring fewer, so that training takes seconds.
 BEGINNING = 60  # Characters of a text that are kept to recognise it by.
 
 
-class Dataset(arrays.BaseDataset):
+class Dataset(TextFeatures, arrays.BaseDataset):
     """What dataset.json holds for this task."""
 
     task: Literal["text-classification"]

@@ -43,6 +43,7 @@ class Images(NamedTuple):
     pixels: np.ndarray  # (N, height, width, channels) uint8; those that could not be read are black
     bad: dict[Path, str]  # why a file could not be read
     description: str  # such as "from 30 x 40 to 64 x 64 pixels"
+    sizes: np.ndarray  # (N, 2) width and height of each file, 0 where they could not be read
 
 
 @contextlib.contextmanager
@@ -60,7 +61,8 @@ def read_images(
     folder = next(path for path in (beside, *beside.parents) if path.is_dir())
     with ThreadPoolExecutor() as threads, tempfile.TemporaryFile(dir=folder) as file:
         # Threads are enough, because Pillow decodes outside Python's global lock.
-        scans = [found for found in _work(threads, scan_image, "sizes", paths) if found]
+        found = [*_work(threads, scan_image, "sizes", paths)]
+        scans = [entry for entry in found if entry]
         sizes, greys = {entry[:2] for entry in scans}, sum(entry[2] for entry in scans)
         grey = greys == len(scans)
         height, width = _choose_shape(sizes, size)
@@ -70,7 +72,8 @@ def read_images(
         reasons = _work(threads, functools.partial(read_image, fit=fit), "images", paths, pixels)
         bad = {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
         mixed = f", {greys:,} of them grey" if greys and not grey else ""
-        yield Images(pixels, bad, _describe(sizes) + mixed)
+        of_files = np.array([entry[:2] if entry else (0, 0) for entry in found])
+        yield Images(pixels, bad, _describe(sizes) + mixed, of_files)
 
 
 def _work(
