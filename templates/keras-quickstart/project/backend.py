@@ -26,7 +26,6 @@ from build_dataset import Dataset
 from machinery.checkpoints import check_fit, select, trained_weights
 from machinery.sampling import fold_seed
 from model import net
-from model.data_loader import TrainingBatches
 from parameters import Parameters, TrainingParameters
 from weight_average import pairs
 
@@ -182,31 +181,6 @@ def by_part(
 ) -> keras.optimizers.schedules.LearningRateSchedule:
     """Return a schedule of steps as an optimizer takes it that accumulates so many parts."""
     return ByPart(schedule, parts) if parts > 1 else schedule
-
-
-def feed(batches: TrainingBatches) -> Any:
-    """Return the batches in the form that `fit` reads fastest.
-
-    On TensorFlow `fit` would use Dataset.from_generator, which is slower than Dataset.map.
-    """
-    if keras_backend.name != "tensorflow":
-        return batches
-    import tensorflow as tf
-
-    batch = batches[0]
-    arrays = keras.tree.flatten(batch)
-
-    def read(index: np.ndarray) -> list[np.ndarray]:
-        return keras.tree.flatten(batches[int(index)])
-
-    @tf.autograph.experimental.do_not_convert  # Converting takes time, and changes nothing here.
-    def load(index: tf.Tensor) -> Any:
-        tensors = tf.numpy_function(read, (index,), [array.dtype for array in arrays])
-        for tensor, array in zip(tensors, arrays, strict=True):
-            tensor.set_shape((None, *array.shape[1:]))
-        return keras.tree.pack_sequence_as(batch, tensors)
-
-    return tf.data.Dataset.range(len(batches)).map(load).prefetch(2)
 
 
 def to_tensors(arrays: Any) -> Any:

@@ -25,7 +25,7 @@ from build_dataset import Dataset, open_dataset
 from evaluate import evaluate
 from machinery.run import Run
 from model import net
-from model.data_loader import TrainingBatches, load_split
+from model.data_loader import TrainingBatches, feed, load_split
 from model.report import Evaluation, objective
 from pretrained import at_own_rates
 from run_callback import RunCallback
@@ -77,7 +77,7 @@ def train(run: Run) -> None:
         callback = RunCallback(run, batches, schedule, evaluate_epoch)
         for epochs in callback.epochs_to_fit():
             model.fit(
-                backend.feed(batches),
+                feed(batches),
                 initial_epoch=epochs.start,
                 epochs=epochs.stop,
                 callbacks=[callback],

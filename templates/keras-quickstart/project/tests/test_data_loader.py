@@ -9,7 +9,14 @@ import backend
 from build_dataset import Dataset, prepare_default, read_dataset
 from machinery.arrays import Ragged
 from model import augmentation
-from model.data_loader import Batch, Split, TrainingBatches, evaluation_batches, load_split
+from model.data_loader import (
+    Batch,
+    Split,
+    TrainingBatches,
+    evaluation_batches,
+    feed,
+    load_split,
+)
 from parameters import Parameters
 
 EPOCHS = 3
@@ -159,7 +166,7 @@ def test_every_epoch_draws_its_own_augmentation(
 def test_fit_reads_the_same_batches(split: Split) -> None:
     """TensorFlow reads them through a tf.data.Dataset."""
     batches = make_batches(split)
-    fed = backend.feed(batches)
+    fed = feed(batches)
     read = fed.as_numpy_iterator() if fed is not batches else map(batches.__getitem__, range(4))
     assert_same(list(read), collect(batches)[:4])
 
