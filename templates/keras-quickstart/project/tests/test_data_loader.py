@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import backend
 from build_dataset import Dataset, prepare_default, read_dataset
 from machinery.arrays import Ragged
 from model import augmentation
