@@ -48,7 +48,7 @@ TRY = """(async () => {
 })()"""
 
 
-def copy_image(project: Path, folder: Path) -> list[str]:
+def copy_container(project: Path, folder: Path) -> list[str]:
     """Copy what the Dockerfile does into a folder; return the command that it starts."""
     text = (project / "Dockerfile").read_text("utf-8")
     for line in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE):
@@ -69,8 +69,8 @@ def served(project: Path, reference: Path, tmp_path_factory: Any) -> Iterator[st
     if template(project) not in FORMATS:
         pytest.skip("this template exports nothing that serve.py serves")
     export(project, reference)
-    folder = tmp_path_factory.mktemp("image")
-    command = copy_image(project, folder)
+    folder = tmp_path_factory.mktemp("container")
+    command = copy_container(project, folder)
     words = [*command, "--host", "127.0.0.1", "--port", "0", "--exports", project / "exports/onnx"]
     pipe = subprocess.PIPE
     with subprocess.Popen(words, cwd=folder, stdout=pipe, stderr=pipe, text=True) as process:

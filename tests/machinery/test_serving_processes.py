@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         process.communicate()
 
 
-def ask(connection: http.client.HTTPConnection, point: list[float]) -> dict[str, Any]:
+def ask(connection: http.client.HTTPConnection, point: Sequence[float]) -> dict[str, Any]:
     """Return what the server answers to a point."""
     connection.request("POST", "/predict", json.dumps({"point": point}))
     response = connection.getresponse()
@@ -176,7 +176,7 @@ def test_no_body_is_too_odd(tmp_path: Path) -> None:
         )
         @given(body=bodies, path=paths, content_type=types)
         def send(body: bytes, path: str, content_type: str) -> None:
-            headers = {"Content-Type": content_type.encode()}
+            headers = {b"Content-Type": content_type.encode()}
             answer = client.post(path, content=body, headers=headers)
             assert answer.status_code in (200, 400), answer.text
             assert ("error" in answer.json()) == (answer.status_code == 400)
