@@ -55,7 +55,8 @@ class RunCallback(pl.callbacks.Checkpoint):
             "framework": "lightning",
             "versions": versions("torch", "pytorch-lightning", "numpy"),
         }
-        state = TrainerState(trainer, network, self.learner.average)
+        parts = len(run.share.own_parts)
+        state = TrainerState(trainer, network, self.learner.average, parts)
         state.trainer_to_json()  # Refuses what no checkpoint can hold, before anything is written.
         run.begin(state, objective(run.dataset), facts)
         self.epochs = run.epochs()
@@ -138,14 +139,20 @@ class TrainerState(backend.State):
         trainer: with its optimizer set up.
         network: that the optimizer changes.
         average: of the network's weights, if it is kept.
+        parts: in how many Lightning gets a batch, each of which it counts.
     """
 
     is_elastic = False  # DDPStrategy adds up process by process.
 
     def __init__(
-        self, trainer: pl.Trainer, network: torch.nn.Module, average: WeightAverage | None = None
+        self,
+        trainer: pl.Trainer,
+        network: torch.nn.Module,
+        average: WeightAverage | None = None,
+        parts: int = 1,
     ) -> None:
         super().__init__(network, trainer.optimizers[0], average)
+        self.parts = parts
         self.trainer: Any = trainer  # Any, as its type lacks `callbacks`.
         self.schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
 
@@ -168,6 +175,7 @@ class TrainerState(backend.State):
         groups = self.optimizer.state_dict()["param_groups"]  # Schedules change their values.
         state = {
             "loop": trainer.fit_loop.state_dict(),
+            "parts": self.parts,
             "should_stop": trainer.should_stop,
             "groups": [{k: v for k, v in group.items() if k != "params"} for group in groups],
             "schedulers": [state_of(scheduler) for scheduler in self.schedulers],
@@ -204,6 +212,11 @@ class TrainerState(backend.State):
     def _load_trainer(self, text: str | bytes) -> None:
         """Take what trainer_to_json returned."""
         state = json.loads(text, object_hook=tensor_from_json)
+        then = state.get("parts", self.parts)  # Another number with another one of processes.
+        batches = state["loop"]["epoch_loop.batch_progress"]
+        for counts in (batches["total"], batches["current"]):
+            more = counts["ready"] // then * (self.parts - then)
+            counts.update({name: count + more for name, count in counts.items()})
         self.trainer.fit_loop.load_state_dict(state["loop"])
         self.trainer.should_stop = state["should_stop"]
         for group, values in zip(self.optimizer.param_groups, state["groups"], strict=True):
