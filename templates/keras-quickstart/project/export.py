@@ -129,7 +129,6 @@ def write_onnx(network: keras.Model, inputs: Arrays, facts: Mapping[str, Any], f
     model = make(network, inputs)
     for name, value in facts.items():
         model.metadata_props.add(key=name, value=json.dumps(value))
-    onnx.checker.check_model(model)
     onnx.save(model, folder / "model.onnx")
     return "model.onnx"
 
