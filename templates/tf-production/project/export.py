@@ -13,8 +13,9 @@ people read. The signatures of a SavedModel are those of model/serving.py; SERVI
 call them. The other formats give what net.predict does.
 
 A version appears only when a new process without this project has loaded it and given the same
-predictions. Its export.json says where it came from. The number of a version is never given again,
-not even when the version is deleted.
+predictions. Its export.json says where it came from; MODEL_CARD.md tells people, who fill in what
+it leaves open; sbom.cdx.json lists the packages. The number of a version is never given again, not
+even when the version is deleted.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from machinery.exports import Examples, Format
 from parameters import Parameters
 
 SAVED_MODEL_LOAD = """
+import pathlib
 import tensorflow as tf
 model = None
 def predict(inputs, path):
