@@ -23,7 +23,16 @@ def predict(inputs, path):
 POINTS = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
 WEIGHTS = np.array([1, 2, 3], np.float32)
 EXAMPLES = Examples({"points": POINTS}, {"share": POINTS @ WEIGHTS, "above": POINTS[:, 0] > 0})
-FACTS: dict[str, Any] = {"format": "weights", "experiment": "e", "checkpoint": "best", "step": 5}
+FACTS: dict[str, Any] = {
+    **{"format": "weights", "experiment": "e", "checkpoint": "best", "step": 5},
+    "dataset": {
+        **{"task": "points", "source": "a|b", "fingerprint": "f"},
+        "examples": {"train": 20, "val": 5, "test": 7},
+    },
+    "metrics": {"step": 5, "train_loss": 0.5, "val_loss": 0.25},
+    "test_metrics": {"loss": 0.125, "examples": 7},
+    **{"parameters": {"seed": 3}, "git_commit": "abc", "versions": {"some_package": "1.0+cpu"}},
+}
 
 
 def write(folder: Path) -> str:
@@ -50,8 +59,27 @@ def test_a_version_says_what_it_takes_and_gives(
     assert about["outputs"]["above"] == {"dtype": "bool", "shape": [None]}
     assert about["examples_compared"] == 7
     assert about["largest_difference"] <= 1e-6
-    digest = hashlib.sha256((version / "weights.npy").read_bytes()).hexdigest()
-    assert about["sha256"] == {"weights.npy": digest}
+    assert about["sha256"].keys() == {"weights.npy", "sbom.cdx.json"}
+    for name, digest in about["sha256"].items():
+        assert hashlib.sha256((version / name).read_bytes()).hexdigest() == digest
+
+
+def test_a_card_and_a_bill_of_materials_lie_beside_it(tmp_path: Path) -> None:
+    version = export(tmp_path)
+    card = (version / "MODEL_CARD.md").read_text("utf-8")
+    for line in (
+        "| metric | val, n = 5 | test, n = 7 |",
+        "| loss | 0.25 | 0.125 |",
+        "| points | float32 | (N, 3) |",
+        "| seed | 3 |",
+        "- Not meant for: (uses that the data do not support)",
+    ):
+        assert f"\n{line}\n" in card
+    assert f"```python{LOAD}" in card
+    bill = json.loads((version / "sbom.cdx.json").read_text("utf-8"))
+    assert bill["bomFormat"] == "CycloneDX"
+    (package,) = [each for each in bill["components"] if each["name"] == "some_package"]
+    assert package["purl"] == "pkg:pypi/some-package@1.0%2Bcpu"
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
     exports/onnx/.last-version     the highest number that was ever given
     exports/onnx/3/model.onnx      the network of version 3
-    exports/onnx/3/export.json     where it came from, what it takes and gives
+    exports/onnx/3/export.json     where it came from, what it takes and gives; SHA-256 of the files
 
 A version appears only when a new process, with nothing of this project, has loaded it and given the
 predictions of the network. Then it gets its number, in one piece: a kill leaves no half version.
@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from filelock import FileLock
 
+from machinery import model_card
 from machinery.argument_parser import ArgumentParser
 from machinery.command_line import EvaluateCommand, evaluation
 from machinery.elsewhere import compare, predict_elsewhere
@@ -206,8 +207,10 @@ def write_version(
                 "outputs": describe(found),
                 "largest_difference": difference,
                 "examples_compared": count,
-                "sha256": digests(unchecked),
             }
+            model_card.write_beside(unchecked, about, form.load)
+            about["sha256"] = digests(unchecked)
+            del about["sha256"][model_card.CARD]  # People fill in what it leaves open.
             write_atomically(unchecked / FILE, json.dumps(about, indent=2).encode())
             sync_tree(unchecked)
             version = folder / str(next_version(folder))

@@ -14,8 +14,9 @@ returns what predict.py reads: under the names in dataset.json and of net.predic
 examples.
 
 A version appears only when a new process without this project has loaded it and given the same
-predictions. Its export.json says where it came from. The number of a version is never given again,
-not even when the version is deleted.
+predictions. Its export.json says where it came from; MODEL_CARD.md tells people, who fill in what
+it leaves open; sbom.cdx.json lists the packages. The number of a version is never given again, not
+even when the version is deleted.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from machinery.exports import Examples, Format
 from parameters import Parameters
 
 SAVED_MODEL_LOAD = """
+import pathlib
 import tensorflow as tf
 function = None
 def predict(inputs, path):
@@ -129,7 +131,6 @@ def write_onnx(network: keras.Model, inputs: Arrays, facts: Mapping[str, Any], f
     model = make(network, inputs)
     for name, value in facts.items():
         model.metadata_props.add(key=name, value=json.dumps(value))
-    onnx.checker.check_model(model)
     onnx.save(model, folder / "model.onnx")
     return "model.onnx"
 

@@ -1,76 +1,75 @@
-"""Export a trained experiment as a SavedModel, ready to be served without this project.
+"""Export a trained experiment as a file that runs without this project.
 
-    python export.py                                          # best of baseline -> exports/1
-    python export.py --experiment experiments/wide            # the next version: exports/2
+    python export.py                                   # best of baseline -> exports/saved_model/1
+    python export.py --experiment experiments/wide     # the next version: exports/saved_model/2
+    python export.py --format litert                   # exports/litert/1
+
+    saved_model   for TensorFlow and TensorFlow Serving, which takes exports/saved_model
+    onnx          for ONNX Runtime, on servers and in browsers; needs requirements-export.txt
+    litert        for LiteRT, on phones and small devices; needs requirements-export.txt
 
 The graph takes the inputs as they are stored, prepares them, computes in float32, and returns what
-people read. Its signatures are those of model/serving.py; SERVING.md shows how to call them.
+people read. The signatures of a SavedModel are those of model/serving.py; SERVING.md shows how to
+call them. The other formats give what net.predict does.
 
-A version appears only when a new process with nothing but TensorFlow has loaded it and given the
-same predictions. Its assets.extra/export.json says where it came from. The number of a version is
-never given again, not even when the version is deleted.
+A version appears only when a new process without this project has loaded it and given the same
+predictions. Its export.json says where it came from; MODEL_CARD.md tells people, who fill in what
+it leaves open; sbom.cdx.json lists the packages. The number of a version is never given again, not
+even when the version is deleted.
 """
 
 import argparse
+import importlib
 import json
-import os
-import shutil
-import subprocess
-import sys
+import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from machinery import command_line
-from machinery.argument_parser import ArgumentParser
+from machinery import exports
+from machinery.exports import Examples, Format
 from parameters import Parameters
 
-
-def add_options(parser: ArgumentParser) -> None:
-    """Add the option of export.py."""
-    parser.add_argument("--exports", type=Path, default=Path("exports"), help="folder [exports]")
-
+SAVED_MODEL_LOAD = """
+import pathlib
+import tensorflow as tf
+model = None
+def predict(inputs, path):
+    global model
+    model = model or tf.saved_model.load(str(pathlib.Path(path).parent))
+    tensors = {name: tf.constant(array) for name, array in inputs.items()}
+    outputs = model.signatures["serving_default"](**tensors)
+    return {name: tensor.numpy() for name, tensor in outputs.items()}
+"""
+FORMATS = {
+    "saved_model": Format("TensorFlow", SAVED_MODEL_LOAD),
+    "onnx": exports.onnx("tf2onnx"),
+    "litert": exports.LITERT,
+}
 
 # Answers --help and bad input.
-command = command_line.evaluation(__name__, __doc__, Parameters, add_options)
+command = exports.command_line(__name__, __doc__, Parameters, FORMATS)
 
 from quiet import import_tensorflow
 
 import_tensorflow()
 
+import keras
 import numpy as np
 import tensorflow as tf
-from filelock import FileLock
 
 import backend
 from build_dataset import Dataset, read_dataset
 from evaluate import make_evaluation_step
-from machinery.errors import InputError
-from machinery.files import replace, sync_folder, sync_tree, write_atomically
-from machinery.metrics import read_metrics
-from machinery.parameter_file import flatten
-from machinery.records import git_state, versions
+from machinery import command_line
+from machinery.terminal import hidden_standard_error
+from model import net
 from model.data_loader import load_split
 from model.serving import Served
 
-# The greatest difference of two predictions, as a share of those above 1. The two processes may
-# add up numbers in another order.
-TOLERANCE = 1e-5
-EXAMPLES = 256  # Of test at most so many are compared.
-LAST_VERSION = ".last-version"  # The file in --exports that holds the highest number given.
-
-# The new process runs this, without a module of this project, which users elsewhere do not have.
-LOAD_AND_PREDICT = """
-import pathlib, sys
-import numpy as np
-import tensorflow as tf
-predict = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
-inputs = {path.stem: tf.constant(np.load(path)) for path in pathlib.Path("inputs").iterdir()}
-for name, tensor in predict(**inputs).items():
-    array = tensor.numpy()
-    np.save(f"outputs/{name}.npy", array.astype(bytes) if array.dtype == object else array)
-"""
+Arrays = Mapping[str, np.ndarray]
+ANY = "examples"  # What ONNX calls the dimension of any number of them.
 
 
 def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
@@ -78,131 +77,104 @@ def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
 
     Raises:
         InputError: the checkpoint is damaged, or does not belong to the data or the network.
+        ExportError: the export does not do what the network does.
     """
     dataset = read_dataset(arguments.data)
     # A GPU rounds differently, and its memory has no room for two processes.
     backend.prepare(parameters, dataset, "cpu")
     arrays, path, step = command_line.read_trained(arguments, dataset.fingerprint)
     split = load_split(arguments.data, dataset, "test")
-    inputs, targets = split.take(np.arange(min(split.examples, EXAMPLES)))
+    inputs, targets = split.take(exports.rows_to_compare(dataset))
     # In any precision that it was trained in, it is exported in float32: every processor computes
     # in it, and to nearly the same bits.
     model = backend.make_model(parameters, dataset, "float32")
     backend.load_weights(model, arrays, path)
     predictions, _ = make_evaluation_step(model, split, dataset)(inputs, targets)
-    served = Served(model, dataset)
-    facts = collect_facts(arguments, parameters, dataset, step)
-    arguments.exports.mkdir(parents=True, exist_ok=True)
-    with FileLock(arguments.exports / ".lock"):  # Several exports write one after the other.
-        for killed in arguments.exports.glob(".unfinished-*/"):
-            shutil.rmtree(killed)
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=arguments.exports) as temporary:
-            unchecked = Path(temporary, "model")
-            outputs = write_saved_model(unchecked, served, inputs, facts)
-            expected = {name: predictions.get(name, outputs[name]).numpy() for name in outputs}
-            difference = compare(predict_elsewhere(unchecked, inputs), expected, path)
-            sync_tree(unchecked)
-            folder = arguments.exports / str(next_version(arguments.exports))
-            replace(unchecked, folder)
-            sync_folder(arguments.exports)
-    print(
-        f"{folder}: {path} of step {step:,}. A fresh process with bare TensorFlow gave "
-        f"the same predictions for {len(next(iter(inputs.values())))} examples of test, "
-        f"to {difference:.1g}."
+    if arguments.format == "saved_model":  # Its signature may give more than the network does.
+        predictions = {**call(Served(model, dataset).signatures(), inputs), **predictions}
+    form = FORMATS[arguments.format]
+    packages = ("tensorflow", "keras", *form.packages)
+    facts = exports.collect_facts(arguments, parameters, dataset, step, packages)
+    return exports.write_version(
+        arguments.exports,
+        facts,
+        form,
+        Examples(inputs, {name: tensor.numpy() for name, tensor in predictions.items()}),
+        lambda folder: WRITERS[arguments.format](model, dataset, inputs, facts, folder),
     )
-    return folder
 
 
-def collect_facts(
-    arguments: argparse.Namespace, parameters: Parameters, dataset: Dataset, step: int
-) -> dict[str, Any]:
-    """Return what export.json says of a version: where it came from."""
-    rows = {row.get("step"): row for row in read_metrics(arguments.experiment)}
-    return {
-        "experiment": arguments.experiment.as_posix(),
-        "checkpoint": arguments.checkpoint,
-        "step": step,
-        "metrics": rows.get(step),
-        "parameters": flatten(parameters),
-        "dataset": dataset.model_dump(),
-        "git_commit": git_state()[0],
-        "versions": {"tensorflow": tf.__version__, **versions("keras")},
-    }
-
-
-def write_saved_model(
-    folder: Path, served: Served, inputs: Mapping[str, np.ndarray], facts: Mapping[str, Any]
-) -> dict[str, tf.Tensor]:
-    """Write the SavedModel with the facts about it; return its outputs for `inputs`."""
-    signatures = served.signatures()
-    tf.saved_model.save(served, str(folder), signatures=signatures)
-    (folder / "assets.extra").mkdir()
-    (folder / "assets.extra" / "export.json").write_text(json.dumps(facts, indent=2), "utf-8")
+def call(signatures: Mapping[str, Callable[..., Any]], inputs: Arrays) -> dict[str, tf.Tensor]:
+    """Return the outputs of serving_default, by name."""
     tensors = {name: tf.constant(array) for name, array in inputs.items()}
     return signatures["serving_default"](**tensors)
 
 
-def predict_elsewhere(folder: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the outputs of serving_default of a SavedModel in a new process, by name.
+def write_saved_model(
+    model: keras.Model, dataset: Dataset, inputs: Arrays, facts: Mapping[str, Any], folder: Path
+) -> str:
+    """Write a SavedModel; return the name of the file that makes it one."""
+    del inputs, facts  # The facts stand in export.json.
+    served = Served(model, dataset)
+    tf.saved_model.save(served, str(folder), signatures=served.signatures())
+    return "saved_model.pb"
 
-    Args:
-        folder: the SavedModel.
-        inputs: of the network, by name, each (N, ...).
+
+def make_function(model: keras.Model, dataset: Dataset, inputs: Arrays) -> Any:
+    """Return the network's predictions as a function of its inputs, one after the other."""
+    signature = [
+        tf.TensorSpec((None, *array.shape[1:]), array.dtype, name=name)
+        for name, array in inputs.items()
+    ]
+
+    @tf.function(input_signature=signature, autograph=False)
+    def predict(*tensors):
+        return net.predict(model(dict(zip(inputs, tensors, strict=True))), dataset)
+
+    return predict
+
+
+def write_onnx(
+    model: keras.Model, dataset: Dataset, inputs: Arrays, facts: Mapping[str, Any], folder: Path
+) -> str:
+    """Write model.onnx, with the facts about it as its metadata; return its name.
+
+    Its operations are those of opset 18, the newest that tf2onnx writes.
     """
-    with tempfile.TemporaryDirectory() as empty:
-        for name in ("inputs", "outputs"):
-            Path(empty, name).mkdir()
-        for name, array in inputs.items():
-            np.save(Path(empty, "inputs", f"{name}.npy"), array)
-        words = [sys.executable, "-I", "-c", LOAD_AND_PREDICT, str(folder.absolute())]
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
-        run = subprocess.run(
-            words, cwd=empty, env=environment, capture_output=True, text=True, check=False
-        )
-        if run.returncode:
-            raise RuntimeError(f"{folder} does not load with bare TensorFlow: {run.stderr}")
-        return {path.stem: np.load(path) for path in Path(empty, "outputs").iterdir()}
+    onnx, tf2onnx = map(importlib.import_module, ("onnx", "tf2onnx"))
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    predict = make_function(model, dataset, inputs)
+    found, _ = tf2onnx.convert.from_function(predict, predict.input_signature, opset=18)
+    # Constants of the network that TensorFlow takes for inputs.
+    pairs = predict.get_concrete_function().graph.captures
+    captures = {inside.name: outside for outside, inside in pairs}
+    for value in [value for value in found.graph.input if value.name in captures]:
+        found.graph.input.remove(value)
+        array = captures[value.name].numpy()
+        found.graph.initializer.append(onnx.numpy_helper.from_array(array, value.name))
+    for value in (*found.graph.input, *found.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = ANY
+    for name, fact in facts.items():
+        found.metadata_props.add(key=name, value=json.dumps(fact))
+    onnx.save(found, folder / "model.onnx")
+    return "model.onnx"
 
 
-def compare(
-    found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], path: Path
-) -> float:
-    """Return the greatest difference of predictions; raise RuntimeError if it is too great.
-
-    Args:
-        found: the predictions of the export, by name, each (N, ...).
-        expected: those of the network, by name, each (N, ...).
-        path: the checkpoint, to name in the message.
-    """
-    assert found.keys() == expected.keys()
-    most = 0.0
-    for name, array in expected.items():
-        if np.issubdtype(array.dtype, np.floating):
-            difference = np.abs(found[name] - array) / np.maximum(np.abs(array), 1)
-        else:  # Whole numbers or text.
-            difference = found[name] != (array.astype(bytes) if array.dtype == object else array)
-        difference = float(difference.max(initial=0))
-        if not difference <= TOLERANCE:  # True for NaN, too.
-            raise RuntimeError(f"the export of {path} predicts other {name}, by {difference:.2g}")
-        most = max(most, difference)
-    return most
+def write_litert(
+    model: keras.Model, dataset: Dataset, inputs: Arrays, facts: Mapping[str, Any], folder: Path
+) -> str:
+    """Write model.tflite; return its name."""
+    del facts  # They stand in export.json.
+    # Not tf.saved_model.save: the converter mixes up variables of one name in different layers.
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serve", make_function(model, dataset, inputs))
+    with tempfile.TemporaryDirectory() as temporary, hidden_standard_error():
+        archive.write_out(temporary, verbose=False)
+        content = tf.lite.TFLiteConverter.from_saved_model(temporary).convert()
+    (folder / "model.tflite").write_bytes(content)
+    return "model.tflite"
 
 
-def next_version(exports: Path) -> int:
-    """Return a number that no version in a folder has had, and record that it is taken.
-
-    Raises:
-        InputError: the highest number given cannot be read.
-    """
-    path = exports / LAST_VERSION
-    text = path.read_text("utf-8", errors="replace").strip() if path.exists() else "0"
-    if not text.isdecimal():
-        raise InputError(f"{path}: got {text[:20]!r}, expected the highest number ever exported.")
-    numbers = [int(text)]
-    numbers += [int(folder.name) for folder in exports.iterdir() if folder.name.isdecimal()]
-    number = max(numbers, default=0) + 1
-    write_atomically(path, f"{number}\n".encode())
-    return number
-
-
+WRITERS = {"saved_model": write_saved_model, "onnx": write_onnx, "litert": write_litert}
 command.run(export)

@@ -12,8 +12,9 @@ The graph takes the inputs as they are stored, prepares them, computes in float3
 predict.py reads: under the names in dataset.json and of net.predict, of any number of examples.
 
 A version appears only when a new process without this project has loaded it and given the same
-predictions. Its export.json says where it came from. The number of a version is never given again,
-not even when the version is deleted.
+predictions. Its export.json says where it came from; MODEL_CARD.md tells people, who fill in what
+it leaves open; sbom.cdx.json lists the packages. The number of a version is never given again, not
+even when the version is deleted.
 """
 
 import argparse

@@ -1,7 +1,6 @@
-"""export.py: what it writes, what it refuses, and how it numbers versions."""
+"""export.py: what it writes, and what it refuses."""
 
 import json
-import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -47,16 +46,16 @@ def arguments(folder: Path, exports: Path, **others: Any) -> tuple[Namespace, Pa
     """Return what the command line gives to export."""
     given = {"experiment": folder / "small", "data": folder / "data", "checkpoint": "best"}
     parameters = load_parameters(Parameters, folder / "small" / "params.yaml")
-    return Namespace(exports=exports, **{**given, **others}), parameters
+    return Namespace(exports=exports, **{"format": "saved_model", **given, **others}), parameters
 
 
 def test_an_export_gives_the_same_elsewhere(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exported = export.export(*arguments(folder, tmp_path))
-    assert exported == tmp_path / "1"
+    assert exported == tmp_path / "saved_model" / "1"
     assert "gave the same predictions for" in capsys.readouterr().out
-    facts = json.loads((exported / "assets.extra" / "export.json").read_text("utf-8"))
+    facts = json.loads((exported / "export.json").read_text("utf-8"))
     assert facts["experiment"] == str(folder / "small")
     assert facts["step"] == facts["metrics"]["step"]
     assert facts["dataset"]["fingerprint"] == read_dataset(folder / "data").fingerprint
@@ -73,87 +72,6 @@ def test_an_export_gives_the_same_elsewhere(
     outputs = default(**{name: tf.constant(array) for name, array in inputs.items()})
     for name, tensor in predictions.items():
         assert np.allclose(outputs[name], tensor, atol=1e-6)
-
-
-@pytest.fixture
-def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skip the new process and the comparison in exports, which take seconds."""
-    monkeypatch.setattr(export, "predict_elsewhere", lambda *_: {})
-    monkeypatch.setattr(export, "compare", lambda *_: 0.0)
-
-
-@pytest.mark.usefixtures("trusting")
-def test_a_version_is_never_given_twice(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "4").mkdir()  # Of an earlier release, which kept no count.
-    (tmp_path / ".unfinished-killed").mkdir()
-    where = arguments(folder, tmp_path, checkpoint="last")
-    assert export.export(*where) == tmp_path / "5"
-    (tmp_path / "5").rename(tmp_path / "elsewhere")
-    assert export.export(*where) == tmp_path / "6"
-    visible = sorted(path.name for path in tmp_path.glob("[!.]*"))
-    assert visible == ["4", "6", "elsewhere"]
-    assert not [*tmp_path.glob(".unfinished-*")]
-
-
-@pytest.mark.usefixtures("trusting")
-def test_a_version_is_on_the_disk_before_it_has_its_number(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a power cut, too, a version that is there is whole."""
-    synced, replace = [], os.replace
-    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
-
-    def check(unchecked: Path, target: Path) -> None:
-        inodes = {path.stat().st_ino for path in (unchecked, *unchecked.rglob("*"))}
-        assert inodes <= {*synced}
-        replace(unchecked, target)
-        checked.append(target)
-
-    checked = []
-    monkeypatch.setattr(os, "replace", check)
-    assert export.export(*arguments(folder, tmp_path)) in checked
-
-
-@pytest.mark.parametrize("text", ["", "x", "-1", "1.5"])
-def test_a_damaged_count_of_versions_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / export.LAST_VERSION).write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=r"\.last-version: got .*, expected the highest number"):
-        export.next_version(tmp_path)
-
-
-def test_another_prediction_elsewhere_is_noticed(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def predict_otherwise(*_: object) -> dict[str, np.ndarray]:
-        return {name: tensor.numpy()[::-1] for name, tensor in seen.items()}
-
-    write, seen = export.write_saved_model, {}
-
-    def write_and_see(*given: Any) -> dict[str, tf.Tensor]:
-        seen.update(write(*given))
-        return seen
-
-    monkeypatch.setattr(export, "write_saved_model", write_and_see)
-    monkeypatch.setattr(export, "predict_elsewhere", predict_otherwise)
-    with pytest.raises(RuntimeError, match="predicts other"):
-        export.export(*arguments(folder, tmp_path))
-    assert not [*tmp_path.glob("[!.]*")]
-    assert not [*tmp_path.glob(".unfinished-*")]
-
-
-def test_names_and_numbers_are_compared() -> None:
-    expected = {"share": np.array([0.5, 0.1]), "name": np.array([b"a", b"b"], object)}
-    found = {"share": np.array([0.5, 0.1 + 1e-7]), "name": np.array([b"a", b"b"])}
-    assert 0 < export.compare(found, expected, Path()) <= 1e-6
-    for name, other in (("name", [b"a", b"c"]), ("share", [0.5, 0.2]), ("share", [0.5, np.nan])):
-        with pytest.raises(RuntimeError, match=f"predicts other {name}"):
-            export.compare({**found, name: np.array(other)}, expected, Path())
-
-
-def test_what_does_not_load_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "LOAD_AND_PREDICT", "raise SystemExit('no such thing')")
-    with pytest.raises(RuntimeError, match="no such thing"):
-        export.predict_elsewhere(tmp_path, {"x": np.zeros(1)})
 
 
 def test_a_damaged_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ code hands in what it needs of them. Each file has one subject:
     results_curves   and with curves
     profiling        a few steps, measured: profile_steps.py
     exports          versions of exported networks: export.py
+    model_card       what stands beside them for people
     elsewhere        what they predict in a process without this project
     publishing       sending runs to a tracker: publish.py
     tensorboard_page what it adds to TensorBoard's page

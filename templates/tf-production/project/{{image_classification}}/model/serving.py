@@ -5,11 +5,11 @@
 
 Both give probabilities (N, classes) float32 and, unless they are of labels of which several may
 hold, classes (N,), the name of the most probable class. All names, in the order of the
-probabilities, are in assets.extra/export.json. From Python:
+probabilities, are in export.json. From Python:
 
     import tensorflow as tf
 
-    classify = tf.saved_model.load("exports/1").signatures["encoded"]
+    classify = tf.saved_model.load("exports/saved_model/1").signatures["encoded"]
     with open("digit.png", "rb") as file:
         outputs = classify(image_bytes=tf.constant([file.read()]))
     print(outputs["classes"].numpy(), outputs["probabilities"].numpy())

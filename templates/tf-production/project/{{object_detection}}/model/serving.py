@@ -4,11 +4,11 @@
 
 It gives boxes (N, K, 4) float32: left, top, right, bottom in pixels of these images; scores (N, K)
 float32, 0 for a box that another covers; classes (N, K) int32, and names (N, K), those of the
-classes. All names, in the order of the numbers, are in assets.extra/export.json. From Python:
+classes. All names, in the order of the numbers, are in export.json. From Python:
 
     import tensorflow as tf
 
-    detect = tf.saved_model.load("exports/1").signatures["serving_default"]
+    detect = tf.saved_model.load("exports/saved_model/1").signatures["serving_default"]
     outputs = detect(images=images)
     certain = outputs["scores"][0] > 0.3
     print(outputs["names"][0][certain].numpy(), outputs["boxes"][0][certain].numpy())

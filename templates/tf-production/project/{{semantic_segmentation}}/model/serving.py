@@ -5,13 +5,13 @@
 It gives masks (N, height, width) uint8, the number of the most probable class of each pixel,
 confidence (N,) float32, the mean of its probability over the image, and shares (N, classes)
 float32, the part of the pixels that each class has. All names, in the order of the numbers, are in
-assets.extra/export.json. From Python:
+export.json. From Python:
 
     import numpy as np
     import tensorflow as tf
     from PIL import Image
 
-    segment = tf.saved_model.load("exports/1").signatures["serving_default"]
+    segment = tf.saved_model.load("exports/saved_model/1").signatures["serving_default"]
     image = np.asarray(Image.open("scene.png"))[None, :, :, None]  # Grey, of the stored size.
     print(segment(images=tf.constant(image))["masks"].numpy())
 """

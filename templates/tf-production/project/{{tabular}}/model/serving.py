@@ -5,16 +5,16 @@
     texts             the same with texts (N, columns), what the cells of the categories say
 
 Columns stand in the order of number_columns and category_columns of the dataset in
-assets.extra/export.json. A missing number is NaN; a missing category is 0, or any text that no
+export.json. A missing number is NaN; a missing category is 0, or any text that no
 training row had, such as an empty one.
 
 Both give values (N,) for regression; else probabilities (N, classes) float32, and classes (N,), the
 name of the most probable class, unless the classes are labels of which several may hold. All names
-are in assets.extra/export.json, in the order of the probabilities. From Python:
+are in export.json, in the order of the probabilities. From Python:
 
     import tensorflow as tf
 
-    predict = tf.saved_model.load("exports/1").signatures["texts"]
+    predict = tf.saved_model.load("exports/saved_model/1").signatures["texts"]
     outputs = predict(numbers=tf.constant([[1.5, float("nan")]]), texts=tf.constant([["Paris"]]))
 
 Over HTTP, from TensorFlow Serving:

@@ -4,11 +4,11 @@
     texts             texts (N,), strings in UTF-8, which the graph cuts into words by the same rule
 
 Both give probabilities (N, classes) float32 and classes (N,), the name of the most probable class.
-All names, in the order of the probabilities, are in assets.extra/export.json. From Python:
+All names, in the order of the probabilities, are in export.json. From Python:
 
     import tensorflow as tf
 
-    classify = tf.saved_model.load("exports/1").signatures["texts"]
+    classify = tf.saved_model.load("exports/saved_model/1").signatures["texts"]
     outputs = classify(texts=tf.constant(["Fit a line to noisy points."]))
     print(outputs["classes"].numpy(), outputs["probabilities"].numpy())
 

@@ -1,0 +1,141 @@
+"""What stands beside an exported network for people: a model card, and a list of what is in it.
+
+    exports/onnx/3/MODEL_CARD.md     data, metrics, parameters, how to load it, limits to fill in
+    exports/onnx/3/sbom.cdx.json     the packages of requirements.txt, and what wrote the version
+
+The card follows "Model Cards for Model Reporting" (Mitchell et al. 2019,
+https://arxiv.org/abs/1810.03993); the list is CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/).
+"""
+
+import importlib.metadata
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from machinery.files import write_atomically
+from machinery.records import PROJECT
+
+CARD, BILL = "MODEL_CARD.md", "sbom.cdx.json"
+
+LIMITS = """\
+Only a person can say this. Replace each line.
+
+- Meant for: (who uses the predictions, and for what)
+- Not meant for: (uses that the data do not support)
+- Who or what the data leave out: (groups, places, times, devices)
+- What an error costs, and who notices it: (...)
+- Whom to ask: (a name or an address)"""
+
+
+def write_beside(folder: Path, about: Mapping[str, Any], load: str) -> None:
+    """Write the model card and the bill of materials of a version.
+
+    Args:
+        folder: of the version.
+        about: what export.json will say of it.
+        load: Python that defines predict(inputs, path).
+    """
+    write_atomically(folder / CARD, card(about, load).encode())
+    bill = json.dumps(bill_of_materials(about), indent=2)
+    write_atomically(folder / BILL, bill.encode())
+
+
+def card(about: Mapping[str, Any], load: str) -> str:
+    """Return the model card, in Markdown."""
+    dataset = about["dataset"]
+    example = f'path = "{about["file"]}"\ninputs = {{}}  # arrays by name, as listed above'
+    parts = [
+        f"# {about['experiment']}: {dataset['task']}",
+        f"The {about['checkpoint']} checkpoint, of step {about['step']:,}, as {about['format']}; "
+        f"code of commit {about['git_commit'] or 'unknown'}. A fresh process predicted the same "
+        f"for {about['examples_compared']} examples of test, to {about['largest_difference']:.1g}.",
+        "## Data",
+        f"From {dataset['source']}; fingerprint {dataset['fingerprint']}.",
+        table(("split", "examples"), [*dataset["examples"].items()]),
+        "## Metrics",
+        metrics(about),
+        "## What it takes and gives",
+        table(
+            ("array", "dtype", "shape"),
+            [
+                (name, array["dtype"], "(" + ", ".join(str(n or "N") for n in array["shape"]) + ")")
+                for name, array in {**about["inputs"], **about["outputs"]}.items()
+            ],
+        ),
+        "## How to load it",
+        f"```python{load}\n{example}\noutputs = predict(inputs, path)\n```",
+        "## Limits",
+        LIMITS,
+        "## Parameters",
+        table(("parameter", "value"), [*about["parameters"].items()]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def metrics(about: Mapping[str, Any]) -> str:
+    """Return the metrics of val and test, with the number of examples of each."""
+    rows, examples = about["metrics"] or {}, about["dataset"]["examples"]
+    val = {name[4:]: value for name, value in rows.items() if name.startswith("val_")}
+    test = {
+        name: value for name, value in (about["test_metrics"] or {}).items() if name != "examples"
+    }
+    names = dict.fromkeys([*val, *(name for name in test if type(test[name]) in (int, float))])
+    cells = [
+        (name, *(f"{each[name]:.4g}" if name in each else "" for each in (val, test)))
+        for name in names
+    ]
+    found = table(
+        ("metric", f"val, n = {examples['val']:,}", f"test, n = {examples['test']:,}"), cells
+    )
+    if not test:
+        found += "\n\nNothing of test: this checkpoint was not evaluated (evaluate.py) before."
+    return found
+
+
+def table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    """Return a table in Markdown."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+def bill_of_materials(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the packages that a version was trained and written with, as CycloneDX."""
+    versions = {**dict(required()), **about["versions"]}
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {
+            "component": {
+                "type": "machine-learning-model",
+                "name": about["experiment"],
+                "version": f"step {about['step']}",
+            }
+        },
+        "components": [
+            {
+                "type": "library",
+                "name": name,
+                "version": version,
+                "purl": f"pkg:pypi/{re.sub(r'[-_.]+', '-', name).lower()}@{quote(version)}",
+            }
+            for name, version in sorted(versions.items())
+        ],
+    }
+
+
+def required() -> Iterator[tuple[str, str]]:
+    """Yield the names that requirements.txt lists, as far as they are installed, and versions."""
+    path = PROJECT / "requirements.txt"
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    for line in lines:
+        if name := re.match(r"[\w.-]+", line):
+            try:
+                yield name[0], importlib.metadata.version(name[0])
+            except importlib.metadata.PackageNotFoundError:  # Of another system.
+                continue
