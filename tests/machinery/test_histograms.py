@@ -37,7 +37,7 @@ def test_gradients_are_found_by_the_names_of_each_framework() -> None:
         *("optimizer.stem.weight.momentum_buffer", "optimizer.adam_w/conv2d_1_kernel_momentum"),
         *("optimizer.adam_w/conv2d_1_kernel_velocity", "model.conv2d_1/kernel"),
     ]
-    arrays = {name: np.zeros(3, np.float32) for name in names}
+    arrays: dict[str, np.ndarray] = {name: np.zeros(3, np.float32) for name in names}
     arrays |= {"model.step": np.zeros(3, np.int64), "model.one": np.zeros(1, np.float32)}
     assert [name for name, _ in select(arrays)] == [
         *("weights/stem.weight", "gradients/stem.weight", "gradients/stem.weight"),
