@@ -7,6 +7,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from filelock import FileLock
 
 from machinery import in_service, promotion
 from machinery.acceptance import wilson_interval
@@ -61,7 +62,8 @@ def test_the_newest_accepted_version_serves(exports: Path) -> None:
         *(("accept", 2, 3), ("unpin", 3, 2), ("rollback", 2, 1)),
     ]
     assert registry.since == registry.history[-1].at
-    assert "accuracy on test 0.9000" in registry.history[0].why
+    assert "version 1 0.9000" in registry.history[0].why
+    assert "version 3 in service 0.8000" in registry.history[0].why
 
 
 def test_a_worse_version_is_refused(exports: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,6 +156,34 @@ def test_status(exports: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert first.endswith(", pinned.")
     assert lines[1] == "  2: experiments/a, step 2, accepted; test: loss 0.05, accuracy 0.95"
     assert lines[-1].endswith("pin 1")
+
+
+def test_exactly_the_margin_is_accepted(exports: Path) -> None:
+    """Though 0.95 - 0.94 is above 0.01 for a computer."""
+    write_version(exports, 4, 0.94)
+    decide(exports, "accept", "2")
+    decide(exports, "accept", "4")
+    assert version_to_serve(exports) == 4
+
+
+def test_the_first_accepted_version_is_compared_with_the_newest(exports: Path) -> None:
+    write_version(exports, 4, 0.99)
+    with pytest.raises(InputError, match="version 2 is refused"):
+        decide(exports, "accept", "2")
+
+
+def test_no_damaged_version_is_accepted(exports: Path) -> None:
+    (exports / "3" / "model.onnx").write_bytes(b"x")
+    for words in (("accept", "3"), ("pin", "3")):
+        with pytest.raises(InputError, match="is not as it was written"):
+            decide(exports, *words)
+    assert not (exports / "in-service.json").exists()
+
+
+def test_no_decision_waits_for_an_export(exports: Path) -> None:
+    with FileLock(exports / ".lock"):
+        decide(exports, "pin", "2")
+    assert version_to_serve(exports) == 2
 
 
 def test_decisions_wait_for_one_another(exports: Path) -> None:

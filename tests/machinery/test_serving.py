@@ -3,10 +3,13 @@
 import json
 import socket
 import threading
+import time
+import tracemalloc
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -246,7 +249,54 @@ def test_503_when_too_many_wait(exports: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
+def test_503_before_a_body_is_read(exports: Path) -> None:
+    """Where as many requests are under way as may wait."""
+    app, current = make_app(exports, waiting=2)
+    go_on = threading.Event()
+    read = current.version.service.read
+
+    def wait(*request: Any) -> Any:
+        go_on.wait(30)
+        return read(*request)
+
+    current.version.service.read = wait
+    with TestClient(app, "http://127.0.0.1") as client, ThreadPoolExecutor(6) as threads:
+
+        def ask(_: int) -> int:
+            return client.post("/predict", json={"point": [1, 2]}).status_code
+
+        asked = [threads.submit(ask, number) for number in range(6)]
+        while sum(each.done() for each in asked) < 4:
+            time.sleep(0.01)
+        go_on.set()
+        codes = sorted(each.result() for each in asked)
+    assert codes == [200, 200, 503, 503, 503, 503]
+
+
+def test_what_nobody_foresaw_is_answered_in_json(exports: Path) -> None:
+    app, current = make_app(exports)
+    current.version.service.read = None
+    with TestClient(app, "http://127.0.0.1", raise_server_exceptions=False) as client:
+        answer = client.post("/predict", json={"point": [1, 2]})
+        assert answer.status_code == 500
+        assert answer.json() == {"error": "the server failed; its log says why"}
+        half = b'{"inputs": [{"name": "\\ud800"}]}'  # Half of a character.
+        assert client.post("/v2/models/model/infer", content=half).status_code == 400
+
+
 # --- arrays as JSON
+
+
+def test_texts_make_no_array_as_wide_as_the_longest() -> None:
+    tracemalloc.start()
+    assert to_array(["a" * 10**6, *[""] * 10**4], "float32") is None
+    assert to_array([["a" * 10**6, *[""] * 10**4]], "float32") is None
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
+    deep: Any = 1
+    for _ in range(2000):
+        deep = [deep]
+    assert to_array(deep, "float32") is None
 
 
 def test_numbers_that_a_type_cannot_hold() -> None:
@@ -295,8 +345,10 @@ def test_a_new_version_is_swapped_in(exports: Path, caplog: pytest.LogCaptureFix
         assert client.post("/predict", json={"point": [1, 1]}).json()["answers"] == [{"sum": 6.0}]
         damaged = write_version(exports, 4) / "model.onnx"
         damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
-        current.look()
-        current.look()
+        with mock.patch.object(current, "_load", wraps=current._load) as load:
+            current.look()
+            current.look()
+        assert load.call_count == 1  # It costs what requests need, so it is not tried each second.
         assert client.get("/form").json()["version"] == 3
         text = client.get("/metrics").text
     assert 'serve_swaps_total{outcome="swapped"} 1.0' in text

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -94,9 +95,10 @@ def read_secret(host: str) -> str | None:
     secret = os.environ.get(SECRET)
     if secret is None and host in LOOPBACK:
         return None
-    if secret is not None and len(secret) >= SHORTEST and secret.isascii():
+    secret = secret.strip() if secret else None  # One from a file ends its line.
+    if secret and len(secret) >= SHORTEST and secret.isascii():
         return secret
-    got = "is not set" if secret is None else "is too short or not ASCII"
+    got = "is too short or not ASCII" if secret else "is not set"
     raise InputError(
         f"--host {host}: {SECRET} {got}, and a request must bear it. Set it to {SHORTEST} or more "
         f'characters: export {SECRET}=$(python -c "import secrets; print(secrets.token_urlsafe())")'
@@ -117,11 +119,11 @@ def serve(
     import uvicorn
 
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.WARNING)
-    app, current = make_app(arguments, schema, make_service, content)
-    listening = listen(arguments.host, arguments.port)
     # What uvicorn caught it raises again once every request has its answer: then there is nothing
     # more to do. Ctrl-C ends the process as it ends any command.
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    listening = listen(arguments.host, arguments.port)
+    app, current = make_app(arguments, schema, make_service, content)
     port = listening.getsockname()[1]
     shown = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     facts = current.version.facts
@@ -158,15 +160,16 @@ def make_app(
     def load(number: int) -> ServedVersion:
         version = ServedVersion(arguments.exports, number, schema, arguments.threads)
         version.test_itself(arguments.largest_batch)
+        version.service = make_service(version.dataset)
         return version
 
     metrics = Metrics()
     current = CurrentVersion(load, arguments.exports, lambda how: metrics.swaps.labels(how).inc())
     body = int(arguments.largest_body * 2**20)
     limits = Limits(body, arguments.waiting, arguments.largest_batch)
-    api = Api(current, make_service, content, limits, metrics)
-    hosts = LOOPBACK if arguments.host in LOOPBACK else ()
-    return Guard(api.app, metrics, read_secret(arguments.host), hosts), current
+    api = Api(current, content, limits, metrics)
+    secret = read_secret(arguments.host)
+    return Guard(api.app, metrics, secret, LOOPBACK if secret is None else ()), current
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -82,8 +82,8 @@ def compare(
     if prints[0] != prints[1]:
         raise InputError(
             f"version {new_number} was tested on other data ({prints[0]}) than version "
-            f"{old_number} ({prints[1]}), so their metrics cannot be compared. Evaluate both on "
-            f"the same data. {NOT_BETTER}"
+            f"{old_number} ({prints[1]}), so their metrics cannot be compared. Train the older "
+            f"one's parameters on the new data (--from), and accept that first. {NOT_BETTER}"
         )
     worse = values[1] - values[0] if objective.maximize else values[0] - values[1]
     shown = [
@@ -100,4 +100,5 @@ def compare(
             "rough for other metrics"
         )
     change = f"worse by {worse:.4g}" if worse > 0 else f"better by {-worse:.4g}"
-    return Comparison(worse > margin, f"{words}. It is {change if worse else 'as good'}.")
+    refused = worse > margin and not math.isclose(worse, margin)  # 0.95 - 0.94 is above 0.01.
+    return Comparison(refused, f"{words}. It is {change if worse else 'as good'}.")

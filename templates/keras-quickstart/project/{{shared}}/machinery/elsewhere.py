@@ -56,8 +56,8 @@ def predict_elsewhere(
             Path(empty, name).mkdir()
         for name, array in inputs.items():
             np.save(Path(empty, "inputs", f"{name}.npy"), array)
-        # -I: neither the folder nor the environment adds to what can be imported.
-        words = [sys.executable, "-I", "-c", load + PREDICT, str(path.absolute())]
+        # -E, -P: neither the environment nor the folder adds to what can be imported.
+        words = [sys.executable, "-E", "-P", "-c", load + PREDICT, str(path.absolute())]
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
         run = subprocess.run(
             words, cwd=empty, env=environment, capture_output=True, text=True, check=False

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse
 LOOPBACK = ("127.0.0.1", "localhost", "::1")  # Addresses that only this machine reaches.
 # Paths that answer without the secret: they say no more than that the server is there.
 OPEN = ("/", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready")
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 Message = MutableMapping[str, Any]
@@ -35,7 +35,7 @@ class Metrics:
         where: dict[str, Any] = {"registry": self.registry}
         self.requests = Counter("serve_requests", "Answers.", ["path", "status"], **where)
         self.seconds = Histogram(
-            "serve_seconds", "Time to an answer.", ["path"], buckets=SECONDS, **where
+            "serve_seconds", "Time to an answer.", ["path"], buckets=BUCKETS, **where
         )
         self.batches = Histogram(
             "serve_batch_examples", "Examples computed together.", buckets=SIZES, **where
@@ -87,8 +87,9 @@ class Guard:
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
         name = host.partition("]")[0].strip("[") if host[:1] == "[" else host.partition(":")[0]
-        if self.hosts and name not in self.hosts:
-            return JSONResponse({"error": "this host is not served here"}, 421)
+        if self.hosts and name.lower() not in self.hosts:
+            called = f"expected a request to {self.hosts[0]}; for other names set SERVE_TOKEN"
+            return JSONResponse({"error": called}, 421)
         given = headers.get(b"authorization", b"")
         if self._expected is None or scope["path"] in OPEN:
             return None

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from machinery.errors import InputError
 from machinery.files import write_atomically
-from machinery.model_versions import find_versions, no_version
+from machinery.model_versions import check_content, find_versions, no_version, read_facts
 from machinery.records import now
 
 FILE = "in-service.json"
@@ -106,7 +106,8 @@ class Decisions:
         if not find_versions(exports):
             raise no_version(exports)
         self.exports = exports
-        self._lock = FileLock(exports / ".lock")
+        # Not that of the exports: a rollback must not wait for one.
+        self._lock = FileLock(exports / ".decisions.lock")
 
     def __enter__(self) -> "Decisions":
         self._lock.acquire()
@@ -122,6 +123,7 @@ class Decisions:
 
     def accept(self, number: int, why: str) -> Registry:
         """Let a version serve, unless another one is pinned."""
+        self._must_be_whole(number)
         serves = self.registry.pinned or number
         return self._add("accept", number, serves, why)
 
@@ -142,12 +144,12 @@ class Decisions:
                 f"{self.exports / FILE}: no version was accepted before the one in service, so "
                 "there is nothing to go back to. Name one: python promote.py pin NUMBER"
             )
-        self._must_exist(accepted[-2])
+        self._must_be_whole(accepted[-2])
         return self._add("rollback", accepted[-1], accepted[-2], "")
 
     def pin(self, number: int) -> Registry:
         """Let a version serve whatever is accepted."""
-        self._must_exist(number)
+        self._must_be_whole(number)
         return self._add("pin", number, number, "")
 
     def unpin(self) -> Registry:
@@ -161,9 +163,9 @@ class Decisions:
         serves = next(reversed(self.registry.accepted), None)
         return self._add("unpin", pinned, serves, "")
 
-    def _must_exist(self, number: int) -> None:
-        if number not in find_versions(self.exports):
-            raise no_version(self.exports, number)
+    def _must_be_whole(self, number: int) -> None:
+        """Raise InputError for a version that the server would not load."""
+        check_content(self.exports, number, read_facts(self.exports, number))
 
     def _add(
         self,

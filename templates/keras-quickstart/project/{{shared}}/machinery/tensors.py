@@ -22,6 +22,7 @@ DATATYPES = {
     **{"float16": "FP16", "float32": "FP32", "float64": "FP64"},
 }
 DEEPEST = 8  # axes of nested data
+MOST_EXAMPLES = 10_000  # of a request, so that others get their turn
 
 
 class BadRequestError(ValueError):
@@ -83,10 +84,10 @@ def _read_tensor(tensor: dict[str, Any], name: str, expected: Specification) -> 
         not isinstance(shape, list)
         or not all(type(size) is int for size in shape)
         or len(shape) != 1 + len(expected.shape)
-        or shape[0] < 1
+        or not 1 <= shape[0] <= MOST_EXAMPLES
         or tuple(shape[1:]) != expected.shape
     ):
-        wanted = ", ".join(["any number from 1", *map(str, expected.shape)])
+        wanted = ", ".join([f"1 to {MOST_EXAMPLES:,}", *map(str, expected.shape)])
         raise BadRequestError(f"{name}: shape: got {str(shape)[:80]}, expected [{wanted}]")
     array = to_array(tensor.get("data"), expected.dtype)
     if (
@@ -107,15 +108,15 @@ def _read_tensor(tensor: dict[str, Any], name: str, expected: Specification) -> 
 
 def to_array(data: Any, dtype: str) -> np.ndarray | None:
     """Return JSON's numbers as an array; None where they are none, or where dtype is too narrow."""
-    if not isinstance(data, list):
+    if not isinstance(data, list) or not _holds_numbers(data):
         return None
     try:
         found = np.array(data)
-    except (ValueError, OverflowError, RecursionError):  # Lists of several lengths, for example.
+    except (ValueError, OverflowError):  # Lists of several lengths, for example.
         return None
     target = np.dtype(dtype)
     kinds = {"i": "iu", "u": "iu", "f": "iuf", "b": "b"}[target.kind]
-    if found.dtype.kind not in kinds or found.ndim > DEEPEST:
+    if found.dtype.kind not in kinds:
         return None
     if target.kind in "iu" and found.size:
         limits = np.iinfo(dtype)
@@ -126,6 +127,19 @@ def to_array(data: Any, dtype: str) -> np.ndarray | None:
     if target.kind == "f" and np.isinf(array).any():
         return None
     return array
+
+
+def _holds_numbers(data: list[Any], deepest: int = DEEPEST) -> bool:
+    """Return whether lists hold numbers alone: of texts, NumPy makes as many as the longest fills.
+
+    Args:
+        data: lists in lists.
+        deepest: so many axes are allowed.
+    """
+    kinds = {*map(type, data)}
+    if kinds == {list}:
+        return deepest > 1 and all(_holds_numbers(each, deepest - 1) for each in data)
+    return kinds <= {int, float, bool}
 
 
 def write_tensors(outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:

@@ -51,6 +51,7 @@ class Service:
         self.dataset = dataset
         longest = dataset.arrays["tokens"].longest
         self._reader = TextReader(dataset.vocabulary, longest, dataset.backbone)
+        self._reader.number(["word"])  # Says at the start if a package is missing for it.
 
     def form(self) -> dict[str, Any]:
         """Return what the page asks for."""

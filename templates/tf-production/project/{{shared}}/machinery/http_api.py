@@ -5,8 +5,7 @@ Source of the protocol: https://github.com/kserve/open-inference-protocol
 
 import asyncio
 import contextlib
-import functools
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -16,8 +15,10 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 
 from machinery.batcher import Arrays, Batcher, FullError
+from machinery.devices import count_cores
 from machinery.errors import InputError
 from machinery.http_guard import Metrics
 from machinery.predictions import Unlabelled
@@ -34,7 +35,7 @@ from machinery.tensors import (
 NAME = "model"  # of the network in the protocol's paths, as TensorFlow Serving has it by default
 PAGE = Path(__file__).with_name("serve_page.html")
 UNPACKED = 2**16  # Bytes of a body from which on it is read in a thread, so that others go on.
-SECONDS = 30  # in which a body must arrive
+BODY_SECONDS = 30  # in which a body must arrive
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"description": 'The request cannot be used; "error" says why.'},
     413: {"description": "The body is too large."},
@@ -80,7 +81,6 @@ class Api:
     def __init__(
         self,
         current: CurrentVersion,
-        make_service: Any,
         request_content: dict[str, Any],
         limits: Limits,
         metrics: Metrics,
@@ -89,12 +89,11 @@ class Api:
         self.batcher = Batcher(limits.batch, limits.waiting, metrics.batches.observe)
         metrics.waiting.set_function(self.batcher.waiting)
         metrics.version.set_function(lambda: current.version.number)
-        # A service may be dear to make, so it is kept as long as its version may be asked for.
-        self.service_of = functools.lru_cache(maxsize=2)(
-            lambda version: make_service(version.dataset)
-        )
+        self._under_way = 0  # requests whose bodies are in memory
+        self._reading = asyncio.Semaphore(count_cores())  # A picture may fill much memory.
         self.app = FastAPI(title="serve.py", docs_url=None, redoc_url=None, lifespan=self._lifespan)
         self.app.add_exception_handler(StarletteHTTPException, answer_refusal)
+        self.app.add_exception_handler(Exception, answer_bug)
         add = self.app.add_api_route
         add("/", self.page, response_class=HTMLResponse, include_in_schema=False)
         add("/livez", self.live)
@@ -151,7 +150,7 @@ class Api:
         """What /predict takes, for the page."""
         version = self.current.version
         facts = {"experiment": version.facts.experiment, "step": version.facts.step}
-        form = self.service_of(version).form()
+        form = version.service.form()
         return {"version": version.number, **facts, "metrics": version.facts.test_metrics, **form}
 
     async def server(self) -> dict[str, Any]:
@@ -182,39 +181,56 @@ class Api:
 
     # --- what is computed
 
-    async def predict(self, request: Request) -> JSONResponse:
+    async def predict(self, request: Request) -> Response:
         """What people read of each example in the body."""
         version = self.current.version
-        service = self.service_of(version)
-        body = await self._read(request)
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        try:
-            # Reading may take long: a picture of many megabytes is unpacked, for example.
-            examples = await run_in_threadpool(service.read, body, content_type)
-        except (InputError, BadRequestError) as error:
-            raise HTTPException(400, str(error)) from None
-        outputs = await self._compute(version, examples.inputs)
-        for array in outputs.values():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise HTTPException(400, "the network has no number to answer this with")
-        answers = await self._hand_over(len(body), service.answer, examples, outputs)
-        return JSONResponse({"model": NAME, "version": version.number, "answers": answers})
+        with self._admit():
+            body = await self._read(request)
+            try:
+                async with self._reading:
+                    examples = await run_in_threadpool(version.service.read, body, content_type)
+            except (InputError, BadRequestError) as error:
+                raise HTTPException(400, str(error)) from None
+            outputs = await self._compute(version, examples.inputs)
+            for array in outputs.values():
+                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                    raise HTTPException(400, "the network has no number to answer this with")
+
+            def answer() -> bytes:  # It may draw masks of the size of the picture, for example.
+                answers = version.service.answer(examples, outputs)
+                return format_json({"model": NAME, "version": version.number, "answers": answers})
+
+            return Response(await run_in_threadpool(answer), media_type="application/json")
 
     async def infer(self, request: Request, name: str, number: str | None = None) -> Response:
         """What the network gives for arrays, by the Open Inference Protocol."""
         version = self._find(name, number)
-        body = await self._read(request)
+        with self._admit():
+            body = await self._read(request)
+            try:
+                asked, inputs = await self._hand_over(len(body), self._unpack, body, version)
+            except BadRequestError as error:
+                raise HTTPException(400, str(error)) from None
+            outputs = await self._compute(version, inputs)
+            wanted = {name: outputs[name] for name in asked["outputs"] or outputs}
+            answer = {"model_name": NAME, "model_version": str(version.number)}
+            answer |= {"id": asked["id"]} if asked["id"] else {}
+            content = {**answer, "outputs": write_tensors(wanted)}
+            size = sum(array.nbytes for array in wanted.values())
+            text = await self._hand_over(size, format_json, content)
+            return Response(text, media_type="application/json")
+
+    @contextlib.contextmanager
+    def _admit(self) -> Generator[None]:
+        """Refuse a request before its body is read, where too many are under way."""
+        if self._under_way >= self.limits.waiting:
+            raise too_many()
+        self._under_way += 1
         try:
-            asked, inputs = await self._hand_over(len(body), self._unpack, body, version)
-        except BadRequestError as error:
-            raise HTTPException(400, str(error)) from None
-        outputs = await self._compute(version, inputs)
-        wanted = {name: outputs[name] for name in asked["outputs"] or outputs}
-        answer = {"model_name": NAME, "model_version": str(version.number)}
-        answer |= {"id": asked["id"]} if asked["id"] else {}
-        content = {**answer, "outputs": write_tensors(wanted)}
-        text = await self._hand_over(len(body), format_json, content)
-        return Response(text, media_type="application/json")
+            yield
+        finally:
+            self._under_way -= 1
 
     def _unpack(self, body: bytes, version: ServedVersion) -> tuple[dict[str, Any], Arrays]:
         request = parse_json(body)
@@ -226,10 +242,10 @@ class Api:
             raise BadRequestError(f"outputs: expected names among {', '.join(version.outputs)}")
         if problem := version.check(inputs):
             raise BadRequestError(problem)
-        return {"id": str(request.get("id", ""))[:256], "outputs": names}, inputs
+        return {"id": clean(str(request.get("id", "")))[:256], "outputs": names}, inputs
 
     async def _hand_over(self, size: int, function: Any, *arguments: Any) -> Any:
-        """Call a function; for a large body in a thread, as another request must not wait."""
+        """Call a function; where there are many bytes in a thread, so that no other waits."""
         if size < UNPACKED:
             return function(*arguments)
         return await run_in_threadpool(function, *arguments)
@@ -242,22 +258,23 @@ class Api:
             raise too_large
         parts, size = [], 0
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(BODY_SECONDS):
                 async for part in request.stream():
                     parts.append(part)
                     size += len(part)
                     if size > self.limits.body:
                         raise too_large
         except TimeoutError:
-            raise HTTPException(408, f"the body did not come in {SECONDS} seconds") from None
+            raise HTTPException(408, f"the body did not come in {BODY_SECONDS} seconds") from None
+        except ClientDisconnect:
+            raise HTTPException(400, "the body ended before all of it had come") from None
         return b"".join(parts)
 
     async def _compute(self, version: ServedVersion, inputs: Arrays) -> Arrays:
         try:
             return await asyncio.wrap_future(self.batcher.submit(version.compute, inputs))
         except FullError:
-            headers = {"Retry-After": "1"}
-            raise HTTPException(503, "too many requests wait", headers) from None
+            raise too_many() from None
         except RefusedError as error:
             raise HTTPException(400, f"the network cannot compute this: {error}") from None
 
@@ -265,7 +282,22 @@ class Api:
 async def answer_refusal(_request: Request, error: Exception) -> JSONResponse:
     """Return an error as the protocol has it."""
     assert isinstance(error, StarletteHTTPException)
-    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+    return JSONResponse({"error": clean(str(error.detail))}, error.status_code, error.headers)
+
+
+async def answer_bug(_request: Request, _error: Exception) -> JSONResponse:
+    """Answer in JSON what nobody foresaw; the traceback is in the log."""
+    return JSONResponse({"error": "the server failed; its log says why"}, 500)
+
+
+def too_many() -> HTTPException:
+    """Return the answer where too many requests wait."""
+    return HTTPException(503, "too many requests wait", {"Retry-After": "1"})
+
+
+def clean(text: str) -> str:
+    """Return a text without what UTF-8 cannot hold: JSON may bring halves of characters."""
+    return text.encode("utf-8", "replace").decode()
 
 
 # How OpenAPI describes the body of the protocol's inference.

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pydantic
+
 from machinery import acceptance
 from machinery.argument_parser import ArgumentParser
 from machinery.command_line import Command
@@ -31,14 +33,21 @@ class PromoteCommand(Command):
             schema: of dataset.json.
             choose_objective: says which metric decides.
         """
-        if self.arguments is None:
+        if (words := self.arguments) is None:
             return
 
         def choose(dataset: dict[str, Any]) -> Objective:
-            return choose_objective(schema.model_validate(dataset))
+            try:
+                return choose_objective(schema.model_validate(dataset))
+            except pydantic.ValidationError:
+                raise InputError(
+                    f"{words.exports / str(words.version)}: was exported by a project of another "
+                    "task or of another time: this one cannot read what export.json says of its "
+                    "dataset."
+                ) from None
 
         with exit_codes():
-            decide(self.arguments, choose)
+            decide(words, choose)
 
 
 def command_line(name: str, description: str | None) -> PromoteCommand:
@@ -121,8 +130,8 @@ def check(arguments: argparse.Namespace, registry: Registry, choose: ChooseObjec
     if number in registry.accepted[-1:]:
         raise InputError(f"version {number} is the newest accepted one already.")
     objective = choose(facts.dataset)
-    old = next(reversed(registry.accepted), None) or registry.in_service
-    if old is None or old == number:
+    old = next(reversed(registry.accepted), None) or version_to_serve(exports)
+    if old == number:
         value = acceptance.test_value(facts, objective, number)
         shown = acceptance.describe(value, facts, objective)
         why = f"the first one; {acceptance.metric_name(objective)} on test {shown}"

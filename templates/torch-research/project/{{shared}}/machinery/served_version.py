@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +14,11 @@ import pydantic
 from machinery.arrays import BaseDataset
 from machinery.errors import InputError
 from machinery.in_service import version_to_serve
-from machinery.model_versions import check_content, read_facts
+from machinery.model_versions import FACTS_FILE, check_content, read_facts
 
 TOLERANCE = 1e-3  # An example alone and among others may differ by so much, as sums are rounded.
-SECONDS = 1.0  # between two looks at which version is in service
+LOOK_SECONDS = 1.0  # between two looks at which version is in service
+RETRY_SECONDS = 60.0  # before a version that failed is tried again
 
 logger = logging.getLogger("serve")
 
@@ -69,6 +71,7 @@ class ServedVersion:
         self.inputs = {each.name: self._specify(each.name) for each in self._session.get_inputs()}
         self.output_names = [each.name for each in self._session.get_outputs()]
         self.outputs: dict[str, Specification] = {}  # Known once it has tested itself.
+        self.service: Any = None  # What knows the task: see Service in http_api.py.
 
     def _specify(self, name: str) -> Specification:
         if name not in self.dataset.inputs:
@@ -86,6 +89,8 @@ class ServedVersion:
         try:
             outputs: Sequence[Any] = self._session.run(self.output_names, given)
         except Exception as error:
+            if "allocat" in str(error).lower():  # The server lacks memory; the request is good.
+                raise
             raise RefusedError(_first_line(error)) from None
         return dict(zip(self.output_names, outputs, strict=True))
 
@@ -120,6 +125,8 @@ class ServedVersion:
                 raise InputError(f"{self.path}: fails with {count} examples: {error}") from None
         for name, one in found[0].items():
             some = found[1][name]
+            if some.dtype.kind not in "biuf" or some.shape != (count, *one.shape[1:]):
+                raise InputError(f"{self.path}: {name} is not an array of numbers, one an example.")
             alone = np.broadcast_to(one, some.shape).astype(np.float64)
             if not np.isfinite(some).all():
                 raise InputError(f"{self.path}: {name} holds what is no number.")
@@ -154,7 +161,7 @@ class CurrentVersion:
     ) -> None:
         self._load, self._exports, self._on_swap = load, exports, on_swap
         self.version = load(version_to_serve(exports))
-        self._failed: str = ""
+        self._failed: tuple[Any, float] = None, 0.0  # What failed, and when to try it again.
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="versions", daemon=True)
 
@@ -168,22 +175,29 @@ class CurrentVersion:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._ended.wait(SECONDS):
+        while not self._ended.wait(LOOK_SECONDS):
             self.look()
 
     def look(self) -> None:
         """Swap in the version that is in service by now; one that fails its test stays out."""
+        asked: Any = "the registry"
         try:
             number = version_to_serve(self._exports)
             if number == self.version.number:
+                self._failed = None, 0.0
+                return
+            stamp = (self._exports / str(number) / FACTS_FILE).stat().st_mtime_ns
+            asked = number, stamp
+            failed, again = self._failed
+            if asked == failed and time.monotonic() < again:  # Loading it takes what requests need.
                 return
             self.version = self._load(number)
-        except (InputError, OSError) as error:
-            if str(error) != self._failed:  # Said once, and not every second.
-                self._failed = str(error)
+        except Exception as error:  # Whatever it is: this thread has to go on looking.
+            if asked != self._failed[0]:  # Said once.
                 self._on_swap("failed")
                 logger.error("version %d keeps serving: %s", self.version.number, error)
+            self._failed = asked, time.monotonic() + RETRY_SECONDS
         else:
-            self._failed = ""
+            self._failed = None, 0.0
             self._on_swap("swapped")
             logger.warning("version %d serves", number)

@@ -51,24 +51,27 @@ class Backbone(pydantic.BaseModel):
         Raises:
             InputError: so few would leave nothing of a text.
         """
-        tokenizer, marks = _open(self.tokenizer), _open(self.tokenizer).num_special_tokens_to_add
-        tokenizer.no_truncation()
-        if longest is not None:
-            if longest <= marks(False):
-                raise InputError(
-                    f"--longest: got {longest}, expected {marks(False) + 1} or more, as "
-                    f"{self.name} marks each text with {marks(False)} tokens."
-                )
-            tokenizer.enable_truncation(longest)
-        encoded = tokenizer.encode_batch(texts)
+        marks = _open(self.tokenizer).num_special_tokens_to_add(False)
+        if longest is not None and longest <= marks:
+            raise InputError(
+                f"--longest: got {longest}, expected {marks + 1} or more, as {self.name} marks "
+                f"each text with {marks} tokens."
+            )
+        encoded = _open(self.tokenizer, longest).encode_batch(texts)
         return [np.array(each.ids, np.int32) + (UNKNOWN + 1) for each in encoded]
 
 
 @functools.cache  # predict.py numbers its texts in blocks.
-def _open(text: str) -> Any:
-    """Return the tokenizer of a tokenizer.json."""
+def _open(text: str, longest: int | None = None) -> Any:
+    """Return the tokenizer of a tokenizer.json, which keeps so many tokens of a text.
+
+    It is not changed any more, as several threads of a server use it.
+    """
     tokenizer = import_package("tokenizers").Tokenizer.from_str(text)
     tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if longest is not None:
+        tokenizer.enable_truncation(longest)
     return tokenizer
 
 
