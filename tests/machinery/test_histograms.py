@@ -23,11 +23,19 @@ def steps_of(folder: Path) -> dict[str, list[int]]:
 def test_each_epoch_has_histograms(tmp_path: Path, train_run: Callable[..., Run]) -> None:
     """A session has a file of its own; a run that is trained anew replaces all."""
     folder, histograms = tmp_path / "run", Histograms(tmp_path / "run")
-    run = train_run(folder, {"training": {"epochs": 3}}, lambda _: histograms.write({}))
+    epochs: list[int] = []
+
+    def write(_: Run) -> None:
+        epochs.append(len(epochs) + 1)
+        histograms.write({"epoch": epochs[-1]})
+
+    run = train_run(folder, {"training": {"epochs": 3}}, write)
     epoch = run.steps_per_epoch
     assert steps_of(folder) == {"weights/weights": [epoch, 2 * epoch, 3 * epoch]}
     histograms = Histograms(folder)
-    train_run(folder, {"training": {"epochs": 2}}, lambda _: histograms.write({}), overwrite=True)
+    epochs.clear()
+    size = {"data": {"batch_size": 8}, "training": {"epochs": 2}}  # Other steps in an epoch.
+    epoch = train_run(folder, size, write, overwrite=True).steps_per_epoch
     assert steps_of(folder) == {"weights/weights": [epoch, 2 * epoch]}
 
 

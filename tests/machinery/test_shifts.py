@@ -35,6 +35,7 @@ DRAWN: dict[str, Draw] = {
     "gaps": draw_gaps,
     "names": draw_names,
     "rare": draw_rare_names,
+    "even": lambda generator, count: generator.integers(0, 150, count).astype(str),
 }
 
 

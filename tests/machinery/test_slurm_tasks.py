@@ -27,7 +27,11 @@ def test_tasks_are_called_as_torchrun_calls_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "variables", [STEP | {"SLURM_STEP_NUM_TASKS": "1"}, STEP | {"WORLD_SIZE": "2"}, {}]
+    "variables",
+    [
+        *({}, STEP | {"SLURM_STEP_NUM_TASKS": "1"}, STEP | {"WORLD_SIZE": "2"}),
+        STEP | {"SLURM_PTY_PORT": "4242"},
+    ],
 )
 def test_one_task_and_other_launchers_are_left_alone(variables: dict[str, str]) -> None:
     before = dict(variables)
@@ -46,6 +50,8 @@ def test_what_is_missing_or_strange_is_said(name: str) -> None:
 
 
 def test_lists_of_slurm() -> None:
+    with pytest.raises(ValueError, match="machines"):
+        first_host("rack[1-2]node[3-4]")
     assert expand_counts("2(x3),1") == [2, 2, 2, 1]
     assert expand_counts("8") == [8]
     assert [first_host(text) for text in ("a", "a,b", "n[01-03,07]", "n[1,3]x,b", "a1,n[1-2]")] == [

@@ -22,7 +22,8 @@ def adopt_tasks(variables: MutableMapping[str, str] = os.environ) -> None:
         InputError: variables of SLURM are missing or of another form.
     """
     tasks = variables.get("SLURM_STEP_NUM_TASKS", "1")
-    if "WORLD_SIZE" in variables or tasks == "1":
+    # SLURM_PTY_PORT: a person types in a shell that `srun --pty` has started once for all tasks.
+    if "WORLD_SIZE" in variables or "SLURM_PTY_PORT" in variables or tasks == "1":
         return
     try:
         step = int(variables["SLURM_JOB_ID"]) * 10 + int(variables["SLURM_STEP_ID"])
@@ -54,7 +55,7 @@ def expand_counts(text: str) -> list[int]:
 
 def first_host(text: str) -> str:
     """Return the first machine of a list: "node[01-03,07]x,other" begins with node01x."""
-    found = re.match(r"([^,\[\]]+)(?:\[(\d+)[^\]]*\])?([^,\[\]]*)", text)
+    found = re.match(r"([^,\[\]]+)(?:\[(\d+)[^\]]*\])?([^,\[\]]*)(?:,|$)", text)
     if not found:
         raise ValueError(f"machines: {text!r}")
     return "".join(part or "" for part in found.groups())

@@ -49,8 +49,10 @@ def compare_with(
         name = f"prediction: {title}"
         # evaluate.py rounds its numbers.
         form = "" if title == known else ".4f" if known.endswith(CERTAINTY) else ".6g"
-        features[name] = _round(to_feature(new[title]), form)
-        statistics[name] = summarize(_round(to_feature(usual[known]), form))
+        # Both are numbers, or both are names.
+        both = _round(to_feature([*new[title], *usual[known]]), form)
+        features[name] = both[: len(new[title])]
+        statistics[name] = summarize(both[len(new[title]) :])
     return statistics, features
 
 
@@ -81,7 +83,10 @@ def read_predictions(path: Path) -> Columns:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             if path.suffix.lower() == ".jsonl":
-                rows = [{n: str(v) for n, v in json.loads(line).items()} for line in file]
+                found = (json.loads(line) for line in file if line.strip())
+                rows = [
+                    {name: "" if v is None else str(v) for name, v in row.items()} for row in found
+                ]
             else:
                 rows = [*csv.DictReader(file)]
     except (OSError, ValueError, AttributeError, csv.Error) as error:

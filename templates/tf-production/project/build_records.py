@@ -15,6 +15,7 @@ from machinery.argument_parser import ArgumentParser
 from machinery.arrays import DEFAULT_FOLDER
 from machinery.contents import refuse_to_replace
 from machinery.errors import InputError, exit_codes
+from machinery.statistics_file import write_statistics
 
 
 def parse_command_line() -> argparse.Namespace:
@@ -54,6 +55,7 @@ def main() -> None:
     tfrecords.write_records(
         arguments.data, dataset, arguments.records, arguments.shards, arguments.overwrite
     )
+    write_statistics(arguments.records, dataset, arguments.data)
     counts = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
     print(
         f"Wrote {arguments.records}: {counts} records. "

@@ -16,6 +16,7 @@ from build_dataset import open_dataset, prepare_default, read_dataset
 from machinery import arrays
 from machinery.arrays import BaseDataset, Ragged, write_dataset
 from machinery.errors import InputError
+from machinery.statistics_file import collect, read_file, write_description
 from model.data_loader import evaluation_batches, load_split, training_batches
 from parameters import Parameters
 
@@ -54,6 +55,24 @@ def test_records_give_the_same_batches_as_arrays(data: Path) -> None:
         for found, expected in (pair for each in pairs for pair in each):
             for part in (0, 1):
                 assert_same(found[part], expected[part])
+
+
+def test_an_experiment_on_records_says_what_they_are_like(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of records that have no statistics beside them, it warns, and trains."""
+    records, run = tmp_path / "records", tmp_path / "run"
+    run.mkdir()
+    words = ["build_records.py", "--data", str(data), "--records", str(records)]
+    monkeypatch.setattr("sys.argv", words)
+    build_records.main()
+    dataset = read_dataset(records)
+    write_description(run, dataset, records)
+    assert read_file(run, dataset) == collect(read_dataset(data), data)
+    (run / "statistics.json").unlink()
+    (records / "statistics.json").unlink()
+    write_description(run, dataset, records)
+    assert "statistics.json is not written" in caplog.text
 
 
 def test_records_are_what_tensorflow_reads(data: Path) -> None:

@@ -19,6 +19,7 @@ from machinery.records import versions
 from machinery.run import Run
 from model.data_loader import Batch
 from model.report import objective
+from processes import add_up
 from weight_average import WeightAverage
 
 # A batch or a part of one: inputs, targets, and how many examples the whole batch has, divided by
@@ -94,7 +95,9 @@ class RunCallback(pl.callbacks.Checkpoint):
         parts = len(self.run.share.own_parts)
         # Lightning has divided the loss by the number of batches whose gradients are summed.
         loss = outputs["loss"] * (accumulated * examples / parts)
-        self.loss_sum += trainer.strategy.reduce(loss, reduce_op="sum")  # Over the processes.
+        if self.run.share.processes > 1:  # Not by trainer.strategy.reduce, which waits for all.
+            (loss,) = add_up([loss])
+        self.loss_sum += loss
         if (batch_idx + 1) % parts == 0:
             epoch.advance(1)  # Lightning's batches may be parts of ours.
         # A checkpoint holds no gradients, so it is written just after the optimizer has used them.

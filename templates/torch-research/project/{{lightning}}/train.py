@@ -224,9 +224,11 @@ class RunData(pl.LightningDataModule):
                 self.train_split, run.parameters, step, last_step, self.target_device, run.share
             )
         for step in range(run.progress.step % run.steps_per_epoch, run.steps_per_epoch):
-            examples = examples_of_batch(run.examples, run.steps_per_epoch, step)
-            for inputs, targets, _ in backend.split_batch(next(self.batches), parts):
-                yield inputs, targets, examples / run.share.processes
+            whole = examples_of_batch(run.examples, run.steps_per_epoch, step)
+            for inputs, targets, examples in backend.split_batch(next(self.batches), parts):
+                # Several processes have a share of the batch each.
+                several = run.share.processes > 1
+                yield inputs, targets, whole / run.share.processes if several else examples
 
     def close(self) -> None:
         """End the processes that load batches."""

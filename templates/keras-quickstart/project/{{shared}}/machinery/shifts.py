@@ -221,7 +221,8 @@ def find_unit(expected: Numbers, there: np.ndarray, distance: float) -> str:
         back = np.sort((there.astype(np.float64) - offset) / factor).astype(np.float32)
         results.append((*compare_distributions(expected, back), words))
     best, probability, words = min(results, default=(1.0, 0.0, ""))
-    return words if best < distance / 2 and probability > ALARM else ""
+    # Of many examples, a small shift beside the other unit is no chance any more.
+    return words if best < distance / 2 and (probability > ALARM or best < FAR) else ""
 
 
 def exceedance(beyond: int, found: int, known: int) -> float:
@@ -243,12 +244,16 @@ def compare_names(name: str, expected: Names, values: np.ndarray) -> Iterator[Fi
     total, known = len(values), expected.count + expected.missing
     yield _compare_missing(name, expected, total - sum(found.values()), sum(found.values()))
     new = {each: count for each, count in found.items() if each not in expected.counts}
-    once = sum(count == 1 for count in expected.counts.values())
+    once, twice = (sum(count == times for count in expected.counts.values()) for times in (1, 2))
+    # The estimate of what training did not have is less certain than a share of so many examples:
+    # its variance is (once + 2 twice) / known^2. (Good 1953, doi.org/10.1093/biomet/40.3-4.237)
+    factor = 1 + 2 * twice / max(1, once)
+    looser = round(once / factor), round(known / factor)
     share, usual = sum(new.values()) / total, once / known
     yield Finding(
         *(name, NEW, f"{percent(usual)} that training did not have", describe_shares(new, total)),
         "Write it as in training, if it is a known one; else train anew with examples of it.",
-        *(share, float(fisher(sum(new.values()), total, once, known))),
+        *(share, float(fisher(sum(new.values()), total, *looser))),
         bool(share > usual and effect(share, usual) >= EFFECT),
         noted=bool(new),
     )
@@ -294,9 +299,10 @@ def _compare_missing(name: str, expected: Numbers | Names, missing: int, there: 
     share, usual = missing / total, expected.missing / known
     return Finding(
         *(name, "empty" if share > usual else "no longer empty", f"{percent(usual)} empty"),
-        *(f"{percent(share)} empty", f"Find out why. {MEND}", abs(share - usual)),
+        *(f"{percent(share)} empty", f"Find out why. {MEND if share > usual else RETRAIN}"),
+        abs(share - usual),
         float(fisher(missing, total, expected.missing, known)),
-        *(bool(effect(share, usual) >= EFFECT), True),
+        *(bool(effect(share, usual) >= EFFECT), bool(share > usual)),
     )
 
 

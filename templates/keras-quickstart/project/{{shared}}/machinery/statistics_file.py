@@ -4,21 +4,23 @@ Training writes the file into the experiment's folder, so check_data.py needs th
 Each feature is kept by itself: no example can be put together from the file.
 """
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import pydantic
 
 from machinery import records
-from machinery.arrays import BLOCK, BaseDataset
+from machinery.arrays import BLOCK, BLOCK_BYTES, BaseDataset
 from machinery.errors import InputError
 from machinery.features import join_features
 from machinery.files import write_atomically
 
+logger = logging.getLogger("run")
 FILE = "statistics.json"
 SAMPLE = 5_000  # Training examples that are described, at most,
-SAMPLE_BYTES = 2**28  # and their bytes, at most,
-LEAST = 500  # but so many in any case.
+SAMPLE_BYTES = 2**26  # and their bytes, at most, as each training begins with this,
+LEAST = 200  # but so many in any case.
 KEPT = 1_001  # Values of a feature that are kept: its quantiles, where there are more.
 
 
@@ -40,7 +42,7 @@ class Names(pydantic.BaseModel):
 
     count: int  # examples that have one
     missing: int  # and that have none
-    counts: dict[str, int]  # of each name, those known from other examples too (0)
+    counts: dict[str, int]  # How often each name comes; 0: it is known from other examples alone.
 
 
 class Statistics(pydantic.BaseModel):
@@ -93,9 +95,9 @@ def _describe(dataset: BaseDataset, data: Path, split: str) -> dict[str, np.ndar
     size = min(examples, SAMPLE, max(LEAST, int(SAMPLE_BYTES / max(1, each))))
     generator = np.random.default_rng(int(dataset.fingerprint, 16))
     rows = np.sort(generator.choice(examples, size, replace=False))
-    parts = []
-    for first in range(0, len(rows), BLOCK // 4):
-        some = rows[first : first + BLOCK // 4]
+    parts, block = [], max(1, min(BLOCK // 4, int(BLOCK_BYTES / max(1, each))))
+    for first in range(0, len(rows), block):
+        some = rows[first : first + block]
         parts.append(dataset.describe({name: each.take(some, 0) for name, each in arrays.items()}))
     return join_features(parts)
 
@@ -109,10 +111,18 @@ def write_description(folder: Path, dataset: BaseDataset, data: Path) -> None:
         data: the folder of the dataset.
     """
     write_atomically(folder / "dataset.json", dataset.model_dump_json(indent=2).encode())
+    for place in (folder, data):  # That of a run that goes on stays; records bring theirs along.
+        try:
+            found = read_file(place, dataset)
+        except (FileNotFoundError, InputError):
+            continue
+        if place != folder:
+            write_atomically(folder / FILE, found.model_dump_json().encode())
+        return
     try:
-        read_file(folder, dataset)  # That of a run that goes on stays.
-    except (FileNotFoundError, InputError):
         write_statistics(folder, dataset, data)
+    except InputError as error:  # No reason not to train.
+        logger.warning(f"{folder / FILE} is not written, and check_data.py will miss it: {error}")
 
 
 def write_statistics(folder: Path, dataset: BaseDataset, data: Path) -> Statistics:

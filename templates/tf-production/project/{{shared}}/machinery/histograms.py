@@ -35,9 +35,10 @@ class Histograms:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.is_first = False
         self.path: Path | None = None  # of this session; the first epoch opens it
 
-    def write(self, _row: Mapping[str, float]) -> None:
+    def write(self, row: Mapping[str, float]) -> None:
         """Write the histograms of an epoch, once it is saved."""
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
@@ -47,6 +48,7 @@ class Histograms:
         newest = checkpoints.read_newest(self.folder)
         assert newest  # It was saved just now.
         arrays, step = newest[0], newest[1].progress.step
+        self.is_first = row["epoch"] == 1  # What is there is of a run before this one.
         begins = self.path is None
         path = self.path = self.path or self._clear(step)
         values = [
@@ -67,7 +69,7 @@ class Histograms:
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob(f"{FILE}*"):
             number = old.name.removeprefix(FILE)
-            if number.isdecimal() and int(number) >= step:
+            if number.isdecimal() and (self.is_first or int(number) >= step):
                 remove(old)
         return folder / f"{FILE}{step:012}"
 

@@ -1,6 +1,7 @@
 """An experiment as several runs: train.py --folds and --seeds, and what came of them."""
 
 import argparse
+import os
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -36,6 +37,12 @@ def train_several(
     """
     if arguments.folds is None and arguments.seeds is None:
         return
+    for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
+        if os.environ.get(name, "1") != "1" and "SLURM_PTY_PORT" not in os.environ:
+            raise InputError(
+                f"{name}: got {os.environ[name]}, expected one process: --folds and --seeds start "
+                "one for each run themselves. Start one task."
+            )
     if arguments.folds is not None and arguments.seeds is not None:
         raise InputError(
             "--folds and --seeds: got both, expected one of them. Train the folds with one seed, "
