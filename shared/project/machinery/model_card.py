@@ -46,11 +46,13 @@ def write_beside(folder: Path, about: Mapping[str, Any], load: str) -> None:
 def card(about: Mapping[str, Any], load: str) -> str:
     """Return the model card, in Markdown."""
     dataset = about["dataset"]
+    commit = about["git_commit"] or "unknown"
+    commit += f" with changes ({about['git_changes']})" if about.get("git_changes") else ""
     example = f'path = "{about["file"]}"\ninputs = {{}}  # arrays by name, as listed above'
     parts = [
         f"# {about['experiment']}: {dataset['task']}",
         f"The {about['checkpoint']} checkpoint, of step {about['step']:,}, as {about['format']}; "
-        f"code of commit {about['git_commit'] or 'unknown'}. A fresh process predicted the same "
+        f"trained by commit {commit}. A fresh process predicted the same "
         f"for {about['examples_compared']} examples of test, to {about['largest_difference']:.1g}.",
         "## Data",
         f"From {dataset['source']}; fingerprint {dataset['fingerprint']}.",

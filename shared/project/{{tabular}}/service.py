@@ -8,7 +8,8 @@
 
 For regression an answer is {"values": {"price": 250000.0}}. A request holds a row, rows in a list,
 or a table (Content-Type: text/csv). Every column that the network was trained on must be there; a
-missing cell is null. Other columns are not used.
+missing cell is null. Other columns are not used. Where a category is missing or is one that no
+training row had, the answer has "unknown": ["town"] beside it.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -52,9 +53,15 @@ class Service:
 
     def answer(self, examples: "Unlabelled", predictions: "Predictions") -> list[dict[str, Any]]:
         """Return what people read of each row."""
-        del examples
         if self.dataset.kind == "regression":
             (name,) = self.dataset.target_columns
-            return [{"values": {name: value}} for value in predictions["values"].tolist()]
-        multilabel = self.dataset.kind == "multilabel"
-        return answer_probabilities(predictions["probabilities"], self.dataset.classes, multilabel)
+            answers = [{"values": {name: value}} for value in predictions["values"].tolist()]
+        else:
+            multilabel = self.dataset.kind == "multilabel"
+            probabilities, classes = predictions["probabilities"], self.dataset.classes
+            answers = answer_probabilities(probabilities, classes, multilabel)
+        names = [*self.dataset.category_columns]
+        for answer, numbers in zip(answers, examples.inputs.get("categories", ()), strict=False):
+            if unknown := [name for name, n in zip(names, numbers, strict=True) if n == 0]:
+                answer["unknown"] = unknown
+        return answers

@@ -30,7 +30,7 @@ from machinery.errors import InputError, exit_codes
 from machinery.files import replace, sync_folder, sync_tree, write_atomically
 from machinery.metrics import read_metrics
 from machinery.parameter_file import Section, flatten
-from machinery.records import git_state
+from machinery.records import read_sessions
 from machinery.sampling import evaluation_batch_size
 
 FILE = "export.json"
@@ -150,9 +150,15 @@ def collect_facts(
         "test_metrics": json.loads(test.read_text("utf-8")) if test.exists() else None,
         "parameters": flatten(parameters),
         "dataset": dataset.model_dump(mode="json"),
-        "git_commit": git_state()[0],
+        **trained_by(arguments.experiment),
         "versions": installed(packages),
     }
+
+
+def trained_by(experiment: Path) -> dict[str, str | None]:
+    """Return the commit that trained an experiment, and the file of what it had changed since."""
+    session = next(reversed(read_sessions(experiment)), {})
+    return {name: session.get(name) for name in ("git_commit", "git_changes")}
 
 
 def installed(packages: Iterable[str]) -> dict[str, str]:
