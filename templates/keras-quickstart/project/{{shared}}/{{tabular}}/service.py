@@ -55,7 +55,8 @@ class Service:
         """Return what people read of each row."""
         if self.dataset.kind == "regression":
             (name,) = self.dataset.target_columns
-            answers = [{"values": {name: value}} for value in predictions["values"].tolist()]
+            values = predictions["values"].tolist()
+            answers: list[dict[str, Any]] = [{"values": {name: value}} for value in values]
         else:
             multilabel = self.dataset.kind == "multilabel"
             probabilities, classes = predictions["probabilities"], self.dataset.classes

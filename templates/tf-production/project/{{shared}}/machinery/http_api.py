@@ -197,7 +197,7 @@ class Api:
                 if array.dtype.kind == "f" and not np.isfinite(array).all():
                     raise HTTPException(400, "the network has no number to answer this with")
 
-            def answer() -> bytes:  # It may draw masks of the size of the picture, for example.
+            def answer() -> bytes:  # It may take long for what is large.
                 answers = version.service.answer(examples, outputs)
                 return format_json({"model": NAME, "version": version.number, "answers": answers})
 
