@@ -51,7 +51,7 @@ def test_resume_at_every_step(project: Path, server: ForkServer, reference: Path
     assert looks >= pace(project).stops  # Each step, or execution of steps, was stopped.
 
 
-@pytest.mark.contracts
+@pytest.mark.every_way
 def test_resume_between_steps_of_several_parts(project: Path, server: ForkServer) -> None:
     """The parts of a step are not separated, and dropout goes on in each."""
     parts = tiny(project, {"training.accumulate": 3})
@@ -65,7 +65,7 @@ def test_resume_between_steps_of_several_parts(project: Path, server: ForkServer
     assert_same_results(project / folder, project / whole)
 
 
-@pytest.mark.contracts
+@pytest.mark.every_way
 def test_resume_with_an_average_of_the_weights(project: Path, server: ForkServer) -> None:
     """Both are continued. What is evaluated and kept as the best is the average."""
     parameters = tiny(project, {"training.average": 0.9})
