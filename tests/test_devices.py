@@ -72,7 +72,8 @@ check = lambda: True
 import tensorflow
 hidden = []
 tensorflow.config.set_visible_devices = lambda *words: hidden.append(words)
-tensorflow.config.list_logical_devices = lambda *words: os._exit(1)
+start = tensorflow.config.list_logical_devices  # It starts all devices that are not hidden.
+tensorflow.config.list_logical_devices = lambda kind: start(kind) if hidden else os._exit(1)
 check = lambda: ([], "GPU") in hidden
 """,
     "jax": """
