@@ -118,7 +118,7 @@ def test_the_plain_loop_continues_what_lightning_began(loops: list[Loop]) -> Non
     result = plain.server.run("train", "--experiment", folder)
     assert result.code == 0, result.output
     assert "continuing at step" in result.output
-    changed = "evaluate.py, processes.py, run_callback.py, train.py"
+    changed = "batch_parts.py, evaluate.py, launched.py, run_callback.py, train.py"
     assert f"trained with other code than that of now: {changed}" in result.output
 
 
