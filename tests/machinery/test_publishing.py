@@ -307,7 +307,7 @@ def test_weights_and_biases_gets_steps_in_order(
 
 def test_a_tracker_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(InputError, match=r"--to wandb: .*requirements-trackers.txt"):
+    with pytest.raises(InputError, match=r"--to wandb: .*requirements/trackers.txt"):
         publish.TRACKERS["wandb"]("leaf")
 
 
@@ -343,7 +343,7 @@ def test_the_real_trackers(trained: Path, project: Path, tmp_path: Path) -> None
     venv.create(tmp_path / "venv", with_pip=True)
     programs = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
     python = str(programs / "python")
-    requirements = Path(publish.__file__).with_name("requirements-trackers.txt")
+    requirements = Path(publish.__file__).with_name("requirements/trackers.txt")
     command = [python, "-m", "pip", "install", "-q", "-r", str(requirements), "mlflow", "filelock"]
     subprocess.run([*command, "ruamel.yaml", "pydantic", "tqdm"], check=True)
     environment = {**os.environ, "WANDB_MODE": "offline"}
