@@ -24,9 +24,8 @@ NAMES = ("tensorflow", "jax", "torch")  # Their packages are called the same.
 name, _source = os.environ.get("KERAS_BACKEND", ""), "KERAS_BACKEND"
 if not name:
     try:
-        name = json.loads(Path(__file__).parent.with_name("keras.json").read_text("utf-8"))[
-            "backend"
-        ]
+        path = Path(__file__).parent.with_name("keras.json")
+        name = json.loads(path.read_text("utf-8"))["backend"]
     except (OSError, ValueError, KeyError, TypeError):
         name = "nothing that can be read"
     os.environ["KERAS_BACKEND"], _source = str(name), "keras.json"

@@ -1,5 +1,7 @@
 """An exported network over HTTP: serve.py; and which of its versions serves: promote.py.
 
+Each file has one subject:
+
     serving          serve.py: its command line, the server's life
     http_api         the paths that it answers, and serve_page.html
     http_guard       who may ask, and what is counted
