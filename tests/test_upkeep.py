@@ -47,7 +47,7 @@ def bash(command: str, folder: Path, *programs: Path, expected: int = 0) -> str:
     return result.stdout
 
 
-WORKFLOWS = [*root.glob(".github/workflows/*"), *root.glob("shared/project/.github/workflows/*")]
+WORKFLOWS = [*root.glob(".github/workflows/*"), *root.glob("shared/project/*/.github/workflows/*")]
 
 
 def test_every_action_is_one_commit() -> None:
