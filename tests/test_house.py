@@ -186,7 +186,10 @@ def test_a_container_to_work_in(tmp_path: Path) -> None:
     assert json.loads(text)["postCreateCommand"] in commands(project, "test")
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize(
+    "template",
+    [TEMPLATES[0], *(pytest.param(each, marks=pytest.mark.deep) for each in TEMPLATES[1:])],
+)
 def test_agents_md_word_for_word(template: str, tmp_path: Path) -> None:
     """From a new project to its metrics; the packages are here, and the tests run elsewhere."""
     project = render_for(tmp_path / "leaf", template, coding_assistants="with", task="tabular")
