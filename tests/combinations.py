@@ -140,7 +140,7 @@ def combinations_of_this_tier() -> list[Combination]:
     if deep:
         return contract_combinations
     at_the_gate = [each for each in contract_combinations if each.at_the_gate]
-    return [*{each.template: each for each in reversed(at_the_gate)}.values()][::-1]
+    return [*{each.template: each for each in reversed(at_the_gate)}.values()]
 
 
 def find_combination(choice: str, task: str = tasks[0]) -> Combination:
