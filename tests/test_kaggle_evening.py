@@ -97,11 +97,11 @@ def spend_the_evening(
     ("sections", "more", "public_scores"),
     [
         # With fewer folds and epochs. A code competition: test_kaggle_code.py.
-        pytest.param(("The evening", "A better score"), SHORTER, [0.91, 0.93], id="shorter"),
+        pytest.param(("The evening", "A better score"), SHORTER, ["0.91", "0.93"], id="shorter"),
         pytest.param(
             ("The evening", "A better score", "A code competition"),
             {},
-            [0.91, 0.93, 0.92],
+            ["0.91", "0.93", "0.92"],
             marks=pytest.mark.deep,
             id="word for word",
         ),
@@ -110,7 +110,7 @@ def spend_the_evening(
 def test_the_whole_evening(
     sections: Sequence[str],
     more: Mapping[str, str],
-    public_scores: list[float],
+    public_scores: list[str],
     rendered: Rendered,
     server: KaggleServer,
     tmp_path: Path,
@@ -123,7 +123,7 @@ def test_the_whole_evening(
     spend_the_evening(project, home, sections, more)
 
     ledger = pd.read_csv(project / "competition/scores.csv")
-    assert [*ledger["public_score"]] == public_scores
+    assert [*ledger["public_score"]] == [*map(float, public_scores)]
     assert {name.split()[0] for name in ledger["metric"]} == {"AUC"}
     first = project / "experiments/first"
     scored = json.loads((first / "score.json").read_text())
