@@ -160,6 +160,7 @@ def test_an_evaluation_notes_its_files_before_it_writes_them(
     assert sorted(noted) == sorted(["metrics_test.json", *files])
 
 
+@pytest.mark.where_proven
 @pytest.mark.once_a_template
 def test_own_data(project: Path, server: ForkServer, tmp_path: Path) -> None:
     """Data of one's own, by the lines of the README; with a $ in names, which pictures draw."""

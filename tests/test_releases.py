@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import combinations
 from combinations import Combination, combinations_of_this_tier
 from conftest import files_of, git, render
 from projects import run
@@ -148,12 +149,17 @@ def check_updated(project: Path) -> None:
 def test_every_project_comes_along(
     combination: Combination, projects: dict[Combination, list[Path]]
 ) -> None:
-    """One of them with an experiment that was stopped before and continues after."""
+    """One of them with an experiment that was stopped before and continues after; at the gate of
+    one template: what renames a parameter is the machinery's.
+    """
     first, *others = projects[combination]
-    edit(first)
-    begin_training(first)
-    check_updated(first)
-    continue_training(first)
+    if combinations.deep or combination == COMBINATIONS[0]:
+        edit(first)
+        begin_training(first)
+        check_updated(first)
+        continue_training(first)
+    else:
+        others = projects[combination]
     for project in others:
         edit(project)
         commit(project)
