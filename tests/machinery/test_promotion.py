@@ -158,6 +158,16 @@ def test_status(exports: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[-1].endswith("pin 1")
 
 
+def test_status_with_a_damaged_version(exports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (exports / "1" / "export.json").write_text("{")
+    decide(exports, "status")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("  1: damaged. ")
+    assert lines[1].endswith("Export the experiment again.")
+    assert lines[2].startswith("  2: ")
+    assert "test: " in lines[2]
+
+
 def test_exactly_the_margin_is_accepted(exports: Path) -> None:
     """Though 0.95 - 0.94 is above 0.01 for a computer."""
     write_version(exports, 4, 0.94)

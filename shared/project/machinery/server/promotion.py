@@ -154,7 +154,11 @@ def describe(exports: Path) -> Iterator[str]:
     since = f"since {registry.since}" if registry.in_service else "as the newest; none is accepted"
     yield f"Version {serves} serves {since}{pinned}."
     for number in find_versions(exports):
-        facts = read_facts(exports, number)
+        try:
+            facts = read_facts(exports, number)
+        except InputError as error:  # The others are of interest none the less.
+            yield f"  {number}: damaged. {error}"
+            continue
         metrics = facts.test_metrics or {}
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         accepted = ", accepted" if number in registry.accepted else ""
