@@ -1,116 +1,39 @@
-"""`trainyard preview` says what the update then does, file by file."""
+"""`trainyard preview` says what the update then does, file by file, and touches nothing."""
 
 import json
-import random
-import shutil
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from combinations import Combination, checked_combinations, combinations_of_this_tier
-from conftest import files_of, git, render
-from test_release import announce, release
-from test_update import append, commit, copier_command, prepend, replace_line
+import combinations
+from combinations import Combination, checked_combinations
+from conftest import files_of, git
+from fleets import (
+    WAYS,
+    edit,
+    edit_other_lines,
+    make,
+    second_release,
+    take_an_ignored_name,
+    template_repository,
+)
+from test_update import append, commit, copier_command
 from trainyard.command_line import main
 
-Preview = Callable[..., tuple[int, dict]]
-
-
-def change_all_templates(repository: Path) -> None:
-    """A release with each kind of change, in every template."""
-    shared = repository / "shared/project"
-    prepend(shared / "utils.py", "# changed by the template")
-    prepend(shared / "machinery/errors.py", "# changed by the template")
-    append(shared / "requirements-dev.txt", "codespell")
-    append(shared / "{{image_classification}}/data/README.md", "changed by the template")
-    (shared / "added_later.py").write_text('"""New in the template."""\n')
-    (shared / "machinery/added_later.py").write_text('"""New in the template."""\n')
-    (shared / "machinery/statistics_file.py").unlink()
-    (shared / "publish.py").unlink()
-    for path in repository.glob("templates/*/project/constraints.txt"):
-        replace_line(path, "tqdm==", "tqdm==4.99.0")
-    for path in repository.glob("templates/*/project/**/train.py"):
-        append(path, "# changed by the template")
-    subprocess.run([sys.executable, repository / "tools/sync_shared.py"], check=True)
-    git(repository, "add", "--all")
-    git(repository, "commit", "--quiet", "--message", "Work towards the next version")
-    announce(repository, "9.0.0")
-    assert release(repository, "9.0.0").returncode == 0
+Captured = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
-def repositories(
-    tagged_repository: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Path]:
-    """Where the template is: projects are made from its first release, and the next is out."""
-    folder = tmp_path_factory.mktemp("preview")
-    repository = shutil.copytree(tagged_repository, folder / "trainyard")
-    change_all_templates(repository)
-    return repository, folder
-
-
-def same_lines(project: Path) -> None:
-    replace_line(project / "constraints.txt", "tqdm==", "tqdm==4.68.0")
-
-
-def other_lines(project: Path) -> None:
-    append(project / "utils.py", "MINE = 1")
-    append(project / "machinery/errors.py", "MINE = 1")
-
-
-def own_rooms(project: Path) -> None:
-    append(project / "model/net.py", "MINE = 1")
-    append(project / "README.md", "Mine.")
-    (project / "model/losses.py").write_text("MINE = 1\n")
-    (project / "experiments/wide").mkdir()
-    (project / "experiments/wide/params.yaml").write_text("mine: 1\n")
-
-
-def deleted(project: Path) -> None:
-    (project / "requirements-dev.txt").unlink()
-    (project / "data/README.md").unlink()
-
-
-def same_name(project: Path) -> None:
-    (project / "added_later.py").write_text("MINE = 1\n")
-
-
-def ignored_name(project: Path) -> None:
-    (project / ".git/info/exclude").write_text("machinery/added_later.py\n")
-    (project / "machinery/added_later.py").write_text("MINE = 1\n")
-
-
-def lost(project: Path) -> None:
-    append(project / "publish.py", "MINE = 1")
-
-
-EDITS = [same_lines, other_lines, own_rooms, deleted, same_name, ignored_name, lost]
-
-
-def made_and_edited(
-    combination: Combination, number: int, repository: Path, folder: Path
-) -> Path:
-    """Return a committed project of the first release, with some edits drawn by its number."""
-    template = {"template": combination.template, **combination.answers}
-    project = folder / f"{number}-{combination}" / "leaf"
-    import copier
-
-    copier.run_copy(
-        str(repository), project, data=template, vcs_ref="v0.1.0", defaults=True, quiet=True
-    )
-    git(project, "init", "--quiet", "--initial-branch", "main")
-    commit(project)
-    for edit in random.Random(number).sample(EDITS, 4) if number else EDITS:
-        edit(project)
-    commit(project)
-    return project
+def template(tagged_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository of the templates, with two releases. Look, do not write."""
+    repository = template_repository(tagged_repository, tmp_path_factory.mktemp("template"))
+    second_release(repository)
+    return repository
 
 
 def what_an_update_does(project: Path) -> dict[str, set[str]]:
-    """Update the project itself; return the paths that git and the files show, by kind."""
+    """Update the project itself; return the paths by kind, as git and the files tell."""
     before = files_of(project)
     result = copier_command(project, "update", "--defaults")
     assert result.returncode == 0, result.stderr
@@ -127,35 +50,39 @@ def what_an_update_does(project: Path) -> dict[str, set[str]]:
     }
 
 
-def preview_of(project: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, set]]:
+def preview(project: Path, capsys: Captured) -> tuple[int, dict[str, set[str]]]:
+    """Return the exit code, and the paths by kind."""
     code = main(["preview", str(project), "--json"])
-    told = json.loads(capsys.readouterr().out)
-    kinds: dict[str, set[str]] = {}
-    for each in told["files"]:
-        kinds.setdefault(each["kind"], set()).add(each["path"])
-    return code, kinds
+    paths: dict[str, set[str]] = {}
+    for each in json.loads(capsys.readouterr().out)["files"]:
+        paths.setdefault(each["kind"], set()).add(each["path"])
+    return code, paths
 
 
-# One project of each template at the gate; 30 in the deeper tier.
-AT_THE_GATE = [*enumerate(each for each in checked_combinations if each.first_of_template)][:3]
+# Thirty projects over all templates and tasks; at the gate one of each template.
+PROJECTS = [
+    pytest.param(number, each, marks=[] if number < len(WAYS) else pytest.mark.deep)
+    for number, each in enumerate([*WAYS, *checked_combinations][:30])
+]
 
 
-@pytest.mark.parametrize(("number", "combination"), AT_THE_GATE, ids=str)
+@pytest.mark.parametrize(("number", "combination"), PROJECTS, ids=str)
 def test_a_preview_is_what_the_update_does(
-    number: int,
-    combination: Combination,
-    repositories: tuple[Path, Path],
-    capsys: pytest.CaptureFixture[str],
+    number: int, combination: Combination, template: Path, tmp_path: Path, capsys: Captured
 ) -> None:
-    project = made_and_edited(combination, number, *repositories)
+    project = make(template, combination, tmp_path / "leaf")
+    edit(project, number)
     before = files_of(project)
-    code, kinds = preview_of(project, capsys)
+    code, paths = preview(project, capsys)
     assert files_of(project) == before
     assert git(project, "status", "--porcelain") == ""
-    kept = kinds.pop("kept", set())
+    kept = paths.pop("kept", set())
     done = what_an_update_does(project)
-    assert {kind: kinds.get(kind, set()) for kind in done} == done
+    assert {kind: paths.get(kind, set()) for kind in done} == done
     assert code == (65 if done["conflict"] or done["overwritten"] or number == 0 else 0)
     if number == 0:
-        assert {kind for kind, paths in done.items() if paths} == {*done}
-        assert kept >= {"README.md", "model/net.py", "data/README.md"}
+        assert kept >= {"README.md", "model/net.py"}
+        assert done["removed"] >= {"publish.py", "machinery/arrays.py"}
+        assert done["conflict"] >= {"constraints.txt", "added_later.py"}
+        assert done["overwritten"] == {"machinery/added_later.py"}
+        assert done["automatic"] >= {"utils.py", "train.py", "machinery/errors.py"}
