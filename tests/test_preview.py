@@ -1,24 +1,20 @@
 """`trainyard preview` says what the update then does, file by file, and touches nothing."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
-import combinations
 from combinations import Combination, checked_combinations
 from conftest import files_of, git
 from fleets import (
     WAYS,
     edit,
-    edit_other_lines,
     make,
     second_release,
-    take_an_ignored_name,
     template_repository,
 )
-from test_update import append, commit, copier_command
+from test_update import copier_command
 from trainyard.command_line import main
 
 Captured = pytest.CaptureFixture[str]

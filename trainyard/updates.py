@@ -109,7 +109,7 @@ def update(
         folder: for the project as the new version makes it.
         to: a version of the template; None: the newest, as Copier finds it.
         say: tells what is being done.
-        beside: the project itself, whose ignored files an update could overwrite; None: it has none.
+        beside: the project itself, for the ignored files that an update could overwrite.
 
     Raises:
         InputError: Copier refuses the update.
