@@ -1,6 +1,7 @@
 """Template repositories with releases, and projects of them, edited as people edit."""
 
 import random
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,8 +21,9 @@ SMALL = (
     *("train.py", "utils.py", "publish.py", "requirements.txt", "requirements-dev.txt"),
     *("constraints.txt", "README.md.jinja", "pyproject.toml.jinja", "net.py", "params.yaml"),
     *("data/README.md", "machinery/errors.py", "machinery/run.py", "machinery/arrays.py"),
-    *("workflows/test.yml", "workflows/update.yml", "CHANGELOG.md"),
+    "CHANGELOG.md",
 )
+OTHER_TASKS = re.compile(r"\{\{(?!_copier|shared|images|plain|jax|image_classification)")
 # One of each template.
 WAYS = [find_combination(choice) for choice in ("plain", "-", "jax")]
 
@@ -32,7 +34,8 @@ def template_repository(tagged: Path, folder: Path) -> Path:
     if combinations.deep:
         return shutil.copytree(tagged, repository)
     for name in git(tagged, "ls-files", "-z").split("\0"):
-        if name.endswith(SMALL) and name.startswith(("copier", "CHANGELOG", "shared", "templates")):
+        of_projects = name.startswith(("copier", "CHANGELOG", "shared/", "templates/"))
+        if name.endswith(SMALL) and of_projects and not OTHER_TASKS.search(name):
             (repository / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(tagged / name, repository / name)
     shutil.rmtree(repository / "shared/project")  # The templates have copies.
