@@ -291,7 +291,11 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def overlay_files(combination: Combination, repository: Path = root) -> dict[str, Path]:
     """The files that the combination's overlays give, found without Copier: by target path."""
     project = repository / "templates" / combination.template / "project"
-    active = {"shared", *(re.sub(r"\W", "_", answer).lower() for answer in combination[1:])}
+    active = {
+        "shared",
+        "github_actions",
+        *(re.sub(r"\W", "_", answer).lower() for answer in combination[1:]),
+    }
     active |= {*TASKS[combination.task].overlays, *(["competition"] if combination.kaggle else [])}
     files: dict[str, Path] = {}
     for name in git(repository, "ls-files", "-z", "-co", "--exclude-standard", str(project)).split(

@@ -43,7 +43,7 @@ def change_the_loops(repository: Path) -> None:
     """Release 3: every train.py, and what is installed."""
     for path in repository.glob("templates/*/project/**/train.py"):
         replace(path, '"""Train one experiment:', '"""Train a single experiment:')
-    append(repository / "shared/project/requirements-dev.txt", "codespell")
+    append(repository / "shared/project/requirements/dev.txt", "codespell")
 
 
 RELEASES = {"9.1.0": add_a_file, "9.2.0": rename_a_parameter, "9.3.0": change_the_loops}
@@ -140,7 +140,7 @@ def check_updated(project: Path) -> None:
     assert files["utils.py"].startswith("# Changed by the template.\n")
     assert "gradient_norm" in files["parameters.py"]
     assert files["train.py"].startswith('"""Train a single experiment:')
-    assert "codespell" in files["requirements-dev.txt"]
+    assert "codespell" in files["requirements/dev.txt"]
     assert f"_commit: v{[*RELEASES][-1]}" in files[".copier-answers.yml"]
 
 

@@ -47,7 +47,7 @@ def bash(command: str, folder: Path, *programs: Path, expected: int = 0) -> str:
     return result.stdout
 
 
-WORKFLOWS = [*root.glob(".github/workflows/*"), *root.glob("shared/project/.github/workflows/*")]
+WORKFLOWS = [*root.glob(".github/workflows/*"), *root.glob("shared/project/*/.github/workflows/*")]
 
 
 def test_every_action_is_one_commit() -> None:
@@ -86,7 +86,7 @@ def test_zizmor_finds_nothing_in_the_workflows() -> None:
 
 def test_the_type_checker_is_one_version() -> None:
     """Each release of it still finds other things, which would fail a job that nobody changed."""
-    text = (root / "shared" / "project" / "requirements-dev.txt").read_text(encoding="utf-8")
+    text = (root / "shared" / "project" / "requirements/dev.txt").read_text(encoding="utf-8")
     assert re.search(r"^ty==\d+\.\d+\.\d+\b", text, re.MULTILINE)
 
 

@@ -185,7 +185,7 @@ def test_a_missing_package_is_named_with_what_to_type() -> None:
         exports.check_format("onnx", Format("", "", ("numpy", "no_such_a", "no_such_b")))
     assert str(caught.value) == (
         "--format onnx: needs no_such_a and no_such_b. Install what is missing: "
-        "python -m pip install -c constraints.txt -r requirements-export.txt"
+        "python -m pip install -c constraints.txt -r requirements/export.txt"
     )
 
 

@@ -9,11 +9,11 @@ from unittest import mock
 import pytest
 from filelock import FileLock
 
-from machinery import in_service, promotion
-from machinery.acceptance import wilson_interval
 from machinery.errors import InputError
-from machinery.in_service import FILE, Decisions, read_registry, version_to_serve
 from machinery.metrics import Objective
+from machinery.server import in_service, promotion
+from machinery.server.acceptance import wilson_interval
+from machinery.server.in_service import FILE, Decisions, read_registry, version_to_serve
 from small_service import write_version
 
 OBJECTIVE = Objective("val_accuracy", maximize=True)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 import small_service
-from machinery.in_service import Decisions
+from machinery.server.in_service import Decisions
 from small_service import make_app, write_version
 
 HERE = Path(__file__).resolve().parent

@@ -19,8 +19,8 @@ import backend  # Before Keras, as it chooses Keras's backend.
 # isort: split
 import keras
 
-import keras_backend
 from build_dataset import read_dataset
+from framework import keras_backend
 from model import net
 from model.data_loader import Split, evaluation_batches, load_split
 from model.report import Evaluation

@@ -43,7 +43,7 @@ class Format(NamedTuple):
 
     runtime: str  # what loads it, for messages
     load: str  # Python that defines predict(inputs, path): see machinery/elsewhere.py
-    packages: tuple[str, ...] = ()  # of requirements-export.txt, as Python imports them
+    packages: tuple[str, ...] = ()  # of requirements/export.txt, as Python imports them
     refusal: str = ""  # why this project cannot write it, where it cannot
 
 
@@ -111,7 +111,7 @@ def check_format(format_name: str, form: Format) -> None:
     if missing := [name for name in form.packages if not importlib.util.find_spec(name)]:
         raise InputError(
             f"--format {format_name}: needs {' and '.join(missing)}. Install what is missing: "
-            "python -m pip install -c constraints.txt -r requirements-export.txt"
+            "python -m pip install -c constraints.txt -r requirements/export.txt"
         )
 
 
