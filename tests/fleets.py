@@ -18,7 +18,7 @@ from test_update import append, commit, prepend, replace_line
 SMALL = (
     *("copier.yml", "copier.yml.jinja", "questions.yml", "settings.yml", "version.yml"),
     *("{{_copier_conf.answers_file}}.jinja", ".gitignore.jinja", ".pre-commit-config.yaml"),
-    *("train.py", "utils.py", "publish.py", "requirements.txt", "requirements-dev.txt"),
+    *("train.py", "utils.py", "publish.py", "requirements.txt", "requirements/dev.txt"),
     *("constraints.txt", "README.md.jinja", "pyproject.toml.jinja", "net.py", "params.yaml"),
     *("data/README.md", "machinery/errors.py", "machinery/run.py", "machinery/arrays.py"),
     "CHANGELOG.md",
@@ -63,7 +63,7 @@ def second_release(repository: Path) -> None:
     for name in ("utils.py", "machinery/errors.py"):
         for path in copies(repository, name):
             prepend(path, "# changed by the template")
-    for name in ("train.py", "requirements-dev.txt", "data/README.md"):
+    for name in ("train.py", "requirements/dev.txt", "data/README.md"):
         for path in copies(repository, name):
             append(path, "# changed by the template")
     for path in copies(repository, "constraints.txt"):
@@ -119,7 +119,7 @@ def edit_own_rooms(project: Path) -> None:
 
 
 def delete(project: Path) -> None:
-    (project / "requirements-dev.txt").unlink()
+    (project / "requirements/dev.txt").unlink()
     (project / "data/README.md").unlink()
 
 

@@ -61,8 +61,8 @@ def test_drift_is_what_differs_of_the_templates_files(
     assert drift(project, capsys) == (0, [])
 
     append(project / "machinery/errors.py", "MINE = 1")
-    (project / "requirements-dev.txt").unlink()
-    changed = [("machinery/errors.py", "changed"), ("requirements-dev.txt", "deleted")]
+    (project / "requirements/dev.txt").unlink()
+    changed = [("machinery/errors.py", "changed"), ("requirements/dev.txt", "deleted")]
     assert drift(project, capsys) == (65, changed)
     assert main(["drift", str(project), "--diff"]) == 65
     printed = capsys.readouterr().out
@@ -71,7 +71,7 @@ def test_drift_is_what_differs_of_the_templates_files(
     assert "2 of the template's files have drifted from v0.1.0." in printed
     assert "\033" not in printed
 
-    (project / ".trainyard.yml").write_text("drift: [machinery/*, requirements-dev.txt]\n")
+    (project / ".trainyard.yml").write_text("drift: [machinery/*, requirements/dev.txt]\n")
     assert drift(project, capsys) == (0, [])
 
 
