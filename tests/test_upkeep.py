@@ -158,9 +158,31 @@ def test_the_hooks(rendered: Callable[[Combination], Path], tmp_path: Path) -> N
     text = (project / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     (repository,) = yaml.safe_load(text)["repos"]
     assert repository["repo"] == "local"
-    for hook in repository["hooks"]:
+    conflicts, rejected, *tools = repository["hooks"]
+    assert (conflicts["language"], rejected["language"]) == ("pygrep", "fail")
+    marked = "a = 1\n<<<<<<< before updating\na = 2\n=======\na = 3\n>>>>>>> after updating\n"
+    assert len(re.findall(conflicts["entry"], marked, re.MULTILINE)) == 2
+    assert re.search(rejected["files"], "model/net.py.rej")
+    for hook in tools:
+        assert hook["language"] == "system"
         files = [] if hook.get("pass_filenames") is False else ["train.py", "model/net.py"]
         bash(" ".join([hook["entry"], *files]), project)
+
+
+def test_what_an_update_left_fails_the_checks(
+    rendered: Callable[[Combination], Path], tmp_path: Path
+) -> None:
+    """Marks of conflicts, and rejected parts that Copier writes on request."""
+    project = shutil.copytree(rendered(combinations[0]), tmp_path / "leaf")
+    git(project, "init", "--quiet")
+    commit(project)
+    check = commands(project, "test")[0]
+    bash(check, project)
+    for name in ("utils.py", "utils.py.rej"):
+        append(project / name, "<<<<<<< before updating" if name == "utils.py" else "@@ -1 +1 @@")
+        commit(project)
+        assert name in bash(check, project, expected=1)
+        git(project, "reset", "--quiet", "--hard", "HEAD~1")
 
 
 def test_the_weekly_update(
