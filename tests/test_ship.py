@@ -65,7 +65,7 @@ def ask(project: Path) -> Iterator[Callable[[str], Any]]:
     yield ask
     for process, _ in started:
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
 
 
