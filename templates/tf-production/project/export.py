@@ -3,6 +3,7 @@
     python export.py                                   # best of baseline -> exports/saved_model/1
     python export.py --experiment experiments/wide     # the next version: exports/saved_model/2
     python export.py --format litert                   # exports/litert/1
+    python export.py --format litert --int8            # exports/litert/2, in eight bits
 
     saved_model   for TensorFlow and TensorFlow Serving, which takes exports/saved_model
     onnx          for ONNX Runtime, on servers and in browsers; needs requirements/export.txt
@@ -14,7 +15,8 @@ call them. The other formats give what net.predict does.
 
 A version appears only when a new process without this project has loaded it and given the same
 predictions. Its export.json says where it came from; MODEL_CARD.md tells people, who fill in what
-it leaves open; sbom.cdx.json lists the packages. The number of a version is never given again, not
+it leaves open; sbom.cdx.json lists the packages. With --int8 the metrics on test are compared
+instead: see machinery/quantised.py. The number of a version is never given again, not
 even when the version is deleted.
 """
 
@@ -27,8 +29,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from machinery import exports
+from machinery import exports, quantised
 from machinery.exports import Examples, Format
+from machinery.onnx_int8 import quantise
+from machinery.quantised import Calibration
 from parameters import Parameters
 
 SAVED_MODEL_LOAD = """
@@ -66,6 +70,7 @@ from machinery import command_line
 from machinery.terminal import hidden_standard_error
 from model import net
 from model.data_loader import load_split
+from model.report import Evaluation, objective
 from model.serving import Served
 
 Arrays = Mapping[str, np.ndarray]
@@ -100,7 +105,14 @@ def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
         facts,
         form,
         Examples(inputs, {name: tensor.numpy() for name, tensor in predictions.items()}),
-        lambda folder: WRITERS[arguments.format](model, dataset, inputs, facts, folder),
+        lambda *where: WRITERS[arguments.format](model, dataset, inputs, facts, *where),
+        quantised.plan(
+            arguments,
+            dataset,
+            lambda name, rows: load_split(arguments.data, dataset, name).take(rows),
+            Evaluation,
+            objective,
+        ),
     )
 
 
@@ -135,11 +147,17 @@ def make_function(model: keras.Model, dataset: Dataset, inputs: Arrays) -> Any:
 
 
 def write_onnx(
-    model: keras.Model, dataset: Dataset, inputs: Arrays, facts: Mapping[str, Any], folder: Path
+    model: keras.Model,
+    dataset: Dataset,
+    inputs: Arrays,
+    facts: Mapping[str, Any],
+    folder: Path,
+    calibration: Calibration | None = None,
 ) -> str:
     """Write model.onnx, with the facts about it as its metadata; return its name.
 
-    Its operations are those of opset 18, the newest that tf2onnx writes.
+    With a calibration it computes in eight bits. Its operations are those of opset 18, the newest
+    that tf2onnx writes.
     """
     onnx, tf2onnx = map(importlib.import_module, ("onnx", "tf2onnx"))
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
@@ -157,13 +175,19 @@ def write_onnx(
     for name, fact in facts.items():
         found.metadata_props.add(key=name, value=json.dumps(fact))
     onnx.save(found, folder / "model.onnx")
+    quantise(folder / "model.onnx", calibration)
     return "model.onnx"
 
 
 def write_litert(
-    model: keras.Model, dataset: Dataset, inputs: Arrays, facts: Mapping[str, Any], folder: Path
+    model: keras.Model,
+    dataset: Dataset,
+    inputs: Arrays,
+    facts: Mapping[str, Any],
+    folder: Path,
+    calibration: Calibration | None = None,
 ) -> str:
-    """Write model.tflite; return its name."""
+    """Write model.tflite; return its name. With a calibration it computes in eight bits."""
     del facts  # They stand in export.json.
     # Not tf.saved_model.save: the converter mixes up variables of one name in different layers.
     archive = keras.export.ExportArchive()
@@ -171,7 +195,12 @@ def write_litert(
     archive.add_endpoint("serve", make_function(model, dataset, inputs))
     with tempfile.TemporaryDirectory() as temporary, hidden_standard_error():
         archive.write_out(temporary, verbose=False)
-        content = tf.lite.TFLiteConverter.from_saved_model(temporary).convert()
+        converter = tf.lite.TFLiteConverter.from_saved_model(temporary)
+        if calibration:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if calibration.mode == "static":
+                converter.representative_dataset = calibration.one_by_one
+        content = converter.convert()
     (folder / "model.tflite").write_bytes(content)
     return "model.tflite"
 
