@@ -39,7 +39,7 @@ outputs = function(**{name: tf.constant(array) for name, array in inputs.items()
 response = predict_pb2.PredictResponse()
 for name, tensor in outputs.items():
     response.outputs[name].CopyFrom(tf.make_tensor_proto(tensor))
-read = messages.CLASSES["Response"].FromString(response.SerializeToString())
+read = messages.MESSAGES["Response"].FromString(response.SerializeToString())
 assert {each.key for each in read.outputs} == {*outputs}
 sent = messages.make_request(inputs, "serving_default", "model", 3).SerializeToString()
 asked = predict_pb2.PredictRequest.FromString(sent)

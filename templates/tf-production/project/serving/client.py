@@ -111,7 +111,7 @@ class Client:
         """Do so over gRPC."""
         import grpc
 
-        from serving.messages import CLASSES, make_request, to_array
+        from serving.messages import MESSAGES, make_request, to_array
 
         arrays = {name: np.asarray(array) for name, array in inputs.items()}
         request = make_request(arrays, signature, self.model, version)
@@ -119,8 +119,8 @@ class Client:
         with grpc.insecure_channel(self.grpc_address, unlimited) as channel:
             ask = channel.unary_unary(
                 "/tensorflow.serving.PredictionService/Predict",
-                request_serializer=CLASSES["Request"].SerializeToString,
-                response_deserializer=CLASSES["Response"].FromString,
+                request_serializer=MESSAGES["Request"].SerializeToString,
+                response_deserializer=MESSAGES["Response"].FromString,
             )
             try:
                 response = ask(request, timeout=SECONDS)

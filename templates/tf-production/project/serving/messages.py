@@ -16,7 +16,7 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 # The fields of each message: number and type; "*" marks what may come several times.
-MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
+FIELDS: dict[str, dict[str, tuple[int, str]]] = {
     "Size": {"size": (1, "int64")},
     "Shape": {"dim": (2, "Size*")},
     "Tensor": {
@@ -67,26 +67,26 @@ KINDS = {
 }
 
 
-def _make_classes() -> dict[str, Any]:
-    """Return the class of each message, by name."""
+def _make_types() -> dict[str, Any]:
+    """Return the type of each message, by name."""
     file = descriptor_pb2.FileDescriptorProto(name="serving", package="serving", syntax="proto3")
-    for name, fields in MESSAGES.items():
+    for name, fields in FIELDS.items():
         message = file.message_type.add(name=name)
         for field_name, (number, kind) in fields.items():
             field = message.field.add(name=field_name, number=number)
             one = kind.removesuffix("*")
             field.label = field.LABEL_OPTIONAL if one == kind else field.LABEL_REPEATED
-            if one in MESSAGES:
+            if one in FIELDS:
                 field.type, field.type_name = field.TYPE_MESSAGE, f".serving.{one}"
             else:
                 field.type = field.Type.Value(f"TYPE_{one.upper()}")
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
+    pool.AddSerializedFile(file.SerializeToString())
     find = pool.FindMessageTypeByName
-    return {name: message_factory.GetMessageClass(find(f"serving.{name}")) for name in MESSAGES}
+    return {name: message_factory.GetMessageClass(find(f"serving.{name}")) for name in FIELDS}
 
 
-CLASSES = _make_classes()
+MESSAGES = _make_types()
 
 
 def to_message(array: np.ndarray) -> Any:
@@ -99,7 +99,7 @@ def to_message(array: np.ndarray) -> Any:
     if not is_text and str(array.dtype) not in KINDS:
         raise ValueError(f"got an array of {array.dtype}, expected {', '.join(KINDS)} or texts")
     kind = TEXT if is_text else KINDS[str(array.dtype)]
-    message = CLASSES["Tensor"](dtype=kind.number)
+    message = MESSAGES["Tensor"](dtype=kind.number)
     for size in array.shape:
         message.tensor_shape.dim.add(size=size)
     if is_text:
@@ -149,7 +149,7 @@ def make_request(
         model: the name that TensorFlow Serving knows the network by.
         version: its number; None: the one in service.
     """
-    request = CLASSES["Request"]()
+    request = MESSAGES["Request"]()
     request.model_spec.name, request.model_spec.signature_name = model, signature
     if version is not None:
         request.model_spec.version.value = version
@@ -163,6 +163,6 @@ def make_warm_up(inputs: Mapping[str, np.ndarray], signature: str, model: str) -
 
     Source: https://www.tensorflow.org/tfx/serving/saved_model_warmup
     """
-    log = CLASSES["PredictionLog"]()
+    log = MESSAGES["PredictionLog"]()
     log.predict_log.request.CopyFrom(make_request(inputs, signature, model))
     return log.SerializeToString()

@@ -23,7 +23,7 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
 from serving.client import Client
-from serving.messages import CLASSES
+from serving.messages import MESSAGES
 
 PATH = re.compile(r"/v1/models/model(?:/versions/(\d+))?(/metadata|:predict|)")
 
@@ -143,16 +143,16 @@ def make_service(models: SavedModels) -> grpc.GenericRpcHandler:
             outputs = models.predict(number, spec.signature_name, inputs)
         except LookupError as error:
             context.abort(grpc.StatusCode.NOT_FOUND, str(error))
-        response = CLASSES["Response"]()
+        response = MESSAGES["Response"]()
         for name, array in outputs.items():
             tensor = tf.make_tensor_proto(np.asarray(array)).SerializeToString()
-            response.outputs.add(key=name, value=CLASSES["Tensor"].FromString(tensor))
+            response.outputs.add(key=name, value=MESSAGES["Tensor"].FromString(tensor))
         return response
 
     handler = grpc.unary_unary_rpc_method_handler(
         predict,
-        request_deserializer=CLASSES["Request"].FromString,
-        response_serializer=CLASSES["Response"].SerializeToString,
+        request_deserializer=MESSAGES["Request"].FromString,
+        response_serializer=MESSAGES["Response"].SerializeToString,
     )
     name = "tensorflow.serving.PredictionService"
     return grpc.method_handlers_generic_handler(name, {"Predict": handler})

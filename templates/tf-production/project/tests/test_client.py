@@ -19,7 +19,9 @@ ARRAYS += [np.array([["é", "two"]]), np.zeros((0, 2), np.float32), np.array(2.5
 @pytest.mark.parametrize("array", ARRAYS, ids=str)
 def test_messages_hold_arrays_as_tensorflow_does(array: np.ndarray) -> None:
     def read(message: Any) -> np.ndarray:
-        return messages.to_array(messages.CLASSES["Tensor"].FromString(message.SerializeToString()))
+        return messages.to_array(
+            messages.MESSAGES["Tensor"].FromString(message.SerializeToString())
+        )
 
     sent = messages.to_message(array).SerializeToString()
     found = tf.make_ndarray(tensor_pb2.TensorProto.FromString(sent))

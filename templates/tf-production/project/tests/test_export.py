@@ -121,7 +121,7 @@ def test_what_promote_decides_serves(versions: Path) -> None:
 def test_a_version_warms_up_with_an_example(folder: Path, versions: Path) -> None:
     path = versions / "1" / "assets.extra" / "tf_serving_warmup_requests"
     (record,) = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-    request = messages.CLASSES["PredictionLog"].FromString(record).predict_log.request
+    request = messages.MESSAGES["PredictionLog"].FromString(record).predict_log.request
     assert request.model_spec.name == "model"
     split = load_split(folder / "data", read_dataset(folder / "data"), "test")
     inputs, _ = split.take(np.arange(1))
