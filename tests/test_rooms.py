@@ -327,6 +327,8 @@ ALLOWED: dict[str, dict[str, str]] = {
     "machinery/trained.py": {r"(?i)csv": "the form of the file of predictions"},
     "machinery/command_line.py": {r"(?i)csv": "the form of the file of predictions"},
     "machinery/__init__.py": {r"(?i)csv": "the form of the file of predictions"},
+    "serving/client.py": {r"channel": "what gRPC calls a connection"},
+    "serving/messages.py": {r"field\.label = ": "what protobuf calls whether there are several"},
     "framework/run_callback.py": {r"has lost digits": "of a number"},
     "tf-production/project/tests/test_records.py": {r"\blabel\b": "an array of that test"},
     "torch-research/project/backend.py": {r"channels_last": "PyTorch's name of a memory layout"},

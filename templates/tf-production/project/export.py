@@ -67,11 +67,13 @@ import backend
 from build_dataset import Dataset, read_dataset
 from evaluate import make_evaluation_step
 from machinery import command_line
+from machinery.server.in_service import serve_with_tensorflow
 from machinery.terminal import hidden_standard_error
 from model import net
 from model.data_loader import load_split
 from model.report import Evaluation, objective
 from model.serving import Served
+from serving.messages import make_warm_up
 
 Arrays = Mapping[str, np.ndarray]
 ANY = "examples"  # What ONNX calls the dimension of any number of them.
@@ -100,7 +102,7 @@ def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
     form = FORMATS[arguments.format]
     packages = ("tensorflow", "keras", *form.packages)
     facts = exports.collect_facts(arguments, parameters, dataset, step, packages)
-    return exports.write_version(
+    version = exports.write_version(
         arguments.exports,
         facts,
         form,
@@ -114,6 +116,9 @@ def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
             objective,
         ),
     )
+    if arguments.format == "saved_model":
+        serve_with_tensorflow(version.parent)
+    return version
 
 
 def call(signatures: Mapping[str, Callable[..., Any]], inputs: Arrays) -> dict[str, tf.Tensor]:
@@ -125,10 +130,14 @@ def call(signatures: Mapping[str, Callable[..., Any]], inputs: Arrays) -> dict[s
 def write_saved_model(
     model: keras.Model, dataset: Dataset, inputs: Arrays, facts: Mapping[str, Any], folder: Path
 ) -> str:
-    """Write a SavedModel; return the name of the file that makes it one."""
-    del inputs, facts  # The facts stand in export.json.
+    """Write a SavedModel, and what TensorFlow Serving asks it before it serves; return its name."""
+    del facts  # They stand in export.json.
     served = Served(model, dataset)
     tf.saved_model.save(served, str(folder), signatures=served.signatures())
+    (folder / "assets.extra").mkdir()
+    with tf.io.TFRecordWriter(str(folder / "assets.extra" / "tf_serving_warmup_requests")) as file:
+        example = {name: array[:1] for name, array in inputs.items()}
+        file.write(make_warm_up(example, "serving_default", "model"))
     return "saved_model.pb"
 
 
