@@ -1,16 +1,18 @@
 """`trainyard drift` and `trainyard fleet`, on repositories as teams have them."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.version import Version
 
 import combinations
 from combinations import checked_combinations
-from conftest import first_tag, git
+from conftest import files_of, first_tag, git, root
 from fleets import (
     WAYS,
     edit_other_lines,
@@ -25,6 +27,8 @@ from test_update import append, commit
 from trainyard.command_line import main
 
 Captured = pytest.CaptureFixture[str]
+# https://github.com/renovatebot/renovate/blob/main/lib/modules/manager/copier/index.ts
+RENOVATE_READS = re.compile(r"(^|/)\.copier-answers(\..+)?\.ya?ml")
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +77,18 @@ def test_drift_is_what_differs_of_the_templates_files(
 
     (project / ".trainyard.yml").write_text("drift: [machinery/*, requirements/dev.txt]\n")
     assert drift(project, capsys) == (0, [])
+
+
+def test_renovate_would_find_the_template(template: Path, tmp_path: Path) -> None:
+    """As its manager `copier` reads a repository: the file's name, and tags to compare."""
+    project = make(template, WAYS[0], tmp_path / "leaf")
+    (name,) = [each for each in files_of(project) if RENOVATE_READS.search(each)]
+    answers = yaml.safe_load((project / name).read_text(encoding="utf-8"))
+    assert answers["_src_path"] == str(template)
+    tags = git(template, "tag").split()
+    assert max(map(Version, tags)) > Version(answers["_commit"])
+    renovate = json.loads((root / "shared/project/renovate.json").read_text(encoding="utf-8"))
+    assert "copier" in renovate["enabledManagers"]
 
 
 def fleet(folder: Path, capsys: Captured, *options: str) -> tuple[int, dict[str, Any]]:

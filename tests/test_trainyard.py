@@ -108,6 +108,7 @@ def test_what_is_no_project_is_refused(
         ("repositories: [a, a]", "listed twice"),
         ("repositories: [https://me:s3cret@example.org/a.git]", "holds a user or a password"),
         ("repositories: [https://t0ken@example.org/a.git]", "holds a user or a password"),
+        ("repositories: ['https://[a']", "expected a URL or a path"),
         ("opt_out: {a: 3}", "REPOSITORY: why"),
         ("[", "cannot be read"),
     ],

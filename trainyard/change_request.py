@@ -7,7 +7,6 @@ from pathlib import Path
 from trainyard.errors import InputError
 from trainyard.git import git
 from trainyard.members import Member
-from trainyard.updates import KINDS
 
 
 def write_request(member: Member, behind: str, news: str) -> str:
@@ -33,7 +32,7 @@ def _lines(member: Member, behind: str, news: str) -> Iterator[str]:
     yield "| file | change | |\n| --- | --- | --- |"
     for change in member.changes:
         if change.kind != "kept":
-            yield f"| `{change.path}` | {change.kind} | {change.note or KINDS[change.kind]} |"
+            yield f"| `{change.path}` | {change.kind} | {change.note} |"
     if member.drifted:
         yield "\nFiles of the template that had been changed here before, and still are:"
         yield ", ".join(f"`{path}`" for path in member.drifted) + "."

@@ -47,7 +47,10 @@ def refuse_credentials(url: str, where: str) -> None:
         url: or a path, or the short form of SSH, git@host:path.
         where: the URL was read.
     """
-    parts = urlsplit(url.removeprefix("git+"))
+    try:
+        parts = urlsplit(url.removeprefix("git+"))
+    except ValueError:  # It has brackets where a host should be.
+        raise InputError(f"{where}: expected a URL or a path.") from None
     secret_user = parts.username and parts.scheme in ("http", "https")
     if parts.password or secret_user:
         raise InputError(

@@ -13,6 +13,8 @@ from trainyard.answers import ANSWERS_FILE, Answers
 from trainyard.errors import InputError
 from trainyard.git import digests, git
 
+ALIASES = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}  # Copier's own.
+
 
 @contextlib.contextmanager
 def refusals(where: object) -> Generator[None]:
@@ -66,6 +68,8 @@ def history(source: str) -> Generator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder, "template")
         url = source.removeprefix("git+")
+        for short, whole in ALIASES.items():
+            url = url.replace(short, whole, 1) if url.startswith(short) else url
         git(clone.parent, "clone", "--quiet", "--bare", "--filter=blob:none", "--", url, str(clone))
         yield clone
 

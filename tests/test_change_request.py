@@ -1,0 +1,88 @@
+"""The text of a change request, and the smoke training whose metrics it has."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import git
+from trainyard.change_request import read_news, write_request
+from trainyard.errors import InputError
+from trainyard.members import Member, smoke
+from trainyard.updates import LOST, Change
+
+TRAIN = """
+import pathlib, sys
+assert sys.argv[1:] == ["--experiment", "experiments/smoke", "--from", "experiments/baseline",
+                        "--training.epochs", "2"]
+pathlib.Path("experiments/smoke").mkdir(parents=True)
+"""
+EVALUATE = """
+import json, pathlib, sys
+folder = pathlib.Path(sys.argv[sys.argv.index("--experiment") + 1])
+(folder / "metrics_test.json").write_text(json.dumps({"loss": 0.25, "accuracy": 0.875, "n": 8}))
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project whose training only says that it was called as it should be."""
+    project = tmp_path / "leaf"
+    project.mkdir()
+    (project / "train.py").write_text(TRAIN)
+    (project / "evaluate.py").write_text(EVALUATE)
+    return project
+
+
+def test_the_smoke_training_leaves_the_project_alone(project: Path, tmp_path: Path) -> None:
+    assert smoke(project, tmp_path / "before", sys.executable) == {"loss": 0.25, "accuracy": 0.875}
+    assert not (project / "experiments").exists()
+    (project / "evaluate.py").write_text("raise SystemExit('error: no data')")
+    said = smoke(project, tmp_path / "after", sys.executable)
+    assert said == "evaluate.py ended with 1: error: no data"
+    with pytest.raises(InputError, match=r"--python: .* cannot be run"):
+        smoke(project, tmp_path / "again", str(tmp_path / "no-python"))
+
+
+MEMBER = Member(
+    "leaf",
+    "branch made",
+    "https://example.org/templates.git",
+    "v1.0.0",
+    "v1.1.0",
+    ("machinery/run.py",),
+    (Change("removed", "publish.py", LOST), Change("new", "a.py"), Change("kept", "README.md")),
+    "trainyard/update-v1.1.0",
+    ({"loss": 0.5, "accuracy": 0.875}, {"loss": 0.25, "accuracy": 0.9}),
+)
+
+
+def test_the_text_says_what_to_look_at() -> None:
+    text = write_request(MEMBER, "1 release", "### [1.1.0]\n\n- Shorter lines.")
+    assert text.startswith("# Update from the template: v1.0.0 to v1.1.0, with conflicts\n")
+    assert "\n- `publish.py`\n" in text
+    assert "| `a.py` | new |" in text
+    assert "README.md" not in text
+    assert "still are:\n`machinery/run.py`." in text
+    assert "\n| accuracy | 0.8750 | 0.9000 |\n" in text
+    assert text.endswith("\n- Shorter lines.\n")
+
+
+def test_a_training_that_failed_is_said() -> None:
+    failed = MEMBER._replace(metrics=({"loss": 0.5}, "train.py ended with 1: NameError: x"))
+    text = write_request(failed, "1 release", "")
+    assert "\nBefore: trained\n" in text
+    assert "\nAfter: train.py ended with 1: NameError: x\n" in text
+
+
+def test_news_are_those_of_the_releases_between(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    sections = [f"## [{name}]\n\n- News of {name}.\n" for name in ("1.2.0", "1.1.0", "1.0.0")]
+    text = "\n".join(["# Changelog\n", "## [Unreleased]\n\n- Later.\n", *sections])
+    (tmp_path / "CHANGELOG.md").write_text(text)
+    git(tmp_path, "add", "--all")
+    subprocess.run(["git", "commit", "--quiet", "-m", "x"], cwd=tmp_path, check=True)
+    news = read_news(tmp_path, "v1.0.0", "HEAD")
+    assert news == "### [1.2.0]\n\n- News of 1.2.0.\n\n### [1.1.0]\n\n- News of 1.1.0."
+    assert read_news(tmp_path, "1a2b3c", "HEAD") == ""
