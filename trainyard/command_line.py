@@ -16,6 +16,7 @@ from trainyard.errors import BAD_INPUT, exit_codes
 VERBS = {
     "preview": "what `copier update` would do to each file, before it does it",
     "drift": "which files of the template are not as the template made them",
+    "check": "is a project, whoever made it, safe, recorded and fair? 41 checks",
     "fleet": "version, drift and foreseen conflicts of many repositories; updates as branches",
 }
 
