@@ -190,6 +190,7 @@ PLANTED: list[tuple[str, Mapping[str, str | None], str]] = [
     ("TY406", {"a.py": "train, test = train_test_split(rows, test_size=0.2)\n"}, "a.py:1"),
     ("TY407", {"a.py": "import numpy as np\nrng = np.random.default_rng()\n"}, "a.py:2"),
     ("TY501", in_train("if val_accuracy > best", "if test_accuracy > best"), "train.py:29"),
+    ("TY501", {"a.py": "def test(acc, best_acc):\n    return acc > best_acc\n"}, "a.py:2"),
     ("TY501", {"a.py": "EarlyStopping(monitor='test_loss')\n"}, "a.py:1"),
     ("TY501", {"a.py": "model.fit(x, y, validation_data=(x_test, y_test))\n"}, "a.py:1"),
     ("TY502", {"evaluate.py": EVALUATE.replace("    model.eval()\n", "")}, "evaluate.py:8"),

@@ -118,7 +118,9 @@ def no_ignore_file(repository: Repository) -> Iterator[Finding]:
     "licence at its top is not seen.",
 )
 def no_licence(repository: Repository) -> Iterator[Finding]:
-    if not repository.find("licen[cs]e*", "copying*", "unlicense*", "licenses/*"):
+    readmes = [repository.text(name) for name in repository.find("readme*")]
+    granted = any("permission is hereby granted" in text.lower() for text in readmes)
+    if not granted and not repository.find("licen[cs]e*", "copying*", "unlicense*", "licenses/*"):
         yield Finding("", 0, "no LICENSE, LICENCE or COPYING at the top")
 
 
@@ -127,12 +129,12 @@ def no_licence(repository: Repository) -> Iterator[Finding]:
     "The README does not say how to train",
     why="It is the first thing that anybody wants to know, and you in a year.",
     mend="Write the command into the README: python train.py ...",
-    doubt="It looks for a command with train, main, run or fit in it, or for the name of a file "
-    "that trains.",
+    doubt="It looks in every README for a command with train, main, run or fit in it, or for the "
+    "name of a file that trains.",
     applies=trains,
 )
 def no_command(repository: Repository) -> Iterator[Finding]:
-    readmes = [name for name in repository.find("readme*") if "/" not in name]
+    readmes = repository.find("readme*", "*/readme*")
     if not readmes:
         yield Finding("", 0, "no README")
         return
@@ -199,12 +201,11 @@ def no_continuous_integration(repository: Repository) -> Iterator[Finding]:
     why="A network that is wrong still trains, so errors of shapes, losses and data stay unseen.",
     mend="Begin with three: the shape of the outputs, the loss at the start, overfitting one "
     "batch.",
-    doubt="It looks for functions and classes whose names begin with test.",
+    doubt="It looks for functions whose names begin with test_, as pytest and unittest do.",
     applies=lambda repository: bool(repository.sources),
 )
 def no_tests(repository: Repository) -> Iterator[Finding]:
     for source in repository.sources:
-        names = [node.name.lower() for node in source.functions]
-        if any(name.startswith("test") for name in names):
+        if any(re.match("test_|test[A-Z]", node.name) for node in source.functions):
             return
-    yield Finding("", 0, "no function whose name begins with test")
+    yield Finding("", 0, "no function whose name begins with test_")

@@ -69,7 +69,7 @@ def no_lock(repository: Repository) -> Iterator[Finding]:
             return
     for name in repository.find("*environment*.y*ml"):
         wanted = re.findall(r"^\s*-\s*([\w.-]+\S*)\s*$", repository.text(name), re.MULTILINE)
-        if sum("=" in line for line in wanted) > len(wanted) / 2:
+        if sum(bool(re.search(r"=\d[^*]*$", line)) for line in wanted) > len(wanted) / 2:
             return
     yield Finding("", 0, "no file pins the versions of all packages")
 

@@ -52,21 +52,24 @@ def _is_test_name(name: str) -> bool:
     why="The best epoch on the test is better there by chance, so the number that is reported is "
     "better than what new data will get.",
     mend="Choose by a validation split, and look at the test once, at the end.",
-    doubt="It goes by names: a comparison of a test's value with a best one, a monitor, "
-    "validation_data or scheduler of a test. A validation split that is called test is found, "
+    doubt="It goes by names: a comparison with a best value, of one that is called test or in a "
+    "function of that name; a monitor, validation_data or scheduler of a test. A validation split that is called test is found, "
     "too; a test split that is called val is not.",
     applies=trains,
 )
 def chosen_by_test(repository: Repository) -> Iterator[Finding]:
     for source in repository.code:
+        tests = {
+            id(each)
+            for node in source.functions
+            if re.fullmatch(r"test|test_(epoch|one_epoch|model|step)|\w+_test", node.name)
+            for each in ast.walk(node)
+        }
         for node in source.nodes:
             if isinstance(node, ast.Compare):
-                sides = [_names(each) for each in (node.left, *node.comparators)]
-                best = any("best" in name for side in sides for name in side)
-                tested = any(
-                    _is_test_name(name) and "best" not in name for side in sides for name in side
-                )
-                if best and tested:
+                names = {name for side in (node.left, *node.comparators) for name in _names(side)}
+                tested = any(_is_test_name(name) for name in names if "best" not in name)
+                if any("best" in name for name in names) and (tested or id(node) in tests):
                     yield source.finding(node, ast.unparse(node)[:60])
         for name, call in source.calls:
             yield from _chosen_in_call(source, name, call)
