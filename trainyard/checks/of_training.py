@@ -53,8 +53,8 @@ def _is_test_name(name: str) -> bool:
     "better than what new data will get.",
     mend="Choose by a validation split, and look at the test once, at the end.",
     doubt="It goes by names: a comparison with a best value, of one that is called test or in a "
-    "function of that name; a monitor, validation_data or scheduler of a test. A validation split that is called test is found, "
-    "too; a test split that is called val is not.",
+    "function of that name; a monitor, validation_data or scheduler of a test. A validation "
+    "split that is called test is found, too; a test split that is called val is not.",
     applies=trains,
 )
 def chosen_by_test(repository: Repository) -> Iterator[Finding]:
