@@ -1,0 +1,170 @@
+"""`trainyard drift` and `trainyard fleet`, on repositories as teams have them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import combinations
+from combinations import checked_combinations
+from conftest import first_tag, git
+from fleets import (
+    WAYS,
+    edit_other_lines,
+    edit_own_rooms,
+    edit_same_lines,
+    make,
+    second_release,
+    template_repository,
+    third_release,
+)
+from test_update import append, commit
+from trainyard.command_line import main
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def template(tagged_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository of the templates, with three releases. Look, do not write."""
+    repository = template_repository(tagged_repository, tmp_path_factory.mktemp("template"))
+    second_release(repository)
+    third_release(repository)
+    return repository
+
+
+def bare(project: Path, folder: Path) -> Path:
+    """Return a bare repository with what a project has committed."""
+    git(folder, "clone", "--quiet", "--bare", str(project), str(folder / f"{project.name}.git"))
+    return folder / f"{project.name}.git"
+
+
+def drift(project: Path, capsys: Captured) -> tuple[int, list[tuple[str, str]]]:
+    """Return the exit code, and path and kind of each file that has drifted."""
+    code = main(["drift", str(project), "--json"])
+    files = json.loads(capsys.readouterr().out)["files"]
+    return code, [(each["path"], each["kind"]) for each in files]
+
+
+def test_drift_is_what_differs_of_the_templates_files(
+    template: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    """Not of the person's, nor of those that the project says are its own."""
+    project = make(template, WAYS[0], tmp_path / "leaf")
+    edit_own_rooms(project)
+    append(project / "train.py", "MINE = 1")
+    append(project / "requirements.txt", "timm")
+    (project / "experiments/baseline/params.yaml").unlink()
+    assert drift(project, capsys) == (0, [])
+
+    append(project / "machinery/errors.py", "MINE = 1")
+    (project / "requirements-dev.txt").unlink()
+    changed = [("machinery/errors.py", "changed"), ("requirements-dev.txt", "deleted")]
+    assert drift(project, capsys) == (65, changed)
+    assert main(["drift", str(project), "--diff"]) == 65
+    printed = capsys.readouterr().out
+    assert "\n+MINE = 1\n" in printed
+    assert "machinery/errors.py   +1 -0 " in printed
+    assert "2 of the template's files have drifted from v0.1.0." in printed
+    assert "\033" not in printed
+
+    (project / ".trainyard.yml").write_text("drift: [machinery/*, requirements-dev.txt]\n")
+    assert drift(project, capsys) == (0, [])
+
+
+def fleet(folder: Path, capsys: Captured, *options: str) -> tuple[int, dict[str, Any]]:
+    """Return the exit code, and what is told of each repository by its name."""
+    code = main(["fleet", str(folder / "fleet.yml"), "--json", *options])
+    return code, {each["name"]: each for each in json.loads(capsys.readouterr().out)}
+
+
+def write_list(folder: Path, names: list[str], opt_out: dict[str, str]) -> None:
+    text = yaml.safe_dump({"repositories": names, "opt_out": opt_out})
+    (folder / "fleet.yml").write_text(text)
+
+
+# What is done to a project, and how it then stands: version, drifted files, conflicts.
+Edit = Callable[[Path], None]
+MEMBERS: list[tuple[str, list[Edit]]] = [
+    (first_tag, [edit_own_rooms]),
+    (first_tag, [edit_same_lines, edit_own_rooms]),
+    ("v0.2.0", [edit_other_lines, edit_own_rooms]),
+    ("v0.3.0", [edit_own_rooms]),
+    (first_tag, [edit_other_lines]),
+    ("v0.2.0", []),
+]
+EXPECTED = {first_tag: "2 releases", "v0.2.0": "1 release", "v0.3.0": ""}
+
+
+def test_a_fleet_and_its_branches(template: Path, tmp_path: Path, capsys: Captured) -> None:
+    """Bare repositories at several versions, some drifted, some conflicting; 30 with --deep."""
+    count = 30 if combinations.deep else 4
+    ways = [*WAYS, *checked_combinations] if combinations.deep else WAYS
+    names = []
+    for number in range(count):
+        version, edits = MEMBERS[number % len(MEMBERS)]
+        project = make(template, ways[number % len(ways)], tmp_path / f"p{number}", version)
+        for edit in edits:
+            edit(project)
+        commit(project)
+        names.append(bare(project, tmp_path).name)
+    opted_out = {"p0.git": "the paper is out"} if combinations.deep else {}
+    write_list(tmp_path, names, opted_out)
+
+    jobs = ("--jobs", "2" if combinations.deep else "1")
+    code, stands = fleet(tmp_path, capsys, *jobs)
+    assert code == 65
+    assert [*stands] == names
+    for number, name in enumerate(names):
+        version, edits = MEMBERS[number % len(MEMBERS)]
+        stand = stands[name]
+        if name in opted_out:
+            assert stand["state"] == "opted out: the paper is out"
+            continue
+        assert (stand["version"], stand["to"]) == (version, "v0.3.0")
+        assert stand["behind"] == EXPECTED[version]
+        drifted = ["machinery/errors.py"] if edit_other_lines in edits else []
+        assert stand["drifted"] == drifted
+        assert stand["conflicts"] == (["constraints.txt"] if edit_same_lines in edits else [])
+    assert all(git(tmp_path / name, "branch", "--list").split() == ["*", "main"] for name in names)
+
+    heads = [git(tmp_path / name, "rev-parse", "main") for name in names]
+    requests = tmp_path / "requests"
+    code, stands = fleet(tmp_path, capsys, "--update", "--requests", str(requests), *jobs)
+    assert code == 65
+    made = {name for name in names if stands[name]["state"] == "branch made"}
+    assert made == {
+        name
+        for number, name in enumerate(names)
+        if MEMBERS[number % len(MEMBERS)][0] != "v0.3.0"
+        and edit_same_lines not in MEMBERS[number % len(MEMBERS)][1]
+        and name not in opted_out
+    }
+    assert [git(tmp_path / name, "rev-parse", "main") for name in names] == heads
+    branch = "trainyard/update-v0.3.0"
+    for name in names:
+        listed = git(tmp_path / name, "branch", "--list", branch).split()
+        assert listed == ([branch] if name in made else [])
+    for name in made:
+        assert git(tmp_path / name, "rev-list", "--count", f"main..{branch}") == "1\n"
+        shown = git(tmp_path / name, "show", f"{branch}:pyproject.toml")
+        assert "line-length = 90" in shown
+        assert "_commit: v0.3.0" in git(tmp_path / name, "show", f"{branch}:.copier-answers.yml")
+    assert {path.name for path in requests.iterdir()} == {
+        name.replace(".git", "-v0.3.0.md") for name in made
+    }
+    text = (requests / "p2-v0.3.0.md").read_text()
+    assert text.startswith("# Update from the template: v0.2.0 to v0.3.0\n")
+    assert "| `pyproject.toml` | automatic |" in text
+    assert "still are:\n`machinery/errors.py`." in text
+
+    if not combinations.deep:  # A second call finds its branch, and does not touch it.
+        write_list(tmp_path, ["p1.git", "p2.git"], {})
+        code, stands = fleet(tmp_path, capsys, "--update", "--with-conflicts", *jobs)
+        assert stands["p2.git"]["state"] == "its branch is there already"
+        assert stands["p1.git"]["state"] == "branch made, with conflicts"
+        marked = git(tmp_path / "p1.git", "show", f"{branch}:constraints.txt")
+        assert "<<<<<<< before updating" in marked

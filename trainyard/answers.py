@@ -1,0 +1,95 @@
+"""What a project was made from: its answers file, and what it says to this program."""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from trainyard.errors import InputError
+from trainyard.git import refuse_credentials
+
+ANSWERS_FILE = ".copier-answers.yml"
+SETTINGS_FILE = ".trainyard.yml"
+
+
+class Answers(NamedTuple):
+    """What Copier wrote into a project."""
+
+    source: str  # Where the template is: a path or a URL.
+    version: str  # Of the template: a tag or a commit.
+    given: dict[str, Any]  # Answers by the names of the questions.
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return what a YAML file with names at its top holds.
+
+    Raises:
+        InputError: it cannot be read, or holds something else.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected lines such as `name: value`.")
+    return {str(name): value for name, value in content.items()}
+
+
+def read_answers(project: Path) -> Answers:
+    """Return what a project was made from.
+
+    Raises:
+        InputError: it was not made by Copier, or does not say from where in a way that can be used.
+    """
+    path = project / ANSWERS_FILE
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Expected a project made from the template.")
+    content = read_yaml(path)
+    source, version = (str(content.get(name) or "") for name in ("_src_path", "_commit"))
+    if not source or not version:
+        name = "_commit" if source else "_src_path"
+        raise InputError(
+            f"{path}: has no {name}, so nobody can say which version it was made from. Copy the "
+            "template again, from its URL or its whole path, and merge by hand."
+        )
+    refuse_credentials(source, f"{path}: _src_path")
+    if not Path(source).is_absolute() and ":" not in source:
+        raise InputError(
+            f"{path}: _src_path is {source}, a relative path. Expected the template's URL or its "
+            "whole path."
+        )
+    return Answers(
+        source, version, {name: each for name, each in content.items() if name[:1] != "_"}
+    )
+
+
+class ProjectSettings(NamedTuple):
+    """What the optional .trainyard.yml of a project says to `drift` and `fleet`."""
+
+    yours: list[str]  # Patterns of files that are no drift.
+    opted_out: str  # Why the fleet leaves the project alone; empty: it does not.
+
+    def is_yours(self, name: str) -> bool:
+        """Say whether one of the patterns is for this file."""
+        return any(fnmatchcase(name, pattern) for pattern in self.yours)
+
+
+def read_settings(project: Path) -> ProjectSettings:
+    """Return what a project says to this program.
+
+    Raises:
+        InputError: a value is wrong.
+    """
+    path = project / SETTINGS_FILE
+    content = read_yaml(path) if path.is_file() else {}
+    yours, reason = content.get("drift", []), content.get("opt_out", "")
+    if not isinstance(yours, list) or not all(isinstance(each, str) for each in yours):
+        raise InputError(f"{path}: drift: expected a list of files, such as [machinery/run.py].")
+    if not isinstance(reason, str):
+        raise InputError(f"{path}: opt_out: expected the reason in words.")
+    return ProjectSettings(yours, reason)

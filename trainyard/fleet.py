@@ -1,0 +1,164 @@
+"""Say how each of many repositories stands, and update them by branches.
+
+    trainyard fleet fleet.yml                       # version, behind by, drift, conflicts
+    trainyard fleet fleet.yml --json >fleet.json
+    trainyard fleet fleet.yml --update --requests requests/
+
+fleet.yml lists paths, relative to it, and URLs:
+
+    repositories:
+      - ../leaf
+      - https://example.org/laboratory/bark.git
+    opt_out:
+      ../moss: the paper is out
+
+A repository opts out itself with `opt_out: why` in its .trainyard.yml. Everything is done in
+clones, so no working tree is ever touched. --update pushes a branch with one commit,
+trainyard/update-VERSION, and nothing else. It leaves out repositories with uncommitted changes,
+those whose branch is there already and, without --with-conflicts, those in which somebody would
+have to resolve a conflict. For each branch it gives the text of a change request. With --smoke,
+each project is trained for two epochs before and after, and the text has the metrics.
+
+exit codes: 0; 65 something has drifted, conflicts or was refused; 2 bad input
+"""
+
+import argparse
+import contextlib
+import functools
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+from trainyard.change_request import read_news, write_request
+from trainyard.errors import FOUND, InputError
+from trainyard.fleet_list import Entry, read_list
+from trainyard.members import Member, Wish, look
+from trainyard.progress import print_table
+from trainyard.templates import distance, history
+
+COLOURS = {"up to date": "green", "branch made": "green", "behind": "yellow", "refused": "red"}
+HEADINGS = ("repository", "version", "behind by", "drifted", "conflicts", "state")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument("list", type=Path, metavar="LIST-FILE", help="the repositories, in YAML")
+    parser.add_argument("--to", metavar="VERSION", help="of the template [the newest]")
+    parser.add_argument("--update", action="store_true", help="push a branch to each")
+    parser.add_argument(
+        "--with-conflicts", action="store_true", help="a branch also where there are conflicts"
+    )
+    parser.add_argument(
+        "--requests", type=Path, metavar="FOLDER", help="for the texts of the change requests"
+    )
+    parser.add_argument("--smoke", action="store_true", help="train each, before and after")
+    parser.add_argument(
+        "--python",
+        default=sys.executable,
+        help="trains them: that of an environment with their requirements [this one]",
+    )
+    parser.add_argument("--json", action="store_true", help="print it for a program to read")
+    jobs = min(4, os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=int, default=jobs, help=f"at the same time [{jobs}]")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print how the repositories stand; return the exit code."""
+    if arguments.jobs < 1:
+        raise InputError(f"--jobs: got {arguments.jobs}, expected 1 or more.")
+    if not arguments.update and (arguments.with_conflicts or arguments.requests):
+        raise InputError("--with-conflicts and --requests are for --update; add it.")
+    entries = read_list(arguments.list)
+    python = arguments.python if arguments.smoke else ""
+    wish = Wish(arguments.to, arguments.update, arguments.with_conflicts, python)
+    members = look_at_all(entries, wish, arguments.jobs)
+    behind, news = compare_versions(members)
+    if arguments.json:
+        told = [
+            {**member._asdict(), "changes": [each._asdict() for each in member.changes]}
+            | {"behind": far, "conflicts": member.conflicts}
+            for member, far in zip(members, behind, strict=True)
+        ]
+        print(json.dumps(told, indent=2))
+    else:
+        show(members, behind)
+    for member, far, new in zip(members, behind, news, strict=True):
+        if member.branch and member.state.startswith("branch made"):
+            text = write_request(member, far, new)
+            tell_request(member, text, arguments.requests, arguments.json)
+    found = (m.drifted or m.conflicts or m.state.startswith("refused") for m in members)
+    return FOUND if any(found) else 0
+
+
+def look_at_all(entries: Sequence[Entry], wish: Wish, jobs: int) -> list[Member]:
+    """Look at all repositories, several at a time; show the progress on standard error."""
+    look_at = functools.partial(look, wish=wish)
+    jobs = min(jobs, len(entries))
+    with contextlib.ExitStack() as stack:
+        if jobs == 1:
+            members = map(look_at, entries)
+        else:
+            # Processes, since Copier changes the folder that its process is in. Ctrl-C ends what
+            # waits; what runs comes to its end, so that no branch is half made.
+            pool = ProcessPoolExecutor(
+                jobs,
+                multiprocessing.get_context("spawn"),
+                signal.signal,
+                (signal.SIGINT, signal.SIG_IGN),
+            )
+            stack.enter_context(pool)
+            stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+            members = pool.map(look_at, entries)
+        # Without a terminal there is no bar.
+        return [*tqdm(members, total=len(entries), unit="repository", leave=False, disable=None)]
+
+
+def compare_versions(members: Sequence[Member]) -> tuple[list[str], list[str]]:
+    """Return how far each repository is behind, and what its template's changelog says of that."""
+    behind, news = [""] * len(members), [""] * len(members)
+    for source in {member.source for member in members if member.version != member.to}:
+        with history(source) as repository:
+            for number, member in enumerate(members):
+                if member.source == source and member.version != member.to:
+                    behind[number] = distance(repository, member.version, member.to)
+                    news[number] = read_news(repository, member.version, member.to)
+    return behind, news
+
+
+def show(members: Sequence[Member], behind: Sequence[str]) -> None:
+    """Print a table of all repositories, and which files somebody has to look at."""
+    rows = [HEADINGS]
+    for member, far in zip(members, behind, strict=True):
+        counts = [str(len(each) or "") for each in (member.drifted, member.conflicts)]
+        rows.append((member.name, member.version, far, *counts, member.state))
+    print_table(rows, [colour_of(member.state) for member in members])
+    for member in members:
+        for word, paths in (("drifted", member.drifted), ("conflicts", member.conflicts)):
+            if paths:
+                print(f"{member.name}: {word}: {', '.join(paths)}")
+
+
+def colour_of(state: str) -> str:
+    """Return the colour of a state; those with conflicts are red."""
+    if "conflicts" in state:
+        return "red"
+    return next((colour for start, colour in COLOURS.items() if state.startswith(start)), "")
+
+
+def tell_request(member: Member, text: str, folder: Path | None, quiet: bool) -> None:
+    """Write the text of a change request into the folder; without one, print it."""
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        name = Path(member.name.rstrip("/")).name.removesuffix(".git")
+        path = folder / f"{name}-{member.to}.md"
+        path.write_text(text, encoding="utf-8", newline="\n")
+        print(f"{member.name}: {path}", file=sys.stderr if quiet else sys.stdout)
+    elif not quiet:
+        print(f"\n{text}", end="")

@@ -1,0 +1,98 @@
+"""Git, as a process: what it says on failing is what the person reads."""
+
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from trainyard.errors import InputError
+
+
+def git(folder: Path, *words: str) -> str:
+    """Return what git prints, run in a folder.
+
+    Raises:
+        InputError: git failed, or is not there.
+    """
+    command = ["git", "-C", str(folder), *words]
+    # No question can be answered here: a repository that asks for a password is refused instead.
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1"}
+    try:
+        result = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
+    except FileNotFoundError:
+        raise InputError("git: not found. Install it from git-scm.com.") from None
+    if result.returncode:
+        said = " ".join(result.stderr.split()) or f"exit code {result.returncode}"
+        raise InputError(f"{folder}: git {words[0]} failed: {said}")
+    return result.stdout
+
+
+def names(folder: Path, *words: str) -> list[str]:
+    """Return the paths that a command of git lists, asked with -z."""
+    return [name for name in git(folder, *words).split("\0") if name]
+
+
+def refuse_credentials(url: str, where: str) -> None:
+    """Raise InputError where a URL holds a password or a token, without repeating it.
+
+    Args:
+        url: or a path, or the short form of SSH, git@host:path.
+        where: the URL was read.
+    """
+    parts = urlsplit(url.removeprefix("git+"))
+    secret_user = parts.username and parts.scheme in ("http", "https")
+    if parts.password or secret_user:
+        raise InputError(
+            f"{where}: the URL of {parts.hostname}{parts.path} holds a user or a password. "
+            "Expected one without: git's credential helper, or SSH, keeps secrets out of files."
+        )
+
+
+def repository_of(folder: Path) -> tuple[Path, Path]:
+    """Return the top of the repository around a folder, and the folder's path below it.
+
+    Raises:
+        InputError: there is none, or it has no commit.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder. Expected a project made from the template.")
+    try:
+        top = git(folder, "rev-parse", "--show-toplevel").rstrip("\n")
+        git(folder, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    except InputError:
+        raise InputError(
+            f"{folder}: is no git repository with a commit, which an update needs: git init && "
+            "git add -A && git commit"
+        ) from None
+    return Path(top), folder.resolve().relative_to(Path(top).resolve())
+
+
+def is_dirty(folder: Path) -> bool:
+    """Say whether a folder has changes that are not committed, new files among them."""
+    return bool(git(folder, "status", "--porcelain", "--", "."))
+
+
+def clone(source: str, target: Path) -> None:
+    """Clone a repository, which is only read: a path as it is committed, a URL without history."""
+    how = ["--shared"] if Path(source).is_dir() else ["--depth", "1"]
+    git(target.parent, "clone", "--quiet", *how, "--", source, str(target))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return a digest of each file in a working tree, those that git ignores too, by its path."""
+    found = {}
+    for name in names(folder, "ls-files", "-z", "--cached", "--others"):
+        path = folder / name
+        if path.is_symlink():
+            found[name] = os.readlink(path)
+        elif path.is_file():
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found

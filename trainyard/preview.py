@@ -1,0 +1,71 @@
+"""Say what `copier update` would do to each file of a project, before it does it.
+
+    trainyard preview                     # the project here, to the newest version
+    trainyard preview ../leaf --to v1.2.0
+    trainyard preview --json >preview.json
+
+Copier updates a clone in a temporary folder, with the answers that the project has and the defaults
+of new questions, and the files before and after are compared; the project itself is only read. What
+is not committed is no part of it: an update would refuse to start.
+
+    conflict     both changed the same lines; the update marks them
+    overwritten  git ignores your file, and the template has one at the same path
+    removed      the template has it no longer
+    new          the template has it now
+    automatic    changed by the template, and merged where you changed it, too
+    kept         yours differs from the template's, and stays
+
+exit codes: 0 nobody has to do anything by hand; 65 somebody has: a conflict, or a file of yours
+that would be overwritten or removed; 2 bad input
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from trainyard import updates
+from trainyard.errors import FOUND
+from trainyard.git import is_dirty
+from trainyard.progress import print_table, say
+
+COLOUR = {"conflict": "red", "overwritten": "red", "removed": "yellow", "new": "green"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument("project", nargs="?", type=Path, default=Path(), help="folder [.]")
+    parser.add_argument("--to", metavar="VERSION", help="of the template [the newest]")
+    parser.add_argument("--json", action="store_true", help="print it for a program to read")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what an update would do; return the exit code."""
+    project = arguments.project.resolve()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        copy = updates.copy_project(project, folder, say)
+        update = updates.update(copy, folder, arguments.to, say, beside=project)
+    if is_dirty(project):
+        print("warning: not all is committed; this is of the last commit.", file=sys.stderr)
+    if arguments.json:
+        files = [change._asdict() for change in update.changes]
+        told = {"version": copy.answers.version, "to": update.version, "files": files}
+        print(json.dumps(told, indent=2))
+    else:
+        show(copy.answers.version, update)
+    return FOUND if update.needs_a_person else 0
+
+
+def show(version: str, update: updates.Update) -> None:
+    """Print a table of the files, and a line that sums it up."""
+    if update.changes:
+        rows = [("file", "", "change"), *((c.path, c.note, c.kind) for c in update.changes)]
+        print_table(rows, [COLOUR.get(change.kind, "") for change in update.changes])
+        print()
+    counts = {kind: len(update.paths(kind)) for kind in updates.KINDS}
+    said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    print(f"{version} -> {update.version}: {said or 'nothing changes'}")
+    if update.needs_a_person:
+        print("Somebody has to look at the first of them. To take the update: copier update")
