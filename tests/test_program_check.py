@@ -119,11 +119,18 @@ TY107 = "not decided yet"
 def test_bad_settings_are_refused(
     settings: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(tmp_path, {"trainyard.toml": f"[tool.trainyard.check]\n{settings}\n"})
+    write(tmp_path, {"pyproject.toml": f"[tool.trainyard.check]\n{settings}\n"})
     with pytest.raises(SystemExit) as ended:
         main(["check", str(tmp_path)])
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_project_without_pyproject_has_its_settings_elsewhere(tmp_path: Path) -> None:
+    settings = 'check:\n  ignore:\n    "TY203:old/*": goes away in May\n'
+    write(tmp_path, {**CLEAN, "pyproject.toml": None, ".python-version": "3.12"})
+    write(tmp_path, {"old/a.py": "from os import *\n", ".trainyard.yml": settings})
+    assert outcomes(tmp_path) == {}
 
 
 @pytest.mark.parametrize("name", ["none", "empty", "file"])

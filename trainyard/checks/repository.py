@@ -3,13 +3,13 @@
 import fnmatch
 import functools
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from trainyard.checks.sources import Source, read_notebook, read_python
 from trainyard.errors import InputError
+from trainyard.git import git
 
 LARGEST_TEXT = 5_000_000  # Bytes; what is longer is data.
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -161,19 +161,3 @@ def list_files(folder: Path) -> list[str]:
         for path in paths
         if path.is_file() and not path.is_symlink()
     ]
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """Return what git prints in a folder.
-
-    Raises:
-        InputError: it is not installed, or ends with an error.
-    """
-    try:
-        result = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)
-    except OSError as error:
-        raise InputError(f"git cannot be run: {error.strerror}. Install it.") from None
-    if result.returncode:
-        said = result.stderr.decode("utf-8", "replace").strip()
-        raise InputError(f"{folder}: git {arguments[0]} says: {said}")
-    return result.stdout.decode("utf-8", "surrogateescape")

@@ -7,8 +7,8 @@
     TY104 = "the recordings are small, and the tests need them"
     "TY302:legacy/*" = "reads the files of 2019, which we wrote ourselves"
 
-A project without a pyproject.toml has the same in a file trainyard.toml. A comment
-`# trainyard: ignore[TY302] the reason` leaves out its own line.
+A project without a pyproject.toml has the same names below `check:` in .trainyard.yml, as other
+verbs have theirs. A comment `# trainyard: ignore[TY302] the reason` leaves out its own line.
 """
 
 import fnmatch
@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from trainyard.answers import SETTINGS_FILE, read_yaml
 from trainyard.checks.definition import Finding
 from trainyard.errors import InputError
 
-FILES = ("pyproject.toml", "trainyard.toml")
 COMMENT = re.compile(r"trainyard: ignore\[([A-Z0-9, ]+)\]\s*(.*)")
 
 
@@ -65,23 +65,22 @@ def read_settings(folder: Path, known: Sequence[str]) -> Settings:
     Raises:
         InputError: they cannot be read, name no check or give no reason.
     """
-    for name in FILES:
-        path = folder / name
-        if not path.is_file():
-            continue
+    path = folder / "pyproject.toml"
+    if path.is_file():
         try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
+            table: Any = tomllib.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(f"{path}: cannot be read as TOML: {error}. Mend it.") from None
         for key in ("tool", "trainyard", "check"):
             table = table.get(key, {}) if isinstance(table, dict) else {}
         if table:
-            return _settings(path, table, known)
-    return Settings()
+            return _settings(f"{path}: [tool.trainyard.check]", table, known)
+    path = folder / SETTINGS_FILE
+    table = read_yaml(path).get("check") if path.is_file() else None
+    return _settings(f"{path}: check:", table, known) if table else Settings()
 
 
-def _settings(path: Path, table: Any, known: Sequence[str]) -> Settings:
-    where = f"{path}: [tool.trainyard.check]"
+def _settings(where: str, table: Any, known: Sequence[str]) -> Settings:
     if not isinstance(table, dict) or {*table} - {"exclude", "ignore"}:
         raise InputError(f"{where} takes exclude and ignore alone, found {table!r}.")
     exclude, ignore = table.get("exclude", []), table.get("ignore", {})
@@ -89,8 +88,8 @@ def _settings(path: Path, table: Any, known: Sequence[str]) -> Settings:
         raise InputError(f'{where} exclude = {exclude!r}, expected a list such as ["old/**"].')
     if not isinstance(ignore, dict):
         raise InputError(
-            f"{where} ignore = {ignore!r}, expected a table that gives each check a reason: "
-            '[tool.trainyard.check.ignore], then TY104 = "why".'
+            f"{where} ignore = {ignore!r}, expected a table that gives each check a reason, "
+            'such as TY104 = "why".'
         )
     rules = []
     for key, reason in ignore.items():
