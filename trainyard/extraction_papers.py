@@ -182,9 +182,9 @@ def _crate(staging: Path, about: About, runs: Sequence[Run], today: str) -> dict
         "description": f"Code and {len(runs)} trained experiments: {GUIDE} says how to repeat them",
         "datePublished": today,
         "license": {"@id": licence},
-        "author": [{"@id": each["@id"]} for each in people],
+        "author": _refer([each["@id"] for each in people]),
         "hasPart": [{"@id": each["@id"]} for each in files],
-        "mentions": [{"@id": f"#{run.name}"} for run in runs],
+        "mentions": _refer([f"#{run.name}" for run in runs]),
     }
     descriptor = {
         "@id": CRATE,
@@ -228,6 +228,12 @@ def _action(run: Run, known: set[str]) -> dict[str, Any]:
         "startTime": run.sessions[0].get("started"),
         "endTime": run.last.get("ended"),
         "instrument": {"@id": "train.py"},
-        "object": [{"@id": f"{run.name}/params.yaml"}],
-        "result": [{"@id": name} for name in results if name in known],
+        "object": {"@id": f"{run.name}/params.yaml"},
+        "result": _refer([name for name in results if name in known]),
     }
+
+
+def _refer(names: Sequence[str]) -> Any:
+    """Return references to entities: of one, the specification wants no list."""
+    found = [{"@id": name} for name in names]
+    return found[0] if len(found) == 1 else found
