@@ -170,7 +170,7 @@ def measure_task(task: str, images: str, rounds: int) -> dict[str, dict[str, lis
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         import_project(render(folder / "project", "tf-production", task=task))
-        importlib.import_module("quiet").import_tensorflow()
+        importlib.import_module("framework.quiet").import_tensorflow()
         return {
             kind: measure(data, dataset, batch, rounds)
             for kind, data, dataset, batch in write_data(folder, task, images)

@@ -2,7 +2,7 @@
 
     python benchmarks/serve.py PROJECT               # with a version in PROJECT/exports/onnx
 
-PROJECT is a rendered project with an export of ONNX; what requirements-serve.txt names is
+PROJECT is a rendered project with an export of ONNX; what requirements/serve.txt names is
 installed. The clients run on the same machine in a process of their own, as arrays in JSON by the
 Open Inference Protocol.
 

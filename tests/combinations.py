@@ -140,7 +140,7 @@ def combinations_of_this_tier() -> list[Combination]:
     if deep:
         return contract_combinations
     at_the_gate = [each for each in contract_combinations if each.at_the_gate]
-    return [*{each.template: each for each in reversed(at_the_gate)}.values()][::-1]
+    return [*{each.template: each for each in reversed(at_the_gate)}.values()]
 
 
 def find_combination(choice: str, task: str = tasks[0]) -> Combination:
@@ -152,15 +152,16 @@ legend = """
 files       the tree is what the overlays hold, names work on every system, no template tags
 lint, types ruff check, ruff format and ty in the rendered project
 evening     two short epochs and an evaluation: the same files, options, columns, rates and weights
-            as in the other ways, and the losses that are on record; data of one's own to a metric
-            that is clearly better than none; predictions that are those of the evaluation to the
-            bit; once a template and task its network's own tests
+            as in the other ways, and the losses that are on record; predictions that are those of
+            the evaluation to the bit; once a template and task its network's own tests, and data
+            of one's own to a metric that is clearly better than none (at the gate both in full
+            with the contracts alone: the other ways overfit nothing and have the default data)
 in brief    stopped at a few steps and continued to the same bits; with the first task also killed,
-            and what is asked of a device
-contracts   and the shipped experiment learns what its page says; steps of several parts, an average
-            of the weights; what each parameter does; another network; the doctor; updated from an
-            earlier release (at the gate once a template). Once a task: damaged data, bad sources,
-            bad examples, and the tests of the project that know no framework
+            with an average of the weights and steps of several parts, and what is asked of a device
+contracts   and the shipped experiment learns what its page says; what each parameter does; another
+            network; the doctor; updated from an earlier release (at the gate once a template, and
+            trained over the update in one). Once a task: damaged data, bad sources, bad examples,
+            and the tests of the project that know no framework
 in full     and stopped at every step, crashed at many places, killed many times, searched; every
             parameter error; another optimizer, data and code, damaged checkpoints, a pretrained
             network, a full disk, no memory, signals, a diverged loss; what the doctor finds

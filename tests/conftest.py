@@ -18,6 +18,7 @@ from copier._main import Worker
 
 import combinations
 from combinations import Combination, evening_combinations
+from evenings import spend_evening
 from fork_server import ForkServer
 from projects import TASKS, experiment, run
 
@@ -27,13 +28,15 @@ first_tag = "v0.1.0"  # The one release of the scratch repositories.
 # What trains in forked children or sends POSIX signals; Windows has neither.
 FORKS = [
     *("across", "bad_data", "bad_input", "devices", "loops", "parameters", "pipeline", "resume"),
-    *("doctor", "rooms", "backbones"),
+    *("doctor", "rooms", "backbones", "backends"),
 ]
 collect_ignore = [] if hasattr(os, "fork") else [f"test_{name}.py" for name in FORKS]
 
 
 # What runs for minutes begins first, so that at the end no process waits long for another.
-LONG = ("test_upkeep", "test_notebook", "test_backends")
+LONG = ("test_upkeep", "test_kaggle_evening", "test_notebook", "test_backends")
+# What looks at the experiments that other tests leave comes last, or it would make them itself.
+LAST = ("test_across",)
 
 # Which combinations a test of a project is for; without a marker, for each.
 MARKERS = {
@@ -41,6 +44,7 @@ MARKERS = {
     "every_way": "for every way with the first task.",
     "in_brief": "for every way with the first task, and one way with each other.",
     "contracts": "the same; at the gate, with the first task, in the ways that it proves in full.",
+    "where_proven": "for each way; at the gate, for those alone whose contracts it proves.",
     "in_full": "an expensive proof, for the first task; at the gate not in every way.",
     "once_a_template": "what it tests is the same file whatever loop or backend was chosen.",
     "once_a_task": "what it tests is the same file in every framework.",
@@ -55,6 +59,7 @@ def is_for(item: pytest.Item, combination: Combination) -> bool:
         "every_way": combination.in_full,
         "in_brief": combination.has_contracts,
         "contracts": combination.has_contracts and in_this_tier,
+        "where_proven": in_this_tier,
         "in_full": combination.in_full and in_this_tier,
         "once_a_template": combination.first_of_template,
         "once_a_task": combination.first_of_task,
@@ -108,7 +113,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not is_for(item, combination) or not tasks <= {combination.task}:
             left_out.add(item)
     items[:] = [item for item in items if item not in left_out]
-    items.sort(key=lambda item: item.path.stem not in LONG)
+    items.sort(key=lambda item: (item.path.stem in LAST, item.path.stem not in LONG))
     config.hook.pytest_deselected(items=[*left_out])
 
 
@@ -117,7 +122,10 @@ def isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     """No settings, caches or identity of the person's own; small networks on one thread each."""
     folder = tmp_path_factory.mktemp("environment")
     (folder / "settings.yml").write_text("{}\n")
-    (folder / "gitconfig").write_text("[user]\nname = Tester\nemail = tester@example.org\n")
+    (folder / "gitconfig").write_text(
+        "[user]\nname = Tester\nemail = tester@example.org\n"
+        "[core]\nfsync = none\n"  # The disk need not have what is gone in a minute.
+    )
     with pytest.MonkeyPatch.context() as patch:
         for variable in [name for name in os.environ if name.startswith("GIT_")]:
             patch.delenv(variable)
@@ -227,6 +235,22 @@ def reference(project: Path, server: ForkServer) -> Path:
 
 
 @pytest.fixture(scope="session")
+def evenings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the evening of each combination, the same in all processes that run tests."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    (folder / "evenings").mkdir(exist_ok=True)
+    return folder / "evenings"
+
+
+@pytest.fixture(scope="session")
+def evening(project: Path, server: ForkServer, evenings: Path) -> Path:
+    """The folder of a tiny run that was evaluated; test_across.py compares those of all ways."""
+    return spend_evening(project, server, evenings)
+
+
+@pytest.fixture(scope="session")
 def untagged_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The working tree as a repository of its own, without a tag. Look, do not write."""
     repository = tmp_path_factory.mktemp("untagged") / "trainyard"
@@ -238,6 +262,7 @@ def untagged_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(repository, "add", "--all")
     git(repository, "commit", "--quiet", "--message", "The working tree")
     record_version(repository)
+    git(repository, "repack", "-a", "-d", "--quiet")  # Each test copies it, and Copier clones it.
     return repository
 
 
@@ -252,6 +277,7 @@ def tagged_repository(untagged_repository: Path, tmp_path_factory: pytest.TempPa
         (path / "version.yml").write_text(text.replace(name, first_tag), encoding="utf-8")
     git(repository, "commit", "--all", "--quiet", "--message", "The first release")
     git(repository, "tag", first_tag)
+    git(repository, "repack", "-a", "-d", "--quiet")
     return repository
 
 
@@ -291,7 +317,11 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def overlay_files(combination: Combination, repository: Path = root) -> dict[str, Path]:
     """The files that the combination's overlays give, found without Copier: by target path."""
     project = repository / "templates" / combination.template / "project"
-    active = {"shared", *(re.sub(r"\W", "_", answer).lower() for answer in combination[1:])}
+    active = {
+        "shared",
+        "github_actions",
+        *(re.sub(r"\W", "_", answer).lower() for answer in combination[1:]),
+    }
     active |= {*TASKS[combination.task].overlays, *(["competition"] if combination.kaggle else [])}
     files: dict[str, Path] = {}
     for name in git(repository, "ls-files", "-z", "-co", "--exclude-standard", str(project)).split(

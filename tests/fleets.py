@@ -1,6 +1,7 @@
 """Template repositories with releases, and projects of them, edited as people edit."""
 
 import random
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,11 +18,12 @@ from test_update import append, commit, prepend, replace_line
 SMALL = (
     *("copier.yml", "copier.yml.jinja", "questions.yml", "settings.yml", "version.yml"),
     *("{{_copier_conf.answers_file}}.jinja", ".gitignore.jinja", ".pre-commit-config.yaml"),
-    *("train.py", "utils.py", "publish.py", "requirements.txt", "requirements-dev.txt"),
+    *("train.py", "utils.py", "publish.py", "requirements.txt", "requirements/dev.txt"),
     *("constraints.txt", "README.md.jinja", "pyproject.toml.jinja", "net.py", "params.yaml"),
     *("data/README.md", "machinery/errors.py", "machinery/run.py", "machinery/arrays.py"),
-    *("workflows/test.yml", "workflows/update.yml", "CHANGELOG.md"),
+    "CHANGELOG.md",
 )
+OTHER_TASKS = re.compile(r"\{\{(?!_copier|shared|images|plain|jax|image_classification)")
 # One of each template.
 WAYS = [find_combination(choice) for choice in ("plain", "-", "jax")]
 
@@ -32,7 +34,8 @@ def template_repository(tagged: Path, folder: Path) -> Path:
     if combinations.deep:
         return shutil.copytree(tagged, repository)
     for name in git(tagged, "ls-files", "-z").split("\0"):
-        if name.endswith(SMALL) and name.startswith(("copier", "CHANGELOG", "shared", "templates")):
+        of_projects = name.startswith(("copier", "CHANGELOG", "shared/", "templates/"))
+        if name.endswith(SMALL) and of_projects and not OTHER_TASKS.search(name):
             (repository / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(tagged / name, repository / name)
     shutil.rmtree(repository / "shared/project")  # The templates have copies.
@@ -60,7 +63,7 @@ def second_release(repository: Path) -> None:
     for name in ("utils.py", "machinery/errors.py"):
         for path in copies(repository, name):
             prepend(path, "# changed by the template")
-    for name in ("train.py", "requirements-dev.txt", "data/README.md"):
+    for name in ("train.py", "requirements/dev.txt", "data/README.md"):
         for path in copies(repository, name):
             append(path, "# changed by the template")
     for path in copies(repository, "constraints.txt"):
@@ -116,7 +119,7 @@ def edit_own_rooms(project: Path) -> None:
 
 
 def delete(project: Path) -> None:
-    (project / "requirements-dev.txt").unlink()
+    (project / "requirements/dev.txt").unlink()
     (project / "data/README.md").unlink()
 
 

@@ -63,6 +63,8 @@ def pace(project: Path) -> Pace:
         looks = 2 if given["template"] == "tf-production" else 1
         pace = Pace(stops=10, late=8, looks=looks, stride=stride, kills=kills)
     way = find_combination(given.get("loop") or given.get("backend", "-"), given["task"])
+    if not combinations.deep:
+        pace = pace._replace(kills=min(pace.kills, 8))
     if not (way.in_full and (way.at_the_gate or combinations.deep)):
         pace = pace._replace(looks=pace.stops // 2, stride=11, kills=1)
     return pace

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from combinations import Combination, evening_combinations, tasks
+from evenings import name_of, spend_evening
 from fork_server import ForkServer
-from projects import experiment, run, tiny
+from projects import run
 
 pytestmark = pytest.mark.xdist_group("across")  # They share a training of each combination.
 COMMANDS = (
@@ -19,17 +20,19 @@ COMMANDS = (
 Rendered = Callable[[Combination], Path]
 
 
-def name_of(combination: Combination) -> str:
-    """Return the name of a combination's experiment."""
-    return "-".join(word for word in combination[:3] if word != "-")
-
-
 @pytest.fixture(scope="module")
-def experiments(rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an experiment of each combination, trained and evaluated."""
-    together = tmp_path_factory.mktemp("experiments")
+def experiments(
+    rendered: Rendered, evenings: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with an experiment of each combination, trained and evaluated.
+
+    The tests of each project have left theirs there; here are made those that are missing, as where
+    this file is run alone.
+    """
     data: dict[str, Path] = {}  # Prepared once for each task: the code is the same.
     for combination in evening_combinations:
+        if (evenings / name_of(combination)).exists():
+            continue
         project = shutil.copytree(
             rendered(combination), tmp_path_factory.mktemp("project") / "leaf"
         )
@@ -39,15 +42,10 @@ def experiments(rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) ->
         else:
             shutil.rmtree(project / "data")
             shutil.copytree(data[combination.task], project / "data")
-        # In float32, which every processor has.
-        parameters = tiny(project, {"training.precision": "float32"})
-        folder = experiment(project, name_of(combination), parameters)
         with ForkServer(project) as server:
-            for script in ("train", "evaluate"):
-                result = server.run(script, "--experiment", folder)
-                assert result.code == 0, result.output
-        shutil.copytree(project / folder, together / folder.name)
-    return together
+            spend_evening(project, server, evenings)
+    # Of its own: the table over all is written into it.
+    return shutil.copytree(evenings, tmp_path_factory.mktemp("experiments") / "together")
 
 
 def of_task(experiments: Path, task: str) -> list[Path]:

@@ -182,7 +182,7 @@ def test_other_names_read_back(name: str, tmp_path: Path) -> None:
 
 def test_no_project_takes_the_name_of_what_it_installs(tmp_path: Path) -> None:
     for project in root.glob("templates/*/project"):
-        for requirement in requirements(project / "{{shared}}" / "requirements-dev.txt"):
+        for requirement in requirements(project / "{{shared}}" / "requirements/dev.txt"):
             assert_refused(tmp_path, {"project_name": requirement.name.replace(".", "-")})
 
 

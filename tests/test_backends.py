@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from combinations import Combination, find_combination
+from fork_server import ForkServer
 from projects import assert_same_results, experiment, run, task, tiny
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -31,22 +32,27 @@ def test_a_run_goes_on_and_is_evaluated_with_any_backend(
     make_project: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = make_project("tensorflow")
+
+    def succeed(server: ForkServer, script: str, folder: Path) -> None:
+        result = server.run(script, "--experiment", folder)
+        assert result.code == 0, result.output
+
     # Dropout draws other numbers on each backend, and JAX alone never takes bfloat16 on a
     # processor; all else has to agree.
     same = tiny(project, {**task(project).without_dropout, "training.precision": "float32"})
     start = experiment(project, "start", same)
-    stopped = run(project, "train.py", "--experiment", start, "--max-minutes", 0)
-    assert stopped.returncode == 75, stopped.stderr
     losses = {}
     for backend in BACKENDS:
         monkeypatch.setenv("KERAS_BACKEND", backend)
         folder = start.with_name(backend)
-        shutil.copytree(project / start, project / folder)
-        trained = run(project, "train.py", "--experiment", folder)
-        assert trained.returncode == 0, trained.stderr
+        with ForkServer(project) as server:
+            if backend == "tensorflow":
+                stopped = server.run("train", "--experiment", start, "--max-minutes", 0)
+                assert stopped.code == 75, stopped.output
+            shutil.copytree(project / start, project / folder)
+            succeed(server, "train", folder)
+            succeed(server, "evaluate", Path("experiments/tensorflow"))
         rows = (project / folder / "metrics.jsonl").read_text().splitlines()
-        evaluated = run(project, "evaluate.py", "--experiment", Path("experiments/tensorflow"))
-        assert evaluated.returncode == 0, evaluated.stderr
         path = project / "experiments/tensorflow/metrics_test.json"
         losses[backend] = (json.loads(rows[-1])["val_loss"], json.loads(path.read_text())["loss"])
     for val_loss, test_loss in losses.values():

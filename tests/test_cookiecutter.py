@@ -139,7 +139,10 @@ def beside(workplace: Path, tagged_repository: Path) -> Path:
     return shutil.copytree(tagged_repository, workplace / "trainyard")
 
 
-@pytest.mark.parametrize("given", ["whole", "relative", "point"])
+# As a whole path it is given above.
+@pytest.mark.parametrize(
+    "given", [pytest.param("whole", marks=pytest.mark.deep), "relative", "point"]
+)
 def test_a_folder_is_recorded_by_its_whole_path(
     given: str, beside: Path, workplace: Path, tmp_path: Path
 ) -> None:
@@ -152,7 +155,13 @@ def test_a_folder_is_recorded_by_its_whole_path(
     assert git(beside, "status", "--porcelain") == ""
 
 
-@pytest.mark.parametrize("form", ["git+file:///{}/trainyard", "file:///{}/trainyard.git"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "git+file:///{}/trainyard",
+        pytest.param("file:///{}/trainyard.git", marks=pytest.mark.deep),
+    ],
+)
 def test_a_url_is_recorded_as_the_url(
     form: str, tagged_repository: Path, workplace: Path, tmp_path: Path
 ) -> None:

@@ -108,7 +108,7 @@ def installed_with(wanted: Iterator[Requirement]) -> dict[str, str]:
 @pytest.mark.parametrize("project", projects, ids=lambda project: project.parent.name)
 def test_every_package_of_a_project_is_pinned(project: Path) -> None:
     constraints = pins(project / "constraints.txt")
-    installed = installed_with(requirements(project / "{{shared}}" / "requirements-dev.txt"))
+    installed = installed_with(requirements(project / "{{shared}}" / "requirements/dev.txt"))
     assert {name: constraints.get(name) for name in installed} == installed
 
 
@@ -142,7 +142,7 @@ def test_constraints_leave_room_for_what_people_add() -> None:
 @pytest.mark.parametrize("project", projects, ids=lambda project: project.parent.name)
 def test_tested_versions_are_within_the_bounds(project: Path) -> None:
     constraints = pins(project / "constraints.txt")
-    for requirement in requirements(project / "{{shared}}" / "requirements-dev.txt"):
+    for requirement in requirements(project / "{{shared}}" / "requirements/dev.txt"):
         assert constraints[canonicalize_name(requirement.name)] in requirement.specifier
 
 

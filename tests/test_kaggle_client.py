@@ -140,7 +140,7 @@ def test_a_client_that_is_not_installed_is_named(competitor: Competitor, tmp_pat
     path = str(tmp_path / "other")
     client.write_text("raise ModuleNotFoundError(\"No module named 'six'\", name='six')\n")
     _, printed = competitor.run("get", PYTHONPATH=path)
-    assert "needs six. Install both: pip install -r requirements-kaggle.txt" in printed
+    assert "needs six. Install both: pip install -r requirements/kaggle.txt" in printed
     client.write_text("import sys; sys.exit(\"invalid choice: 'quota'\")\n")
     code = "from machinery.kaggle_client import read_quota; print([read_quota()])"
     assert competitor.python("-c", code, PYTHONPATH=path) == (0, "['']\n")

@@ -193,9 +193,9 @@ def test_an_inference_server_answers_batches(project: Path) -> None:
 
 
 CASES = {
-    "over time": ("import time\ntime.sleep(60)", "took longer than 0.05 minutes"),
+    "over time": ("import time\ntime.sleep(600)", "took longer than 0.05 minutes"),
     "over memory": (
-        "import time\nb'1' * 400_000_000; x = bytearray(b'1') * 400_000_000\ntime.sleep(60)",
+        "import time\nb'1' * 400_000_000; x = bytearray(b'1') * 400_000_000\ntime.sleep(600)",
         "GB of memory, more than 0.2",
     ),
     "network": (
@@ -222,7 +222,9 @@ def test_what_would_not_score_is_said(project: Path, code: str, reason: str) -> 
     compete(project, "notebook", *EXPERIMENT)
     add_cell(project, code)
     test = (project / "data" / "raw" / "test.csv").read_bytes()
-    result = compete(project, "simulate", "--minutes", 0.05, "--memory", 0.2)
+    # A busy machine takes its time to come to the others.
+    minutes = 0.05 if "minutes" in reason else 5
+    result = compete(project, "simulate", "--minutes", minutes, "--memory", 0.2)
     assert result.returncode == 2, result.stdout + result.stderr
     assert "would not score" in result.stderr
     assert re.search(reason, result.stderr)

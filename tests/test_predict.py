@@ -8,23 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evenings import KEEP_EVALUATED
 from fork_server import ForkServer
 from projects import arrays_folder, experiment, run, snapshot, task
 from tasks import Task
 from test_bad_input import assert_refused
 
 # Keep what the network predicts, with all its bits, before anything is made of it.
-KEEP_EVALUATED = """
-import numpy as np
-import model.report as report
-from machinery.predictions import join_arrays
-add, kept = report.Evaluation.add, []
-def add_and_keep(self, predictions, targets, losses):
-    kept.append(dict(predictions))
-    np.savez("evaluated.npz", **join_arrays(kept))
-    add(self, predictions, targets, losses)
-report.Evaluation.add = add_and_keep
-"""
 KEEP_PREDICTED = """
 import numpy as np
 from machinery.predictions import PredictionWriter, join_arrays
@@ -56,15 +46,32 @@ def read_rows(path: Path) -> list[list[str]]:
 
 
 def test_predictions_are_those_of_the_evaluation(
-    project: Path, server: ForkServer, reference: Path, tmp_path: Path
+    project: Path, server: ForkServer, evening: Path, tmp_path: Path
 ) -> None:
     """In every bit. And predict.py needs no data."""
-    source = write_test_split(project, tmp_path)
+    compare_with_the_evaluation(project, server, evening, tmp_path)
+
+
+@pytest.mark.deep
+@pytest.mark.contracts
+def test_predictions_in_the_precision_of_the_processor(
+    project: Path, server: ForkServer, reference: Path, tmp_path: Path
+) -> None:
+    """Above it is float32 everywhere."""
     folder = reference.with_name("evaluated-and-predicted")
     shutil.copytree(reference, folder, dirs_exist_ok=True)  # An evaluation writes into it.
     where = ("--experiment", folder.relative_to(project))
     evaluated = server.run("evaluate", *where, setup=KEEP_EVALUATED)
     assert evaluated.code == 0, evaluated.output
+    compare_with_the_evaluation(project, server, folder, tmp_path)
+
+
+def compare_with_the_evaluation(
+    project: Path, server: ForkServer, folder: Path, tmp_path: Path
+) -> None:
+    """Fail unless predict.py predicts of the test split what evaluate.py has left."""
+    source = write_test_split(project, tmp_path)
+    where = ("--experiment", folder.relative_to(project))
     data = (project / "data").rename(project / "data-aside")
     output = tmp_path / "out.csv"
     result = server.run("predict", *where, source, "--output", output, setup=KEEP_PREDICTED)
@@ -75,7 +82,7 @@ def test_predictions_are_those_of_the_evaluation(
         for name in one:
             assert one[name].dtype == other[name].dtype
             assert one[name].tobytes() == other[name].tobytes(), name
-    examples = json.loads((reference / "dataset.json").read_text())["examples"]["test"]
+    examples = json.loads((folder / "dataset.json").read_text())["examples"]["test"]
     (first, *_), *rows = read_rows(output)
     assert first == "id"
     assert len({row[0] for row in rows}) == examples

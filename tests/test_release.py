@@ -160,12 +160,16 @@ def test_the_first_release_of_a_repository_without_tags(
     ("path", "rule"),
     [
         ("shared/project/{{image_classification}}/debug.log", "*.log"),
-        ("shared/project/.env", ".env"),
+        pytest.param("shared/project/.env", ".env", marks=pytest.mark.deep),
         (
             "templates/torch-research/project/{{lightning}}/lightning_logs/README.md",
             "lightning_logs/",
         ),
-        ("templates/tf-production/project/exports/README.md.jinja", "/exports/"),
+        pytest.param(
+            "templates/tf-production/project/exports/README.md.jinja",
+            "/exports/",
+            marks=pytest.mark.deep,
+        ),
         ("templates/keras-quickstart/project/{{jax}}/wandb/settings", "/wandb/"),
     ],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import combinations
 from combinations import Combination, combinations_of_this_tier
 from conftest import files_of, git, render
 from projects import run
@@ -43,7 +44,7 @@ def change_the_loops(repository: Path) -> None:
     """Release 3: every train.py, and what is installed."""
     for path in repository.glob("templates/*/project/**/train.py"):
         replace(path, '"""Train one experiment:', '"""Train a single experiment:')
-    append(repository / "shared/project/requirements-dev.txt", "codespell")
+    append(repository / "shared/project/requirements/dev.txt", "codespell")
 
 
 RELEASES = {"9.1.0": add_a_file, "9.2.0": rename_a_parameter, "9.3.0": change_the_loops}
@@ -140,7 +141,7 @@ def check_updated(project: Path) -> None:
     assert files["utils.py"].startswith("# Changed by the template.\n")
     assert "gradient_norm" in files["parameters.py"]
     assert files["train.py"].startswith('"""Train a single experiment:')
-    assert "codespell" in files["requirements-dev.txt"]
+    assert "codespell" in files["requirements/dev.txt"]
     assert f"_commit: v{[*RELEASES][-1]}" in files[".copier-answers.yml"]
 
 
@@ -148,12 +149,17 @@ def check_updated(project: Path) -> None:
 def test_every_project_comes_along(
     combination: Combination, projects: dict[Combination, list[Path]]
 ) -> None:
-    """One of them with an experiment that was stopped before and continues after."""
+    """One of them with an experiment that was stopped before and continues after; at the gate of
+    one template: what renames a parameter is the machinery's.
+    """
     first, *others = projects[combination]
-    edit(first)
-    begin_training(first)
-    check_updated(first)
-    continue_training(first)
+    if combinations.deep or combination == COMBINATIONS[0]:
+        edit(first)
+        begin_training(first)
+        check_updated(first)
+        continue_training(first)
+    else:
+        others = projects[combination]
     for project in others:
         edit(project)
         commit(project)

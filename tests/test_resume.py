@@ -51,9 +51,12 @@ def test_resume_at_every_step(project: Path, server: ForkServer, reference: Path
     assert looks >= pace(project).stops  # Each step, or execution of steps, was stopped.
 
 
-@pytest.mark.every_way
+@pytest.mark.in_full
 def test_resume_between_steps_of_several_parts(project: Path, server: ForkServer) -> None:
-    """The parts of a step are not separated, and dropout goes on in each."""
+    """The parts of a step are not separated, and dropout goes on in each.
+
+    At the gate the other ways have parts in the next test.
+    """
     parts = tiny(project, {"training.accumulate": 3})
     whole = experiment(project, "whole-parts", parts)
     assert server.run("train", "--experiment", whole).code == 0
@@ -68,7 +71,8 @@ def test_resume_between_steps_of_several_parts(project: Path, server: ForkServer
 @pytest.mark.every_way
 def test_resume_with_an_average_of_the_weights(project: Path, server: ForkServer) -> None:
     """Both are continued. What is evaluated and kept as the best is the average."""
-    parameters = tiny(project, {"training.average": 0.9})
+    in_brief = pace(project).kills == 1
+    parameters = tiny(project, {"training.average": 0.9, "training.accumulate": 1 + 2 * in_brief})
     whole = experiment(project, "whole-average", parameters)
     assert server.run("train", "--experiment", whole).code == 0
     last = load_file(project / whole / "last.safetensors")
@@ -83,7 +87,8 @@ def test_resume_with_an_average_of_the_weights(project: Path, server: ForkServer
     assert found["loss"] == pytest.approx(rows[-1]["val_loss"], rel=1e-3)
     found = json.loads((project / whole / "metrics_val.json").read_text())
     assert any(found["loss"] == pytest.approx(row["val_loss"], rel=1e-3) for row in rows)
-    for looks in (pace(project).stops // 3, pace(project).late):
+    early, late = pace(project).stops // 3, pace(project).late
+    for looks in (late,) if in_brief else (early, late):
         folder = experiment(project, "stopped-average", parameters)
         assert server.run("train", "--experiment", folder, stop_at=looks).code == 75
         assert server.run("train", "--experiment", folder).code == 0

@@ -69,7 +69,7 @@ def test_the_machinery_knows_no_project_and_no_framework() -> None:
     packages |= {"optuna_integration"}  # With the sampler that is in it, alone.
     # With serve.py, alone.
     packages |= {"fastapi", "onnxruntime", "orjson", "prometheus_client", "starlette", "uvicorn"}
-    for path in root.glob("shared/project/**/machinery/*.py"):
+    for path in root.glob("shared/project/**/machinery/**/*.py"):
         tables = {"pandas", "sklearn"} if "{{competition}}" in path.parts else set()
         assert imported_packages(path) <= packages | tables, path
 
@@ -107,7 +107,7 @@ def writes(call: ast.Call) -> bool:
 
 def test_few_functions_write_files_and_a_kill_leaves_them_whole() -> None:
     """Tests crash at each of their operations: see fork_server.py."""
-    paths = [*root.glob("shared/project/**/machinery/*.py"), *root.glob("shared/**/model/*.py")]
+    paths = [*root.glob("shared/project/**/machinery/**/*.py"), *root.glob("shared/**/model/*.py")]
     found = set()
     for path in paths:
         for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -122,9 +122,19 @@ def test_the_machinery_is_the_same_in_every_project(
     combination: Combination, rendered: Rendered
 ) -> None:
     """But what a task adds to it."""
-    files = {path.name: path.read_bytes() for path in machinery.glob("*.py")}
-    found = {path.name: path.read_bytes() for path in rendered(combination).glob("machinery/*.py")}
-    assert files.items() <= found.items()
+    found = rendered(combination) / "machinery"
+    for path in machinery.rglob("*.py"):
+        assert path.read_bytes() == (found / path.relative_to(machinery)).read_bytes()
+
+
+@every_trained
+def test_the_first_lines_of_a_room_name_its_files(
+    combination: Combination, rendered: Rendered
+) -> None:
+    for room in (rendered(combination) / "framework", machinery, machinery / "server"):
+        text = (room / "__init__.py").read_text(encoding="utf-8")
+        named = re.findall(r"^    (\w+) ", text, re.MULTILINE)
+        assert sorted(named) == sorted({path.stem for path in room.glob("*.py")} - {"__init__"})
 
 
 # --- the same file in the same role
@@ -191,9 +201,11 @@ def test_the_record_of_a_run_knows_every_file_that_trains(
         if path.exists() and path not in found:
             found.add(path)
             ahead += imported_modules(path)
-    names = {path.name for path in found} | {f"model/{p.name}" for p in project.glob("model/*.py")}
-    # What came of the first three is in the record; the last hides messages.
-    names -= {"parameters.py", "model/parameters.py", "build_dataset.py", "quiet.py"}
+    found |= {*project.glob("model/*.py"), *project.glob("framework/*.py")}
+    names = {path.relative_to(project).as_posix() for path in found}
+    # What came of the first three is in the record; the others only hide messages and measure.
+    names -= {"parameters.py", "model/parameters.py", "build_dataset.py"}
+    names -= {"framework/quiet.py", "framework/profiler.py"}
     code = "from machinery import records; print(*records.code_digests())"
     assert names <= {*run(project, "-c", code).stdout.split()}
 
@@ -289,8 +301,8 @@ ALLOWED: dict[str, dict[str, str]] = {
         r"class=\\?[\"']|box-sizing": "what HTML and CSS call kinds and edges of elements",
         r"pixels at most|Image\b|image/jpeg": "of the small copies of pictures",
     },
-    "machinery/http_guard.py": {r"\.labels\(": "what Prometheus calls parts of a count"},
-    "machinery/serving.py": {r"\.labels\(": "what Prometheus calls parts of a count"},
+    "machinery/server/http_guard.py": {r"\.labels\(": "what Prometheus calls parts of a count"},
+    "machinery/server/serving.py": {r"\.labels\(": "what Prometheus calls parts of a count"},
     "machinery/sampling.py": {r"\(pixels, \.\.\.\)": "an example of what it counts"},
     "machinery/search.py": {r"trials\.csv": "the form of the table of trials"},
     "machinery/search_pictures.py": {
@@ -314,7 +326,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "machinery/trained.py": {r"(?i)csv": "the form of the file of predictions"},
     "machinery/command_line.py": {r"(?i)csv": "the form of the file of predictions"},
     "machinery/__init__.py": {r"(?i)csv": "the form of the file of predictions"},
-    "run_callback.py": {r"has lost digits": "of a number"},
+    "framework/run_callback.py": {r"has lost digits": "of a number"},
     "tf-production/project/tests/test_records.py": {r"\blabel\b": "an array of that test"},
     "torch-research/project/backend.py": {r"channels_last": "PyTorch's name of a memory layout"},
     "tests/combinations.py": {

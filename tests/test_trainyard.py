@@ -130,7 +130,7 @@ def test_what_cannot_be_looked_at_does_not_stop_the_others(
     printed = capsys.readouterr().out
     assert "leaf" in printed
     assert "missing" in printed
-    assert printed.count("refused: ") == 2
+    assert printed.count("  refused: ") == 2
     assert "opted out: old" in printed
     assert str(tmp_path / "copy") not in printed
 

@@ -56,7 +56,7 @@ def test_two_commits_and_a_first_release_later(
     assert utils.startswith("# changed by the template\n")
     assert utils.endswith("MINE = 1\n")
     assert (project / "added_later.py").is_file()
-    assert "codespell" in (project / "requirements-dev.txt").read_text(encoding="utf-8")
+    assert "codespell" in (project / "requirements/dev.txt").read_text(encoding="utf-8")
     head = git(repository, "describe", "--always").strip()
     assert answers_of(project) == before | {"_commit": head}
     commit(project)

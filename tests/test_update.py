@@ -57,7 +57,7 @@ def change_the_templates(repository: Path) -> None:
     """The template's side: changes in files of both owners, and a new file, committed."""
     project = repository / "templates/torch-research/project"
     prepend(repository / "shared/project/utils.py", "# changed by the template")
-    append(repository / "shared/project/requirements-dev.txt", "codespell")
+    append(repository / "shared/project/requirements/dev.txt", "codespell")
     replace_line(project / "{{plain}}/requirements.txt", "tqdm", "tqdm>=4.70,<6")
     (project / "added_later.py").write_text('"""New in the template."""\n')
     sources = overlay_files(combinations[0], repository)
@@ -112,7 +112,7 @@ def test_update_merges_what_is_the_templates_and_leaves_what_is_yours(
     (project / "experiments/wide/params.yaml").write_text("mine: 1\n")
     (project / "model/losses.py").write_text("MINE = 1\n")
     (project / "data/README.md").unlink()
-    (project / "requirements-dev.txt").unlink()
+    (project / "requirements/dev.txt").unlink()
     commit(project)
     yours = ["README.md", "model", "experiments", "data"]
 
@@ -128,7 +128,7 @@ def test_update_merges_what_is_the_templates_and_leaves_what_is_yours(
     assert (project / "added_later.py").is_file()
     assert git(project, "status", "--porcelain", "--", *yours) == ""
     assert not (project / "data/README.md").exists()
-    assert not (project / "requirements-dev.txt").exists()
+    assert not (project / "requirements/dev.txt").exists()
     assert "<<<<<<<" not in git(project, "diff")
     after = yaml.safe_load((project / answers_file).read_text(encoding="utf-8"))
     assert after == before | {"_commit": "v9.0.0"}

@@ -55,7 +55,7 @@ with open("train.py", encoding="utf-8") as script:
     text = script.read()
 # One step a call, where a template takes several.
 text = text.replace("SECONDS_PER_CALL = 0.1", "SECONDS_PER_CALL = 0.0")
-if os.path.exists("keras_backend.py"):
+if os.path.exists("framework/keras_backend.py"):
     import backend
     backend.STEPS_PER_EXECUTION = 1
 sys.argv = ["train.py"]

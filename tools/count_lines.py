@@ -3,8 +3,8 @@
     python tools/count_lines.py
 
 Prints for each template and its loop or backend, with images: the lines that a person reads and
-owns (what lies at the top and in model/), and those of machinery/, with what the task adds there:
-the readers of its files. Blank lines and tests are not counted.
+owns (what lies at the top and in model/), and those of framework/ and machinery/, with what the
+task adds there: the readers of its files. Blank lines and tests are not counted.
 """
 
 import sys
@@ -30,7 +30,8 @@ def count(combination: Combination, folder: Path) -> tuple[int, int]:
     template = root / "templates" / combination.template
     copier.run_copy(str(template), folder, data=combination.answers, defaults=True, quiet=True)
     owned = [*folder.glob("*.py"), *folder.glob("model/**/*.py")]
-    return count_lines(owned), count_lines([*folder.glob("machinery/**/*.py")])
+    machinery = [*folder.glob("framework/*.py"), *folder.glob("machinery/**/*.py")]
+    return count_lines(owned), count_lines(machinery)
 
 
 def main() -> None:

@@ -60,15 +60,15 @@ def run(arguments: argparse.Namespace) -> int:
     answers, settings = read_answers(project), read_settings(project)
     with tempfile.TemporaryDirectory() as name:
         pristine = Path(name, project.name)
-        say(f"making it anew from version {answers.version}")
+        say(f"making it anew from {answers.version}")
         files = render(answers, answers.version, pristine)
         found = find_drift(project, pristine, files, settings)
         if arguments.json:
             told = {"version": answers.version, "files": [each._asdict() for each in found]}
             print(json.dumps(told, indent=2))
         elif found:
-            rows = [(each.path, f"+{each.added} -{each.removed}", each.kind) for each in found]
-            print_table([("file", "lines", "drift"), *rows], ["yellow"] * len(found))
+            rows = [(each.kind, each.path, f"+{each.added} -{each.removed}") for each in found]
+            print_table([("drift", "file", "lines"), *rows], 0, ["yellow"] * len(found))
         if arguments.diff:
             for each in found:
                 print("".join(difference(project, pristine, each.path)))

@@ -23,7 +23,6 @@ exit codes: 0; 65 something has drifted, conflicts or was refused; 2 bad input
 """
 
 import argparse
-import contextlib
 import functools
 import json
 import multiprocessing
@@ -100,24 +99,19 @@ def run(arguments: argparse.Namespace) -> int:
 def look_at_all(entries: Sequence[Entry], wish: Wish, jobs: int) -> list[Member]:
     """Look at all repositories, several at a time; show the progress on standard error."""
     look_at = functools.partial(look, wish=wish)
-    jobs = min(jobs, len(entries))
-    with contextlib.ExitStack() as stack:
-        if jobs == 1:
-            members = map(look_at, entries)
-        else:
-            # Processes, since Copier changes the folder that its process is in. Ctrl-C ends what
-            # waits; what runs comes to its end, so that no branch is half made.
-            pool = ProcessPoolExecutor(
-                jobs,
-                multiprocessing.get_context("spawn"),
-                signal.signal,
-                (signal.SIGINT, signal.SIG_IGN),
-            )
-            stack.enter_context(pool)
-            stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-            members = pool.map(look_at, entries)
-        # Without a terminal there is no bar.
-        return [*tqdm(members, total=len(entries), unit="repository", leave=False, disable=None)]
+    bar = functools.partial(tqdm, total=len(entries), unit="repository", leave=False, disable=None)
+    if min(jobs, len(entries)) == 1:
+        return [*bar(map(look_at, entries))]
+    # Processes, since Copier changes the folder that its process is in. After Ctrl-C, what runs
+    # comes to its end, so that no branch is half made, and nothing else begins.
+    ignore_interrupts = (signal.SIGINT, signal.SIG_IGN)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, signal.signal, ignore_interrupts) as pool:
+        try:
+            return [*bar(pool.map(look_at, entries))]
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def compare_versions(members: Sequence[Member]) -> tuple[list[str], list[str]]:
@@ -138,7 +132,7 @@ def show(members: Sequence[Member], behind: Sequence[str]) -> None:
     for member, far in zip(members, behind, strict=True):
         counts = [str(len(each) or "") for each in (member.drifted, member.conflicts)]
         rows.append((member.name, member.version, far, *counts, member.state))
-    print_table(rows, [colour_of(member.state) for member in members])
+    print_table(rows, len(HEADINGS) - 1, [colour_of(member.state) for member in members])
     for member in members:
         for word, paths in (("drifted", member.drifted), ("conflicts", member.conflicts)):
             if paths:

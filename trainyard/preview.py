@@ -30,7 +30,7 @@ from trainyard.errors import FOUND
 from trainyard.git import is_dirty
 from trainyard.progress import print_table, say
 
-COLOUR = {"conflict": "red", "overwritten": "red", "removed": "yellow", "new": "green"}
+COLOURS = {"conflict": "red", "overwritten": "red", "removed": "yellow", "new": "green"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,8 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
 def show(version: str, update: updates.Update) -> None:
     """Print a table of the files, and a line that sums it up."""
     if update.changes:
-        rows = [("file", "", "change"), *((c.path, c.note, c.kind) for c in update.changes)]
-        print_table(rows, [COLOUR.get(change.kind, "") for change in update.changes])
+        colours = [COLOURS.get(change.kind, "") for change in update.changes]
+        print_table([("change", "file", ""), *update.changes], 0, colours)
         print()
     counts = {kind: len(update.paths(kind)) for kind in updates.KINDS}
     said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)

@@ -24,15 +24,16 @@ def paint(text: str, colour: str) -> str:
     return f"\033[{COLOURS[colour]}m{text}\033[0m"
 
 
-def print_table(rows: Sequence[Sequence[str]], colours: Sequence[str] = ()) -> None:
+def print_table(rows: Sequence[Sequence[str]], painted: int, colours: Sequence[str]) -> None:
     """Print rows, the first of them headings, in columns that line up.
 
     Args:
         rows: of the same length.
-        colours: of each row's last cell but the headings', such as "red"; empty: none.
+        painted: which column has colours.
+        colours: of this column, without the heading: such as "red"; empty: none.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row, colour in zip(rows, ["", *colours] if colours else [""] * len(rows), strict=True):
-        *cells, last = row
-        line = "".join(f"{cell:{width}}  " for cell, width in zip(cells, widths, strict=False))
-        print((line + paint(last, colour)).rstrip())
+    for row, colour in zip(rows, ["", *colours], strict=True):
+        cells = [f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)]
+        cells[painted] = paint(cells[painted], colour)
+        print("  ".join(cells).rstrip())

@@ -94,7 +94,7 @@ def copy_repository(source: str, folder: Path, below: Path, say: Say) -> Copy:
     clone(source, target)
     project = target / below
     answers = read_answers(project)
-    say(f"making it anew from version {answers.version}")
+    say(f"making it anew from {answers.version}")
     pristine = folder / "pristine" / project.name
     return Copy(project, answers, pristine, render(answers, answers.version, pristine))
 
@@ -106,19 +106,19 @@ def update(
 
     Args:
         copy: of a project; it is changed.
-        folder: for the project as the new version makes it.
+        folder: for what is needed besides.
         to: a version of the template; None: the newest, as Copier finds it.
         say: tells what is being done.
-        beside: the project itself, for the ignored files that an update could overwrite.
+        beside: the project itself, where the ignored files matter that an update could overwrite.
+            None: a branch has no such files. Then nothing is said of what is kept either.
 
     Raises:
         InputError: Copier refuses the update.
     """
-    say(f"making it anew from version {to}" if to else "making it anew from the newest version")
-    new_folder = folder / "new" / copy.project.name
-    new = render(copy.answers, to, new_folder)
-    ignored = set()
+    new, ignored = {}, set()
     if beside:
+        say(f"making it anew from {to or 'the newest version'}")
+        new = render(copy.answers, to, folder / "new" / copy.project.name)
         ignored = copy_ignored(beside, copy.project, {*copy.files, *new})
     before = digests(copy.project)
     say("updating the copy")
@@ -156,7 +156,7 @@ def compare(
         before: digests of the project's files, by path.
         after: the same, updated.
         old: the same, as the old version of the template makes them.
-        new: the same, as the new version does.
+        new: the same, as the new version does; empty: say nothing of what is kept.
         conflicts: paths that the update marked.
         ignored: paths that git ignores.
     """
@@ -173,6 +173,6 @@ def compare(
         elif was != now:
             kind = "overwritten" if path in ignored else "automatic"
             changes.append(Change(kind, path, MERGED if yours and kind == "automatic" else ""))
-        elif (path in old or path in new) and now != new.get(path):
+        elif new and (path in old or path in new) and now != new.get(path):
             changes.append(Change("kept", path, DELETED if now is None else ""))
     return sorted(changes, key=lambda each: ([*KINDS].index(each.kind), each.path))

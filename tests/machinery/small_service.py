@@ -15,10 +15,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from build_dataset import Dataset
-from machinery import serving
 from machinery.errors import InputError
 from machinery.predictions import Predictions, Unlabelled
-from machinery.tensors import parse_json, to_array
+from machinery.server import serving
+from machinery.server.tensors import parse_json, to_array
 
 CONTENT = {
     "application/json": {

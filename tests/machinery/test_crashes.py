@@ -62,7 +62,7 @@ def finished(
     monkeypatch.setattr(records, "git_state", lambda: ("0" * 40, b"changes"))
     train_run(folder, {"training": {"epochs": 2}})
     monkeypatch.setattr(records, "git_state", lambda: ("0" * 40, b"later changes"))
-    with records.writing_evaluation(folder, ["metrics_test.json", "picture_test.png"]):
+    with records.writing_evaluation(folder, ["metrics_test.json", "picture_test.png"], 4):
         for name in ("metrics_test.json", "picture_test.png", "mine.txt"):
             (folder / name).write_text(name)
     return folder

@@ -75,7 +75,7 @@ def test_a_run_syncs_each_file_before_it_takes_its_place(
     """
     folder = tmp_path / "run"
     train_run(folder, {"training": {"epochs": 3}})
-    with records.writing_evaluation(folder, ["metrics_test.json"]):
+    with records.writing_evaluation(folder, ["metrics_test.json"], 4):
         pass
     assert not disk.moved
     names = ["params.yaml", RECORD, METRICS, records.EVALUATIONS_FILE, "dataset.json"]

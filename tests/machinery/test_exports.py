@@ -1,5 +1,6 @@
 """Versions of exports: their numbers, a kill on the way, and what is found out elsewhere."""
 
+import argparse
 import hashlib
 import json
 import os
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from machinery import elsewhere, exports
+from machinery import elsewhere, exports, records
 from machinery.elsewhere import ExportError, compare, predict_elsewhere
 from machinery.errors import InputError
 from machinery.exports import Examples, Format
+from machinery.parameter_file import Section
 
 LOAD = """
 import numpy as np
@@ -42,6 +44,19 @@ def write(folder: Path) -> str:
 
 def export(folder: Path, write: Any = write) -> Path:
     return exports.write_version(folder, FACTS, Format("NumPy", LOAD), EXAMPLES, write)
+
+
+def test_test_metrics_are_those_of_the_exported_step(tmp_path: Path) -> None:
+    """An experiment may be evaluated while it trains, and its best checkpoint be a later one."""
+    with records.writing_evaluation(tmp_path, ["metrics_test.json"], 4):
+        (tmp_path / "metrics_test.json").write_text('{"loss": 0.5}')
+    words = argparse.Namespace(experiment=tmp_path, checkpoint="best", format="onnx")
+    dataset = Section()  # What else it holds is of no matter here.
+    of_step = {
+        step: exports.collect_facts(words, Section(), dataset, step, [])["test_metrics"]
+        for step in (4, 5)
+    }
+    assert of_step == {4: {"loss": 0.5}, 5: None}
 
 
 def test_a_version_says_what_it_takes_and_gives(
@@ -185,7 +200,7 @@ def test_a_missing_package_is_named_with_what_to_type() -> None:
         exports.check_format("onnx", Format("", "", ("numpy", "no_such_a", "no_such_b")))
     assert str(caught.value) == (
         "--format onnx: needs no_such_a and no_such_b. Install what is missing: "
-        "python -m pip install -c constraints.txt -r requirements-export.txt"
+        "python -m pip install -c constraints.txt -r requirements/export.txt"
     )
 
 

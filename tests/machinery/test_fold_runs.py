@@ -133,13 +133,14 @@ def first_session(folds: Path, number: int) -> str:
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGTERM")
 def test_what_overwrite_replaces_is_decided_once(start: Start, folds: Path) -> None:
     """Continued without --overwrite, no old run is taken for a new one, and none is repeated."""
-    words = (*NEW, "--folds", "all", "--training.pause", "0.03", "--device", "cpu")
+    words = (*NEW, "--folds", "all", "--training.pause", "0.1", "--device", "cpu")
     one_core = {"preexec_fn": lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})}
     assert start(*words, cwd=folds).wait() == 0
     old = [first_session(folds, i) for i in range(2)]
     process = start(*words, "--overwrite", cwd=folds, **one_core)  # One after the other.
     wait_for(folds / "experiments/new/.train_anew.json")
     while first_session(folds, 1) == old[1]:
+        assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 75

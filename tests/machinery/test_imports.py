@@ -16,7 +16,7 @@ ALLOWED = {
     *("filelock", "matplotlib", "numpy", "optuna", "pydantic", "pydantic_core", "ruamel"),
     *("safetensors", "scipy", "tensorboard", "tqdm"),
     *("sqlalchemy", "optuna_integration"),  # With Optuna; where --storage or a sampler needs it.
-    # With requirements-serve.txt, for serve.py.
+    # With requirements/serve.txt, for serve.py.
     *("fastapi", "onnxruntime", "orjson", "prometheus_client", "starlette", "uvicorn"),
     "PIL",  # With matplotlib; makes the small copies of pictures.
     "machinery",

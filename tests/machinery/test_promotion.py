@@ -9,11 +9,11 @@ from unittest import mock
 import pytest
 from filelock import FileLock
 
-from machinery import in_service, promotion
-from machinery.acceptance import wilson_interval
 from machinery.errors import InputError
-from machinery.in_service import FILE, Decisions, read_registry, version_to_serve
 from machinery.metrics import Objective
+from machinery.server import in_service, promotion
+from machinery.server.acceptance import wilson_interval
+from machinery.server.in_service import FILE, Decisions, read_registry, version_to_serve
 from small_service import write_version
 
 OBJECTIVE = Objective("val_accuracy", maximize=True)
@@ -156,6 +156,16 @@ def test_status(exports: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert first.endswith(", pinned.")
     assert lines[1] == "  2: experiments/a, step 2, accepted; test: loss 0.05, accuracy 0.95"
     assert lines[-1].endswith("pin 1")
+
+
+def test_status_with_a_damaged_version(exports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (exports / "1" / "export.json").write_text("{")
+    decide(exports, "status")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("  1: damaged. ")
+    assert lines[1].endswith("Export the experiment again.")
+    assert lines[2].startswith("  2: ")
+    assert "test: " in lines[2]
 
 
 def test_exactly_the_margin_is_accepted(exports: Path) -> None:

@@ -218,15 +218,15 @@ def test_only_what_an_evaluation_noted_is_deleted(tmp_path: Path) -> None:
     (tmp_path / "outside").touch()
     (run / "folder").mkdir()
     for name in ("metrics_test.json", "worst_test.png"):
-        with records.writing_evaluation(run, [name]), pytest.raises(Timeout):
+        with records.writing_evaluation(run, [name], 4), pytest.raises(Timeout):
             FileLock(run / ".evaluations.lock", timeout=0).acquire()
     file = run / records.EVALUATIONS_FILE
     names = json.loads(file.read_text())["files"]
-    assert names == ["metrics_test.json", "worst_test.png"]
+    assert names == {"metrics_test.json": 4, "worst_test.png": 4} == records.evaluated_steps(run)
     wrong = ["../outside", "..", ".", "", "folder", "gone", 3, str(tmp_path / "outside")]
     wrong += ["params.yaml", "a\0b"]
     (run / "params.yaml").touch()
-    file.write_text(json.dumps({"files": names + wrong}))
+    file.write_text(json.dumps({"files": [*names, *wrong]}))
     records.delete_evaluations(run)
     assert sorted(path.name for path in run.iterdir()) == [
         *(".evaluations.lock", "folder", "metrics_mine.json", "notes.txt", "params.yaml")

@@ -29,7 +29,7 @@ signals = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 def test_a_search_survives_a_stop_and_a_kill(
     folder: Path, data: Path, dataset: Dataset, start: Callable[..., Any], run: Callable[..., str]
 ) -> None:
-    write_base(folder, pause=0.01)
+    write_base(folder, pause=0.03)
     write_settings(folder, objective="")  # That of the task.
     process = start(*words(folder, data, "--workers", "2"))
     wait_for(folder / "trial_0000" / "metrics.jsonl")
@@ -76,7 +76,7 @@ def test_a_stopped_search_keeps_its_trials_where_to_terminate_is_to_kill(
     )
     text = text.replace("from machinery import search", f"{kill}\nfrom machinery import search")
     (code / "search_hyperparams.py").write_text(text)
-    write_base(folder, pause=0.01)
+    write_base(folder, pause=0.03)
     process = start(*words(folder, data, "--workers", "2"), cwd=code)
     wait_for(folder / "trial_0000" / "metrics.jsonl")
     process.terminate()

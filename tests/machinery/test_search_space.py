@@ -362,7 +362,7 @@ def test_each_sampler_is_a_function_of_the_seed(
     folder: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, sampler: str
 ) -> None:
     for package in search_settings.PACKAGES.get(sampler, ()):
-        pytest.importorskip(package, reason="python -m pip install -r requirements-search.txt")
+        pytest.importorskip(package, reason="python -m pip install -r requirements/search.txt")
     found: list[list[Mapping[str, Any]]] = []
     for name in ("search", "again"):
         other = folder.parent / name
@@ -380,7 +380,7 @@ def test_a_sampler_that_is_not_installed_says_how_to_get_it(
 ) -> None:
     monkeypatch.setattr(search_settings, "_is_installed", lambda name: False)
     write_settings(folder, objective="sampler: botorch")
-    with pytest.raises(InputError, match=r"botorch and optuna_integration: .*requirements-search"):
+    with pytest.raises(InputError, match=r"botorch and optuna_integration: .*requirements.search"):
         search_settings.load_settings(folder / "search.yaml", Parameters)
 
 

@@ -79,7 +79,7 @@ def test_a_database_that_cannot_be_reached_is_bad_input(
     url = "postgresql://me:secret@127.0.0.1:1/db"
     message = run(*words(folder, data, "--storage", url), expected=2)
     assert "me:***@127.0.0.1:1/db cannot be used" in message
-    assert "requirements-storage.txt" in message
+    assert "requirements/storage.txt" in message
     assert "secret" not in message
     assert [path.name for path in folder.iterdir()] == ["search.yaml"]
 
@@ -167,7 +167,7 @@ def server() -> Generator[str]:
     if not initdb or not postgres:
         pytest.skip("needs PostgreSQL: apt-get install postgresql")
     if not importlib.util.find_spec("psycopg"):
-        pytest.skip("needs psycopg: python -m pip install -r requirements-storage.txt")
+        pytest.skip("needs psycopg: python -m pip install -r requirements/storage.txt")
     # PostgreSQL refuses to run as root. Of a socket's path Linux takes 107 characters.
     options: dict[str, Any] = {"stdout": subprocess.DEVNULL, "cwd": "/"}
     place = Path(tempfile.mkdtemp(prefix="postgres-"))

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from machinery import serving
-from machinery.batcher import Batcher, FullError
 from machinery.errors import InputError
-from machinery.served_version import Specification
-from machinery.tensors import (
+from machinery.server import serving
+from machinery.server.batcher import Batcher, FullError
+from machinery.server.served_version import Specification
+from machinery.server.tensors import (
     DATATYPES,
     BadRequestError,
     format_json,

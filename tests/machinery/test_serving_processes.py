@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 import small_service
-from machinery.in_service import Decisions
+from machinery.server.in_service import Decisions
 from small_service import make_app, write_version
 
 HERE = Path(__file__).resolve().parent
@@ -64,6 +65,15 @@ def ask(connection: http.client.HTTPConnection, point: Sequence[float]) -> dict[
     return json.loads(content)
 
 
+def is_refused(port: int) -> bool:
+    """Say whether nobody listens at a port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=30).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGTERM to catch")
 def test_a_request_under_way_is_answered_before_the_end(serve: Serve, tmp_path: Path) -> None:
     write_version(tmp_path, 3)
@@ -72,12 +82,15 @@ def test_a_request_under_way_is_answered_before_the_end(serve: Serve, tmp_path: 
     body = json.dumps({"point": [1, 2]}).encode()
     connection.putrequest("POST", "/predict")
     connection.putheader("Content-Length", str(len(body)))
-    connection.endheaders(body[:5])
-    time.sleep(0.3)
+    connection.putheader("Expect", "100-continue")
+    connection.endheaders()
+    assert connection.sock.recv(1, socket.MSG_PEEK)  # It waits for the body.
+    connection.send(body[:5])
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
-    with pytest.raises(OSError, match="refused"):
-        ask(http.client.HTTPConnection("127.0.0.1", port, timeout=30), [1, 2])
+    deadline = time.monotonic() + 30
+    while not is_refused(port):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     connection.send(body[5:])
     response = connection.getresponse()
     assert json.loads(response.read())["answers"] == [{"sum": 9.0}]

@@ -296,11 +296,17 @@ def git_state() -> tuple[str | None, bytes]:
 
 
 @contextlib.contextmanager
-def writing_evaluation(folder: Path, files: Iterable[str]) -> Generator[None]:
-    """Remember the names of the files that an evaluation writes in the block; others wait."""
+def writing_evaluation(folder: Path, files: Iterable[str], step: int) -> Generator[None]:
+    """Remember the files that an evaluation writes in the block; others wait.
+
+    Args:
+        folder: of the run.
+        files: their names.
+        step: of the checkpoint that is evaluated.
+    """
     with FileLock(folder / ".evaluations.lock"):
-        names = sorted({*evaluation_files(folder), *files})
-        content = json.dumps({"files": names}, indent=2)
+        steps = {**evaluated_steps(folder), **dict.fromkeys(files, step)}
+        content = json.dumps({"files": steps}, indent=2, sort_keys=True)
         write_atomically(folder / EVALUATIONS_FILE, content.encode())
         yield
 
@@ -315,8 +321,17 @@ def delete_evaluations(folder: Path) -> None:
 
 def evaluation_files(folder: Path) -> list[str]:
     """Return the names of the files that evaluations wrote into a run folder."""
+    return [*evaluated_steps(folder)]
+
+
+def evaluated_steps(folder: Path) -> dict[str, int | None]:
+    """Return the step of the checkpoint that each file of an evaluation is of.
+
+    An older version of this file noted the names alone; their step is None.
+    """
     try:
-        names = json.loads((folder / EVALUATIONS_FILE).read_text(encoding="utf-8"))["files"]
-        return [name for name in names if isinstance(name, str)]
+        files = json.loads((folder / EVALUATIONS_FILE).read_text(encoding="utf-8"))["files"]
+        steps = files if isinstance(files, dict) else dict.fromkeys(files)
+        return {name: step for name, step in steps.items() if isinstance(name, str)}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return []
+        return {}

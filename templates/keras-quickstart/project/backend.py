@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-import keras_backend
+from framework import keras_backend
 from machinery import debugging, devices
 from machinery.errors import exit_codes
 
@@ -21,13 +21,13 @@ with exit_codes():  # A missing backend ends in a message, whichever command imp
 
 import keras
 
-import pretrained
 from build_dataset import Dataset
+from framework import pretrained
+from framework.weight_average import pairs
 from machinery.checkpoints import check_fit, select, trained_weights
 from machinery.sampling import fold_seed
 from model import net
 from parameters import Parameters, TrainingParameters
-from weight_average import pairs
 
 # How many steps `fit` takes at a time, before it calls the callbacks. A loop in TensorFlow or JAX
 # takes less time than one in Python. On PyTorch, Keras accepts only 1.

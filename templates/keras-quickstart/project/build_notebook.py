@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from keras_backend import NAMES
+from framework.keras_backend import NAMES
 from machinery.argument_parser import ArgumentParser
 from machinery.errors import exit_codes
 from machinery.files import write_atomically

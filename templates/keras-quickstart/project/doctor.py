@@ -22,15 +22,14 @@ import backend  # Before Keras, as it chooses Keras's backend.
 import keras
 import numpy as np
 
-import keras_backend
-import pretrained
 from build_dataset import Dataset, open_dataset
+from framework import keras_backend, pretrained
+from framework.pretrained import at_own_rates
 from machinery import checkup, checkup_machine, checkup_network
 from machinery.checkup import Arrays, Batch
 from machinery.checkup_machine import Gpu, Machine
 from model import augmentation, net, report
 from model.data_loader import TrainingBatches, evaluation_batches, load_split
-from pretrained import at_own_rates
 
 # Of plain gradient descent: so large that weights show what reached them, rounded as they are.
 LARGE_RATE = 1e3

@@ -19,8 +19,8 @@ import backend  # Before Keras, as it chooses Keras's backend.
 # isort: split
 import keras
 
-import keras_backend
 from build_dataset import read_dataset
+from framework import keras_backend
 from model import net
 from model.data_loader import Split, evaluation_batches, load_split
 from model.report import Evaluation
@@ -59,7 +59,7 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
         evaluate(model, split, evaluation)
     print(f"{path} of step {step:,}, {split.examples:,} examples of {split_name}:")
     name = split_name if arguments.checkpoint == "best" else f"{split_name}_{arguments.checkpoint}"
-    with records.writing_evaluation(folder, evaluation.files(name)):
+    with records.writing_evaluation(folder, evaluation.files(name), step):
         ids = dataset.read_ids(arguments.data, split_name)
         evaluation.write(folder, name, ids, lambda rows: split.take(rows)[0])
 

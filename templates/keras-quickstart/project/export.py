@@ -8,7 +8,7 @@
     saved_model   for TensorFlow and TensorFlow Serving; Keras on TensorFlow and on JAX
     litert        for LiteRT, on phones and small devices; Keras on TensorFlow
 
-requirements-export.txt names what they need. The default is the first of them that the backend can
+requirements/export.txt names what they need. The default is the first of them that the backend can
 write. The graph takes the inputs as they are stored, prepares them, computes in float32, and
 returns what predict.py reads: under the names in dataset.json and of net.predict, of any number of
 examples.
@@ -29,7 +29,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import keras_backend
+from framework import keras_backend
 from machinery import exports
 from machinery.exports import Examples, Format
 from parameters import Parameters

@@ -21,8 +21,8 @@ import backend  # Before Keras, as it chooses Keras's backend.
 import keras
 import numpy as np
 
-import keras_backend
 from build_dataset import Dataset, read_unlabelled
+from framework import keras_backend
 from machinery.predictions import Unlabelled, read_ahead, read_dataset, regroup
 from machinery.sampling import evaluation_batch_size
 from model import net

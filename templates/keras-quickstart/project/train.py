@@ -20,16 +20,16 @@ import backend  # Before Keras, as it chooses Keras's backend.
 # isort: split
 import keras
 
-import keras_file
 from build_dataset import Dataset, open_dataset
 from evaluate import evaluate
+from framework import keras_file
+from framework.pretrained import at_own_rates
+from framework.run_callback import RunCallback
+from framework.weight_average import averaging
 from machinery.run import Run
 from model import net
 from model.data_loader import TrainingBatches, feed, load_split
 from model.report import Evaluation, objective
-from pretrained import at_own_rates
-from run_callback import RunCallback
-from weight_average import averaging
 
 
 def train(run: Run) -> None:

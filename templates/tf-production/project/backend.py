@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from quiet import import_tensorflow
+from framework.quiet import import_tensorflow
 
 import_tensorflow()
 
@@ -16,8 +16,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import pretrained
 from build_dataset import Dataset
+from framework import pretrained
+from framework.weight_average import WeightAverage
 from machinery import debugging, devices
 from machinery.checkpoints import check_fit, select, trained_weights
 from machinery.records import versions
@@ -25,7 +26,6 @@ from machinery.sampling import fold_seed
 from model import net
 from model.data_loader import Batch
 from parameters import Parameters, TrainingParameters
-from weight_average import WeightAverage
 
 GPU_ADVICE = (
     'README.md, "A GPU", says what to install for yours, such as: python -m pip install '

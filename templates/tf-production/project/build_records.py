@@ -43,10 +43,10 @@ def main() -> None:
     arguments = parse_command_line()
     dataset = open_dataset(arguments.data)
     # TensorFlow is imported only here, so that --help and bad input are answered at once.
-    from quiet import import_tensorflow
+    from framework.quiet import import_tensorflow
 
     import_tensorflow()
-    import tfrecords
+    from framework import tfrecords
 
     if tfrecords.holds_records(dataset):
         raise InputError(

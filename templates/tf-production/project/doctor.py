@@ -16,7 +16,7 @@ from parameters import Parameters
 
 command = command_line.checkup(__name__, __doc__, Parameters)  # Answers --help and bad input.
 
-from quiet import import_tensorflow
+from framework.quiet import import_tensorflow
 
 import_tensorflow()
 
@@ -25,14 +25,14 @@ import numpy as np
 import tensorflow as tf
 
 import backend
-import pretrained
 from build_dataset import Dataset, open_dataset
+from framework import pretrained
+from framework.pretrained import at_own_rates
 from machinery import checkup, checkup_machine, checkup_network
 from machinery.checkup import Arrays, Batch
 from machinery.checkup_machine import Gpu, Machine
 from model import augmentation, net, report
 from model.data_loader import evaluation_batches, load_split, training_batches
-from pretrained import at_own_rates
 from train import TrainingSteps
 
 

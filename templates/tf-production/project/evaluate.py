@@ -15,7 +15,7 @@ from parameters import Parameters
 
 command = command_line.evaluation(__name__, __doc__, Parameters)  # Answers --help and bad input.
 
-from quiet import import_tensorflow
+from framework.quiet import import_tensorflow
 
 import_tensorflow()
 
@@ -73,7 +73,7 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     evaluate(make_evaluation_step(model, split, dataset), split, evaluation)
     print(f"{path} of step {step:,}, {split.examples:,} examples of {split_name}:")
     name = split_name if arguments.checkpoint == "best" else f"{split_name}_{arguments.checkpoint}"
-    with records.writing_evaluation(folder, evaluation.files(name)):
+    with records.writing_evaluation(folder, evaluation.files(name), step):
         ids = dataset.read_ids(arguments.data, split_name)
         evaluation.write(folder, name, ids, lambda rows: split.take(rows)[0])
 

@@ -5,8 +5,8 @@
     python export.py --format litert                   # exports/litert/1
 
     saved_model   for TensorFlow and TensorFlow Serving, which takes exports/saved_model
-    onnx          for ONNX Runtime, on servers and in browsers; needs requirements-export.txt
-    litert        for LiteRT, on phones and small devices; needs requirements-export.txt
+    onnx          for ONNX Runtime, on servers and in browsers; needs requirements/export.txt
+    litert        for LiteRT, on phones and small devices; needs requirements/export.txt
 
 The graph takes the inputs as they are stored, prepares them, computes in float32, and returns what
 people read. The signatures of a SavedModel are those of model/serving.py; SERVING.md shows how to
@@ -51,7 +51,7 @@ FORMATS = {
 # Answers --help and bad input.
 command = exports.command_line(__name__, __doc__, Parameters, FORMATS)
 
-from quiet import import_tensorflow
+from framework.quiet import import_tensorflow
 
 import_tensorflow()
 

@@ -15,7 +15,7 @@ from parameters import Parameters
 
 command = command_line.prediction(__name__, __doc__, Parameters)  # Answers --help and bad input.
 
-from quiet import import_tensorflow
+from framework.quiet import import_tensorflow
 
 import_tensorflow()
 

@@ -19,7 +19,7 @@ from parameters import Parameters
 
 command = command_line.training(__name__, __doc__, Parameters)  # Answers --help and bad input.
 
-from quiet import import_tensorflow
+from framework.quiet import import_tensorflow
 
 import_tensorflow()
 
@@ -29,6 +29,8 @@ import tensorflow as tf
 import backend
 from build_dataset import Dataset, open_dataset
 from evaluate import evaluate, make_evaluation_step
+from framework.pretrained import at_own_rates
+from framework.weight_average import WeightAverage, averaged
 from machinery.epoch import Epoch
 from machinery.run import Run
 from machinery.sampling import fold_seed
@@ -36,8 +38,6 @@ from machinery.share import share_among_devices
 from model import net
 from model.data_loader import Batch, load_split, training_batches
 from model.report import Evaluation, objective
-from pretrained import at_own_rates
-from weight_average import WeightAverage, averaged
 
 # A call of the graph takes more and more steps, until it takes so long. 0: one step per call.
 SECONDS_PER_CALL = 0.1

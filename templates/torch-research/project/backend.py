@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-import pretrained
 from build_dataset import Dataset
+from framework import pretrained
+from framework.weight_average import WeightAverage
 from machinery import debugging, devices
 from machinery.checkpoints import check_fit, select, trained_weights
 from machinery.records import versions
@@ -18,7 +19,6 @@ from machinery.sampling import fold_seed
 from model import net
 from model.data_loader import Batch
 from parameters import Parameters, TrainingParameters
-from weight_average import WeightAverage
 
 GPU_ADVICE = (
     'README.md, "A GPU", says what to install for yours, such as: python -m pip install '

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 import backend
-import pretrained
 from build_dataset import Dataset, open_dataset
+from framework import pretrained
 from machinery import checkup, checkup_machine, checkup_network
 from machinery.checkup import Arrays, Batch
 from machinery.checkup_machine import Gpu, Machine

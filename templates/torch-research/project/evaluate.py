@@ -70,7 +70,7 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     evaluate(model, split, evaluation, device, dtype)
     print(f"{path} of step {step:,}, {split.examples:,} examples of {split_name}:")
     name = split_name if arguments.checkpoint == "best" else f"{split_name}_{arguments.checkpoint}"
-    with records.writing_evaluation(folder, evaluation.files(name)):
+    with records.writing_evaluation(folder, evaluation.files(name), step):
         ids = dataset.read_ids(arguments.data, split_name)
         evaluation.write(folder, name, ids, lambda rows: backend.to_numpy(split.take(rows)[0]))
 

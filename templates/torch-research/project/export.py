@@ -4,7 +4,7 @@
     python export.py --experiment experiments/wide            # the next version: exports/onnx/2
     python export.py --format pt2                             # exports/pt2/1
 
-    onnx   for ONNX Runtime, on servers, in browsers, on phones; needs requirements-export.txt
+    onnx   for ONNX Runtime, on servers, in browsers, on phones; needs requirements/export.txt
     pt2    for PyTorch 2 itself: torch.export.load
     aoti   compiled by AOTInductor for this machine's kind of processor; needs a C++ compiler
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-import keras_backend
 from build_dataset import Dataset
+from framework import keras_backend
 from machinery.arrays import Examples
 from machinery.debugging import helpers
 from machinery.sampling import BatchSampler, evaluation_batch_size, examples_of_batch

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import backend
-import keras_backend
+from framework import keras_backend
 
 # isort: split
 import keras
@@ -75,9 +75,9 @@ def test_an_unknown_backend_ends_the_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "{}", '{"backend": ["jax"]}', '{"backend": 1}'])
 def test_a_keras_json_without_a_backend(tmp_path: Path, content: str) -> None:
-    shutil.copy(ROOT / "keras_backend.py", tmp_path)
+    shutil.copytree(ROOT / "framework", tmp_path / "framework")
     (tmp_path / "keras.json").write_text(content, "utf-8")
-    code = "import keras_backend\nfrom machinery.errors import exit_codes\n"
+    code = "from framework import keras_backend\nfrom machinery.errors import exit_codes\n"
     code += "with exit_codes(): keras_backend.load()"
     result = run("-c", code, folder=tmp_path, PYTHONPATH=str(ROOT))
     assert result.returncode == 2, result.stderr

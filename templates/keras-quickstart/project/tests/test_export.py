@@ -3,7 +3,7 @@
 import pytest
 
 import export
-import keras_backend
+from framework import keras_backend
 from machinery.errors import InputError
 from machinery.exports import Format, check_format
 

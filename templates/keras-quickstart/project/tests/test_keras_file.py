@@ -15,10 +15,10 @@ import pytest
 import task
 
 import backend
-import keras_file
 from build_dataset import read_dataset
 from evaluate import evaluate
-from keras_backend import NAMES
+from framework import keras_file
+from framework.keras_backend import NAMES
 from machinery.checkpoints import BEST, read_checkpoint
 from machinery.parameter_file import load_parameters
 from model.data_loader import load_split

@@ -6,8 +6,8 @@ from typing import Any
 import keras
 import pytest
 
+from framework.run_callback import RunCallback
 from machinery.checkpoints import Progress
-from run_callback import RunCallback
 
 
 @pytest.mark.parametrize(("stops", "calls"), [(False, [range(1, 4)]), (True, [])])

@@ -13,13 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from build_dataset import Dataset
+from framework.tfrecords import Records, holds_records
 from machinery.arrays import Examples
 from machinery.debugging import helpers
 from machinery.sampling import BatchSampler, evaluation_batch_size
 from machinery.share import Share
 from model import augmentation
 from parameters import Parameters
-from tfrecords import Records, holds_records
 
 Batch = tuple[dict[str, Any], dict[str, Any]]  # inputs and targets, by name
 

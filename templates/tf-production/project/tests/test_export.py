@@ -15,6 +15,7 @@ import evaluate
 import export
 import train
 from build_dataset import prepare_default, read_dataset
+from framework.tfrecords import write_records
 from machinery.checkpoints import read_checkpoint
 from machinery.errors import InputError
 from machinery.parameter_file import load_parameters
@@ -22,7 +23,6 @@ from machinery.run import Run
 from machinery.stopping import StopRequest
 from model.data_loader import load_split
 from parameters import Parameters
-from tfrecords import write_records
 
 ROOT = Path(__file__).parent.parent
 

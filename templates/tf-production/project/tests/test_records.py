@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 import build_records
-import tfrecords
 from build_dataset import open_dataset, prepare_default, read_dataset
+from framework import tfrecords
 from machinery import arrays
 from machinery.arrays import BaseDataset, Ragged, write_dataset
 from machinery.errors import InputError

@@ -12,7 +12,7 @@ service. Until the first version is accepted, the newest serves. exports/onnx/in
 all decisions.
 """
 
-from machinery import promotion
+from machinery.server import promotion
 
 command = promotion.command_line(__name__, __doc__)  # Answers --help and bad input.
 

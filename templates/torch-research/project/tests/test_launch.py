@@ -85,6 +85,7 @@ def test_what_a_process_said_before_it_crashed_is_shown(tmp_path: Path) -> None:
 def test_a_stop_is_passed_on_once(tmp_path: Path) -> None:
     process = start(tmp_path, "time.sleep(60)")
     while len([*tmp_path.glob("started-*")]) < 2:
+        assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
@@ -98,6 +99,7 @@ def test_a_second_request_ends_what_hangs(tmp_path: Path) -> None:
     ready = "(here / f'ready-{number}').touch()"
     process = start(tmp_path, f"{hang}\n{ready}\ntime.sleep(60)")
     while len([*tmp_path.glob("ready-*")]) < 2:
+        assert process.poll() is None
         time.sleep(0.01)
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)

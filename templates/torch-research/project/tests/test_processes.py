@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from buffer_means import BufferMeans
+from framework.buffer_means import BufferMeans
+from framework.processes import NAMES, flatten, join, unflatten
 from machinery.errors import InputError, ResourceError
 from machinery.sampling import BatchSampler, examples_of_batch
 from machinery.share import Share, share_out
 from machinery.shared_run import FollowingRun, refuse_different_trainings
 from machinery.stopping import StopRequest
 from parameters import Parameters
-from processes import NAMES, flatten, join, unflatten
 
 
 def test_tensors_keep_their_memory_layout() -> None:

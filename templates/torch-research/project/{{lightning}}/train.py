@@ -25,19 +25,19 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch.optim.lr_scheduler import LambdaLR
 
 import backend
-from buffer_means import BufferMeans
 from build_dataset import open_dataset
-from launched import Launched
+from framework.buffer_means import BufferMeans
+from framework.launched import Launched
+from framework.pretrained import parameter_groups
+from framework.processes import add_up, join
+from framework.run_callback import Part, RunCallback, silence_lightning
+from framework.weight_average import WeightAverage
 from machinery.errors import InputError
 from machinery.run import Run
 from machinery.sampling import evaluation_batch_size, examples_of_batch
 from model import net
 from model.data_loader import Batch, evaluation_batches, load_split, training_batches
 from model.report import Evaluation
-from pretrained import parameter_groups
-from processes import add_up, join
-from run_callback import Part, RunCallback, silence_lightning
-from weight_average import WeightAverage
 
 # In float16 the Trainer scales the loss, as backend.make_scaler does elsewhere.
 PRECISIONS: dict[torch.dtype, Any] = {

@@ -21,17 +21,17 @@ command = command_line.training(__name__, __doc__, Parameters)  # Answers --help
 import torch
 
 import backend
-from batch_parts import BatchParts
 from build_dataset import Dataset, open_dataset
 from evaluate import evaluate
+from framework.batch_parts import BatchParts
+from framework.pretrained import parameter_groups
+from framework.processes import join
+from framework.weight_average import WeightAverage
 from machinery.epoch import Epoch
 from machinery.run import Run
 from model import net
 from model.data_loader import Batch, load_split, training_batches
 from model.report import Evaluation, objective
-from pretrained import parameter_groups
-from processes import join
-from weight_average import WeightAverage
 
 
 def train(run: Run) -> None:

@@ -16,7 +16,7 @@ from parameters import Parameters
 command = profiling.command_line(__name__, __doc__, Parameters)  # Answers --help and bad input.
 
 from build_dataset import open_dataset
-from profiler import Profiler
+from framework.profiler import Profiler
 from train import train
 
 command.run(train, open_dataset, Profiler)

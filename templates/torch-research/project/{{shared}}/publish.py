@@ -8,8 +8,8 @@ Parameters, the metrics of each epoch and of evaluate.py, what run.json says, an
 weights are not. Run it at any time: only what is new is sent, and published.json in a run folder
 notes what was. As it is a process of its own, a server that is away does nothing to a training.
 
-    mlflow   needs requirements-trackers.txt and MLFLOW_TRACKING_URI, such as http://localhost:5000
-    wandb    needs requirements-trackers.txt and `wandb login`, or WANDB_MODE=offline
+    mlflow   needs requirements/trackers.txt and MLFLOW_TRACKING_URI, such as http://localhost:5000
+    wandb    needs requirements/trackers.txt and `wandb login`, or WANDB_MODE=offline
 """
 
 import importlib
@@ -32,7 +32,7 @@ def import_tracker(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise InputError(
-            f"--to {name}: {error}. Install it: python -m pip install -r requirements-trackers.txt"
+            f"--to {name}: {error}. Install it: python -m pip install -r requirements/trackers.txt"
         ) from None
 
 

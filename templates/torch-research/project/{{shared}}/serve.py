@@ -3,7 +3,7 @@
     python serve.py                                       # then open http://127.0.0.1:8000
     python serve.py --port 9000 --exports exports/onnx
 
-Needs requirements-serve.txt and no framework of training, and a version that `python export.py
+Needs requirements/serve.txt and no framework of training, and a version that `python export.py
 --format onnx` wrote. service.py says what a request may hold and what the answer is:
 
     POST /predict                    a body such as service.py shows -> what people read
@@ -16,7 +16,7 @@ For any other --host, set SERVE_TOKEN: each request must bear it (Authorization:
 server that speaks HTTPS before it. SIGTERM ends it once every request under way has its answer.
 """
 
-from machinery import serving
+from machinery.server import serving
 
 command = serving.command_line(__name__, __doc__)  # Answers --help and bad input.
 

@@ -9,8 +9,7 @@ import pytest
 from test_model import make_batch, make_dataset
 
 import backend
-import keras_file
-import pretrained
+from framework import keras_file, pretrained
 from machinery.errors import InputError
 from model import net
 from model.parameters import ModelParameters

@@ -30,7 +30,7 @@ from machinery.errors import InputError, exit_codes
 from machinery.files import replace, sync_folder, sync_tree, write_atomically
 from machinery.metrics import read_metrics
 from machinery.parameter_file import Section, flatten
-from machinery.records import read_sessions
+from machinery.records import evaluated_steps, read_sessions
 from machinery.sampling import evaluation_batch_size
 
 FILE = "export.json"
@@ -43,7 +43,7 @@ class Format(NamedTuple):
 
     runtime: str  # what loads it, for messages
     load: str  # Python that defines predict(inputs, path): see machinery/elsewhere.py
-    packages: tuple[str, ...] = ()  # of requirements-export.txt, as Python imports them
+    packages: tuple[str, ...] = ()  # of requirements/export.txt, as Python imports them
     refusal: str = ""  # why this project cannot write it, where it cannot
 
 
@@ -111,7 +111,7 @@ def check_format(format_name: str, form: Format) -> None:
     if missing := [name for name in form.packages if not importlib.util.find_spec(name)]:
         raise InputError(
             f"--format {format_name}: needs {' and '.join(missing)}. Install what is missing: "
-            "python -m pip install -c constraints.txt -r requirements-export.txt"
+            "python -m pip install -c constraints.txt -r requirements/export.txt"
         )
 
 
@@ -141,13 +141,15 @@ def collect_facts(
     rows = {row.get("step"): row for row in read_metrics(arguments.experiment)}
     suffix = "" if arguments.checkpoint == "best" else f"_{arguments.checkpoint}"
     test = arguments.experiment / f"metrics_test{suffix}.json"
+    # It may be of an earlier checkpoint: a run can be evaluated while it trains.
+    of_this_step = test.exists() and evaluated_steps(arguments.experiment).get(test.name) == step
     return {
         "format": arguments.format,
         "experiment": arguments.experiment.as_posix(),
         "checkpoint": arguments.checkpoint,
         "step": step,
         "metrics": rows.get(step),
-        "test_metrics": json.loads(test.read_text("utf-8")) if test.exists() else None,
+        "test_metrics": json.loads(test.read_text("utf-8")) if of_this_step else None,
         "parameters": flatten(parameters),
         "dataset": dataset.model_dump(mode="json"),
         **trained_by(arguments.experiment),

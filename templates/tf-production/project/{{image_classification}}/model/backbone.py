@@ -30,7 +30,7 @@ def make(parameters: ModelParameters, image_shape: Shape) -> keras.Model:
 
     Returns:
         A network that takes images (B, height, width, channels) uint8 and returns features (B,
-        rows, columns, K). It has what pretrained.py asks for.
+        rows, columns, K). It has what framework/pretrained.py asks for.
 
     Raises:
         InputError: there is no such network, or the images are too small for it.

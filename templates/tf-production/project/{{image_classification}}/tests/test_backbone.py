@@ -10,7 +10,7 @@ import tensorflow as tf
 from test_model import make_batch, make_dataset
 
 import backend
-import pretrained
+from framework import pretrained
 from machinery.errors import InputError
 from model import net
 from model.parameters import ModelParameters

@@ -39,7 +39,7 @@ ADVICE = (
 )
 Sampler = Literal["tpe", "gp", "botorch", "cmaes", "random", "grid"]
 Pruner = Literal["median", "hyperband", "successive_halving", "none"]
-# What some samplers need beside Optuna: requirements-search.txt installs it.
+# What some samplers need beside Optuna: requirements/search.txt installs it.
 PACKAGES = {"gp": ["torch"], "botorch": ["botorch", "optuna_integration"], "cmaes": ["cmaes"]}
 WEIGHTS = "weights"  # How many a network has: an objective that is the same in each epoch.
 
@@ -109,7 +109,7 @@ class SearchSettings(Section):
         if packages:
             raise PydanticCustomError(
                 "package",
-                "which needs {packages}: python -m pip install -r requirements-search.txt",
+                "which needs {packages}: python -m pip install -r requirements/search.txt",
                 {"packages": " and ".join(packages)},
             )
         if sampler == "cmaes" and _has_several(info):

@@ -103,8 +103,9 @@ def test_overfits_a_few_examples(kind: str) -> None:
     dataset = make_dataset(kind)
     model, (inputs, targets) = make_net(dataset, dropout=0), make_batch(dataset)
     optimizer = keras.optimizers.AdamW(2e-2)
+    optimizer.build(model.trainable_variables)  # Or the step would be traced twice.
 
-    @tf.function
+    @tf.function(autograph=False)
     def train_step(step: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             outputs = model(inputs, seed=tf.stack([0, step]))

@@ -94,6 +94,7 @@ def test_overfits_a_few_examples() -> None:
     model, dataset = make_net(dropout=0, width=32), make_dataset()
     optimizer = keras.optimizers.AdamW(1e-2)
     inputs, targets = make_batch()
+    optimizer.build(model.trainable_variables)  # Or the step would be traced twice.
 
     @tf.function(autograph=False)
     def train_step(step: tf.Tensor) -> None:

@@ -13,7 +13,7 @@ from machinery.errors import InputError
 from model.parameters import ModelParameters
 
 Shape = tuple[int, int, int]
-INSTALL = "python -m pip install -c constraints.txt -r requirements-backbone.txt"
+INSTALL = "python -m pip install -c constraints.txt -r requirements/backbone.txt"
 
 
 class Backbone(torch.nn.Module):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from test_model import make_batch, make_dataset
 
 import backend
-import pretrained
+from framework import pretrained
 from machinery.errors import InputError
 from model import net
 from model.parameters import ModelParameters

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy, SingleDeviceStrategy
 
-from launched import Launched, check_strategy
+from framework.launched import Launched, check_strategy
 from machinery.errors import InputError
 from machinery.share import ALONE, Share
 

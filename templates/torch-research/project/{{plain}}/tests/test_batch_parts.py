@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from batch_parts import Sums, add, nodes
+from framework.batch_parts import Sums, add, nodes
 from machinery.share import Share
 
 

@@ -75,16 +75,7 @@ code hands in what it needs of them. Each file has one subject:
     checkup_batches  how they reach the network,
     checkup_network  the network before it is trained,
     checkup_learning how it learns in a few steps
-    serving          serve.py: its command line, the server's life
-    http_api         the paths that it answers, and serve_page.html
-    http_guard       who may ask, and what is counted
-    tensors          arrays as JSON
-    batcher          requests that wait, computed together
-    served_version   a version that has tested itself, and its successor
-    model_versions   the versions that export.py wrote
-    promotion        promote.py: which version serves
-    in_service       the file in-service.json
-    acceptance       whether a version is worse than another
+    server/          an exported network over HTTP: serve.py, promote.py
     missing_packages what to say where a package is not installed
 
 Any other file here belongs to the task. `copier update` brings this folder up to date and merges

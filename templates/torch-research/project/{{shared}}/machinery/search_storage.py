@@ -81,7 +81,7 @@ class Database:
         except Exception as error:  # A driver that is not installed, a wrong password, no network.
             raise InputError(
                 f"--storage: {shown(url)} cannot be used: {reason_of(error, url)}\n"
-                "requirements-storage.txt holds the drivers."
+                "requirements/storage.txt holds the drivers."
             ) from None
 
     def open_storage(self) -> RDBStorage:

@@ -14,7 +14,7 @@ EXPECTED = "postgresql://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE"
 
 
 def parse(url: str) -> "URL":
-    """Return a URL with the driver that requirements-storage.txt installs.
+    """Return a URL with the driver that requirements/storage.txt installs.
 
     Raises:
         InputError: it is none of a database that many machines may share.

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import backend
-import pretrained
 from build_dataset import Dataset, build_texts, read_unlabelled
+from framework import pretrained
 from machinery import pretrained_tokens
 from machinery.errors import InputError
 from machinery.pretrained_tokens import read_backbone
@@ -196,7 +196,7 @@ def test_what_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_transformers_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(InputError, match=r"transformers.*requirements-backbone.txt"):
+    with pytest.raises(InputError, match=r"transformers.*requirements/backbone.txt"):
         read_backbone("bert-tiny")
 
 

@@ -25,7 +25,7 @@ from machinery.terminal import quote
 
 SHOWN = 5  # files that a message names
 LEFT_OUT = shutil.ignore_patterns("tensorboard", ".*")
-REQUIREMENTS = ("requirements.txt", "requirements-kaggle.txt")
+REQUIREMENTS = ("requirements.txt", "requirements/kaggle.txt")
 
 
 def make_package(experiment: Path, output: Path) -> None:

@@ -19,7 +19,7 @@ NEW_TOKEN = (
     "Make a token at https://www.kaggle.com/settings/api and save it as ~/.kaggle/access_token, or "
     "run: kaggle auth login"
 )
-INSTALL = "pip install -r requirements-kaggle.txt"
+INSTALL = "pip install -r requirements/kaggle.txt"
 
 # Failures that the client prints and still ends with exit code 0.
 ANNOUNCED = re.compile(r"^([\w ]+ error: |Could not (submit|find) ).*", re.MULTILINE)

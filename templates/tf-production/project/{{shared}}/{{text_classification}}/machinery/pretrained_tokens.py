@@ -22,7 +22,7 @@ import pydantic
 from machinery.errors import InputError
 from machinery.words import UNKNOWN
 
-INSTALL = "python -m pip install -c constraints.txt -r requirements-backbone.txt"
+INSTALL = "python -m pip install -c constraints.txt -r requirements/backbone.txt"
 
 
 class Backbone(pydantic.BaseModel):

@@ -107,7 +107,7 @@ def test_an_address_names_a_competition(address: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("said", "advice"),
     [
-        ("No module named 'six'", "requirements-kaggle.txt"),
+        ("No module named 'six'", "requirements/kaggle.txt"),
         ("kaggle: error: argument command: invalid choice: 'quota'", "--upgrade"),
         ("403 Client Error: Forbidden for url: https://x?token=secret", "competition/rules"),
         ("404 Client Error: Not Found for url: https://x", "is misspelled"),

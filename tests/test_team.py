@@ -1,0 +1,85 @@
+"""docs/team.md, word for word: five repositories, a changed rule, five change requests."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import git, root
+from trainyard.command_line import make_parser
+
+PAGE = (root / "docs/team.md").read_text(encoding="utf-8")
+NAMES = ["leaf", "bark", "moss", "fern", "reed"]
+# Blocks that begin with one of these are what a command prints.
+PRINTED = ("drift ", "change ", "repository ", "pyproject.toml:")
+
+
+def blocks() -> list[str]:
+    """Return the indented blocks of the page, in their order."""
+    found = re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", PAGE, re.MULTILINE)
+    split = [part for block in found for part in re.split(r"\n\n", block)]
+    return [re.sub("^    ", "", block, flags=re.MULTILINE).strip("\n") for block in split]
+
+
+def test_the_commands_are_those_of_the_program() -> None:
+    lines = re.findall(r"^    trainyard (.*)", PAGE, re.MULTILINE)
+    assert len(lines) >= 5
+    for line in lines:
+        words = shlex.split(line)
+        assert make_parser(words).parse_args(words).run
+
+
+def one_line(text: str) -> str:
+    """Return a text with one blank for each gap."""
+    return " ".join(text.split())
+
+
+@pytest.mark.deep
+def test_the_page_word_for_word(tagged_repository: Path, tmp_path: Path) -> None:
+    """Where the page has a host, the test has a folder of bare repositories."""
+    upstream = shutil.copytree(tagged_repository, tmp_path / "upstream")
+    git(upstream, "tag", "--delete", *git(upstream, "tag").split())
+    host = tmp_path / "host"
+    host.mkdir()
+    for name in ["templates", *NAMES]:
+        git(host, "init", "--quiet", "--bare", "--initial-branch", "main", f"{name}.git")
+    commands = [block for block in blocks() if not block.startswith((*PRINTED, "gh "))]
+    script = "\n".join(commands)
+    script, count = re.subn("^export (TRAINYARD|HOST)=.*\n", "", script, flags=re.MULTILINE)
+    assert count == 2
+    script = re.sub("^python -m pip install .*\n", "", script, flags=re.MULTILINE)
+    # 65 says that something was found, as the page shows.
+    program = f'"{sys.executable}" -m trainyard'
+    prelude = f'set -eu\ntrainyard() {{ {program} "$@" || test $? = 65; }}\n'
+    work = tmp_path / "work"
+    work.mkdir()
+    variables = {
+        "TRAINYARD": upstream.as_uri(),
+        "HOST": host.as_uri(),
+        "PYTHONPATH": str(root),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
+    done = subprocess.run(
+        ["bash", "-c", prelude + script],
+        cwd=work,
+        env={**os.environ, **variables},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = one_line(done.stdout.replace(host.as_uri(), "https://git.example.org/laboratory"))
+    shown = [block for block in blocks() if block.startswith(PRINTED)]
+    assert len(shown) == 5
+    for block in shown:
+        assert one_line(block) in printed
+    for name in NAMES:
+        assert "line-length = 88" in git(host / f"{name}.git", "show", "main:pyproject.toml")
+        text = (work / f"team/requests/{name}-v1.1.0.md").read_text(encoding="utf-8")
+        assert "- Lines have at most 88 characters." in text
+        assert ("Not to be merged" in text) == (name == "leaf")
+    assert "A network of our own" in git(host / "bark.git", "show", "main:model/net.py")
