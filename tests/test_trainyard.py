@@ -51,7 +51,7 @@ def test_the_package_holds_the_program_alone(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name for name in names if ".dist-info/" not in name} == {
-        f"trainyard/{path.name}" for path in (root / "trainyard").glob("*.py")
+        path.relative_to(root).as_posix() for path in (root / "trainyard").rglob("*.py")
     }
     assert any(name.endswith("entry_points.txt") for name in names)
 

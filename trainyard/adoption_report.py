@@ -83,7 +83,7 @@ def _lines(folder: Path, adopted: Path, rendered: Path, plan: Any, pristine: str
         "",
         "## Then",
         "",
-        "    python -m pip install -c constraints.txt -r requirements.txt -r requirements-dev.txt",
+        "    python -m pip install -c constraints.txt -r requirements.txt -r requirements/dev.txt",
         "    python train.py && python evaluate.py",
         "    python -m pytest",
         "    trainyard check",

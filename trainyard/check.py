@@ -17,6 +17,7 @@ exit codes: 0 all checks passed; 65 something was found; 2 the folder cannot be 
 
 import argparse
 import dataclasses
+import io
 import json
 import shutil
 import sys
@@ -42,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     from trainyard.checks.definition import all_checks
     from trainyard.checks.report import check_folder, score, to_json, to_lines, to_list
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # A path need not be text.
     width = shutil.get_terminal_size((100, 24)).columns
     if arguments.list:
         if arguments.json:

@@ -73,8 +73,11 @@ def _knows(project: Path, commit: str) -> bool:
 def _unpack(project: Path, commit: str, staging: Path) -> None:
     archive = staging.with_suffix(".tar")
     git(project, "archive", "--format=tar", f"--output={archive}", commit)
-    with tarfile.open(archive) as file:
-        file.extractall(staging, filter="data")
+    try:
+        with tarfile.open(archive) as file:
+            file.extractall(staging, filter="data")
+    except tarfile.FilterError as error:
+        raise InputError(f"{project}: commit {commit} holds a link out of it: {error}") from None
 
 
 def _apply(diff: Path, staging: Path) -> None:

@@ -78,7 +78,8 @@ def _reason(
         return None
     line = ""
     if not finding.cell:
-        line = repository.text(finding.path).splitlines()[finding.line - 1]
+        # Python may name a line after the last.
+        line = "".join(repository.text(finding.path).splitlines()[finding.line - 1 : finding.line])
     for source in repository.sources if finding.cell else ():
         if source.path == finding.path and (finding.cell, finding.line) in source.cells:
             line = source.lines[source.cells.index((finding.cell, finding.line))]

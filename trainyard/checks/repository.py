@@ -48,7 +48,10 @@ class Repository:
         """Return the text of a file; of one that is binary or too long, nothing."""
         if name not in self._texts:
             path = self.folder / name
-            content = path.read_bytes() if path.stat().st_size <= LARGEST_TEXT else b"\0"
+            try:
+                content = path.read_bytes() if path.stat().st_size <= LARGEST_TEXT else b"\0"
+            except OSError as error:
+                raise InputError(f"{path}: cannot be read: {error.strerror}.") from None
             is_binary = b"\0" in content[:8192]
             self._texts[name] = "" if is_binary else content.decode("utf-8-sig", "replace")
         return self._texts[name]

@@ -10,7 +10,7 @@ import yaml
 
 from conftest import git
 from projects import experiment, run
-from test_program_adopt import repository
+from test_adopt import repository
 from test_update import append
 from trainyard.command_line import main
 from trainyard.extraction import clean
@@ -112,6 +112,18 @@ def test_changes_to_the_commit_are_brought_back(signs: Path, tmp_path: Path) -> 
     assert extract(folder, "--output", signs / "paper") == 0
     assert (signs / "paper/train.py").read_text() == "A = 3\n"
     assert not (signs / "paper/.git").exists()
+
+
+def test_a_project_in_a_folder_of_a_repository(tmp_path: Path) -> None:
+    files = {f"leaf/{name}": text for name, text in PROJECT.items()}
+    top = repository(tmp_path / "top", {**files, "other.py": "C = 1\n"})
+    (top / "leaf/train.py").write_text("A = 3\n")
+    diff = git(top / "leaf", "diff", "--relative", "HEAD")
+    folder = finished(top / "leaf", git_changes="changes-01234567.diff")
+    (folder / "changes-01234567.diff").write_text(diff)
+    assert extract(folder, "--output", tmp_path / "paper") == 0
+    assert (tmp_path / "paper/train.py").read_text() == "A = 3\n"
+    assert not (tmp_path / "paper/other.py").exists()
 
 
 @pytest.mark.parametrize("commit", [None, "0" * 40])
@@ -226,6 +238,14 @@ def secret(project: Path) -> list[object]:
     return [project, "experiments/a"]
 
 
+def link(project: Path) -> list[object]:
+    (project / "data").symlink_to("/etc")
+    git(project, "add", "data")
+    git(project, "commit", "--quiet", "--message", "A link out")
+    finished(project)
+    return [project, "experiments/a"]
+
+
 def no_diff(project: Path) -> list[object]:
     finished(project, git_changes="changes-01234567.diff")
     return [project, "experiments/a"]
@@ -255,6 +275,7 @@ def no_project(project: Path) -> list[object]:
         (unfinished, "its run is not finished"),
         (damaged, "not found, or damaged"),
         (secret, "train.py:2 (a token of GitHub)"),
+        (link, "holds a link out of it"),
         (no_diff, "cannot be brought back"),
         (no_checkpoint, "Leave out --checkpoint"),
         (outside, "expected a folder below"),

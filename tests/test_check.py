@@ -1,6 +1,7 @@
 """trainyard check: each check names a defect that is planted, and leaves a clean project alone."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -183,6 +184,24 @@ def test_json_holds_all_and_secrets_are_not_repeated(
     table = "\n".join(to_lines(check_folder(tmp_path)))
     assert "and 4 more: --json lists them" in table
     assert secret not in printed + table
+
+
+def test_files_that_are_no_text_are_no_bug(tmp_path: Path) -> None:
+    """Broken notebooks, Latin-1, paths that are no text, links, folders that git knows."""
+    write(tmp_path, {**CLEAN, "broken.ipynb": "[1, 2", "list.ipynb": "[]", "unended.py": "if 1:\n"})
+    (tmp_path / "latin.py").write_bytes("# gr\xfc\xdfe\n".encode("latin-1"))
+    (tmp_path / "gone").symlink_to("nowhere")
+    (tmp_path / "inner").mkdir()
+    git(tmp_path / "inner", "init", "--quiet")
+    name = os.fsencode(tmp_path) + b"/\xff.npy"
+    if sys.platform == "linux":
+        with open(name, "wb") as file:
+            file.write(b"x")
+    command = [sys.executable, "-m", "trainyard", "check", str(tmp_path)]
+    result = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8")
+    assert (result.returncode, result.stderr) == (65, "")
+    assert "unended.py:1" in result.stdout
+    assert ("\\udcff.npy" in result.stdout) == (sys.platform == "linux")
 
 
 def test_nothing_of_the_project_is_run(tmp_path: Path) -> None:
