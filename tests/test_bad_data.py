@@ -175,7 +175,7 @@ def test_builds_at_the_same_time(project: Path, server: ForkServer) -> None:
         )
         for seed, words in enumerate([[], ["--overwrite"], ["--overwrite"]])
     ]
-    codes = [builder.wait(timeout=120) for builder in builders]
+    codes = [builder.wait(timeout=600) for builder in builders]
     assert codes in ([0, 0, 0], [2, 0, 0])
     assert fingerprint_of(project / "together") in fingerprints
     assert len([*(project / "together").glob("arrays-*")]) == 1

@@ -114,7 +114,7 @@ def test_at_the_prompt_it_asks_and_gives_what_copier_gives(
 ) -> None:
     answers = answers_of(combination)
     terminal = pexpect.spawn(
-        program, [str(tagged_repository)], cwd=str(workplace), encoding="utf-8", timeout=120
+        program, [str(tagged_repository)], cwd=str(workplace), encoding="utf-8", timeout=600
     )
     terminal.setwinsize(60, 200)
     for number, (name, answer) in enumerate(answers.items(), start=1):

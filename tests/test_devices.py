@@ -271,7 +271,7 @@ def test_a_bug_ends_the_processes_that_load_batches(loop: str, projects: dict[st
         words, cwd=project, stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        assert process.wait(timeout=120) == 1
+        assert process.wait(timeout=600) == 1
     finally:
         with contextlib.suppress(ProcessLookupError):  # Where nothing of it is left.
             os.killpg(process.pid, signal.SIGKILL)

@@ -99,52 +99,40 @@ MEMBERS: list[tuple[str, list[Edit]]] = [
 EXPECTED = {first_tag: "2 releases", "v0.2.0": "1 release", "v0.3.0": ""}
 
 
+def members(count: int) -> list[tuple[str, list[Edit]]]:
+    return [MEMBERS[number % len(MEMBERS)] for number in range(count)]
+
+
 def test_a_fleet_and_its_branches(template: Path, tmp_path: Path, capsys: Captured) -> None:
     """Bare repositories at several versions, some drifted, some conflicting; 30 with --deep."""
-    count = 30 if combinations.deep else 4
     ways = [*WAYS, *checked_combinations] if combinations.deep else WAYS
-    names = []
-    for number in range(count):
-        version, edits = MEMBERS[number % len(MEMBERS)]
+    names: dict[str, tuple[str, list[Edit]]] = {}
+    for number, (version, edits) in enumerate(members(30 if combinations.deep else 4)):
         project = make(template, ways[number % len(ways)], tmp_path / f"p{number}", version)
         for edit in edits:
             edit(project)
         commit(project)
-        names.append(bare(project, tmp_path).name)
-    opted_out = {"p0.git": "the paper is out"} if combinations.deep else {}
-    write_list(tmp_path, names, opted_out)
-
+        names[bare(project, tmp_path).name] = version, edits
+    opted_out = {"p29.git": "the paper is out"} if combinations.deep else {}
+    write_list(tmp_path, [*names], opted_out)
     jobs = ("--jobs", "2" if combinations.deep else "1")
-    code, stands = fleet(tmp_path, capsys, *jobs)
-    assert code == 65
-    assert [*stands] == names
-    for number, name in enumerate(names):
-        version, edits = MEMBERS[number % len(MEMBERS)]
-        stand = stands[name]
-        if name in opted_out:
-            assert stand["state"] == "opted out: the paper is out"
-            continue
-        assert (stand["version"], stand["to"]) == (version, "v0.3.0")
-        assert stand["behind"] == EXPECTED[version]
-        drifted = ["machinery/errors.py"] if edit_other_lines in edits else []
-        assert stand["drifted"] == drifted
-        assert stand["conflicts"] == (["constraints.txt"] if edit_same_lines in edits else [])
-    assert all(git(tmp_path / name, "branch", "--list").split() == ["*", "main"] for name in names)
-
+    branch, requests = "trainyard/update-v0.3.0", tmp_path / "requests"
     heads = [git(tmp_path / name, "rev-parse", "main") for name in names]
-    requests = tmp_path / "requests"
+    if combinations.deep:  # At the gate, --update alone: it tells the same.
+        code, stands = fleet(tmp_path, capsys, *jobs)
+        check_stands(stands, names, opted_out)
+        assert not [name for name in names if git(tmp_path / name, "branch", "--list", branch)]
+
     code, stands = fleet(tmp_path, capsys, "--update", "--requests", str(requests), *jobs)
     assert code == 65
+    check_stands(stands, names, opted_out)
     made = {name for name in names if stands[name]["state"] == "branch made"}
     assert made == {
         name
-        for number, name in enumerate(names)
-        if MEMBERS[number % len(MEMBERS)][0] != "v0.3.0"
-        and edit_same_lines not in MEMBERS[number % len(MEMBERS)][1]
-        and name not in opted_out
+        for name, (version, edits) in names.items()
+        if version != "v0.3.0" and edit_same_lines not in edits and name not in opted_out
     }
     assert [git(tmp_path / name, "rev-parse", "main") for name in names] == heads
-    branch = "trainyard/update-v0.3.0"
     for name in names:
         listed = git(tmp_path / name, "branch", "--list", branch).split()
         assert listed == ([branch] if name in made else [])
@@ -166,6 +154,23 @@ def test_a_fleet_and_its_branches(template: Path, tmp_path: Path, capsys: Captur
     assert stands["p1.git"]["state"] == "branch made, with conflicts"
     marked = git(tmp_path / "p1.git", "show", f"{branch}:constraints.txt")
     assert "<<<<<<< before updating" in marked
-    code, stands = fleet(tmp_path, capsys, "--update", "--with-conflicts", *jobs)
-    assert stands["p1.git"]["state"] == "its branch is there already"
-    assert git(tmp_path / "p1.git", "show", f"{branch}:constraints.txt") == marked
+    if combinations.deep:
+        code, stands = fleet(tmp_path, capsys, "--update", "--with-conflicts", *jobs)
+        assert stands["p1.git"]["state"] == "its branch is there already"
+        assert git(tmp_path / "p1.git", "show", f"{branch}:constraints.txt") == marked
+
+
+def check_stands(
+    stands: dict[str, Any], names: dict[str, tuple[str, list[Edit]]], opted_out: dict[str, str]
+) -> None:
+    """Check what is told of each repository of the list, in its order."""
+    assert [*stands] == [*names]
+    for name, (version, edits) in names.items():
+        stand = stands[name]
+        if name in opted_out:
+            assert stand["state"] == f"opted out: {opted_out[name]}"
+            continue
+        assert (stand["version"], stand["to"]) == (version, "v0.3.0")
+        assert stand["behind"] == EXPECTED[version]
+        assert stand["drifted"] == (["machinery/errors.py"] if edit_other_lines in edits else [])
+        assert stand["conflicts"] == (["constraints.txt"] if edit_same_lines in edits else [])

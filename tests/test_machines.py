@@ -85,7 +85,7 @@ def test_two_machines_train_one_network(
         )
         for name, address in zip(machines, ADDRESSES, strict=True)
     ]
-    output = [process.communicate(timeout=300)[0] for process in started]
+    output = [process.communicate(timeout=600)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0], "\n".join(output)
     assert "; 2 processes" in "".join(output)
     one, two = (project / "experiments" / name / "metrics.jsonl" for name in ("alone", "two"))

@@ -187,7 +187,7 @@ def test_a_killed_process_is_started_again_and_the_end_is_the_same(
             time.sleep(0.02)
         time.sleep(moments.uniform(0, 0.5))
         subprocess.run(["kill", "-9", str(children(launcher)[killed])], check=True)
-    _, errors = launcher.communicate(timeout=300)
+    _, errors = launcher.communicate(timeout=600)
     assert launcher.returncode == 0, errors.decode()
     assert errors.decode().count("all start again") == 2
     assert_same_results(either.project / folder, whole)
@@ -210,7 +210,7 @@ def test_a_signal_to_the_launcher_or_to_one_process_stops_all(
             subprocess.run(["kill", f"-{name}", str(children(launcher)[1])], check=True)
         else:
             launcher.send_signal(getattr(signal, name))
-        _, errors = launcher.communicate(timeout=120)
+        _, errors = launcher.communicate(timeout=600)
         assert launcher.returncode == code, errors.decode()
         assert errors.decode().count("saved in") == 1
 

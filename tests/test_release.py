@@ -113,6 +113,50 @@ def test_changed_results_want_their_mark(scratch_repository: Path) -> None:
     assert release(scratch_repository, "9.1.0").returncode == 0
 
 
+# The check of updates, with the projects of one template.
+ONE_TEMPLATE = """
+import release
+git = release.git
+release.git = lambda *words, **options: (
+    "torch-research" if words[:2] == ("ls-tree", "--name-only") else git(*words, **options)
+)
+try:
+    release.check_updates("9.1.0")
+except release.Refused as refusal:
+    print(f"refused: {refusal}")
+"""
+
+
+def change_utils(repository: Path, message: str) -> None:
+    """Commit a change of a file that all templates share."""
+    with open(repository / "shared" / "project" / "utils.py", "a") as file:
+        file.write(f"# {message}\n")
+    subprocess.run([sys.executable, repository / "tools/sync_shared.py"], check=True)
+    git(repository, "commit", "--all", "--quiet", "--message", message)
+
+
+def test_a_file_that_updates_leave_behind_is_found(scratch_repository: Path) -> None:
+    """Of each template, and by the command: the next test."""
+
+    def refusal() -> str:
+        command = [sys.executable, "-c", ONE_TEMPLATE]
+        printed = subprocess.run(
+            command, cwd=scratch_repository / "tools", check=True, capture_output=True, text=True
+        ).stdout
+        return printed.partition("refused: ")[2]
+
+    change_utils(scratch_repository, "changed")
+    assert refusal() == ""
+    settings = scratch_repository / "shared" / "settings.yml"
+    kept = settings.read_text().replace("    /README.md\n", "    /README.md\n    /utils.py\n")
+    settings.write_text(kept)
+    change_utils(scratch_repository, "changed again")
+    found = refusal()
+    assert found.startswith("A torch-research project of v0.1.0 does not become one of v9.1.0")
+    assert ": utils.py differ" in found
+
+
+@pytest.mark.deep
 def test_projects_of_earlier_releases_come_to_the_new_one(scratch_repository: Path) -> None:
     """A file that the settings keep from updates would stay behind: so no release."""
     with open(scratch_repository / "shared" / "project" / "utils.py", "a") as file:

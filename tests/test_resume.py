@@ -234,7 +234,7 @@ def test_signal_saves_and_stops(project: Path, name: str) -> None:
     assert process.stdout
     process.stdout.readline()
     process.send_signal(getattr(signal, name))
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == (130 if name == "SIGINT" else 75)
     assert "saved in" in errors.decode()
     assert (project / folder / "last.safetensors").exists()

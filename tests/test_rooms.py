@@ -67,7 +67,7 @@ def test_the_machinery_knows_no_project_and_no_framework() -> None:
     packages |= {"pydantic_core", "ruamel", "safetensors", "scipy", "tensorboard", "tqdm"}
     packages |= {"sqlalchemy"}  # A part of Optuna; it is imported with --storage alone.
     packages |= {"optuna_integration"}  # With the sampler that is in it, alone.
-    # With serve.py, alone.
+    # With serve.py and export.py, alone.
     packages |= {"fastapi", "onnxruntime", "orjson", "prometheus_client", "starlette", "uvicorn"}
     for path in root.glob("shared/project/**/machinery/**/*.py"):
         tables = {"pandas", "sklearn"} if "{{competition}}" in path.parts else set()
@@ -78,13 +78,14 @@ def test_the_machinery_knows_no_project_and_no_framework() -> None:
 WRITERS = {
     "arrays.py: _write": "into a folder that nothing names yet",
     "contents.py: new_contents": "into a folder that has no name of its own yet",
-    "elsewhere.py: predict_elsewhere": "into a folder that is deleted afterwards",
+    "elsewhere.py: run_elsewhere": "into a folder that is deleted afterwards",
     "files.py: sync_file": "it changes nothing",
     "files.py: writing_atomically": "beside the old file, which it then replaces",
     "image_files.py: read_images": "into a file without a name",
     "mask_files.py: read_masks": "into a file without a name",
     "histograms.py: write": "events, of which TensorBoard leaves out one that a kill cut off",
     "metrics.py: __init__": "what the checkpoint does not count on is cut off or written anew",
+    "onnx_int8.py: quantise": "into a folder that has no name of its own yet",
     "metrics.py: append": "a line that the next checkpoint will count on",
     "pictures.py: draw": "into memory",
     "results_curves.py: _draw": "into memory",
@@ -326,6 +327,8 @@ ALLOWED: dict[str, dict[str, str]] = {
     "machinery/trained.py": {r"(?i)csv": "the form of the file of predictions"},
     "machinery/command_line.py": {r"(?i)csv": "the form of the file of predictions"},
     "machinery/__init__.py": {r"(?i)csv": "the form of the file of predictions"},
+    "serving/client.py": {r"channel": "what gRPC calls a connection"},
+    "serving/messages.py": {r"field\.label = ": "what protobuf calls whether there are several"},
     "framework/run_callback.py": {r"has lost digits": "of a number"},
     "tf-production/project/tests/test_records.py": {r"\blabel\b": "an array of that test"},
     "torch-research/project/backend.py": {r"channels_last": "PyTorch's name of a memory layout"},

@@ -79,7 +79,7 @@ def served(project: Path, reference: Path, tmp_path_factory: Any) -> Iterator[st
         assert found, process.communicate()
         yield found[0]
         process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=60)[1] == ""
+        assert process.communicate(timeout=600)[1] == ""
         assert process.returncode == 0
 
 

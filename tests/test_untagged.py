@@ -70,6 +70,7 @@ def test_two_commits_and_a_first_release_later(
     assert git(project, "diff", "--name-only").split() == [answers_file]
 
 
+@pytest.mark.deep  # As with tags.
 def test_an_overlapping_edit_shows_a_conflict(
     untagged_scratch_repository: Path, tmp_path: Path
 ) -> None:

@@ -78,7 +78,7 @@ def run(start: Start) -> Callable[..., str]:
 
     def run(*words: object, expected: int = 0, **options: object) -> str:
         process = start(*words, **options)
-        output, errors = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=600)
         assert process.returncode == expected, output + errors
         return output + errors
 

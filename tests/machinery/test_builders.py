@@ -141,7 +141,7 @@ def test_of_two_builders_one_wins(tmp_path: Path, start: Callable[..., Any], pro
     folder = tmp_path / "data"
     words = ("build_dataset.py", "--data", folder)
     builders = [start(*words) for _ in range(2)]
-    errors = [builder.communicate(timeout=60)[1] for builder in builders]
+    errors = [builder.communicate(timeout=600)[1] for builder in builders]
     assert sorted(builder.returncode for builder in builders) == [0, 2]
     assert sum("dataset.json exists" in text for text in errors) == 1
     read = Dataset.model_validate_json((folder / "dataset.json").read_bytes())
@@ -152,7 +152,7 @@ def test_of_two_builders_one_wins(tmp_path: Path, start: Callable[..., Any], pro
     (tmp_path / "fresh").mkdir()
     openers = [start("-c", f"{path}; {code}", cwd=tmp_path / "fresh") for _ in range(2)]
     for opener in openers:
-        assert opener.wait(timeout=60) == 0, opener.stderr.read()
+        assert opener.wait(timeout=600) == 0, opener.stderr.read()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks builders")

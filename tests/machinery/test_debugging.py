@@ -39,7 +39,7 @@ def debug(project: Path, *words: object, commands: str, expected: int = 0) -> st
     """Run a command with --debug, whose debugger gets some commands; return what was printed."""
     command = [sys.executable, *map(str, words), "--debug"]
     options: dict[str, Any] = {"input": commands, "capture_output": True, "text": True}
-    result = subprocess.run(command, cwd=project, check=False, timeout=120, **options)
+    result = subprocess.run(command, cwd=project, check=False, timeout=600, **options)
     assert result.returncode == expected, result.stdout + result.stderr
     return result.stdout + result.stderr
 

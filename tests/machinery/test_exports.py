@@ -1,11 +1,12 @@
 """Versions of exports: their numbers, a kill on the way, and what is found out elsewhere."""
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from machinery import elsewhere, exports, records
 from machinery.elsewhere import ExportError, compare, predict_elsewhere
 from machinery.errors import InputError
 from machinery.exports import Examples, Format
+from machinery.metrics import Objective
 from machinery.parameter_file import Section
+from machinery.quantised import Quantising
 
 LOAD = """
 import numpy as np
@@ -24,6 +27,7 @@ def predict(inputs, path):
 """
 POINTS = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
 WEIGHTS = np.array([1, 2, 3], np.float32)
+RIGHT = Objective("val_right", maximize=True)
 EXAMPLES = Examples({"points": POINTS}, {"share": POINTS @ WEIGHTS, "above": POINTS[:, 0] > 0})
 FACTS: dict[str, Any] = {
     **{"format": "weights", "experiment": "e", "checkpoint": "best", "step": 5},
@@ -37,8 +41,9 @@ FACTS: dict[str, Any] = {
 }
 
 
-def write(folder: Path) -> str:
-    np.save(folder / "weights.npy", WEIGHTS)
+def write(folder: Path, calibration: Any = None) -> str:
+    rounded = WEIGHTS if calibration is None else WEIGHTS.astype(np.int8)
+    np.save(folder / "weights.npy", rounded)
     return "weights.npy"
 
 
@@ -50,7 +55,7 @@ def test_test_metrics_are_those_of_the_exported_step(tmp_path: Path) -> None:
     """An experiment may be evaluated while it trains, and its best checkpoint be a later one."""
     with records.writing_evaluation(tmp_path, ["metrics_test.json"], 4):
         (tmp_path / "metrics_test.json").write_text('{"loss": 0.5}')
-    words = argparse.Namespace(experiment=tmp_path, checkpoint="best", format="onnx")
+    words = argparse.Namespace(experiment=tmp_path, checkpoint="best", format="onnx", int8=False)
     dataset = Section()  # What else it holds is of no matter here.
     of_step = {
         step: exports.collect_facts(words, Section(), dataset, step, [])["test_metrics"]
@@ -207,3 +212,106 @@ def test_a_missing_package_is_named_with_what_to_type() -> None:
 def test_a_format_that_is_not_to_be_had_says_why() -> None:
     with pytest.raises(InputError, match=r"--format litert: Only TensorFlow writes it\."):
         exports.check_format("litert", Format("", "", refusal="Only TensorFlow writes it."))
+
+
+class ShareAbove:
+    """An Evaluation: the share of the points whose answer has the sign of its target."""
+
+    def __init__(self, dataset: Any) -> None:
+        del dataset
+        self.right: list[bool] = []
+
+    def add(self, predictions: Any, targets: Any, losses: np.ndarray) -> None:
+        assert len(losses) == len(predictions["share"])
+        self.right += [*((predictions["share"] > 0) == targets["above"])]
+
+    def metrics(self) -> dict[str, float]:
+        return {"loss": 0.0, "right": float(np.mean(self.right))}
+
+
+class Points:
+    """What quantised.py reads of a dataset: 700 points to train on, 7 to test."""
+
+    examples: ClassVar = {"train": 700, "test": 7}
+    positions = 1
+
+
+def quantising(margin: float | None = None, objective: Objective = RIGHT) -> Quantising:
+    def take(split: str, rows: np.ndarray) -> tuple[Any, Any]:
+        points = POINTS[rows % 7]
+        return {"points": points}, {"above": points @ WEIGHTS > 0}
+
+    return Quantising("static", margin, Points(), take, ShareAbove, objective)
+
+
+def test_a_version_in_eight_bits_says_what_it_costs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    form, plan = Format("NumPy", LOAD, int8=True), quantising()
+    version = exports.write_version(tmp_path, FACTS, form, EXAMPLES, write, plan)
+    assert np.load(version / "weights.npy").dtype == np.int8
+    about = json.loads((version / "export.json").read_text("utf-8"))
+    found = about["int8"]
+    assert about["test_metrics"] == found["int8"]["metrics"] == {"right": 1.0}
+    assert found["calibration_examples"] == 256
+    assert found["examples_together"] == 7
+    assert found["margin"] == 0.01
+    assert found["int8"]["bytes"] < found["float"]["bytes"]
+    assert min(found["int8"]["seconds_one"], found["int8"]["seconds_together"]) > 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1].startswith("Int8 is static, calibrated on 256 examples of train; times")
+    assert [line.split()[:2] for line in printed[3:]] == [["float", "1.0000"], ["int8", "1.0000"]]
+    card = (version / "MODEL_CARD.md").read_text("utf-8")
+    assert "\n|  | right | kB | ms, 1 example | ms, 7 examples |\n" in card
+
+
+def test_calibration_takes_every_so_many_th_example() -> None:
+    inputs = [*quantising().calibration.one_by_one()]
+    assert len(inputs) == 256
+    rows = np.arange(256) * 700 // 256
+    assert (np.concatenate([each["points"] for each in inputs]) == POINTS[rows % 7]).all()
+
+
+def test_a_version_that_loses_more_than_the_margin_is_no_version(tmp_path: Path) -> None:
+    def write_worse(folder: Path, calibration: Any = None) -> str:
+        np.save(folder / "weights.npy", WEIGHTS if calibration is None else -WEIGHTS)
+        return "weights.npy"
+
+    form = Format("NumPy", LOAD, int8=True)
+    with pytest.raises(ExportError, match=r"right on 7 .* 1 in float and 0 in int8: .*--int8 dyn"):
+        exports.write_version(tmp_path, FACTS, form, EXAMPLES, write_worse, quantising())
+    assert not [*(tmp_path / "weights").glob("[!.]*")]
+    exports.write_version(tmp_path, FACTS, form, EXAMPLES, write_worse, quantising(margin=1))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "maximize", "refused"),
+    [
+        *[(0.95, 0.945, True, False), (0.95, 0.93, True, True), (0.95, np.nan, True, True)],
+        *[(200.0, 201.0, False, False), (200.0, 203.0, False, True), (200.0, 150.0, False, False)],
+        *[(np.nan, np.nan, True, True), (0.5, None, True, True)],
+    ],
+)
+def test_what_int8_may_cost(before: float, after: Any, maximize: bool, refused: bool) -> None:
+    """A point of a share, a hundredth of any other metric."""
+    plan = quantising(objective=Objective("val_right", maximize))
+    found = {} if after is None else {"right": after}
+    about = {"mode": "static", "float": {"metrics": {"right": before}}, "int8": {"metrics": found}}
+    with pytest.raises(ExportError) if refused else contextlib.nullcontext():
+        plan.refuse_worse(about)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"int8": None, "margin": 0.1}, "--margin: says what --int8 may cost"),
+        ({"int8": "static", "margin": -1.0}, "--margin: got -1, expected 0 or more"),
+        ({"int8": "static", "margin": np.nan}, "--margin: got nan"),
+        ({"format": "b", "int8": "static"}, "--int8: --format b has no eight bits. Choose --forma"),
+    ],
+)
+def test_options_of_int8_that_cannot_be_are_refused(words: Any, message: str) -> None:
+    formats = {"a": Format("", "", int8=True), "b": Format("", "")}
+    arguments = argparse.Namespace(**{"format": "a", "margin": None, **words})
+    with pytest.raises(InputError, match=message):
+        exports.check_int8(arguments, formats)

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from machinery.errors import InputError
 from machinery.metrics import Objective
-from machinery.server import in_service, promotion
+from machinery.server import in_service, models_config, promotion
 from machinery.server.acceptance import wilson_interval
 from machinery.server.in_service import FILE, Decisions, read_registry, version_to_serve
 from small_service import write_version
@@ -33,6 +33,30 @@ def decide(exports: Path, *words: str, objective: Objective = OBJECTIVE) -> None
         command = promotion.command_line("__main__", "")
     assert command.arguments is not None
     promotion.decide(command.arguments, lambda _: objective)
+
+
+def test_tensorflow_serving_is_told(exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = exports / models_config.FILE
+    decide(exports, "accept", "1")
+    assert not path.exists()  # Nobody asked for it.
+    in_service.serve_with_tensorflow(exports)
+    assert "specific { versions: 1 }" in path.read_text("utf-8")
+    monkeypatch.setattr(in_service, "write_atomically", mock.Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        decide(exports, "accept", "2")
+    monkeypatch.undo()
+    assert version_to_serve(exports) == 1
+    decide(exports, "accept", "2")  # Again, after the kill between the two files.
+    assert "specific { versions: 2 }" in path.read_text("utf-8")
+    decide(exports, "rollback")
+    assert "specific { versions: 1 }" in path.read_text("utf-8")
+
+
+def test_tensorflow_serving_serves_the_newest_at_first(exports: Path) -> None:
+    in_service.serve_with_tensorflow(exports)
+    text = (exports / models_config.FILE).read_text("utf-8")
+    assert "latest { num_versions: 1 }" in text
+    assert 'base_path: "/models/model"' in text
 
 
 def test_the_newest_accepted_version_serves(exports: Path) -> None:

@@ -34,7 +34,7 @@ def test_a_search_survives_a_stop_and_a_kill(
     process = start(*words(folder, data, "--workers", "2"))
     wait_for(folder / "trial_0000" / "metrics.jsonl")
     process.terminate()
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=600)
     assert process.returncode == 75, output + errors
     assert "Run the same command again" in errors
     assert last_session(folder / "trial_0000")["outcome"] == "stopped"
@@ -44,7 +44,7 @@ def test_a_search_survives_a_stop_and_a_kill(
     wait_for(folder / "trial_0002" / "metrics.jsonl")
     process.kill()  # The other worker finds out, saves and ends; the next search waits for that.
     os.kill(last_session(folder / "trial_0002")["process"], signal.SIGKILL)
-    process.communicate(timeout=300)
+    process.communicate(timeout=600)
 
     output = run(*words(folder, data))
     command = shlex.split(output.partition("see it on test: ")[2])
@@ -80,7 +80,7 @@ def test_a_stopped_search_keeps_its_trials_where_to_terminate_is_to_kill(
     process = start(*words(folder, data, "--workers", "2"), cwd=code)
     wait_for(folder / "trial_0000" / "metrics.jsonl")
     process.terminate()
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=600)
     assert process.returncode == 75, output + errors
     assert last_session(folder / "trial_0000")["outcome"] == "stopped"
     trials = new_study(folder, dataset, data).optuna.trials
@@ -93,7 +93,7 @@ def test_ctrl_c_ends_the_whole_group(folder: Path, data: Path, start: Callable[.
     process = start(*words(folder, data, "--workers", "2"), start_new_session=True)
     wait_for(folder / "trial_0000" / "metrics.jsonl")
     os.killpg(process.pid, signal.SIGINT)
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=600)
     assert process.returncode == 130, output + errors
     assert "Traceback" not in errors
     assert last_session(folder / "trial_0000")["outcome"] == "stopped"
@@ -105,7 +105,7 @@ def test_killed_workers_end_the_search(folder: Path, data: Path, start: Callable
     process = start(*words(folder, data, "--workers", "1"))
     wait_for(folder / "trial_0000" / "metrics.jsonl")
     os.kill(last_session(folder / "trial_0000")["process"], signal.SIGKILL)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 4
     assert "out of memory?" in errors
 

@@ -189,7 +189,7 @@ def server() -> Generator[str]:
         yield url
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
+        process.wait(timeout=600)
         shutil.rmtree(place)
 
 

@@ -46,7 +46,7 @@ def new_run(tmp_path: Path, data: Path, text: str = "training: {epochs: 3}\n") -
 def call(project: Path, words: list[str], redirection: str = "", **options: Any) -> Any:
     """Run a command of the tiny project, with its streams redirected as in a shell."""
     command = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, *words]
-    return subprocess.run(command, cwd=project, check=False, timeout=120, **options)
+    return subprocess.run(command, cwd=project, check=False, timeout=600, **options)
 
 
 def assert_trained(folder: Path) -> None:
@@ -160,7 +160,7 @@ def test_lines_are_shown_at_once(project: Path) -> None:
     )
     assert process.stdout
     assert process.stdout.readline() == b"1\n"
-    process.communicate(b"\n", timeout=60)
+    process.communicate(b"\n", timeout=600)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from machinery import quantised
 from machinery.files import write_atomically
 from machinery.records import PROJECT
 
@@ -59,6 +60,7 @@ def card(about: Mapping[str, Any], load: str) -> str:
         table(("split", "examples"), [*dataset["examples"].items()]),
         "## Metrics",
         metrics(about),
+        *eight_bits(about),
         "## What it takes and gives",
         table(
             ("array", "dtype", "shape"),
@@ -95,6 +97,20 @@ def metrics(about: Mapping[str, Any]) -> str:
     if not test:
         found += "\n\nNothing of test: this checkpoint was not evaluated (evaluate.py) before."
     return found
+
+
+def eight_bits(about: Mapping[str, Any]) -> list[str]:
+    """Return what the card says of a version in eight bits; of others nothing."""
+    if not (int8 := about.get("int8")):
+        return []
+    head, *rows = quantised.rows_of_table(int8)
+    return [
+        "## Int8",
+        "The metrics of test above are those in int8. Those of val, and the comparison at the top, "
+        "are of the float network that it was made from.",
+        f"How it was made and measured: {quantised.describe(int8)}.",
+        table(head, rows),
+    ]
 
 
 def table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:

@@ -3,6 +3,7 @@
     python export.py                                          # the best of baseline
     python export.py --experiment experiments/wide            # the next version
     python export.py --format litert                          # exports/litert/1
+    python export.py --format litert --int8                   # exports/litert/2, in eight bits
 
     onnx          for ONNX Runtime; Keras on TensorFlow and on PyTorch write it
     saved_model   for TensorFlow and TensorFlow Serving; Keras on TensorFlow and on JAX
@@ -15,7 +16,8 @@ examples.
 
 A version appears only when a new process without this project has loaded it and given the same
 predictions. Its export.json says where it came from; MODEL_CARD.md tells people, who fill in what
-it leaves open; sbom.cdx.json lists the packages. The number of a version is never given again, not
+it leaves open; sbom.cdx.json lists the packages. With --int8 the metrics on test are compared
+instead: see machinery/quantised.py. The number of a version is never given again, not
 even when the version is deleted.
 """
 
@@ -30,8 +32,10 @@ from pathlib import Path
 from typing import Any
 
 from framework import keras_backend
-from machinery import exports
+from machinery import exports, quantised
 from machinery.exports import Examples, Format
+from machinery.onnx_int8 import quantise
+from machinery.quantised import Calibration
 from parameters import Parameters
 
 SAVED_MODEL_LOAD = """
@@ -85,6 +89,7 @@ from machinery import command_line
 from machinery.terminal import hidden_standard_error
 from model import net
 from model.data_loader import load_split
+from model.report import Evaluation, objective
 
 Arrays = Mapping[str, np.ndarray]
 ANY = "examples"  # What ONNX calls the dimension of any number of them.
@@ -120,18 +125,35 @@ def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
             facts,
             form,
             Examples(inputs, predictions),
-            lambda folder: WRITERS[arguments.format](network, inputs, facts, folder),
+            lambda *where: WRITERS[arguments.format](network, inputs, facts, *where),
+            quantised.plan(
+                arguments,
+                dataset,
+                lambda name, rows: load_split(arguments.data, dataset, name).take(rows),
+                Evaluation,
+                objective,
+            ),
         )
 
 
-def write_onnx(network: keras.Model, inputs: Arrays, facts: Mapping[str, Any], folder: Path) -> str:
-    """Write model.onnx, with the facts about it as its metadata; return its name."""
+def write_onnx(
+    network: keras.Model,
+    inputs: Arrays,
+    facts: Mapping[str, Any],
+    folder: Path,
+    calibration: Calibration | None = None,
+) -> str:
+    """Write model.onnx, with the facts about it as its metadata; return its name.
+
+    With a calibration it computes in eight bits.
+    """
     onnx = importlib.import_module("onnx")
     make = onnx_of_torch if keras_backend.name == "torch" else onnx_of_tensorflow
     model = make(network, inputs)
     for name, value in facts.items():
         model.metadata_props.add(key=name, value=json.dumps(value))
     onnx.save(model, folder / "model.onnx")
+    quantise(folder / "model.onnx", calibration)
     return "model.onnx"
 
 
@@ -215,13 +237,22 @@ def write_saved_model(
 
 
 def write_litert(
-    network: keras.Model, inputs: Arrays, facts: Mapping[str, Any], folder: Path
+    network: keras.Model,
+    inputs: Arrays,
+    facts: Mapping[str, Any],
+    folder: Path,
+    calibration: Calibration | None = None,
 ) -> str:
-    """Write model.tflite; return its name."""
+    """Write model.tflite; return its name. With a calibration it computes in eight bits."""
     tf: Any = importlib.import_module("tensorflow")
     with tempfile.TemporaryDirectory() as temporary, hidden_standard_error():
         write_saved_model(network, inputs, facts, Path(temporary))
-        content = tf.lite.TFLiteConverter.from_saved_model(temporary).convert()
+        converter = tf.lite.TFLiteConverter.from_saved_model(temporary)
+        if calibration:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if calibration.mode == "static":
+                converter.representative_dataset = calibration.one_by_one
+        content = converter.convert()
     (folder / "model.tflite").write_bytes(content)
     return "model.tflite"
 

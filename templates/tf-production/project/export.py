@@ -3,6 +3,7 @@
     python export.py                                   # best of baseline -> exports/saved_model/1
     python export.py --experiment experiments/wide     # the next version: exports/saved_model/2
     python export.py --format litert                   # exports/litert/1
+    python export.py --format litert --int8            # exports/litert/2, in eight bits
 
     saved_model   for TensorFlow and TensorFlow Serving, which takes exports/saved_model
     onnx          for ONNX Runtime, on servers and in browsers; needs requirements/export.txt
@@ -14,7 +15,8 @@ call them. The other formats give what net.predict does.
 
 A version appears only when a new process without this project has loaded it and given the same
 predictions. Its export.json says where it came from; MODEL_CARD.md tells people, who fill in what
-it leaves open; sbom.cdx.json lists the packages. The number of a version is never given again, not
+it leaves open; sbom.cdx.json lists the packages. With --int8 the metrics on test are compared
+instead: see machinery/quantised.py. The number of a version is never given again, not
 even when the version is deleted.
 """
 
@@ -27,8 +29,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from machinery import exports
+from machinery import exports, quantised
 from machinery.exports import Examples, Format
+from machinery.onnx_int8 import quantise
+from machinery.quantised import Calibration
 from parameters import Parameters
 
 SAVED_MODEL_LOAD = """
@@ -63,10 +67,13 @@ import backend
 from build_dataset import Dataset, read_dataset
 from evaluate import make_evaluation_step
 from machinery import command_line
+from machinery.server.in_service import serve_with_tensorflow
 from machinery.terminal import hidden_standard_error
 from model import net
 from model.data_loader import load_split
+from model.report import Evaluation, objective
 from model.serving import Served
+from serving.messages import make_warm_up
 
 Arrays = Mapping[str, np.ndarray]
 ANY = "examples"  # What ONNX calls the dimension of any number of them.
@@ -95,13 +102,23 @@ def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
     form = FORMATS[arguments.format]
     packages = ("tensorflow", "keras", *form.packages)
     facts = exports.collect_facts(arguments, parameters, dataset, step, packages)
-    return exports.write_version(
+    version = exports.write_version(
         arguments.exports,
         facts,
         form,
         Examples(inputs, {name: tensor.numpy() for name, tensor in predictions.items()}),
-        lambda folder: WRITERS[arguments.format](model, dataset, inputs, facts, folder),
+        lambda *where: WRITERS[arguments.format](model, dataset, inputs, facts, *where),
+        quantised.plan(
+            arguments,
+            dataset,
+            lambda name, rows: load_split(arguments.data, dataset, name).take(rows),
+            Evaluation,
+            objective,
+        ),
     )
+    if arguments.format == "saved_model":
+        serve_with_tensorflow(version.parent)
+    return version
 
 
 def call(signatures: Mapping[str, Callable[..., Any]], inputs: Arrays) -> dict[str, tf.Tensor]:
@@ -113,10 +130,14 @@ def call(signatures: Mapping[str, Callable[..., Any]], inputs: Arrays) -> dict[s
 def write_saved_model(
     model: keras.Model, dataset: Dataset, inputs: Arrays, facts: Mapping[str, Any], folder: Path
 ) -> str:
-    """Write a SavedModel; return the name of the file that makes it one."""
-    del inputs, facts  # The facts stand in export.json.
+    """Write a SavedModel, and what TensorFlow Serving asks it before it serves; return its name."""
+    del facts  # They stand in export.json.
     served = Served(model, dataset)
     tf.saved_model.save(served, str(folder), signatures=served.signatures())
+    (folder / "assets.extra").mkdir()
+    with tf.io.TFRecordWriter(str(folder / "assets.extra" / "tf_serving_warmup_requests")) as file:
+        example = {name: array[:1] for name, array in inputs.items()}
+        file.write(make_warm_up(example, "serving_default", "model"))
     return "saved_model.pb"
 
 
@@ -135,11 +156,17 @@ def make_function(model: keras.Model, dataset: Dataset, inputs: Arrays) -> Any:
 
 
 def write_onnx(
-    model: keras.Model, dataset: Dataset, inputs: Arrays, facts: Mapping[str, Any], folder: Path
+    model: keras.Model,
+    dataset: Dataset,
+    inputs: Arrays,
+    facts: Mapping[str, Any],
+    folder: Path,
+    calibration: Calibration | None = None,
 ) -> str:
     """Write model.onnx, with the facts about it as its metadata; return its name.
 
-    Its operations are those of opset 18, the newest that tf2onnx writes.
+    With a calibration it computes in eight bits. Its operations are those of opset 18, the newest
+    that tf2onnx writes.
     """
     onnx, tf2onnx = map(importlib.import_module, ("onnx", "tf2onnx"))
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
@@ -157,13 +184,19 @@ def write_onnx(
     for name, fact in facts.items():
         found.metadata_props.add(key=name, value=json.dumps(fact))
     onnx.save(found, folder / "model.onnx")
+    quantise(folder / "model.onnx", calibration)
     return "model.onnx"
 
 
 def write_litert(
-    model: keras.Model, dataset: Dataset, inputs: Arrays, facts: Mapping[str, Any], folder: Path
+    model: keras.Model,
+    dataset: Dataset,
+    inputs: Arrays,
+    facts: Mapping[str, Any],
+    folder: Path,
+    calibration: Calibration | None = None,
 ) -> str:
-    """Write model.tflite; return its name."""
+    """Write model.tflite; return its name. With a calibration it computes in eight bits."""
     del facts  # They stand in export.json.
     # Not tf.saved_model.save: the converter mixes up variables of one name in different layers.
     archive = keras.export.ExportArchive()
@@ -171,7 +204,12 @@ def write_litert(
     archive.add_endpoint("serve", make_function(model, dataset, inputs))
     with tempfile.TemporaryDirectory() as temporary, hidden_standard_error():
         archive.write_out(temporary, verbose=False)
-        content = tf.lite.TFLiteConverter.from_saved_model(temporary).convert()
+        converter = tf.lite.TFLiteConverter.from_saved_model(temporary)
+        if calibration:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if calibration.mode == "static":
+                converter.representative_dataset = calibration.one_by_one
+        content = converter.convert()
     (folder / "model.tflite").write_bytes(content)
     return "model.tflite"
 

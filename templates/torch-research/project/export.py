@@ -3,6 +3,7 @@
     python export.py                                          # best of baseline -> exports/onnx/1
     python export.py --experiment experiments/wide            # the next version: exports/onnx/2
     python export.py --format pt2                             # exports/pt2/1
+    python export.py --int8                                   # in eight bits, as the next version
 
     onnx   for ONNX Runtime, on servers, in browsers, on phones; needs requirements/export.txt
     pt2    for PyTorch 2 itself: torch.export.load
@@ -13,7 +14,8 @@ predict.py reads: under the names in dataset.json and of net.predict, of any num
 
 A version appears only when a new process without this project has loaded it and given the same
 predictions. Its export.json says where it came from; MODEL_CARD.md tells people, who fill in what
-it leaves open; sbom.cdx.json lists the packages. The number of a version is never given again, not
+it leaves open; sbom.cdx.json lists the packages. With --int8 the metrics on test are compared
+instead: see machinery/quantised.py. The number of a version is never given again, not
 even when the version is deleted.
 """
 
@@ -26,8 +28,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from machinery import exports
+from machinery import exports, quantised
 from machinery.exports import Examples, Format
+from machinery.onnx_int8 import quantise
+from machinery.quantised import Calibration
 from parameters import Parameters
 
 PT2_LOAD = """
@@ -51,6 +55,7 @@ FORMATS = {
 # Answers --help and bad input.
 command = exports.command_line(__name__, __doc__, Parameters, FORMATS)
 
+import numpy as np
 import torch
 
 import backend
@@ -59,6 +64,7 @@ from machinery import command_line
 from machinery.errors import InputError
 from model import net
 from model.data_loader import load_split
+from model.report import Evaluation, objective
 
 OPSET = 20  # of ONNX: its operations as they are since 2023, which every runtime knows
 LARGEST = 2**31 - 2**20  # Bytes of weights that fit into one file of ONNX beside the graph.
@@ -112,12 +118,18 @@ def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
     form = FORMATS[arguments.format]
     packages = ("torch", *form.packages)
     facts = exports.collect_facts(arguments, parameters, dataset, step, packages)
+
+    def take(name: str, rows: np.ndarray):
+        batch = load_split(arguments.data, dataset, name, device).take(rows)
+        return backend.to_numpy(batch[0]), backend.to_numpy(batch[1])
+
     return exports.write_version(
         arguments.exports,
         facts,
         form,
         Examples(backend.to_numpy(inputs), backend.to_numpy(predictions)),
-        lambda folder: WRITERS[arguments.format](served, inputs, facts, folder),
+        lambda *where: WRITERS[arguments.format](served, inputs, facts, *where),
+        quantised.plan(arguments, dataset, take, Evaluation, objective),
     )
 
 
@@ -136,9 +148,16 @@ def trace(served: Served, inputs: dict[str, torch.Tensor]) -> torch.export.Expor
 
 
 def write_onnx(
-    served: Served, inputs: dict[str, torch.Tensor], facts: Mapping[str, Any], folder: Path
+    served: Served,
+    inputs: dict[str, torch.Tensor],
+    facts: Mapping[str, Any],
+    folder: Path,
+    calibration: Calibration | None = None,
 ) -> str:
-    """Write model.onnx, with the facts about it as its metadata; return its name."""
+    """Write model.onnx, with the facts about it as its metadata; return its name.
+
+    With a calibration it computes in eight bits.
+    """
     logging.getLogger("torch.onnx").setLevel(
         logging.ERROR
     )  # It misses torchvision, which we do not.
@@ -158,6 +177,7 @@ def write_onnx(
     exported.model.metadata_props.update(metadata)
     size = sum(weight.nbytes for weight in served.state_dict().values())
     exported.save(folder / "model.onnx", external_data=size > LARGEST)
+    quantise(folder / "model.onnx", calibration)
     return "model.onnx"
 
 

@@ -11,5 +11,6 @@ Each file has one subject:
     model_versions   the versions that export.py wrote
     promotion        promote.py: which version serves
     in_service       the file in-service.json
+    models_config    the file models.config, for TensorFlow Serving
     acceptance       whether a version is worse than another
 """

@@ -1,6 +1,7 @@
 """export.py: what it writes, and what it refuses."""
 
 import json
+import shutil
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import task
 import tensorflow as tf
+from saved_model_server import serve
 
 import backend
 import evaluate
@@ -20,9 +22,11 @@ from machinery.checkpoints import read_checkpoint
 from machinery.errors import InputError
 from machinery.parameter_file import load_parameters
 from machinery.run import Run
+from machinery.server.in_service import Decisions
 from machinery.stopping import StopRequest
 from model.data_loader import load_split
 from parameters import Parameters
+from serving import messages
 
 ROOT = Path(__file__).parent.parent
 
@@ -49,12 +53,16 @@ def arguments(folder: Path, exports: Path, **others: Any) -> tuple[Namespace, Pa
     return Namespace(exports=exports, **{"format": "saved_model", **given, **others}), parameters
 
 
-def test_an_export_gives_the_same_elsewhere(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    exported = export.export(*arguments(folder, tmp_path))
-    assert exported == tmp_path / "saved_model" / "1"
-    assert "gave the same predictions for" in capsys.readouterr().out
+@pytest.fixture(scope="module")
+def versions(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of two versions, which are the same."""
+    exported = export.export(*arguments(folder, tmp_path_factory.mktemp("exports")))
+    shutil.copytree(exported, exported.parent / "2")
+    return exported.parent
+
+
+def test_an_export_gives_the_same_elsewhere(folder: Path, versions: Path) -> None:
+    exported = versions / "1"
     facts = json.loads((exported / "export.json").read_text("utf-8"))
     assert facts["experiment"] == str(folder / "small")
     assert facts["step"] == facts["metrics"]["step"]
@@ -63,7 +71,7 @@ def test_an_export_gives_the_same_elsewhere(
     dataset = read_dataset(folder / "data")
     split = load_split(folder / "data", dataset, "test")
     inputs, targets = split.take(np.arange(7))
-    _, parameters = arguments(folder, tmp_path)
+    _, parameters = arguments(folder, versions.parent)
     model = backend.make_model(parameters, dataset, "float32")
     path = folder / "small" / "best.safetensors"
     backend.load_weights(model, read_checkpoint(path)[0], path)
@@ -72,6 +80,54 @@ def test_an_export_gives_the_same_elsewhere(
     outputs = default(**{name: tf.constant(array) for name, array in inputs.items()})
     for name, tensor in predictions.items():
         assert np.allclose(outputs[name], tensor, atol=1e-6)
+
+
+def test_both_ways_to_ask_give_what_the_version_does(folder: Path, versions: Path) -> None:
+    split = load_split(folder / "data", read_dataset(folder / "data"), "test")
+    inputs, _ = split.take(np.arange(3))
+    signature = tf.saved_model.load(str(versions / "2")).signatures["serving_default"]
+    tensors = signature(**{name: tf.constant(array) for name, array in inputs.items()})
+    expected = {name: tensor.numpy() for name, tensor in tensors.items()}
+    with serve(versions) as server:
+        assert {"serving_default"} <= server.signatures().keys()
+        for predict in (server.predict, server.predict_grpc):
+            outputs = predict(inputs)
+            assert outputs.keys() == expected.keys()
+            for name, array in expected.items():
+                if array.dtype == object:
+                    texts = np.char.decode(array.astype(bytes), "utf-8")
+                    assert outputs[name].tolist() == texts.tolist()
+                else:
+                    assert outputs[name].dtype == array.dtype
+                    assert np.allclose(outputs[name], array, rtol=1e-6)
+            with pytest.raises(InputError, match="not found"):
+                predict(inputs, version=7)
+
+
+def test_what_promote_decides_serves(versions: Path) -> None:
+    with serve(versions) as server:
+        assert server.versions() == {2: "AVAILABLE"}  # The newest, as nothing is accepted.
+        for decide, expected in (
+            (lambda decisions: decisions.accept(1, ""), 1),
+            (lambda decisions: decisions.accept(2, ""), 2),
+            (lambda decisions: decisions.roll_back(), 1),
+            (lambda decisions: decisions.pin(2), 2),
+        ):
+            with Decisions(versions) as decisions:
+                decide(decisions)
+            assert server.versions() == {expected: "AVAILABLE"}
+
+
+def test_a_version_warms_up_with_an_example(folder: Path, versions: Path) -> None:
+    path = versions / "1" / "assets.extra" / "tf_serving_warmup_requests"
+    (record,) = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    request = messages.MESSAGES["PredictionLog"].FromString(record).predict_log.request
+    assert request.model_spec.name == "model"
+    split = load_split(folder / "data", read_dataset(folder / "data"), "test")
+    inputs, _ = split.take(np.arange(1))
+    assert {each.key for each in request.inputs} == inputs.keys()
+    for each in request.inputs:
+        assert np.array_equal(messages.to_array(each.value), inputs[each.key], equal_nan=True)
 
 
 def test_a_damaged_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:

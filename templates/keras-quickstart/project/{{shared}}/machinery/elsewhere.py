@@ -19,18 +19,33 @@ TOLERANCE = 1e-4
 DECISIONS = 0.01
 
 # The new process runs this after the code that defines predict(inputs, path): inputs and what it
-# returns are arrays by name. The first example goes alone, as any number of them has to do.
-PREDICT = """
-import pathlib, sys
+# returns are arrays by name.
+READ = """
+import pathlib, statistics, sys, time
 import numpy as np
 inputs = {path.stem: np.load(path) for path in pathlib.Path("inputs").iterdir()}
 count = len(next(iter(inputs.values())))
-parts = []
-for first, last in [(0, 1), (1, count)] if count > 1 else [(0, count)]:
-    parts.append(predict({name: array[first:last] for name, array in inputs.items()}, sys.argv[1]))
+def call(first, last):
+    return predict({name: array[first:last] for name, array in inputs.items()}, sys.argv[1])
+"""
+# The first example goes alone, as any number of them has to do.
+PREDICT = """
+bounds = [0, 1, *range(1 + int(sys.argv[2]), count, int(sys.argv[2])), count]
+parts = [call(*pair) for pair in zip(bounds, bounds[1:]) if pair[0] < pair[1]]
 for name in parts[0]:
     array = np.concatenate([np.asarray(part[name]) for part in parts])
     np.save(f"outputs/{name}.npy", array.astype(bytes) if array.dtype == object else array)
+"""
+TIME = """
+def median(last):
+    call(0, last)  # What the first call of a size does once.
+    seconds = []
+    for _ in range(int(sys.argv[2])):
+        started = time.perf_counter()
+        call(0, last)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+np.save("outputs/seconds.npy", [median(1), median(count)])
 """
 
 
@@ -39,7 +54,7 @@ class ExportError(CommandError):
 
 
 def predict_elsewhere(
-    load: str, path: Path, inputs: Mapping[str, np.ndarray]
+    load: str, path: Path, inputs: Mapping[str, np.ndarray], batch: int | None = None
 ) -> dict[str, np.ndarray]:
     """Return what an exported network predicts in a new process, by name, each (N, ...).
 
@@ -47,9 +62,41 @@ def predict_elsewhere(
         load: Python that defines predict(inputs, path) with nothing but packages.
         path: the exported network.
         inputs: of the network, by name, each (N, ...).
+        batch: how many examples to compute at a time; None: all.
 
     Raises:
         ExportError: it cannot be loaded or run there.
+    """
+    count = len(next(iter(inputs.values())))
+    return run_elsewhere(load + READ + PREDICT, path, inputs, batch or max(1, count))
+
+
+def time_elsewhere(
+    load: str, path: Path, inputs: Mapping[str, np.ndarray], calls: int
+) -> tuple[float, float]:
+    """Return the median seconds of a call in a new process: of one example, and of all given.
+
+    Raises:
+        ExportError: it cannot be loaded or run there.
+    """
+    one, together = run_elsewhere(load + READ + TIME, path, inputs, calls)["seconds"].tolist()
+    return one, together
+
+
+def run_elsewhere(
+    code: str, path: Path, inputs: Mapping[str, np.ndarray], number: int
+) -> dict[str, np.ndarray]:
+    """Return the arrays that code saves in a new process, by name.
+
+    Args:
+        code: finds the path and a number in sys.argv, the inputs in the folder inputs, and writes
+            into the folder outputs.
+        path: the exported network.
+        inputs: of the network, by name, each (N, ...).
+        number: what the code takes it for.
+
+    Raises:
+        ExportError: the code fails.
     """
     with tempfile.TemporaryDirectory() as empty:
         for name in ("inputs", "outputs"):
@@ -57,7 +104,7 @@ def predict_elsewhere(
         for name, array in inputs.items():
             np.save(Path(empty, "inputs", f"{name}.npy"), array)
         # -E, -P: neither the environment nor the folder adds to what can be imported.
-        words = [sys.executable, "-E", "-P", "-c", load + PREDICT, str(path.absolute())]
+        words = [sys.executable, "-E", "-P", "-c", code, str(path.absolute()), str(number)]
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
         run = subprocess.run(
             words, cwd=empty, env=environment, capture_output=True, text=True, check=False

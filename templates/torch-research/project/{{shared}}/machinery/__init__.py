@@ -66,6 +66,8 @@ code hands in what it needs of them. Each file has one subject:
     exports          versions of exported networks: export.py
     model_card       what stands beside them for people
     elsewhere        what they predict in a process without this project
+    quantised        those in eight bits, and what that may cost
+    onnx_int8        how a file of ONNX is rounded to them
     publishing       sending runs to a tracker: publish.py
     tensorboard_page what it adds to TensorBoard's page
     checkup          what doctor.py prints, and what it is handed

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from filelock import FileLock
 
-from machinery import model_card
+from machinery import model_card, quantised
 from machinery.argument_parser import ArgumentParser
 from machinery.command_line import EvaluateCommand, evaluation
 from machinery.elsewhere import compare, predict_elsewhere
@@ -30,6 +30,7 @@ from machinery.errors import InputError, exit_codes
 from machinery.files import replace, sync_folder, sync_tree, write_atomically
 from machinery.metrics import read_metrics
 from machinery.parameter_file import Section, flatten
+from machinery.quantised import Quantising
 from machinery.records import evaluated_steps, read_sessions
 from machinery.sampling import evaluation_batch_size
 
@@ -45,6 +46,7 @@ class Format(NamedTuple):
     load: str  # Python that defines predict(inputs, path): see machinery/elsewhere.py
     packages: tuple[str, ...] = ()  # of requirements/export.txt, as Python imports them
     refusal: str = ""  # why this project cannot write it, where it cannot
+    int8: bool = False  # whether --int8 writes it
 
 
 ONNX_LOAD = """
@@ -60,15 +62,18 @@ def predict(inputs, path):
 
 LITERT_LOAD = """
 from ai_edge_litert.interpreter import Interpreter
+run = None
 def predict(inputs, path):
-    return Interpreter(model_path=path).get_signature_runner()(**inputs)
+    global run
+    run = run or Interpreter(model_path=path).get_signature_runner()
+    return run(**inputs)
 """
-LITERT = Format("LiteRT", LITERT_LOAD, ("ai_edge_litert",))
+LITERT = Format("LiteRT", LITERT_LOAD, ("ai_edge_litert",), int8=True)
 
 
 def onnx(*packages: str) -> Format:
     """Return the format of ONNX; `packages` write it, beside those that every framework needs."""
-    return Format("ONNX Runtime", ONNX_LOAD, ("onnx", "onnxruntime", *packages))
+    return Format("ONNX Runtime", ONNX_LOAD, ("onnx", "onnxruntime", *packages), int8=True)
 
 
 class Examples(NamedTuple):
@@ -96,11 +101,13 @@ def command_line(
         parser.add_argument(
             "--exports", type=Path, default=Path("exports"), help="folder [exports]"
         )
+        quantised.add_options(parser)
 
     command = evaluation(name, description, schema, add_options)
     if command.arguments is not None:
         with exit_codes():
             check_format(command.arguments.format, formats[command.arguments.format])
+            check_int8(command.arguments, formats)
     return command
 
 
@@ -113,6 +120,19 @@ def check_format(format_name: str, form: Format) -> None:
             f"--format {format_name}: needs {' and '.join(missing)}. Install what is missing: "
             "python -m pip install -c constraints.txt -r requirements/export.txt"
         )
+
+
+def check_int8(arguments: argparse.Namespace, formats: Mapping[str, Format]) -> None:
+    """Raise InputError where --int8 or --margin cannot be."""
+    if arguments.margin is not None:
+        if not arguments.int8:
+            raise InputError("--margin: says what --int8 may cost, and --int8 is not there.")
+        if not arguments.margin >= 0:
+            raise InputError(f"--margin: got {arguments.margin:g}, expected 0 or more.")
+    if arguments.int8 and not formats[arguments.format].int8:
+        able = [name for name, form in formats.items() if form.int8 and not form.refusal]
+        other = f"Choose --format {' or '.join(able)}." if able else "No format here has."
+        raise InputError(f"--int8: --format {arguments.format} has no eight bits. {other}")
 
 
 def rows_to_compare(dataset: Any) -> np.ndarray:
@@ -141,15 +161,17 @@ def collect_facts(
     rows = {row.get("step"): row for row in read_metrics(arguments.experiment)}
     suffix = "" if arguments.checkpoint == "best" else f"_{arguments.checkpoint}"
     test = arguments.experiment / f"metrics_test{suffix}.json"
-    # It may be of an earlier checkpoint: a run can be evaluated while it trains.
+    # It may be of an earlier checkpoint: a run can be evaluated while it trains. The metrics in
+    # eight bits are other ones, and measured later.
     of_this_step = test.exists() and evaluated_steps(arguments.experiment).get(test.name) == step
+    known = of_this_step and not arguments.int8
     return {
         "format": arguments.format,
         "experiment": arguments.experiment.as_posix(),
         "checkpoint": arguments.checkpoint,
         "step": step,
         "metrics": rows.get(step),
-        "test_metrics": json.loads(test.read_text("utf-8")) if of_this_step else None,
+        "test_metrics": json.loads(test.read_text("utf-8")) if known else None,
         "parameters": flatten(parameters),
         "dataset": dataset.model_dump(mode="json"),
         **trained_by(arguments.experiment),
@@ -178,7 +200,8 @@ def write_version(
     facts: Mapping[str, Any],
     form: Format,
     examples: Examples,
-    write: Callable[[Path], str],
+    write: Callable[..., str],
+    quantising: Quantising | None = None,
 ) -> Path:
     """Write the next version of a format, compare it, and give it its number.
 
@@ -187,7 +210,9 @@ def write_version(
         facts: of collect_facts.
         form: the format.
         examples: to compare on.
-        write: writes the files of a version into a folder; returns the name of the one to load.
+        write: writes the files of a version into a folder, in eight bits if it gets a calibration,
+            too; returns the name of the one to load.
+        quantising: what makes and measures eight bits; None: stay in float32.
 
     Returns:
         the folder of the version
@@ -204,18 +229,7 @@ def write_version(
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as temporary:
             unchecked = Path(temporary, "version")
             unchecked.mkdir()
-            file = write(unchecked)
-            found = predict_elsewhere(form.load, unchecked / file, examples.inputs)
-            difference = compare(found, examples.predictions)
-            count = len(next(iter(examples.inputs.values())))
-            about = {
-                **facts,
-                "file": file,
-                "inputs": describe(examples.inputs),
-                "outputs": describe(found),
-                "largest_difference": difference,
-                "examples_compared": count,
-            }
+            about = {**facts, **write_checked(unchecked, form, examples, write, quantising)}
             model_card.write_beside(unchecked, about, form.load)
             about["sha256"] = digests(unchecked)
             del about["sha256"][model_card.CARD]  # People fill in what it leaves open.
@@ -227,9 +241,45 @@ def write_version(
     print(
         f"{version}: {facts['experiment']}/{facts['checkpoint']}.safetensors of step "
         f"{facts['step']:,}. A fresh process with bare {form.runtime} gave the same predictions "
-        f"for {count} examples of test, to {difference:.1g}."
+        f"for {about['examples_compared']} examples of test, to {about['largest_difference']:.1g}"
+        f"{', before it was rounded to int8' if quantising else ''}."
     )
+    if quantising:
+        print(f"Int8 is {quantised.describe(about['int8'])}:")
+        quantised.print_table(about["int8"])
     return version
+
+
+def write_checked(
+    folder: Path,
+    form: Format,
+    examples: Examples,
+    write: Callable[..., str],
+    quantising: Quantising | None,
+) -> dict[str, Any]:
+    """Write the files of a version into a folder and check them; return what came of it.
+
+    The arguments are those of write_version.
+
+    Raises:
+        ExportError: they do not load elsewhere, or predict something else there.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary if quantising else folder)
+        file = write(path)
+        found = predict_elsewhere(form.load, path / file, examples.inputs)
+        about = {
+            "file": file,
+            "inputs": describe(examples.inputs),
+            "outputs": describe(found),
+            "largest_difference": compare(found, examples.predictions),
+            "examples_compared": len(next(iter(examples.inputs.values()))),
+        }
+        if quantising:
+            write(folder, quantising.calibration)
+            int8 = quantising.compare(form.load, path / file, folder / file)
+            about |= {"int8": int8, "test_metrics": int8["int8"]["metrics"]}
+    return about
 
 
 def describe(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:

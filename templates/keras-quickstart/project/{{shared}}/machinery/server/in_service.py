@@ -14,6 +14,7 @@ from filelock import FileLock
 from machinery.errors import InputError
 from machinery.files import write_atomically
 from machinery.records import now
+from machinery.server import models_config
 from machinery.server.model_versions import check_content, find_versions, no_version, read_facts
 
 FILE = "in-service.json"
@@ -90,6 +91,16 @@ def version_to_serve(exports: Path) -> int:
     if not versions:
         raise no_version(exports)
     return versions[-1]
+
+
+def serve_with_tensorflow(exports: Path) -> None:
+    """Write models.config, which from then on names what serves after each decision.
+
+    Raises:
+        InputError: there is no version, or in-service.json is damaged.
+    """
+    with Decisions(exports) as decisions:
+        models_config.write_models_config(exports, decisions.registry.in_service)
 
 
 class Decisions:
@@ -182,6 +193,9 @@ class Decisions:
         history = (*before.history, decision)
         self.registry = Registry(in_service=serves, since=since, history=history)
         content = self.registry.model_dump_json(indent=2)
+        # First, so that after a kill between the two the same decision can be made again.
+        if (self.exports / models_config.FILE).exists():
+            models_config.write_models_config(self.exports, serves)
         write_atomically(self.exports / FILE, content.encode())
         return self.registry
 

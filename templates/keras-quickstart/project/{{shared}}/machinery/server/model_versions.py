@@ -58,7 +58,8 @@ def no_version(exports: Path, number: int | None = None) -> InputError:
     there = ", ".join(map(str, find_versions(exports)))
     if there:
         return InputError(f"{exports / str(number)}: no such version. There are: {there}.")
-    return InputError(f"{exports}: holds no version. Write one: python export.py --format onnx")
+    name = "saved_model" if exports.name == "saved_model" else "onnx"  # For TensorFlow Serving.
+    return InputError(f"{exports}: holds no version. Write one: python export.py --format {name}")
 
 
 def check_content(exports: Path, number: int, facts: Facts) -> Path:
