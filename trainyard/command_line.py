@@ -16,6 +16,9 @@ from trainyard.errors import BAD_INPUT, exit_codes
 VERBS = {
     "preview": "what `copier update` would do to each file, before it does it",
     "drift": "which files of the template are not as the template made them",
+    "check": "is a project, whoever made it, safe, recorded and fair?",
+    "adopt": "bring an existing project under the template, on a branch",
+    "extract": "a clean copy of code and experiments for a paper, which reruns",
     "fleet": "version, drift and foreseen conflicts of many repositories; updates as branches",
 }
 
@@ -24,6 +27,7 @@ Keep many projects alike.
 
     trainyard preview                  # what would `copier update` do to the project here?
     trainyard drift ../leaf --json     # which of the template's files were changed?
+    trainyard check                    # is the project here safe, recorded and fair?
     trainyard fleet fleet.yml          # the same of many repositories, in a table
     trainyard VERB --help              # all options of a verb, with examples
 

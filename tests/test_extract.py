@@ -1,0 +1,318 @@
+"""trainyard extract: a clean copy of code and experiments, which reruns."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import git
+from projects import experiment, run
+from test_adopt import repository
+from test_update import append
+from trainyard.command_line import main
+from trainyard.extraction import clean
+
+LOCATION = "/ho" + "me/ada/signs"  # Whole, `trainyard check` would find it here.
+PYPROJECT = """[project]
+name = "signs"
+description = "Signs of hands"
+authors = [{ name = "Ada Lovelace" }]
+license = "MIT"
+"""
+PROJECT = {
+    "train.py": "A = 1\n",
+    "model/net.py": "B = 1\n",
+    "pyproject.toml": PYPROJECT,
+    "requirements.txt": "torch\n",
+    "constraints.txt": "torch==2.13.0\n",
+    ".copier-answers.yml": f"_src_path: {LOCATION}\n",
+    "experiments/baseline/params.yaml": "seed: 0\n",
+    "experiments/old/params.yaml": "seed: 1\n",
+}
+
+
+def finished(project: Path, name: str = "experiments/a", **facts: Any) -> Path:
+    """A run folder as a finished training leaves it."""
+    folder = project / name
+    folder.mkdir(parents=True, exist_ok=True)
+    session = {
+        "started": "2030-01-01T00:00:00+00:00",
+        "ended": "2030-01-01T01:00:00+00:00",
+        "outcome": "finished",
+        "command": f"python {LOCATION}/train.py --data {LOCATION}/data",
+        "process": 4242,
+        "host": "adas-laptop",
+        "git_commit": git(project, "rev-parse", "HEAD").strip(),
+        "git_changes": None,
+        "code": {"train.py": "1", "model/net.py": "2"},
+        "data": f"{LOCATION}/data",
+        "fingerprint": "0123456789abcdef",
+        "device": "cpu, 1 thread",
+        "versions": {"torch": "2.13.0"},
+    }
+    record = {"sessions": [{**session, **facts}]}
+    dataset = {"source": f"{LOCATION}/photos", "examples": {"train": 8, "test": 2}}
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    (folder / "dataset.json").write_text(json.dumps(dataset), encoding="utf-8")
+    (folder / "params.yaml").write_text(f"seed: 0\nweights: {LOCATION}/w.safetensors\n")
+    (folder / "metrics.jsonl").write_text('{"epoch": 1, "val_accuracy": 0.5}\n')
+    (folder / "best.safetensors").write_bytes(b"\0weights")
+    (folder / "train.log").write_text(f"on adas-laptop in {LOCATION}\n")
+    return folder
+
+
+@pytest.fixture
+def signs(tmp_path: Path) -> Path:
+    """A project with a finished run."""
+    project = repository(tmp_path / "signs", PROJECT)
+    finished(project)
+    return project
+
+
+def extract(*words: object) -> int:
+    """The exit code of the command."""
+    try:
+        return main(["extract", *map(str, words)])
+    except SystemExit as ended:
+        return int(ended.code or 0)
+
+
+def test_the_copy_has_the_code_of_the_commit(signs: Path, tmp_path: Path) -> None:
+    (signs / "train.py").write_text("A = 2  # changed since\n")
+    (signs / "new.py").write_text("")
+    assert extract(signs / "experiments/a", "--output", tmp_path / "paper") == 0
+    names = {
+        path.relative_to(tmp_path / "paper").as_posix()
+        for path in (tmp_path / "paper").rglob("*")
+        if path.is_file()
+    }
+    assert names == {
+        *("train.py", "model/net.py", "pyproject.toml", "requirements.txt", "constraints.txt"),
+        *("experiments/baseline/params.yaml", "experiments/a/params.yaml"),
+        *("experiments/a/run.json", "experiments/a/dataset.json", "experiments/a/metrics.jsonl"),
+        *("REPRODUCE.md", "CITATION.cff", "ro-crate-metadata.json", "checksums.sha256"),
+    }
+    assert (tmp_path / "paper/train.py").read_text() == "A = 1\n"
+    guide = (tmp_path / "paper/REPRODUCE.md").read_text()
+    assert f"commit {git(signs, 'rev-parse', 'HEAD').strip()}, which experiments/a" in guide
+    assert "python train.py --rerun experiments/a" in guide
+    assert "fingerprint `0123456789abcdef`" in guide
+
+
+def test_changes_to_the_commit_are_brought_back(signs: Path, tmp_path: Path) -> None:
+    (signs / "train.py").write_text("A = 3\n")
+    diff = git(signs, "diff", "--relative", "HEAD")
+    (signs / "train.py").write_text("A = 4\n")
+    folder = finished(signs, git_changes="changes-01234567.diff")
+    (folder / "changes-01234567.diff").write_text(diff)
+    # Within a repository, git apply would take paths from its top.
+    assert extract(folder, "--output", signs / "paper") == 0
+    assert (signs / "paper/train.py").read_text() == "A = 3\n"
+    assert not (signs / "paper/.git").exists()
+
+
+def test_a_project_in_a_folder_of_a_repository(tmp_path: Path) -> None:
+    files = {f"leaf/{name}": text for name, text in PROJECT.items()}
+    top = repository(tmp_path / "top", {**files, "other.py": "C = 1\n"})
+    (top / "leaf/train.py").write_text("A = 3\n")
+    diff = git(top / "leaf", "diff", "--relative", "HEAD")
+    folder = finished(top / "leaf", git_changes="changes-01234567.diff")
+    (folder / "changes-01234567.diff").write_text(diff)
+    assert extract(folder, "--output", tmp_path / "paper") == 0
+    assert (tmp_path / "paper/train.py").read_text() == "A = 3\n"
+    assert not (tmp_path / "paper/other.py").exists()
+
+
+@pytest.mark.parametrize("commit", [None, "0" * 40])
+def test_it_says_where_git_has_no_such_commit(
+    commit: str | None, signs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished(signs, git_commit=commit)
+    (signs / "train.py").write_text("A = 5\n")
+    assert extract(signs / "experiments/a", "--output", tmp_path / "paper") == 0
+    assert "The code is that of the working tree, since" in capsys.readouterr().out
+    assert (tmp_path / "paper/train.py").read_text() == "A = 5\n"
+
+
+def test_nothing_of_the_machine_is_in_the_copy(signs: Path, tmp_path: Path) -> None:
+    assert extract(signs, "experiments/a", "--output", tmp_path / "paper", "--checkpoint") == 0
+    for path in (tmp_path / "paper").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert b"adas-laptop" not in content, path
+            assert LOCATION.encode() not in content, path
+            assert str(tmp_path).encode() not in content, path
+    session = json.loads((tmp_path / "paper/experiments/a/run.json").read_text())["sessions"][0]
+    assert session["command"] == "python train.py --data data"
+    assert session["data"] == "data"
+    assert "process" not in session
+    assert (tmp_path / "paper/experiments/a/best.safetensors").exists()
+
+
+def test_a_path_is_its_last_name_and_a_url_stays() -> None:
+    assert clean(["/a/b/c.csv", "C:\\Users\\ada\\c.csv", "c/d.csv", "cpu / 2"]) == [
+        *("c.csv", "c.csv", "c/d.csv", "cpu / 2"),
+    ]
+    assert clean({"at": "https://example.org/a/b"}) == {"at": "https://example.org/a/b"}
+
+
+def test_checksums_citation_and_crate(signs: Path, tmp_path: Path) -> None:
+    paper = tmp_path / "paper"
+    words = ("--author", "Ada Lovelace", "--author", "Grace Hopper", "--title", "Hands: signs")
+    assert extract(signs, "experiments/a", "--output", paper, *words) == 0
+    lines = (paper / "checksums.sha256").read_text().splitlines()
+    sums = {line[66:]: line[:64] for line in lines}
+    files = {p.relative_to(paper).as_posix(): p for p in paper.rglob("*") if p.is_file()}
+    assert {*files} - {*sums} == {"checksums.sha256"}
+    for name, digest in sums.items():
+        assert hashlib.sha256(files[name].read_bytes()).hexdigest() == digest
+
+    citation = yaml.safe_load((paper / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= {*citation}
+    assert citation["authors"] == [{"name": "Ada Lovelace"}, {"name": "Grace Hopper"}]
+    assert (citation["title"], citation["license"]) == ("Hands: signs", "MIT")
+
+    crate = json.loads((paper / "ro-crate-metadata.json").read_text())
+    assert crate["@context"] == "https://w3id.org/ro/crate/1.1/context"
+    entities = {each["@id"]: each for each in crate["@graph"]}
+    assert len(entities) == len(crate["@graph"])
+    descriptor, top = entities["ro-crate-metadata.json"], entities["./"]
+    assert descriptor["@type"] == "CreativeWork"
+    assert descriptor["about"] == {"@id": "./"}
+    assert descriptor["conformsTo"] == {"@id": "https://w3id.org/ro/crate/1.1"}
+    assert top["@type"] == "Dataset"
+    assert {"name", "description", "datePublished", "license"} <= {*top}
+    parts = {each["@id"] for each in top["hasPart"]}
+    assert parts == {*files} - {"ro-crate-metadata.json", "checksums.sha256"}
+    referred = _references(crate["@graph"])
+    assert referred - {*entities} == {"https://w3id.org/ro/crate/1.1"}
+
+
+def _references(value: Any) -> set[str]:
+    """The identifiers that entities refer to."""
+    if isinstance(value, list):
+        return {name for each in value for name in _references(each)}
+    if not isinstance(value, dict):
+        return set()
+    if {*value} == {"@id"}:
+        return {value["@id"]}
+    return {name for each in value.values() for name in _references(each)}
+
+
+def test_seeds_are_runs_of_their_own_and_an_own_citation_stays(signs: Path, tmp_path: Path) -> None:
+    (signs / "CITATION.cff").write_text("mine")
+    git(signs, "add", "CITATION.cff")
+    git(signs, "commit", "--quiet", "--message", "Cite me")
+    for seed in (0, 1):
+        finished(signs, f"experiments/seeds/seed-{seed}")
+    finished(signs, "experiments/baseline")
+    words = ("experiments/seeds", "experiments/baseline")
+    assert extract(signs, *words, "--output", tmp_path / "paper") == 0
+    for name in ("seeds/seed-0", "seeds/seed-1", "baseline"):
+        assert (tmp_path / "paper/experiments" / name / "run.json").exists()
+    assert (tmp_path / "paper/CITATION.cff").read_text() == "mine"
+
+
+def other_code(project: Path) -> list[object]:
+    finished(project, "experiments/b", code={"train.py": "9", "model/net.py": "2"})
+    return [project, "experiments/a", "experiments/b"]
+
+
+def unfinished(project: Path) -> list[object]:
+    finished(project, outcome="stopped")
+    return [project, "experiments/a"]
+
+
+def damaged(project: Path) -> list[object]:
+    (project / "experiments/a/run.json").write_text("{")
+    return [project, "experiments/a"]
+
+
+def secret(project: Path) -> list[object]:
+    append(project / "train.py", "KEY = 'ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8'")
+    git(project, "commit", "--all", "--quiet", "--message", "A key")
+    finished(project)
+    return [project, "experiments/a"]
+
+
+def link(project: Path) -> list[object]:
+    (project / "data").symlink_to("/etc")
+    git(project, "add", "data")
+    git(project, "commit", "--quiet", "--message", "A link out")
+    finished(project)
+    return [project, "experiments/a"]
+
+
+def no_diff(project: Path) -> list[object]:
+    finished(project, git_changes="changes-01234567.diff")
+    return [project, "experiments/a"]
+
+
+def no_checkpoint(project: Path) -> list[object]:
+    (project / "experiments/a/best.safetensors").unlink()
+    return [project, "experiments/a", "--checkpoint"]
+
+
+def outside(project: Path) -> list[object]:
+    return [project, "model"]
+
+
+def none_named(project: Path) -> list[object]:
+    return [project]
+
+
+def no_project(project: Path) -> list[object]:
+    return [project.parent]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "said"),
+    [
+        (other_code, "trained with different code: train.py"),
+        (unfinished, "its run is not finished"),
+        (damaged, "not found, or damaged"),
+        (secret, "train.py:2 (a token of GitHub)"),
+        (link, "holds a link out of it"),
+        (no_diff, "cannot be brought back"),
+        (no_checkpoint, "Leave out --checkpoint"),
+        (outside, "expected a folder below"),
+        (none_named, "name its experiments, too"),
+        (no_project, "lies in no project"),
+    ],
+)
+def test_a_refusal_writes_nothing(
+    prepare: Any, said: str, signs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = prepare(signs)
+    assert extract(*words, "--output", tmp_path / "paper") == 2
+    assert said in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"signs"}
+
+
+@pytest.mark.parametrize("output", ["signs", "none/paper"])
+def test_an_output_that_cannot_be_is_refused(output: str, signs: Path, tmp_path: Path) -> None:
+    assert extract(signs, "experiments/a", "--output", tmp_path / output) == 2
+
+
+def rerun(project: Path, folder: Path, tmp_path: Path) -> None:
+    """Extract a finished run, without what git ignores, and train it again there."""
+    assert extract(project, folder, "--output", tmp_path / "paper") == 0
+    result = run(tmp_path / "paper", "train.py", "--rerun", folder)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "has the same metrics" in result.stdout
+
+
+@pytest.mark.once
+def test_the_copy_reruns(project: Path, reference: Path, tmp_path: Path) -> None:
+    rerun(project, reference.relative_to(project), tmp_path)
+
+
+@pytest.mark.deep
+@pytest.mark.every_way
+def test_the_copy_of_a_command_reruns_in_every_way(project: Path, tmp_path: Path) -> None:
+    folder = experiment(project, "extracted")
+    assert run(project, "train.py", "--experiment", folder).returncode == 0
+    rerun(project, folder, tmp_path)

@@ -1,0 +1,170 @@
+"""The runs that are extracted: what is read of them, copied, and taken out."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from trainyard.checks.of_secrets import MACHINE, SECRET_FILES, secrets_in
+from trainyard.checks.settings import reason_in_line
+from trainyard.errors import InputError
+
+RECORD = "run.json"
+COPIED = ("params.yaml", "metrics*.jsonl", "metrics*.json", "learning_curves.png", "changes-*.diff")
+CLEANED = (RECORD, "dataset.json")
+WITH_CHECKPOINT = ("best.safetensors", "statistics.json")  # What predicting and checking data take.
+OF_THE_MACHINE = ("host", "process")
+# A path from the root, of two names or more, that is no part of a URL.
+PATH = re.compile(r"(?<![\w.:/~-])(?:[A-Za-z]:)?[/\\](?:[\w.@+-]+[/\\])+([\w.@+-]*)")
+
+
+class Run(NamedTuple):
+    """A finished run.
+
+    Args:
+        name: its path from the project's folder, with forward slashes.
+        folder: it.
+        sessions: of its run.json, oldest first.
+        dataset: of its dataset.json; empty: it has none.
+    """
+
+    name: str
+    folder: Path
+    sessions: list[dict[str, Any]]
+    dataset: dict[str, Any]
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """Return the record of the process that finished it."""
+        return self.sessions[-1]
+
+
+def read_runs(project: Path, folders: Sequence[Path]) -> list[Run]:
+    """Return the runs in some folders; those of several seeds or folds are runs of their own.
+
+    Raises:
+        InputError: one is no finished run of the project.
+    """
+    found = []
+    for folder in folders:
+        if not folder.resolve().is_relative_to(project.resolve() / "experiments"):
+            raise InputError(f"{folder}: expected a folder below {project / 'experiments'}.")
+        below = [path.parent for path in sorted(folder.glob(f"*/{RECORD}"))]
+        for each in [folder] if (folder / RECORD).exists() or not below else below:
+            found.append(read_run(project, each))
+    return list({each.name: each for each in found}.values())
+
+
+def read_run(project: Path, folder: Path) -> Run:
+    """Return the run in a folder.
+
+    Raises:
+        InputError: there is none, or it is not finished.
+    """
+    name = folder.resolve().relative_to(project.resolve()).as_posix()
+    record = _read_json(folder / RECORD)
+    sessions = record.get("sessions")
+    if not isinstance(sessions, list) or not all(isinstance(each, dict) for each in sessions):
+        raise InputError(f"{folder / RECORD}: not found, or damaged. Expected a finished run.")
+    if not sessions or sessions[-1].get("outcome") != "finished":
+        raise InputError(
+            f"{folder}: its run is not finished. Train it to its end first: python train.py "
+            f"--experiment {name}"
+        )
+    return Run(name, folder, sessions, _read_json(folder / "dataset.json"))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Return what a JSON file holds; nothing where it is missing or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def copy_run(run: Run, staging: Path, with_checkpoint: bool) -> None:
+    """Copy what a paper needs of a run: no names and no paths of a machine.
+
+    Args:
+        run: to copy.
+        staging: the copy of the project.
+        with_checkpoint: the network of the best epoch, too.
+
+    Raises:
+        InputError: it has no such checkpoint.
+    """
+    target = staging / run.name
+    target.mkdir(parents=True, exist_ok=True)
+    patterns = (*COPIED, *(WITH_CHECKPOINT if with_checkpoint else ()))
+    for path in sorted({path for pattern in patterns for path in run.folder.glob(pattern)}):
+        shutil.copy(path, target / path.name)
+    settings = target / "params.yaml"
+    if settings.exists():
+        settings.write_bytes(clean(settings.read_text(encoding="utf-8")).encode())
+    if with_checkpoint and not (target / WITH_CHECKPOINT[0]).exists():
+        raise InputError(f"{run.folder / WITH_CHECKPOINT[0]}: not found. Leave out --checkpoint.")
+    sessions = [_clean_session(session) for session in run.sessions]
+    for name, content in zip(CLEANED, ({"sessions": sessions}, clean(run.dataset)), strict=True):
+        if content:
+            text = json.dumps(content, indent=2, ensure_ascii=False)
+            (target / name).write_text(text, encoding="utf-8")
+
+
+def _clean_session(session: dict[str, Any]) -> dict[str, Any]:
+    """Return a record without what is the machine's; --rerun reads the rest."""
+    kept = {name: value for name, value in session.items() if name not in OF_THE_MACHINE}
+    return {**clean(kept), "data": clean_data(session)}
+
+
+def clean_data(session: dict[str, Any]) -> str:
+    """Return where a dataset belongs: one that lay anywhere on the machine, into "data"."""
+    data = PurePosixPath(str(session.get("data", "data")).replace("\\", "/"))
+    is_elsewhere = data.is_absolute() or ".." in data.parts or ":" in data.as_posix()
+    return "data" if is_elsewhere else data.as_posix()
+
+
+def clean(value: Any) -> Any:
+    """Return a value of JSON in which each whole path is its last name alone."""
+    if isinstance(value, str):
+        return PATH.sub(lambda found: found[1] or ".", value)
+    if isinstance(value, list):
+        return [clean(each) for each in value]
+    if isinstance(value, dict):
+        return {name: clean(each) for name, each in value.items()}
+    return value
+
+
+def refuse_secrets(staging: Path) -> list[str]:
+    """Return notes on paths of a machine in the code.
+
+    Raises:
+        InputError: a secret lies in the copy.
+    """
+    secrets, machines = [], []
+    for name, path in _texts(staging):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        lines = text.splitlines()
+        if path.name in SECRET_FILES:
+            secrets.append(name)
+        for number, kind in secrets_in(text):
+            if reason_in_line("TY106", lines[number - 1]) is None:
+                secrets.append(f"{name}:{number} ({kind})")
+        if path.suffix in (".py", ".yaml", ".sh", ".toml"):
+            machines += [f"{name}:{i}" for i, line in enumerate(lines, 1) if MACHINE.search(line)]
+    if secrets:
+        raise InputError(
+            f"secrets would leave with the copy: {', '.join(secrets)}. Nothing was written. Revoke "
+            "them, since git's history holds them; then commit, train and extract again."
+        )
+    if not machines:
+        return []
+    return [f"Paths of a machine are left in the code, as it was recorded: {', '.join(machines)}."]
+
+
+def _texts(staging: Path) -> Iterator[tuple[str, Path]]:
+    for path in sorted(staging.rglob("*")):
+        if path.is_file() and b"\0" not in path.read_bytes()[:8192]:
+            yield path.relative_to(staging).as_posix(), path
