@@ -37,12 +37,13 @@ CONFIGURATIONS = {".yaml", ".yml", ".json", ".toml", ".cfg", ".ini", ".sh", ".sl
 
 def secrets_in(text: str) -> Iterator[tuple[int, str]]:
     """Yield the lines of a text, from 1, that hold a secret, and its kind."""
-    for number, line in enumerate(text.splitlines(), 1):
-        for kind, pattern in SECRETS.items():
-            found = re.search(pattern, line)
-            if found and not PLACEHOLDER.search(found[0]):
-                yield number, kind
-                break
+    found = {
+        text.count("\n", 0, each.start()) + 1: kind
+        for kind, pattern in SECRETS.items()
+        for each in re.finditer(pattern, text)
+        if not PLACEHOLDER.search(each[0])
+    }
+    yield from sorted(found.items())
 
 
 @check(

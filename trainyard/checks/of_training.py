@@ -218,7 +218,7 @@ def no_zero_grad(repository: Repository) -> Iterator[Finding]:
 )
 def summed_losses(repository: Repository) -> Iterator[Finding]:
     for source in repository.code:
-        for node in source.functions:
+        for node in source.functions if "backward" in source.words else ():
             calls = [*source.calls_in(node)]
             if not any(name == "loss.backward" for name, _ in calls):
                 continue
