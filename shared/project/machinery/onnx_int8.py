@@ -37,7 +37,7 @@ def quantise(path: Path, calibration: Calibration | None) -> None:
         def get_next(self) -> Any:
             return next(self.batches, None)
 
-    weights = {
+    weights: dict[str, Any] = {
         **{"op_types_to_quantize": LAYERS, "per_channel": True, "reduce_range": True},
         "weight_type": quantization.QuantType.QInt8,
     }
