@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
         helper.make_node("Gemm", ["scaled", "first"], ["hidden"]),
         helper.make_node("Relu", ["hidden"], ["positive"]),
         helper.make_node("Gemm", ["positive", "second"], ["sums"]),
-        helper.make_node("Softmax", ["sums"], ["shares"], axis=1),
+        helper.make_node("Sigmoid", ["sums"], ["shares"]),
     ]
     graph = helper.make_graph(
         nodes,
@@ -64,7 +64,7 @@ def test_eight_bits_give_nearly_the_same(
     assert path.stat().st_size < size / 2
     after = run(path, POINTS)
     assert after.dtype == np.float32
-    assert 0 < np.abs(after - before).max() < 0.02
+    assert 0 < np.abs(after - before).max() < 0.05
     assert run(path, POINTS[:1]).shape == (1, ANSWERS)
     model = onnx.load(path)
     assert "5" in [each.value for each in model.metadata_props if each.key == "step"]
