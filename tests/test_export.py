@@ -19,6 +19,9 @@ FORMATS = {
 }
 
 
+EIGHT_BITS = {"onnx", "litert"}
+
+
 def formats(project: Path) -> list[str]:
     """Return the formats that a project can write."""
     return FORMATS[answers(project).get("backend", template(project))]
@@ -58,3 +61,23 @@ def test_an_export_predicts_the_same_elsewhere(project: Path, reference: Path) -
 def test_each_format_of_each_task(project: Path, reference: Path) -> None:
     for name in formats(project):
         check(project, export(project, reference, "--format", name))
+
+
+@pytest.mark.deep
+def test_each_format_of_eight_bits_of_each_task(project: Path, reference: Path) -> None:
+    """The metric may fall: two epochs leave a network that guesses, and rounding moves guesses."""
+    for name in sorted(EIGHT_BITS & {*formats(project)}):
+        version = export(project, reference, "--format", name, "--int8", "--margin", "1e6")
+        check(project, version)
+        about = json.loads((version / "export.json").read_text("utf-8"))
+        assert about["test_metrics"] == about["int8"]["int8"]["metrics"]
+        assert about["int8"]["int8"]["bytes"] < about["int8"]["float"]["bytes"]
+
+
+@pytest.mark.every_way
+def test_a_format_without_eight_bits_says_so(project: Path, reference: Path) -> None:
+    for name in {*formats(project)} - EIGHT_BITS:
+        folder = reference.relative_to(project)
+        result = run(project, "export.py", "--experiment", folder, "--format", name, "--int8")
+        assert result.returncode == 2
+        assert f"--int8: --format {name} has no eight bits." in result.stderr

@@ -288,6 +288,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         r"holds the channels or the columns": "examples of an axis",
     },
     "machinery/metrics.py": {r"val accuracy 0\.9889": "an example of the words"},
+    "machinery/onnx_int8.py": {r"per_channel": "what ONNX Runtime calls a scale for each output"},
     "machinery/pictures.py": {r"\blabel\b|set_xlabel": "what Matplotlib calls a curve's name"},
     "machinery/results_curves.py": {
         r"xlabel=|axes\.labelcolor": "what Matplotlib calls the name of an axis",

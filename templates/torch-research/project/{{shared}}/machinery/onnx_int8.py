@@ -17,8 +17,8 @@ BATCH = 32  # examples of the calibration that are computed at a time
 def quantise(path: Path, calibration: Calibration | None) -> None:
     """Replace a network of float32 by one in eight bits; do nothing without a calibration.
 
-    Each channel of the weights has a scale of its own, of seven bits: with eight, processors
-    without VNNI add pairs of products in sixteen bits, which overflow.
+    Each output of a layer has a scale of its own for its weights, and they keep seven bits: with
+    eight, processors without VNNI add pairs of products in sixteen bits, which overflow.
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 
     Args:
@@ -37,7 +37,7 @@ def quantise(path: Path, calibration: Calibration | None) -> None:
         def get_next(self) -> Any:
             return next(self.batches, None)
 
-    weights = {
+    weights: dict[str, Any] = {
         **{"op_types_to_quantize": LAYERS, "per_channel": True, "reduce_range": True},
         "weight_type": quantization.QuantType.QInt8,
     }
