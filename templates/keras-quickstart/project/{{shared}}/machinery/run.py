@@ -20,6 +20,7 @@ from machinery.files import remove, write_atomically
 from machinery.metrics import MetricsLog, Objective, describe, read_metrics
 from machinery.parameter_file import flatten, format_parameters, load_parameters
 from machinery.run_processes import ONE_OF_SEVERAL
+from machinery.shards import remote
 from machinery.share import Share
 from machinery.stopping import StopRequest
 from machinery.terminal import describe_load, quote
@@ -170,7 +171,7 @@ class Run:
                 "objective": objective._asdict(),
                 **self.share.facts,
                 "fingerprint": self.dataset.fingerprint,
-                "data": self.data.as_posix(),
+                "data": remote.shown(self.data),
                 "data_stamp": contents.stamp(self.data / self.dataset.arrays_folder),
                 **facts,
             },
