@@ -108,11 +108,11 @@ class BaseDataset(Described, pydantic.BaseModel):
         """
         names = (*self.inputs, *self.targets) if names is None else names
         place, count = folder / self.arrays_folder, self.examples[split]
-        read = functools.partial(self._read, again(folder, self.source))
+        read = functools.partial(self._read, self._again(folder))
         if not shard_list.is_sharded(self.arrays_folder):
             return {name: read(name, place / f"{split}_{name}", count) for name in names}
         found = self._read_list(folder)
-        shards = Shards(place, found, split, names, read, again(folder, self.source))
+        shards = Shards(place, found, split, names, read)
         described = {name: self.arrays[name] for name in names}
         return {n: Sharded(shards, n, a.dtype, a.batch_shape) for n, a in described.items()}
 
@@ -122,7 +122,7 @@ class BaseDataset(Described, pydantic.BaseModel):
         Raises:
             InputError: the file is missing or does not fit dataset.json.
         """
-        place, advice = folder / self.arrays_folder, again(folder, self.source)
+        place, advice = folder / self.arrays_folder, self._again(folder)
         if not shard_list.is_sharded(self.arrays_folder):
             return read_array(place / f"{split}_ids.npy", (self.examples[split],), "str", advice)
         parts = [np.zeros(0, np.str_)]
@@ -135,8 +135,11 @@ class BaseDataset(Described, pydantic.BaseModel):
     def _read_list(self, folder: Path) -> shard_list.ShardList:
         place = folder / self.arrays_folder
         remote.refresh(folder, f"{place.name}/{shard_list.FILE}")
-        advice = again(folder, self.source)
-        return shard_list.read_list(place, self.fingerprint, self.examples, advice)
+        return shard_list.read_list(place, self.fingerprint, self.examples)
+
+    def _again(self, folder: Path) -> str:
+        in_shards = shard_list.is_sharded(self.arrays_folder)
+        return shard_list.write_again(folder) if in_shards else again(folder, self.source)
 
     def _read(self, advice: str, name: str, place: Path, count: int) -> np.ndarray | Ragged:
         """Map the array of so many examples at a place, which is its path without the suffix."""

@@ -5,7 +5,7 @@ were asked for since. Where the data set is at a URL, they are fetched before th
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from machinery.errors import InputError
 from machinery.ragged import Ragged
 from machinery.shards.shard_cache import ShardCache
-from machinery.shards.shard_list import Shard, ShardList, stem
+from machinery.shards.shard_list import Shard, ShardList, stem, write_again
 from machinery.shards.shard_order import WindowedOrder
 
 MAPPED = 256  # Files of a split that are mapped at a time, unless its window has more.
@@ -32,23 +32,16 @@ class Shards:
         split: train, val or test.
         names: of the arrays.
         read: maps one of them.
-        advice: what to do where a shard is missing.
 
     Raises:
         InputError: a shard is missing, or the cache has no room for two windows of them.
     """
 
     def __init__(
-        self,
-        contents: Path,
-        found: ShardList,
-        split: str,
-        names: Sequence[str],
-        read: Read,
-        advice: str,
+        self, contents: Path, found: ShardList, split: str, names: Sequence[str], read: Read
     ) -> None:
         self.contents, self.split, self.names, self.read = contents, split, tuple(names), read
-        self.shards, self.advice = found.shards[split], advice
+        self.shards = found.shards[split]
         self.starts = np.array([0, *(each.examples for each in self.shards)]).cumsum()
         window = found.window_of(split)
         self.most = max(2 * window, MAPPED // max(1, len(names)))
@@ -95,7 +88,7 @@ class Shards:
             if not (self.contents / name).exists():
                 raise InputError(
                     f"{self.contents / name}: not found, though {self.contents / 'shards.json'} "
-                    f"lists it. {self.advice}"
+                    f"lists it. {write_again(self.contents.parent)}"
                 )
 
     def _following(self, number: int) -> tuple[int, ...]:
@@ -158,7 +151,7 @@ class Sharded:
         return np.stack(examples) if examples else self.take(np.arange(0))
 
 
-def order_of(split: Any) -> WindowedOrder | None:
-    """Return the order in which a split's shards are trained on; None: it is not in shards."""
-    arrays = getattr(split, "inputs", {}).values()
-    return next((array.shards.order for array in arrays if isinstance(array, Sharded)), None)
+def order_of(arrays: Mapping[str, Any]) -> WindowedOrder | None:
+    """Return the order in which the shards of a split are trained on; None: it is in one piece."""
+    found = (array.shards.order for array in arrays.values() if isinstance(array, Sharded))
+    return next(found, None)

@@ -87,7 +87,7 @@ class TrainingBatches(keras.utils.PyDataset):
         data, seed, examples = self.parameters.data, self.parameters.seed, self.split.examples
         epoch = step // self.steps_per_epoch
         last_step = (epoch + 1) * self.steps_per_epoch
-        order = order_of(self.split)  # None but for data in shards
+        order = order_of(self.split.inputs)  # None but for data in shards
         sampler = BatchSampler(examples, data.batch_size, seed, step, last_step, order=order)
         self.rows = [rows for _, rows in sampler]  # The row numbers of each batch.
         before = range(step % self.steps_per_epoch)  # The steps of the epoch that are done,

@@ -89,7 +89,7 @@ def training_batches(
     devices = strategy.num_replicas_in_sync
     parts = max(parameters.training.accumulate, devices)
     shares = [Share(number, devices, parts) for number in range(devices)]
-    order = order_of(split)  # None but for data in shards
+    order = None if isinstance(split, Records) else order_of(split.inputs)
     sampler = BatchSampler(
         split.examples, data.batch_size, seed, first_step, last_step, order=order
     )

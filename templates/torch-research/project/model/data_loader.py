@@ -128,7 +128,7 @@ def training_batches(
     Of several processes that train, each gets its share of every batch.
     """
     data, seed = parameters.data, parameters.seed
-    order = order_of(split)  # None but for data in shards
+    order = order_of(split.inputs)  # None but for data in shards
     sampler = BatchSampler(
         split.examples, data.batch_size, seed, first_step, last_step, share, order
     )

@@ -345,7 +345,7 @@ class Run:
 
         best = self.progress.best or {}
         draw_learning_curves(self.folder, best.get("epoch"))
-        data = ["--data", self.data] if self.data != Path("data") else []
+        data = ["--data", remote.shown(self.data)] if self.data != Path("data") else []
         words = ["python", "evaluate.py", "--experiment", self.folder, *data]
         next_step = "" if ONE_OF_SEVERAL in os.environ else f"; next: {quote(*words)}"
         logger.info(f"best epoch {best.get('epoch', 0):.0f}: {describe(best, ', ')}{next_step}")

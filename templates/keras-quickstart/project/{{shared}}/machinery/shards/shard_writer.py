@@ -141,9 +141,9 @@ def say_written(arguments: argparse.Namespace, found: ShardList) -> None:
     counts = ", ".join(f"{len(each):,} of {split}" for split, each in found.shards.items())
     window = found.window_of("train")
     largest = sorted((each.bytes for each in found.shards["train"]), reverse=True)
-    cache = sum(largest[: 2 * window]) / 1e9
+    cache = -(-sum(largest[: 2 * window]) // 10**6)
     print(
         f"Wrote {arguments.output}: shards: {counts}. Training shuffles {window} of them at a "
-        f"time; read from a URL, it needs {cache:.2g} GB of disk. Next: python train.py --data "
+        f"time; read from a URL, it needs {cache:,} MB of disk. Next: python train.py --data "
         f"{arguments.output}"
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pydantic
 
 from machinery.errors import InputError
+from machinery.shards.remote import url_of
 
 KIND = "shards"  # What the name of the folder of the arrays begins with.
 FILE = "shards.json"
@@ -48,24 +49,33 @@ def is_sharded(arrays_folder: str) -> bool:
     return arrays_folder.startswith(f"{KIND}-")
 
 
+def write_again(folder: Path) -> str:
+    """Return the advice for shards that cannot be used."""
+    if url := url_of(folder):
+        return f"Upload the data set to {url} again, all its files, dataset.json last."
+    return (
+        f"Write the shards again: python build_shards.py --data ARRAYS --output {folder} "
+        "--overwrite, with the options that made them. Or bring the files back."
+    )
+
+
 def stem(split: str, number: int) -> str:
     """Return what the names of a shard's files begin with."""
     return f"{split}-{number:05}"
 
 
-def read_list(contents: Path, fingerprint: str, examples: dict[str, int], advice: str) -> ShardList:
+def read_list(contents: Path, fingerprint: str, examples: dict[str, int]) -> ShardList:
     """Read shards.json.
 
     Args:
         contents: the folder that holds it.
         fingerprint: of dataset.json.
         examples: of each split, as dataset.json says.
-        advice: what to do where it is of no use.
 
     Raises:
         InputError: it is missing, or does not fit dataset.json.
     """
-    path = contents / FILE
+    path, advice = contents / FILE, write_again(contents.parent)
     try:
         found = ShardList.model_validate_json(path.read_bytes())
     except OSError as error:
