@@ -132,12 +132,13 @@ class Sharded:
         """Return some examples, ragged ones padded: (len(rows), ...)."""
         assert axis == 0
         numbers = np.searchsorted(self.shards.starts, rows, "right") - 1
+        grouped = np.argsort(numbers, kind="stable")  # Shard by shard: faster than to and fro.
+        found, firsts = np.unique(numbers[grouped], return_index=True)
         taken = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        for number in np.unique(numbers):
-            here = numbers == number
-            array = self.shards.open(int(number))[self.name]
-            taken[here] = array.take(rows[here] - self.shards.starts[number], axis=0)
-        return taken
+        for number, first, last in zip(found, firsts, [*firsts[1:], len(rows)], strict=True):
+            here = rows[grouped[first:last]] - self.shards.starts[number]
+            taken[first:last] = self.shards.open(int(number))[self.name].take(here, axis=0)
+        return taken.take(np.argsort(grouped), axis=0)
 
     def beginning(self, most: int) -> np.ndarray | Ragged:
         """Return the examples of the first shards, as many as have about so many bytes."""
