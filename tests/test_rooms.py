@@ -67,6 +67,7 @@ def test_the_machinery_knows_no_project_and_no_framework() -> None:
     packages |= {"pydantic_core", "ruamel", "safetensors", "scipy", "tensorboard", "tqdm"}
     packages |= {"sqlalchemy"}  # A part of Optuna; it is imported with --storage alone.
     packages |= {"optuna_integration"}  # With the sampler that is in it, alone.
+    packages |= {"fsspec"}  # With data at a URL, alone.
     # With serve.py and export.py, alone.
     packages |= {"fastapi", "onnxruntime", "orjson", "prometheus_client", "starlette", "uvicorn"}
     for path in root.glob("shared/project/**/machinery/**/*.py"):
@@ -90,6 +91,7 @@ WRITERS = {
     "pictures.py: draw": "into memory",
     "results_curves.py: _draw": "into memory",
     "search_storage.py: _cut_half_line": "under the lock",
+    "shard_cache.py: _make_room": "a size that the cache counts, until the fetch is over",
     "simulated_machine.py: run": "a log, which the next run begins anew",
     "simulation.py: simulate": "into a folder that is deleted afterwards",
     "terminal.py: hidden_standard_error": "nowhere",
@@ -128,11 +130,14 @@ def test_the_machinery_is_the_same_in_every_project(
         assert path.read_bytes() == (found / path.relative_to(machinery)).read_bytes()
 
 
+ROOMS = (machinery / "server", machinery / "shards")
+
+
 @every_trained
 def test_the_first_lines_of_a_room_name_its_files(
     combination: Combination, rendered: Rendered
 ) -> None:
-    for room in (rendered(combination) / "framework", machinery, machinery / "server"):
+    for room in (rendered(combination) / "framework", machinery, *ROOMS):
         text = (room / "__init__.py").read_text(encoding="utf-8")
         named = re.findall(r"^    (\w+) ", text, re.MULTILINE)
         assert sorted(named) == sorted({path.stem for path in room.glob("*.py")} - {"__init__"})

@@ -18,6 +18,7 @@ ALLOWED = {
     *("sqlalchemy", "optuna_integration"),  # With Optuna; where --storage or a sampler needs it.
     # With requirements/serve.txt, for serve.py.
     *("fastapi", "onnxruntime", "orjson", "prometheus_client", "starlette", "uvicorn"),
+    "fsspec",  # With requirements/remote.txt, for data at a URL.
     "PIL",  # With matplotlib; makes the small copies of pictures.
     "machinery",
 }

@@ -15,6 +15,7 @@ from machinery.arrays import BLOCK, BLOCK_BYTES, BaseDataset
 from machinery.errors import InputError
 from machinery.features import join_features
 from machinery.files import write_atomically
+from machinery.shards import remote
 
 logger = logging.getLogger("run")
 FILE = "statistics.json"
@@ -113,11 +114,15 @@ def write_description(folder: Path, dataset: BaseDataset, data: Path) -> None:
     write_atomically(folder / "dataset.json", dataset.model_dump_json(indent=2).encode())
     for place in (folder, data):  # That of a run that goes on stays; records bring theirs along.
         try:
+            if place == data:
+                remote.refresh(data, FILE)
             found = read_file(place, dataset)
         except (FileNotFoundError, InputError):
             continue
         if place != folder:
             write_atomically(folder / FILE, found.model_dump_json().encode())
+        return
+    if remote.url_of(data):  # They have no features; and it would fetch shards from all over.
         return
     try:
         write_statistics(folder, dataset, data)

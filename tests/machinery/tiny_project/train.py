@@ -11,12 +11,14 @@ import numpy as np
 
 from backend import State, choose_device
 from build_dataset import open_dataset
+from machinery.arrays import Examples
 from machinery.epoch import Epoch
 from machinery.run import Run
 from machinery.sampling import BatchSampler, fold_seed
+from machinery.shards.sharded import order_of
 from model.report import objective
 
-Split = dict[str, np.ndarray]
+Split = dict[str, Examples]
 
 
 def train(run: Run) -> None:
@@ -37,14 +39,20 @@ def train_epoch(epoch: Epoch, run: Run, state: State, split: Split) -> float:
     """Train what is left of an epoch; return the sum of the loss over its examples."""
     parameters, seed = run.parameters, run.parameters.seed
     sampler = BatchSampler(
-        run.examples, parameters.data.batch_size, seed, epoch.first_step, epoch.last_step
+        run.examples,
+        parameters.data.batch_size,
+        seed,
+        epoch.first_step,
+        epoch.last_step,
+        order=order_of(split),
     )
     batches, loss_sum = iter(sampler), epoch.loss_sum
     for step in epoch.steps():
         _, rows = next(batches)
         noise = np.random.default_rng(fold_seed(seed, step)).normal(size=(len(rows), 2))
-        points = split["points"][rows] + parameters.data.noise * noise
-        loss_sum += train_step(state, points, split["labels"][rows], parameters.training)
+        points = split["points"].take(rows, axis=0) + parameters.data.noise * noise
+        labels = split["labels"].take(rows, axis=0)
+        loss_sum += train_step(state, points, labels, parameters.training)
         time.sleep(parameters.training.pause)
         if epoch.look_is_due():
             epoch.look(loss_sum)
@@ -66,10 +74,13 @@ def train_step(state: State, points: np.ndarray, labels: np.ndarray, training) -
 
 def evaluate(state: State, split: Split) -> dict[str, float]:
     """Return the metrics of a split."""
+    points, labels = (
+        array.take(np.arange(len(array)), axis=0) for array in (split["points"], split["labels"])
+    )
     with np.errstate(all="ignore"):
-        logs = state.log_probabilities(state.features(split["points"]))
-    loss = -logs[np.arange(len(logs)), split["labels"]].mean()
-    return {"loss": float(loss), "accuracy": float((logs.argmax(1) == split["labels"]).mean())}
+        logs = state.log_probabilities(state.features(points))
+    loss = -logs[np.arange(len(logs)), labels].mean()
+    return {"loss": float(loss), "accuracy": float((logs.argmax(1) == labels).mean())}
 
 
 command.run(train, open_dataset)

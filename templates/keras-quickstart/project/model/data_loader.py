@@ -18,6 +18,7 @@ from framework import keras_backend
 from machinery.arrays import Examples
 from machinery.debugging import helpers
 from machinery.sampling import BatchSampler, evaluation_batch_size, examples_of_batch
+from machinery.shards.sharded import order_of
 from model import augmentation
 from parameters import Parameters
 
@@ -86,7 +87,8 @@ class TrainingBatches(keras.utils.PyDataset):
         data, seed, examples = self.parameters.data, self.parameters.seed, self.split.examples
         epoch = step // self.steps_per_epoch
         last_step = (epoch + 1) * self.steps_per_epoch
-        sampler = BatchSampler(examples, data.batch_size, seed, step, last_step)
+        order = order_of(self.split.inputs)  # None but for data in shards
+        sampler = BatchSampler(examples, data.batch_size, seed, step, last_step, order=order)
         self.rows = [rows for _, rows in sampler]  # The row numbers of each batch.
         before = range(step % self.steps_per_epoch)  # The steps of the epoch that are done,
         sizes = [examples_of_batch(examples, self.steps_per_epoch, each) for each in before]

@@ -17,6 +17,7 @@ from framework.tfrecords import Records, holds_records
 from machinery.arrays import Examples
 from machinery.debugging import helpers
 from machinery.sampling import BatchSampler, evaluation_batch_size
+from machinery.shards.sharded import order_of
 from machinery.share import Share
 from model import augmentation
 from parameters import Parameters
@@ -88,7 +89,10 @@ def training_batches(
     devices = strategy.num_replicas_in_sync
     parts = max(parameters.training.accumulate, devices)
     shares = [Share(number, devices, parts) for number in range(devices)]
-    sampler = BatchSampler(split.examples, data.batch_size, seed, first_step, last_step)
+    order = None if isinstance(split, Records) else order_of(split.inputs)
+    sampler = BatchSampler(
+        split.examples, data.batch_size, seed, first_step, last_step, order=order
+    )
 
     @functools.lru_cache(2)  # Two, as threads may load the end of one epoch and the next one.
     def draw(epoch: int) -> dict[str, np.ndarray]:

@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from build_dataset import Dataset
-from machinery.arrays import Examples, Ragged
+from machinery.arrays import Examples
 from machinery.debugging import helpers
 from machinery.sampling import BatchSampler, evaluation_batch_size
+from machinery.shards.sharded import order_of
 from machinery.share import ALONE, Share
 from machinery.stopping import ignore_signals
 from model import augmentation
@@ -59,23 +60,21 @@ def take(array: torch.Tensor | Examples, rows: np.ndarray) -> torch.Tensor:
 def load_split(folder: Path, dataset: Dataset, split: str, device: torch.device) -> Split:
     """Map a split from disk into memory, or put it on the GPU where it fills at most a quarter.
 
-    Ragged arrays are padded by the processor, so a split that has one stays in its memory, whole.
+    Ragged arrays are padded by the processor, so a split that has one stays in its memory, whole;
+    one in shards, too.
 
     Raises:
         InputError: the arrays are missing or are not what dataset.json says.
     """
     arrays = dataset.read_split(folder, split)
     room = torch.cuda.mem_get_info(device)[0] / 4 if device.type == "cuda" else 0
-    ragged = any(isinstance(array, Ragged) for array in arrays.values())
-    fits = not ragged and sum(array.nbytes for array in arrays.values()) < room
-
-    def place(array: Examples) -> torch.Tensor | Examples:
-        if isinstance(array, Ragged) or not fits:
-            return array  # Of NumPy, since worker processes can map the same file.
-        return torch.from_numpy(array).to(device)
-
+    fits = sum(array.nbytes for array in arrays.values()) < room
+    placed: Arrays = {**arrays}  # Of NumPy, since worker processes can map the same file.
+    whole = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+    if fits and len(whole) == len(arrays):
+        placed = {name: torch.from_numpy(array).to(device) for name, array in whole.items()}
     inputs, targets = (
-        {name: place(arrays[name]) for name in names} for names in (dataset.inputs, dataset.targets)
+        {name: placed[name] for name in names} for names in (dataset.inputs, dataset.targets)
     )
     return Split(inputs, targets, dataset.examples[split], dataset)
 
@@ -129,7 +128,10 @@ def training_batches(
     Of several processes that train, each gets its share of every batch.
     """
     data, seed = parameters.data, parameters.seed
-    sampler = BatchSampler(split.examples, data.batch_size, seed, first_step, last_step, share)
+    order = order_of(split.inputs)  # None but for data in shards
+    sampler = BatchSampler(
+        split.examples, data.batch_size, seed, first_step, last_step, share, order
+    )
     loader = DataLoader(
         TrainingBatches(split, parameters, len(share.own_parts)),
         batch_size=None,  # The sampler asks for whole batches.

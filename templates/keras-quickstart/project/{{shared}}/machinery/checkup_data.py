@@ -9,6 +9,7 @@ import numpy as np
 from machinery.arrays import SPLITS, Examples
 from machinery.checkup import Checkup
 from machinery.ragged import Ragged
+from machinery.shards.sharded import Sharded
 from machinery.splits import digests
 
 BUILD = "build_dataset.py"
@@ -38,6 +39,8 @@ def check(checkup: Checkup, dataset: Any, folder: Path) -> None:
 
 def some(examples: Examples) -> np.ndarray:
     """Return the values of an array; of a large one, those of examples all over it."""
+    if isinstance(examples, Sharded):
+        examples = examples.beginning(LARGEST)
     values = examples.values if isinstance(examples, Ragged) else examples
     return np.asarray(values[:: max(1, -(-values.nbytes // LARGEST))])
 

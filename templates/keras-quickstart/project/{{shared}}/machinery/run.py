@@ -20,6 +20,7 @@ from machinery.files import remove, write_atomically
 from machinery.metrics import MetricsLog, Objective, describe, read_metrics
 from machinery.parameter_file import flatten, format_parameters, load_parameters
 from machinery.run_processes import ONE_OF_SEVERAL
+from machinery.shards import remote
 from machinery.share import Share
 from machinery.stopping import StopRequest
 from machinery.terminal import describe_load, quote
@@ -170,7 +171,7 @@ class Run:
                 "objective": objective._asdict(),
                 **self.share.facts,
                 "fingerprint": self.dataset.fingerprint,
-                "data": self.data.as_posix(),
+                "data": remote.shown(self.data),
                 "data_stamp": contents.stamp(self.data / self.dataset.arrays_folder),
                 **facts,
             },
@@ -344,7 +345,7 @@ class Run:
 
         best = self.progress.best or {}
         draw_learning_curves(self.folder, best.get("epoch"))
-        data = ["--data", self.data] if self.data != Path("data") else []
+        data = ["--data", remote.shown(self.data)] if self.data != Path("data") else []
         words = ["python", "evaluate.py", "--experiment", self.folder, *data]
         next_step = "" if ONE_OF_SEVERAL in os.environ else f"; next: {quote(*words)}"
         logger.info(f"best epoch {best.get('epoch', 0):.0f}: {describe(best, ', ')}{next_step}")

@@ -17,6 +17,22 @@ def fold_seed(*position: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
+class Order:
+    """The order of the examples in an epoch: all of them at random."""
+
+    def __init__(self, examples: int) -> None:
+        self.examples = examples
+        self.at_hand: tuple[int, int] | None = None  # the seed and the epoch of `order`
+        self.order = np.zeros(0, np.int64)
+
+    def take(self, seed: int, epoch: int, first: int, last: int) -> np.ndarray:
+        """Return the rows from a place in the order of an epoch up to, without, another one."""
+        if self.at_hand != (seed, epoch):
+            self.order = np.random.default_rng((seed, epoch, 0)).permutation(self.examples)
+            self.at_hand = (seed, epoch)
+        return self.order[first:last]
+
+
 class BatchSampler:
     """Yields (epoch, indices) for the steps from `first_step` up to, without, `last_step`.
 
@@ -31,23 +47,24 @@ class BatchSampler:
         first_step: int,
         last_step: int,
         share: Share = ALONE,
+        order: Order | None = None,
     ) -> None:
         self.examples, self.batch_size, self.seed = examples, batch_size, seed
         self.steps, self.share = range(first_step, last_step), share
+        self.order = order or Order(examples)
 
     def __len__(self) -> int:
         return len(self.steps)
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
         steps_per_epoch = -(-self.examples // self.batch_size)
-        batches_epoch, batches = -1, []
+        # Nearly equal batches: batch normalisation cannot compute with a single example.
+        smallest, larger = divmod(self.examples, steps_per_epoch)
         for step in self.steps:
             epoch, batch = divmod(step, steps_per_epoch)
-            if epoch != batches_epoch:
-                order = np.random.default_rng((self.seed, epoch, 0)).permutation(self.examples)
-                # Nearly equal batches: batch normalisation cannot compute with a single example.
-                batches_epoch, batches = epoch, np.array_split(order, steps_per_epoch)
-            yield epoch, self.share.take(batches[batch])
+            first = batch * smallest + min(batch, larger)
+            last = first + smallest + (batch < larger)
+            yield epoch, self.share.take(self.order.take(self.seed, epoch, first, last))
 
 
 def examples_of_batch(examples: int, steps_per_epoch: int, step: int) -> int:

@@ -16,6 +16,7 @@ code hands in what it needs of them. Each file has one subject:
     mapped           arrays in files that several processes read
     ragged           examples that differ in length, in one array
     splits           which examples are in train, val and test
+    shards/          data larger than a disk: build_shards.py
     sampling         which examples are in which batch, as a function of the seed
     several_runs     an experiment as several runs, and what came of it:
     fold_runs        one for each fold, train.py --folds,

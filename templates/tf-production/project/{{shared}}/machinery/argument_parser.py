@@ -9,6 +9,7 @@ from typing import Any, get_args
 from machinery.errors import InputError
 from machinery.files import check_name
 from machinery.parameter_file import Section, nearest, parameter_fields
+from machinery.shards.remote import data_place
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 LARGEST_MINUTES = 1_000_000  # of --max-minutes: two years
@@ -82,7 +83,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def add_data(self) -> None:
         where = "dataset folder [that of the experiment, or of --from; else data]"
-        self.add_argument("--data", type=Path, help=where)
+        self.add_argument("--data", type=data_place, help=where)
 
     def add_parts(self) -> None:
         meaning = "all, or numbers: train EXPERIMENT/fold-0 on DATA/fold-0, and so on"

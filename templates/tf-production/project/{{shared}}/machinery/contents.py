@@ -19,9 +19,9 @@ from filelock import FileLock
 from machinery.errors import InputError
 from machinery.files import replace, sync_file, write_atomically
 
-NAME = r"(arrays|records)-\d+"  # Records are TFRecords.
+NAME = r"(arrays|records|shards)-\d+"  # Records are TFRecords; shards: see machinery/shards.
 # The names of what builds write there.
-FILES = r"(train|val|test)[_-].+\.(npy|tfrecord)|(samples|counts)\.png"
+FILES = r"(train|val|test)[_-].+\.(npy|tfrecord)|(samples|counts)\.png|shards\.json"
 MARKER = ".made-by-build"  # A folder that lacks this file was made by a person: it stays.
 
 

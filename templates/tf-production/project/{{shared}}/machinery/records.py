@@ -19,6 +19,7 @@ import pydantic
 from filelock import FileLock, Timeout
 
 from machinery.files import remove, write_atomically
+from machinery.shards.remote import data_place
 from machinery.terminal import quote
 
 FILE = "run.json"
@@ -123,7 +124,7 @@ def data_of(*folders: Path | None) -> Path:
     for folder in folders:
         for session in reversed(read_sessions(folder) if folder else []):
             if "data" in session:
-                return Path(session["data"])
+                return data_place(session["data"])
     return Path("data")
 
 

@@ -8,6 +8,7 @@ contents.py makes and replaces the folder of the arrays.
 """
 
 import contextlib
+import functools
 import hashlib
 import math
 import re
@@ -25,6 +26,8 @@ from machinery.features import Described
 from machinery.files import write_atomically
 from machinery.mapped import map_array
 from machinery.ragged import Ragged
+from machinery.shards import remote, shard_list
+from machinery.shards.sharded import Sharded, Shards
 
 DEFAULT_FOLDER = Path("data")
 SPLITS = ("train", "val", "test")
@@ -55,7 +58,7 @@ class Array(pydantic.BaseModel):
         return tuple(self.longest if size is None else size for size in self.shape)
 
 
-Examples = np.ndarray | Ragged
+Examples = np.ndarray | Ragged | Sharded
 
 
 class BaseDataset(Described, pydantic.BaseModel):
@@ -104,7 +107,14 @@ class BaseDataset(Described, pydantic.BaseModel):
             InputError: an array is missing or is not what dataset.json says.
         """
         names = (*self.inputs, *self.targets) if names is None else names
-        return {name: self._read(folder, split, name) for name in names}
+        place, count = folder / self.arrays_folder, self.examples[split]
+        read = functools.partial(self._read, self._again(folder))
+        if not shard_list.is_sharded(self.arrays_folder):
+            return {name: read(name, place / f"{split}_{name}", count) for name in names}
+        found = self._read_list(folder)
+        shards = Shards(place, found, split, names, read)
+        described = {name: self.arrays[name] for name in names}
+        return {n: Sharded(shards, n, a.dtype, a.batch_shape) for n, a in described.items()}
 
     def read_ids(self, folder: Path, split: str) -> np.ndarray:
         """Return where each example of a split came from, (N,) str.
@@ -112,29 +122,41 @@ class BaseDataset(Described, pydantic.BaseModel):
         Raises:
             InputError: the file is missing or does not fit dataset.json.
         """
-        path = folder / self.arrays_folder / f"{split}_ids.npy"
-        return read_array(path, (self.examples[split],), "str", again(folder, self.source))
+        place, advice = folder / self.arrays_folder, self._again(folder)
+        if not shard_list.is_sharded(self.arrays_folder):
+            return read_array(place / f"{split}_ids.npy", (self.examples[split],), "str", advice)
+        parts = [np.zeros(0, np.str_)]
+        for number, shard in enumerate(self._read_list(folder).shards[split]):
+            path = place / f"{shard_list.stem(split, number)}_ids.npy"
+            remote.fetch_missing(folder, path, shard.sha256.get(path.name))
+            parts.append(read_array(path, (shard.examples,), "str", advice))
+        return np.concatenate(parts)
 
-    def _read(self, folder: Path, split: str, name: str) -> Examples:
-        array, count = self.arrays[name], self.examples[split]
-        path = folder / self.arrays_folder / f"{split}_{name}.npy"
+    def _read_list(self, folder: Path) -> shard_list.ShardList:
+        place = folder / self.arrays_folder
+        remote.refresh(folder, f"{place.name}/{shard_list.FILE}")
+        return shard_list.read_list(place, self.fingerprint, self.examples)
+
+    def _again(self, folder: Path) -> str:
+        in_shards = shard_list.is_sharded(self.arrays_folder)
+        return shard_list.write_again(folder) if in_shards else again(folder, self.source)
+
+    def _read(self, advice: str, name: str, place: Path, count: int) -> np.ndarray | Ragged:
+        """Map the array of so many examples at a place, which is its path without the suffix."""
+        array, path = self.arrays[name], place.with_name(f"{place.name}.npy")
         if array.shape[:1] == (None,):
-            offsets_path = path.with_name(f"{split}_{name}_offsets.npy")
-            offsets = read_array(offsets_path, (count + 1,), "int64", again(folder, self.source))
+            offsets_path = path.with_name(f"{place.name}_offsets.npy")
+            offsets = read_array(offsets_path, (count + 1,), "int64", advice)
             if offsets[0] or (offsets[1:] < offsets[:-1]).any():
-                raise InputError(
-                    f"{offsets_path}: expected 0 and then no decrease. {again(folder)}"
-                )
+                raise InputError(f"{offsets_path}: expected 0 and then no decrease. {advice}")
             shape = (int(offsets[-1]), *array.shape[1:])
-            values = read_array(path, shape, array.dtype, again(folder, self.source))
-            examples: Examples = Ragged(values, offsets, array.longest, array.fill)
+            values = read_array(path, shape, array.dtype, advice)
+            examples: np.ndarray | Ragged = Ragged(values, offsets, array.longest, array.fill)
         else:
-            values = read_array(
-                path, (count, *array.shape), array.dtype, again(folder, self.source)
-            )
+            values = read_array(path, (count, *array.shape), array.dtype, advice)
             examples = values
         if problem := self.check(name, values):
-            raise InputError(f"{path}: {problem}. {again(folder)}")
+            raise InputError(f"{path}: {problem}. {advice}")
         return examples
 
 
@@ -150,6 +172,7 @@ def read_dataset(folder: Path, schema: type[BaseDataset], advice: str = "") -> A
         InputError: it is missing or does not fit the schema.
     """
     path = folder / "dataset.json"
+    remote.refresh(folder, path.name)
     try:
         return schema.model_validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -309,6 +332,6 @@ def _write(path: Path, array: Examples, rows: np.ndarray) -> Iterator[bytes | me
         example = array.dtype.itemsize * math.prod(array.shape[1:])
         size = max(1, min(BLOCK, BLOCK_BYTES // max(1, example)))
         for start in range(0, len(rows), size):
-            block = np.ascontiguousarray(array[rows[start : start + size]]).tobytes()
+            block = np.ascontiguousarray(array.take(rows[start : start + size], axis=0)).tobytes()
             file.write(block)
             yield block

@@ -15,6 +15,7 @@ from machinery.parameter_file import (
     flatten,
     load_parameters,
 )
+from machinery.shards import remote
 
 
 def trained_parameters(arguments: argparse.Namespace, schema: type[Section]) -> Any:
@@ -60,6 +61,7 @@ def check_places(arguments: argparse.Namespace, suffix: str = ".csv") -> None:
 
 def check_training(arguments: argparse.Namespace, parameters: Section) -> None:
     """Refuse to train on a dataset that is not there; say so where the same was trained before."""
+    remote.refresh(arguments.data, "dataset.json")
     # Only in the folder data are the default data prepared.
     if arguments.data != Path("data") and not (arguments.data / "dataset.json").exists():
         from machinery.arrays import not_found  # It takes NumPy.
@@ -111,11 +113,12 @@ def say_finished(folder: Path, parameters: Section, data: Path | None) -> None:
     if changed := differences(then, now):
         raise InputError(f"{folder} is finished, with other parameters: {changed}. {way_on}")
     trained_on = session.get("data", "data")
-    then, found = session.get("fingerprint"), records.read_fingerprint(data or Path(trained_on))
+    place = data or remote.data_place(trained_on)
+    then, found = session.get("fingerprint"), records.read_fingerprint(place)
     if (data or found) and found != then:
         here = f"fingerprint {found}" if found else "no dataset is there"
-        now_asked = data or Path(trained_on)
-        other = "those there now" if now_asked == Path(trained_on) else f"those of {now_asked}"
+        same_place = place == remote.data_place(trained_on)
+        other = "those there now" if same_place else f"those of {place}"
         raise InputError(
             f"{folder} is finished, with the data of {trained_on} (fingerprint {then}), not with "
             f"{other} ({here}). {way_on}"
