@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,6 +116,7 @@ def test_the_code_of_the_page_predicts_the_same(
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)
         assert found.keys() == {*names}
-        for name, expected in zip(names, session.run(names, inputs), strict=True):
+        outputs: Any = session.run(names, inputs)
+        for name, expected in zip(names, outputs, strict=True):
             values = np.array(found[name]["data"]).reshape(found[name]["shape"])
             assert np.allclose(values, expected, rtol=1e-4, atol=1e-4), name

@@ -21,7 +21,7 @@ POINTS = random.integers(0, 256, size=(96, 64), dtype=np.uint8)
 def path(tmp_path: Path) -> Path:
     """A network of bytes: scaled, two layers, ten shares."""
     arrays = {
-        "scale": np.float32(255),
+        "scale": np.array(255, np.float32),
         "first": random.normal(size=(64, 256)).astype(np.float32) / 8,
         "second": random.normal(size=(256, ANSWERS)).astype(np.float32) / 16,
     }
