@@ -19,6 +19,9 @@ from machinery.elsewhere import ExportError, predict_elsewhere, time_elsewhere
 from machinery.metrics import Objective
 from machinery.sampling import evaluation_batch_size
 
+# Static: the calibration fixes the ranges of activations. Dynamic: each call finds them, over all
+# of its examples, so a prediction depends a little on the examples beside it, which serve.py, as it
+# computes requests together, does not let pass.
 MODES = ("static", "dynamic")
 CALIBRATION_EXAMPLES = 256  # of train, at most
 MARGIN = 0.01  # One point of a share, or this part of another metric.
@@ -34,7 +37,7 @@ Take = Callable[[str, np.ndarray], tuple[Arrays, Arrays]]
 class Calibration(NamedTuple):
     """Examples that show which numbers the layers have to hold."""
 
-    mode: str  # static: ranges of activations are fixed by these; dynamic: they are found each time
+    mode: str  # one of MODES
     inputs: Arrays
 
     def batches(self, size: int) -> Iterator[Arrays]:
@@ -49,7 +52,7 @@ class Calibration(NamedTuple):
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of export.py that ask for eight bits."""
-    kind = "eight bits; dynamic: without calibration [static]"
+    kind = "eight bits; dynamic: without calibration, not for serve.py [static]"
     parser.add_argument("--int8", nargs="?", const="static", choices=MODES, help=kind)
     margin = f"how much worse on test int8 may be, in units of the metric [{MARGIN} of 1]"
     parser.add_argument("--margin", type=float, help=margin)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from machinery.quantised import Calibration
+from machinery.terminal import hidden_standard_error
 
 # Layers with weights; all others stay in float. Gather looks words up in a table of weights.
 LAYERS = ["Conv", "ConvTranspose", "Gather", "Gemm", "MatMul"]
@@ -53,12 +54,12 @@ def quantise(path: Path, calibration: Calibration | None) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Any:
-    """Silence what ONNX Runtime says of tensors that stay in float."""
+    """Silence what ONNX Runtime says of tensors that stay in float or that nothing uses."""
     logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), hidden_standard_error():
             yield
     finally:
         logger.setLevel(level)
