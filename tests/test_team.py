@@ -16,7 +16,7 @@ from trainyard.command_line import make_parser
 PAGE = (root / "docs/team.md").read_text(encoding="utf-8")
 NAMES = ["leaf", "bark", "moss", "fern", "reed"]
 # Blocks that begin with one of these are what a command prints.
-PRINTED = ("drift ", "change ", "repository ", "pyproject.toml:")
+PRINTED = ("drift ", "change ", "repository ", "<<<<<<< ")
 
 
 def blocks() -> list[str]:
