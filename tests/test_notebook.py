@@ -64,6 +64,7 @@ def scores(cells: list[Any]) -> list[float]:
     return [int(right) / int(of) for right, of in found]
 
 
+@pytest.mark.deep  # At the gate all lessons are run, on PyTorch, which need not compile; below.
 def test_the_notebook_trains(
     rendered: Callable[[Combination], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
