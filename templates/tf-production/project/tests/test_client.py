@@ -38,7 +38,7 @@ def test_messages_hold_arrays_as_tensorflow_does(array: np.ndarray) -> None:
     if value.size:
         value = value.view(np.uint16) if array.dtype == np.float16 else value
         getattr(one, kind.field).extend([b"x"] if is_text else value.tolist())
-        assert read(one).tolist() == (["x"] if is_text else [array.ravel()[0]] * 3)
+        assert read(one).tolist() == ["x" if is_text else array.ravel()[0]] * 3
 
 
 def test_the_messages_are_not_those_of_another_package() -> None:
