@@ -92,6 +92,7 @@ WRITERS = {
     "results_curves.py: _draw": "into memory",
     "search_storage.py: _cut_half_line": "under the lock",
     "shard_cache.py: _make_room": "a size that the cache counts, until the fetch is over",
+    "shard_writer.py: _write_shard": "into memory",
     "simulated_machine.py: run": "a log, which the next run begins anew",
     "simulation.py: simulate": "into a folder that is deleted afterwards",
     "terminal.py: hidden_standard_error": "nowhere",

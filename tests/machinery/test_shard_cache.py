@@ -182,7 +182,7 @@ def test_a_damaged_shard_is_fetched_once_more(
     _read = remote._read
     monkeypatch.setattr(remote, "_read", read_better)
     assert len(points.take(np.arange(1))) == 1
-    assert len(reads) == 4  # Labels and ids, too.
+    assert len(reads) == 4  # Two other files of the shard.
 
 
 def test_what_is_wrong_with_data_at_a_url_is_said(

@@ -2,7 +2,7 @@
 
 data/dataset.json                          the description, as of arrays in one piece
 data/shards-1/shards.json                  the list of the shards of each split
-data/shards-1/train-00000_images.npy       an array of the first shard
+data/shards-1/train-00000_NAME.npy         an array of the first shard
 data/shards-1/train-00000_ids.npy          where each of its examples came from
 """
 

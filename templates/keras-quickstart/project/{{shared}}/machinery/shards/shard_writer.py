@@ -20,7 +20,7 @@ from machinery.ragged import Ragged
 from machinery.shards.shard_list import FILE, KIND, Shard, ShardList, is_sharded, stem
 from machinery.statistics_file import write_statistics
 
-MOST_SHARDS = 100_000  # of a split: the number in a file's name has five digits
+MOST_SHARDS = 100_000  # of a split: a file's name has room for 99,999
 
 
 def parse_command_line(description: str | None) -> argparse.Namespace:

@@ -135,7 +135,8 @@ class Sharded:
         grouped = np.argsort(numbers, kind="stable")  # Shard by shard: faster than to and fro.
         found, firsts = np.unique(numbers[grouped], return_index=True)
         taken = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        for number, first, last in zip(found, firsts, [*firsts[1:], len(rows)], strict=True):
+        lasts = np.append(firsts, len(rows))[1:]
+        for number, first, last in zip(found, firsts, lasts, strict=True):
             here = rows[grouped[first:last]] - self.shards.starts[number]
             taken[first:last] = self.shards.open(int(number))[self.name].take(here, axis=0)
         return taken.take(np.argsort(grouped), axis=0)
