@@ -170,6 +170,40 @@ def test_decisions_may_differ_in_few_places_and_numbers_in_none() -> None:
         compare({"share": share, "chosen": chosen + 1}, {"share": share, "chosen": chosen})
 
 
+def scored_boxes() -> dict[str, np.ndarray]:
+    """Lists of 20 boxes for each of 6 examples, some scores equal but for a rounding."""
+    random = np.random.default_rng(0)
+    scores = -np.sort(-random.random((6, 20)).astype(np.float32).round(1), axis=1)
+    kinds = random.integers(0, 3, (6, 20))
+    return {"boxes": random.random((6, 20, 4)).astype(np.float32), "scores": scores, "kinds": kinds}
+
+
+def test_entries_of_a_list_may_change_places_where_they_are_as_good() -> None:
+    expected = scored_boxes()
+    orders = [np.argsort(-scores - 1e-6 * np.arange(20)) for scores in expected["scores"]]
+    assert all((order != np.arange(20)).sum() > 4 for order in orders)
+    found = {
+        name: np.stack([array[i][order] for i, order in enumerate(orders)])
+        for name, array in expected.items()
+    }
+    assert compare(found, expected) == 0
+    # One box is left out, and all below it move up.
+    found = {name: np.concatenate([a[:, 1:], a[:, :1]], axis=1) for name, a in expected.items()}
+    found["boxes"][0, -1] += 1
+    assert compare(found, expected) == 0
+    with pytest.raises(ExportError, match=r"predicts other boxes"):
+        compare({**expected, "boxes": expected["boxes"][:, ::-1]}, expected)
+    with pytest.raises(ExportError, match=r"predicts other kinds"):
+        compare({**expected, "kinds": (expected["kinds"] + 1) % 3}, expected)
+
+
+def test_shares_are_no_list() -> None:
+    """Those of labels may fall by chance; in another order they are other ones."""
+    expected = {"shares": np.tile([0.9, 0.2], (3, 1)), "chosen": np.tile([True, False], (3, 1))}
+    with pytest.raises(ExportError, match="predicts other shares"):
+        compare({name: array[:, ::-1] for name, array in expected.items()}, expected)
+
+
 def test_names_and_numbers_are_compared() -> None:
     expected = {"share": np.array([0.5, 0.1]), "name": np.array([b"a", b"b"], object)}
     found = {"share": np.array([0.5, 0.1 + 1e-7]), "name": np.array([b"a", b"b"])}
@@ -186,8 +220,9 @@ def test_names_and_numbers_are_compared() -> None:
 def test_a_difference_is_a_share_of_what_is_usual() -> None:
     """The prediction of a large number that happens to be near 0 has the rounding of the others."""
     expected = np.array([1e6, -1e6, 1e-3])
-    assert elsewhere.differences(expected + 0.1, expected).max() < 1e-6
-    assert elsewhere.differences(expected / 1e9 + 1e-4, expected / 1e9).max() > 0.1
+    size = elsewhere.usual_size(expected)
+    assert elsewhere.differences(expected + 0.1, expected, size).max() < 1e-6
+    assert elsewhere.differences(expected / 1e9 + 1e-4, expected / 1e9, size / 1e9).max() > 0.1
 
 
 def test_nothing_of_the_project_is_there_elsewhere(

@@ -66,7 +66,8 @@ code hands in what it needs of them. Each file has one subject:
     profiling        a few steps, measured: profile_steps.py
     exports          versions of exported networks: export.py
     model_card       what stands beside them for people
-    elsewhere        what they predict in a process without this project
+    elsewhere        what they predict in a process without this project,
+    rankings         and whether it is the same but for the order
     quantised        those in eight bits, and what that may cost
     onnx_int8        how a file of ONNX is rounded to them
     publishing       sending runs to a tracker: publish.py

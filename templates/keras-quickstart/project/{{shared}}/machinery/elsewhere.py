@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from machinery import rankings
 from machinery.errors import CommandError
 
 # The greatest difference of two numbers that counts as none, as a share of the number or of what is
 # usual in its output, whichever is greater: other runtimes add up in another order.
 TOLERANCE = 1e-4
-# Where the network decides, for one of several answers or for an order, two may be almost equally
-# good, and a rounding chooses. Among outputs with a decision, this share of the numbers may differ.
+# Where the network decides, two answers may be almost equally good, and a rounding chooses. Among
+# outputs with a decision, this share of the numbers may differ.
 DECISIONS = 0.01
 
 # The new process runs this after the code that defines predict(inputs, path): inputs and what it
@@ -132,15 +133,18 @@ def compare(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray])
             f"The exported network gives {', '.join(sorted(found))}, expected "
             f"{', '.join(sorted(expected))}; nothing was exported."
         )
-    decides = any(not np.issubdtype(array.dtype, np.floating) for array in expected.values())
-    most = 0.0
     for name, array in expected.items():
         if found[name].shape != array.shape:
             raise ExportError(
                 f"The exported network gives {name} of shape {found[name].shape}, expected "
                 f"{array.shape}; nothing was exported."
             )
-        each = differences(found[name], array)
+    decides = any(not np.issubdtype(array.dtype, np.floating) for array in expected.values())
+    usual = {name: usual_size(array) for name, array in expected.items()}
+    found = rankings.reordered(found, expected, usual, differences, TOLERANCE)
+    most = 0.0
+    for name, array in expected.items():
+        each = differences(found[name], array, usual[name])
         same = each <= TOLERANCE  # False for NaN.
         share = 1 - same.mean() if same.size else 0.0
         if share > (DECISIONS if decides else 0):
@@ -152,11 +156,17 @@ def compare(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray])
     return most
 
 
-def differences(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+def usual_size(array: np.ndarray) -> float:
+    """Return how large the numbers of an output are: the root of their mean square."""
+    if not np.issubdtype(array.dtype, np.floating) or not array.size:
+        return 1.0
+    return float(np.sqrt(np.square(array, dtype=float).mean()))
+
+
+def differences(found: np.ndarray, expected: np.ndarray, usual: float) -> np.ndarray:
     """Return how far numbers are from those expected, as shares; of text, 0 or 1."""
     if not np.issubdtype(expected.dtype, np.floating):  # Whole numbers or text.
         text = expected.dtype.kind in "OU"
         return (found != (expected.astype(bytes) if text else expected)).astype(float)
-    usual = np.sqrt(np.square(expected, dtype=float).mean()) if expected.size else 1.0
     scale = np.maximum(np.maximum(np.abs(expected), usual), np.finfo(np.float32).tiny)
     return np.abs(found.astype(float) - expected) / scale
