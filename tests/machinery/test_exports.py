@@ -174,6 +174,7 @@ def scored_boxes() -> dict[str, np.ndarray]:
     """Lists of 20 boxes for each of 6 examples, some scores equal but for a rounding."""
     random = np.random.default_rng(0)
     scores = -np.sort(-random.random((6, 20)).astype(np.float32).round(1), axis=1)
+    scores[:, ::7] = 0  # Others cover them.
     kinds = random.integers(0, 3, (6, 20))
     return {"boxes": random.random((6, 20, 4)).astype(np.float32), "scores": scores, "kinds": kinds}
 

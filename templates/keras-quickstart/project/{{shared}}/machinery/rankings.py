@@ -17,15 +17,20 @@ def ranked(outputs: Outputs) -> list[str]:
     """Return the names of the outputs that together are a list of each example, the best first.
 
     They have shape (N, K, ...), at least one (N, K, D, ...), and the numbers of one of shape (N, K)
-    fall in each example. (Shares of K labels, which fall by chance, are no such list.)
+    fall in each example, but for those of entries that do not count, which are 0. (Shares of K
+    labels, which fall by chance, are no such list.)
     """
     floats = (a for a in outputs.values() if a.ndim == 2 and np.issubdtype(a.dtype, np.floating))
-    falling = (a for a in floats if a.shape[1] > 1 and np.all(a[:, 1:] <= a[:, :-1]))
-    scores = next(falling, None)
+    scores = next((array for array in floats if array.shape[1] > 1 and _falls(array)), None)
     if scores is None:
         return []
     names = [name for name, array in outputs.items() if array.shape[:2] == scores.shape]
     return names if any(outputs[name].ndim > 2 for name in names) else []
+
+
+def _falls(scores: np.ndarray) -> bool:
+    lowest = np.minimum.accumulate(np.where(scores > 0, scores, np.inf), axis=1)
+    return bool(np.all(scores[:, 1:] <= lowest[:, :-1]))
 
 
 def reordered(
