@@ -192,6 +192,8 @@ def test_entries_of_a_list_may_change_places_where_they_are_as_good() -> None:
     found = {name: np.concatenate([a[:, 1:], a[:, :1]], axis=1) for name, a in expected.items()}
     found["boxes"][0, -1] += 1
     assert compare(found, expected) == 0
+    with pytest.raises(ExportError, match=r"predicts other"):  # The worst ones first.
+        compare({name: array[:, ::-1] for name, array in expected.items()}, expected)
     with pytest.raises(ExportError, match=r"predicts other boxes"):
         compare({**expected, "boxes": expected["boxes"][:, ::-1]}, expected)
     with pytest.raises(ExportError, match=r"predicts other kinds"):

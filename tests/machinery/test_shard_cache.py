@@ -160,6 +160,53 @@ def test_what_a_kill_leaves_is_replaced(shards: Path, place: Callable[[str], Pat
     assert not [*contents.glob(".*.tmp")]
 
 
+def test_another_data_set_at_the_same_url_is_fetched(
+    shards: Path, place: Callable[[str], Path], data: Path, dataset: Dataset
+) -> None:
+    folder = place(shards.as_uri())
+    _, old = read(folder)
+    before = old.take(np.arange(40))
+    shutil.rmtree(shards)
+    moved = {**dataset.read_split(data, "train")}
+    moved["points"] = moved["points"] + 1
+    (data / "arrays-1" / "train_points.npy").unlink()
+    np.save(data / "arrays-1" / "train_points.npy", moved["points"])
+    shard(data, shards, dataset)
+    _, new = read(folder)
+    np.testing.assert_array_equal(np.sort(new.take(np.arange(40)), 0), np.sort(before + 1, 0))
+
+
+@pytest.mark.parametrize("name", ["../../evil.py", "/evil.npy", "train-00000_../x.npy", "x.npy"])
+def test_a_list_names_no_file_outside_its_folder(
+    shards: Path, place: Callable[[str], Path], name: str
+) -> None:
+    path = shards / "shards-1" / "shards.json"
+    found = json.loads(path.read_text())
+    found["shards"]["train"][0]["sha256"][name] = "0" * 64
+    path.write_text(json.dumps(found))
+    with pytest.raises(InputError, match=r"shards.json: shards\.train\.0\.sha256"):
+        read(place(shards.as_uri()))
+
+
+def test_files_of_a_person_are_no_cache(
+    tmp_path: Path, shards: Path, place: Callable[[str], Path]
+) -> None:
+    mine = tmp_path / "cache" / "mine" / "shards-1"
+    shutil.copytree(shards / "shards-1", mine)
+    _, points = read(place(shards.as_uri()))
+    points.take(np.arange(40))
+    assert {path.name for path in mine.iterdir()} == {
+        path.name for path in (shards / "shards-1").iterdir()
+    }
+
+
+@pytest.mark.parametrize("text", ["https://mina:secret@host/data", "https://host/data?key=secret"])
+def test_a_url_holds_no_credentials(text: str, place: Callable[[str], Path]) -> None:
+    with pytest.raises(InputError, match="expected none") as raised:
+        place(text)
+    assert "secret" not in str(raised.value)
+
+
 def damage(path: Path) -> None:
     array = np.load(path)
     np.save(path, array[::-1])
