@@ -84,6 +84,7 @@ def test_the_example_and_every_answers_file_pass(tmp_path: Path) -> None:
         ("holder: me", ["holder", "There are:", "author"]),
         ("licence: GPL", ["licence", "'GPL'", "BSD-3-Clause"]),
         ("project_name: Bad Name", ["project_name", "leaf-classifier"]),
+        ('python_range: ">=3.13,<3.12"', ["python_range", "expected a range from 3.11 on"]),
         ('python_range: ">=3.9"', ["python_range", "expected a range from 3.11 on"]),
         ("author: 3", ["author", "3", "quotes"]),
         ("defaults: {lop: plain}", ["lop", "did you mean loop?"]),
@@ -166,9 +167,9 @@ def test_the_update_on_gitlab(tmp_path: Path, scratch_repository: Path) -> None:
     commit(project)
     git(project, "push", "--quiet", "origin", "main")
     assert "conflicts with your changes: requirements.txt" in update(expected=1)
-    assert "merge_request.title=Draft: Update from the template: conflicts in requirements.txt" in (
-        options.read_text()
-    )
+    sent = options.read_text()
+    assert "merge_request.title=Draft: Update from the template: conflicts\n" in sent
+    assert "Conflicts: requirements.txt\n" in sent
 
 
 @pytest.mark.parametrize("owners", ["leaf", "@a @", "@a,@b", "@a\n* @b", "@a * @b", "#@a"])

@@ -55,6 +55,13 @@ def copy_container(project: Path, folder: Path) -> list[str]:
         for path in (path for pattern in line.split() for path in project.glob(pattern)):
             copy = shutil.copytree if path.is_dir() else shutil.copy
             copy(path, folder / path.name)
+    copied = re.findall(r"^COPY (.*) (\S+)$", text, re.MULTILINE)
+    names = {
+        f"{to.removeprefix('./')}{Path(each).name}"
+        for files, to in copied
+        for each in files.split()
+    }
+    assert {*re.findall(r" -[cr] (\S+)", text)} <= names
     found = re.search(r"^ENTRYPOINT (.*)$", text, re.MULTILINE)
     assert found
     return [sys.executable, *json.loads(found[1])[1:]]

@@ -234,6 +234,8 @@ def _is_empty(folder: Path, default_source: str) -> bool:
 
 def again(folder: Path, source: str = "") -> str:
     """Return the advice for a dataset that cannot be used and was made from a source."""
+    if url := remote.url_of(folder):
+        return f"Write the data as shards (build_shards.py), and upload them to {url}."
     made = f" (it was made from {source})" if source else ""
     return (
         "Prepare the data again, with the options that made it: python build_dataset.py --data "

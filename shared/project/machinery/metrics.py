@@ -28,6 +28,10 @@ class Objective(NamedTuple):
             return False
         return than is None or self.score(row) > self.score(than)
 
+    def usual_margin(self, value: float) -> float:
+        """Return how much worse than a value still does: a point of a share, else a hundredth."""
+        return 0.01 if self.maximize and 0 <= value <= 1 else 0.01 * abs(value)
+
     def score(self, row: Mapping[str, float]) -> tuple[float, float]:
         """Return a key to compare epochs by: that of the best is the greatest."""
         sign, loss = 1 if self.maximize else -1, row.get("val_loss", math.inf)

@@ -4,7 +4,8 @@
     python train.py --data data/records                     # the same batches, so the same weights
 
 Written: train-00000-of-00004.tfrecord and so on, for every split. Each record is a tf.train.Example
-with a bytes feature for each array, such as images and labels, and one for the id (tfrecords.py).
+with a bytes feature for each array, such as images and labels, and one for the id: see
+framework/tfrecords.py.
 """
 
 import argparse

@@ -64,13 +64,17 @@ class Client:
         found = self._ask("")["model_version_status"]
         return {int(each["version"]): each["state"] for each in found}
 
-    def signatures(self) -> dict[str, Signature]:
-        """Return what the version in service takes and gives, by the names of its signatures.
+    def signatures(self, version: int | None = None) -> dict[str, Signature]:
+        """Return what a version takes and gives, by the names of its signatures.
+
+        Args:
+            version: its number; None: the one in service.
 
         Raises:
             InputError: the server cannot be reached, or refuses.
         """
-        described = self._ask("/metadata")["metadata"]["signature_def"]["signature_def"]
+        place = "" if version is None else f"/versions/{version}"
+        described = self._ask(f"{place}/metadata")["metadata"]["signature_def"]["signature_def"]
         return {
             name: Signature(*(_dtypes(each.get(side, {})) for side in ("inputs", "outputs")))
             for name, each in described.items()
@@ -97,7 +101,7 @@ class Client:
         place = "" if version is None else f"/versions/{version}"
         body = {"signature_name": signature, "inputs": values}
         outputs = self._ask(f"{place}:predict", body)["outputs"]
-        dtypes = self.signatures()[signature].outputs
+        dtypes = self.signatures(version)[signature].outputs
         if len(dtypes) == 1:  # Then the server leaves its name out.
             outputs = {next(iter(dtypes)): outputs}
         return {name: _to_array(value, dtypes[name]) for name, value in outputs.items()}
@@ -191,7 +195,9 @@ def read_inputs(words: list[str], signature: Signature) -> dict[str, np.ndarray]
                 inputs[name] = np.array([Path(text[1:]).read_bytes()], object)
             else:
                 inputs[name] = _to_array(json.loads(text), dtype)
-        except (ValueError, OverflowError) as error:
+        except OSError as error:
+            raise InputError(f"{name}: {text[1:]}: {error.strerror}. Name a file.") from None
+        except (ValueError, TypeError, OverflowError) as error:
             raise InputError(f"{name}: expected lists of {dtype} in JSON: {error}") from None
     return inputs
 

@@ -2,12 +2,13 @@
 
     python build_shards.py                                  # data -> data/shards
     python train.py --data data/shards
-    aws s3 sync data/shards s3://BUCKET/DATA                # upload it as you like
+    aws s3 sync data/shards s3://BUCKET/DATA --exclude "*/.*"   # upload it as you like
     python train.py --data s3://BUCKET/DATA                 # the same batches, so the same weights
 
 Training reads the shards in a random order, some at a time (--window), and shuffles their examples
-together. From a URL they are fetched before they are needed, into a folder of limited size. Read
-by which packages, where to and how much: requirements/remote.txt, SHARD_CACHE, SHARD_CACHE_GB.
+together. From a URL they are fetched before they are needed, into a folder of limited size.
+requirements/remote.txt has the packages that read URLs; SHARD_CACHE names the folder, and
+SHARD_CACHE_GB how much it may hold.
 """
 
 from build_dataset import open_dataset

@@ -83,7 +83,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def add_data(self) -> None:
         where = "dataset folder [that of the experiment, or of --from; else data]"
-        self.add_argument("--data", type=data_place, help=where)
+        self.add_argument("--data", type=_data_place, help=where)
 
     def add_parts(self) -> None:
         meaning = "all, or numbers: train EXPERIMENT/fold-0 on DATA/fold-0, and so on"
@@ -115,6 +115,13 @@ class ArgumentParser(argparse.ArgumentParser):
                 metavar=_describe_values(field.annotation),
                 help=f"{field.description} [{default}]".replace("%", "%%"),
             )
+
+
+def _data_place(text: str) -> Path:
+    try:
+        return data_place(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _describe_values(annotation: Any) -> str:

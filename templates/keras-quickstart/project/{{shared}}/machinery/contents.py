@@ -115,8 +115,11 @@ def made_by_builds(folder: Path) -> list[Path]:
 
 def stamp(contents: Path) -> str:
     """Return a digest of the names, the sizes and the times of the files."""
-    stats = [(path.name, path.stat()) for path in _files(contents)]
-    known = [(name, found.st_size, found.st_mtime_ns) for name, found in stats]
+    known = []
+    for path in _files(contents):
+        with contextlib.suppress(FileNotFoundError):  # Another process needs its room in a cache.
+            found = path.stat()
+            known.append((path.name, found.st_size, found.st_mtime_ns))
     return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
 
 

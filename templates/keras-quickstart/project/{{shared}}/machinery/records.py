@@ -168,7 +168,7 @@ def code_digests() -> dict[str, str]:
 def machinery_digest() -> str:
     """Return a digest of the machinery, which an update of the template may change."""
     digest = hashlib.sha256()
-    for path in sorted(MACHINERY.glob("*.py")):
+    for path in sorted(MACHINERY.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:8]
 

@@ -27,6 +27,7 @@ from machinery.files import write_atomically
 from machinery.mapped import map_array
 from machinery.ragged import Ragged
 from machinery.shards import remote, shard_list
+from machinery.shards.shard_cache import ShardCache
 from machinery.shards.sharded import Sharded, Shards
 
 DEFAULT_FOLDER = Path("data")
@@ -125,11 +126,13 @@ class BaseDataset(Described, pydantic.BaseModel):
         place, advice = folder / self.arrays_folder, self._again(folder)
         if not shard_list.is_sharded(self.arrays_folder):
             return read_array(place / f"{split}_ids.npy", (self.examples[split],), "str", advice)
-        parts = [np.zeros(0, np.str_)]
+        cache, parts = ShardCache.of(place), [np.zeros(0, np.str_)]
         for number, shard in enumerate(self._read_list(folder).shards[split]):
-            path = place / f"{shard_list.stem(split, number)}_ids.npy"
-            remote.fetch_missing(folder, path, shard.sha256.get(path.name))
-            parts.append(read_array(path, (shard.examples,), "str", advice))
+            stem = shard_list.stem(split, number)
+            path = place / f"{stem}_ids.npy"
+            read = functools.partial(read_array, path, (shard.examples,), "str", advice)
+            alone = shard.model_copy(update={"sha256": {path.name: shard.sha256[path.name]}})
+            parts.append(np.array(cache.open(stem, alone, read) if cache else read()))
         return np.concatenate(parts)
 
     def _read_list(self, folder: Path) -> shard_list.ShardList:
@@ -231,6 +234,8 @@ def _is_empty(folder: Path, default_source: str) -> bool:
 
 def again(folder: Path, source: str = "") -> str:
     """Return the advice for a dataset that cannot be used and was made from a source."""
+    if url := remote.url_of(folder):
+        return f"Write the data as shards (build_shards.py), and upload them to {url}."
     made = f" (it was made from {source})" if source else ""
     return (
         "Prepare the data again, with the options that made it: python build_dataset.py --data "

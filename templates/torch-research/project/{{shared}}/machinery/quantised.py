@@ -24,7 +24,6 @@ from machinery.sampling import evaluation_batch_size
 # computes requests together, does not let pass.
 MODES = ("static", "dynamic")
 CALIBRATION_EXAMPLES = 256  # of train, at most
-MARGIN = 0.01  # One point of a share, or this part of another metric.
 CALLS = 50  # that are timed
 TOGETHER = 64  # examples in a call, beside one alone
 BATCHES = 16  # of evaluate.py that one process computes
@@ -54,7 +53,7 @@ def add_options(parser: ArgumentParser) -> None:
     """Add the options of export.py that ask for eight bits."""
     kind = "eight bits; dynamic: without calibration, not for serve.py [static]"
     parser.add_argument("--int8", nargs="?", const="static", choices=MODES, help=kind)
-    margin = f"how much worse on test int8 may be, in units of the metric [{MARGIN} of 1]"
+    margin = "how much worse on test int8 may be, in units of the metric [0.01 of 1, or 1 %]"
     parser.add_argument("--margin", type=float, help=margin)
 
 
@@ -63,8 +62,7 @@ class Quantising:
 
     Args:
         mode: one of MODES.
-        margin: how much worse the metric on test may be, in its units; None: MARGIN, of the
-            metric's value where it is no share.
+        margin: how much worse the metric on test may be, in its units; None: what is usual.
         dataset: what the network was trained on.
         take: returns examples.
         new_evaluation: returns an Evaluation of the dataset, which sums up metrics.
@@ -146,9 +144,7 @@ class Quantising:
                 f"{name} is not defined for these examples of test, so nothing says what int8 "
                 "costs; nothing was exported."
             )
-        share = self.objective.maximize and 0 <= before <= 1
-        default = MARGIN if share else MARGIN * abs(before)
-        margin = default if self.margin is None else self.margin
+        margin = self.objective.usual_margin(before) if self.margin is None else self.margin
         worse = before - after if self.objective.maximize else after - before
         if not worse <= margin:  # Also where it is no number.
             other = "dynamic" if about["mode"] == "static" else "static"

@@ -46,7 +46,7 @@ def reordered(
         most: how far entries are that count as the same.
     """
     result = dict(found)
-    if not (names := ranked(expected)):
+    if not (names := ranked(expected)) or not ranked(found):
         return result
     result |= {name: found[name].copy() for name in names}
     count, entries = expected[names[0]].shape[:2]

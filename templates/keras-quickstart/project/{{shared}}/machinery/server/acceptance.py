@@ -16,6 +16,7 @@ class Comparison(NamedTuple):
 
     refused: bool
     words: str
+    margin: float  # how much worse it might have been
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:
@@ -60,7 +61,7 @@ def metric_name(objective: Objective) -> str:
 
 
 def compare(
-    new: tuple[int, Facts], old: tuple[int, Facts], objective: Objective, margin: float
+    new: tuple[int, Facts], old: tuple[int, Facts], objective: Objective, margin: float | None
 ) -> Comparison:
     """Compare a new version with the one in service.
 
@@ -68,7 +69,8 @@ def compare(
         new: the number of the new version, and what it says.
         old: those of the one in service.
         objective: which metric decides.
-        margin: how much worse than the old version the new one may be, in units of the metric.
+        margin: how much worse than the old version the new one may be, in units of the metric;
+            None: what is usual.
 
     Raises:
         InputError: a version has no metrics, or they are of other data.
@@ -99,6 +101,7 @@ def compare(
             "; in brackets Wilson's 95 % interval, which is meant for shares of examples and is "
             "rough for other metrics"
         )
+    margin = objective.usual_margin(values[1]) if margin is None else margin
     change = f"worse by {worse:.4g}" if worse > 0 else f"better by {-worse:.4g}"
     refused = worse > margin and not math.isclose(worse, margin)  # 0.95 - 0.94 is above 0.01.
-    return Comparison(refused, f"{words}. It is {change if worse else 'as good'}.")
+    return Comparison(refused, f"{words}. It is {change if worse else 'as good'}.", margin)

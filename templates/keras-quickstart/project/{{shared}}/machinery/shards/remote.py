@@ -31,10 +31,21 @@ PAUSES = (0.5, 2.0)  # Seconds before a file is asked for again.
 
 
 def data_place(text: str) -> Path:
-    """Return the folder that is named, in a command line say; of a URL, the one in its place."""
+    """Return the folder that is named, in a command line say; of a URL, the one in its place.
+
+    Raises:
+        InputError: the URL holds more than a place.
+    """
     if not (found := re.match(r"[a-z][a-z0-9+.-]*://", text)):
         return Path(text)
     url = text.rstrip("/")
+    parts = urllib.parse.urlsplit(url)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise InputError(
+            f"{found[0]}...: a URL with a name, a password or a part behind ? or #, expected none, "
+            "as it is recorded with the run. Give credentials as your storage's own tools read "
+            "them: environment variables, a file in the home folder."
+        )
     name = re.sub(r"\W+", "-", url[found.end() :].rpartition("/")[2]).strip("-") or "data"
     digest = hashlib.sha256(url.encode()).hexdigest()[:8]
     folder = Path(os.environ.get(CACHE) or USUAL_CACHE) / f"{name}-{digest}"
@@ -70,13 +81,6 @@ def refresh(folder: Path, *names: str) -> None:
             for name in names:
                 (folder / name).parent.mkdir(exist_ok=True)
                 fetch(f"{url}/{name}", folder / name)
-
-
-def fetch_missing(folder: Path, path: Path, sha256: str | None) -> None:
-    """Fetch a file of a data set at a URL that is not here; of a folder like any other, nothing."""
-    if (url := url_of(folder)) and not path.exists():
-        with FileLock(folder / ".lock"):
-            fetch(f"{url}/{path.relative_to(folder).as_posix()}", path, sha256)
 
 
 def fetch(url: str, path: Path, sha256: str | None = None) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Self, TypeVar
 from filelock import FileLock, Timeout
 
 from machinery.errors import InputError
+from machinery.files import write_atomically
 from machinery.shards import remote
 from machinery.shards.shard_list import KIND, Shard
 
@@ -28,6 +29,7 @@ GIGABYTES = "SHARD_CACHE_GB"
 USUAL_GIGABYTES = "20"
 LOCKS = 64  # Files that lock shards; two shards with one of them wait for each other.
 ROOM = ".room"  # How the name of a file ends that holds the room of a shard in its fetch.
+DIGEST = ".sha256"  # How that of a file ends which holds the SHA-256 of one that is here.
 ATTEMPTS = 3  # to open a shard that other processes delete again
 
 Opened = TypeVar("Opened")
@@ -101,7 +103,9 @@ class ShardCache:
             room = self._make_room(place, shard)
             try:
                 for name in missing:
-                    remote.fetch(f"{self.url}/{name}", self.contents / name, shard.sha256[name])
+                    path, digest = self.contents / name, shard.sha256[name]
+                    remote.fetch(f"{self.url}/{name}", path, digest)
+                    write_atomically(_digest_file(path), digest.encode())
             finally:
                 room.unlink(missing_ok=True)
 
@@ -110,7 +114,9 @@ class ShardCache:
         self.ahead.want({place: each for place, each in shards.items() if self._missing(each)})
 
     def _missing(self, shard: Shard) -> list[str]:
-        return [name for name in shard.sha256 if not (self.contents / name).exists()]
+        """Return the files that are not here, or are of another data set that was at the URL."""
+        paths = {self.contents / name: digest for name, digest in shard.sha256.items()}
+        return [path.name for path, digest in paths.items() if not _is_here(path, digest)]
 
     def _is_fetched(self, paths: Sequence[Path]) -> bool:
         """Return whether a process is just fetching the shard that these files are of."""
@@ -131,6 +137,8 @@ class ShardCache:
         with FileLock(self.root / ".lock"):
             groups: dict[Path, list[Path]] = defaultdict(list)
             for path in self.root.glob(f"*/{KIND}-*/*.*"):
+                if remote.url_of(path.parent.parent) is None:  # A person's own.
+                    continue
                 if found := re.match(r"\.?((?:train|val|test)-\d+)[_.]", path.name):
                     groups[path.parent / found[1]].append(path)
             groups.pop(self.contents / place, None)
@@ -141,7 +149,8 @@ class ShardCache:
                     break
                 if self._is_fetched(paths):
                     continue
-                for path in paths:
+                # The digests first: a file without one counts as missing.
+                for path in sorted(paths, key=lambda path: path.suffix != DIGEST):
                     with contextlib.suppress(OSError):  # Windows keeps what somebody reads.
                         path.unlink(missing_ok=True)
                 used -= size
@@ -170,11 +179,27 @@ def read_limit() -> int:
     return int(limit)
 
 
+def _digest_file(path: Path) -> Path:
+    return path.with_name(f".{path.name}{DIGEST}")
+
+
+def _is_here(path: Path, digest: str) -> bool:
+    try:
+        return path.exists() and _digest_file(path).read_text(encoding="utf-8") == digest
+    except OSError:
+        return False
+
+
 def _measure(paths: list[Path]) -> tuple[float, int, list[Path]]:
     """Return when the files of a shard were last opened, their bytes, and the files."""
+    for room in [path for path in paths if path.suffix == ROOM]:
+        with contextlib.suppress(FileNotFoundError):
+            found = room.stat()  # While the shard comes, its room is that of all its files.
+            return found.st_mtime, found.st_size, paths
+        paths = [*room.parent.glob(f"*{room.stem}_*")]  # Its fetch has just come to its end.
     times, size = [0.0], 0
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):  # Its fetch has just come to its end.
+    for path in [path for path in paths if path.suffix != DIGEST]:  # Those have a few bytes.
+        with contextlib.suppress(FileNotFoundError):
             found = path.stat()
             times.append(found.st_mtime)
             size += found.st_size

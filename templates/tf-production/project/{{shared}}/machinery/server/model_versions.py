@@ -23,6 +23,7 @@ class Facts(pydantic.BaseModel):
     dataset: dict[str, Any]  # all that dataset.json says
     test_metrics: dict[str, float] | None = None
     sha256: dict[str, str]  # of each file of the version
+    int8: dict[str, Any] | None = None  # how it was rounded to eight bits, where it was
 
     @property
     def test_examples(self) -> int:
@@ -66,9 +67,15 @@ def check_content(exports: Path, number: int, facts: Facts) -> Path:
     """Return the path of the network of a version.
 
     Raises:
-        InputError: a file of the version is missing, or is not as it was written.
+        InputError: a file of the version is missing, or is not as it was written; or its answers
+            depend on one another.
     """
     folder = exports / str(number)
+    if facts.int8 and facts.int8.get("mode") == "dynamic":
+        raise InputError(
+            f"{folder}: rounded with --int8 dynamic, so an answer depends on what is computed "
+            "together with it. Export it with --int8 static, or in float."
+        )
     for name, digest in {facts.file: None, **facts.sha256}.items():
         path = folder / name
         try:

@@ -16,7 +16,6 @@ from machinery.server.in_service import Decisions, Registry, read_registry, vers
 from machinery.server.model_versions import DEFAULT_EXPORTS, find_versions, read_facts
 
 ACTIONS = ("accept", "rollback", "pin", "unpin", "status")
-MARGIN = 0.01
 SHOWN = 10  # decisions of the history
 
 # Returns which metric decides, given the dataset that a version was trained on.
@@ -64,8 +63,8 @@ def command_line(name: str, description: str | None) -> PromoteCommand:
         parser.add_argument("action", choices=ACTIONS, help="what to do")
         parser.add_argument("version", nargs="?", type=int, help="of accept and pin")
         add_exports(parser)
-        margin = f"how much worse on test is accepted, in units of the metric [{MARGIN}]"
-        parser.add_argument("--margin", type=float, default=MARGIN, help=margin)
+        margin = "how much worse on test is accepted, in units of the metric [0.01 of 1, or 1 %]"
+        parser.add_argument("--margin", type=float, help=margin)
         parser.add_argument("--anyway", action="store_true", help="accept what is worse, too")
         arguments = parser.parse_args()
         takes = arguments.action in ("accept", "pin")
@@ -73,7 +72,8 @@ def command_line(name: str, description: str | None) -> PromoteCommand:
             parser.error(f"{arguments.action}: expected the number of a version")
         if not takes and arguments.version is not None:
             parser.error(f"{arguments.action}: takes no version, got {arguments.version}")
-        parser.check_range("--margin", arguments.margin, 0, float("inf"))
+        if arguments.margin is not None:
+            parser.check_range("--margin", arguments.margin, 0, float("inf"))
         return PromoteCommand(arguments)
 
 
@@ -137,10 +137,10 @@ def check(arguments: argparse.Namespace, registry: Registry, choose: ChooseObjec
         why = f"the first one; {acceptance.metric_name(objective)} on test {shown}"
     else:
         pairs = (number, facts), (old, read_facts(exports, old))
-        refused, why = acceptance.compare(*pairs, objective, arguments.margin)
+        refused, why, margin = acceptance.compare(*pairs, objective, arguments.margin)
         if refused:
             raise InputError(
-                f"version {number} is refused, with --margin {arguments.margin:g}: {why} "
+                f"version {number} is refused, with --margin {margin:g}: {why} "
                 f"{acceptance.NOT_BETTER}"
             )
     print(why)

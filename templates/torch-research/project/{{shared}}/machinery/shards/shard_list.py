@@ -7,6 +7,7 @@ data/shards-1/train-00000_ids.npy          where each of its examples came from
 """
 
 from pathlib import Path
+from typing import Annotated
 
 import pydantic
 
@@ -15,6 +16,8 @@ from machinery.shards.remote import url_of
 
 KIND = "shards"  # What the name of the folder of the arrays begins with.
 FILE = "shards.json"
+# No path: a list from elsewhere names no file outside its folder.
+FileName = Annotated[str, pydantic.StringConstraints(pattern=r"^(train|val|test)-\d{5,}_\w+\.npy$")]
 
 
 class Shard(pydantic.BaseModel):
@@ -24,7 +27,7 @@ class Shard(pydantic.BaseModel):
 
     examples: int = pydantic.Field(ge=1)
     bytes: int = pydantic.Field(ge=1)  # of all its files
-    sha256: dict[str, str]  # of each file, by its name
+    sha256: dict[FileName, str]  # of each file
 
 
 class ShardList(pydantic.BaseModel):

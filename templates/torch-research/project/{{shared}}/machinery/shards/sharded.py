@@ -44,12 +44,13 @@ class Shards:
         self.shards = found.shards[split]
         self.starts = np.array([0, *(each.examples for each in self.shards)]).cumsum()
         window = found.window_of(split)
-        self.most = max(2 * window, MAPPED // max(1, len(names)))
         self.opened: dict[int, dict[str, np.ndarray | Ragged]] = {}  # the last opened one last
         self.cache = ShardCache.of(contents)
-        if self.cache:
+        self.most = 2 * window
+        if self.cache:  # The disk keeps a deleted file as long as it is mapped.
             self.cache.refuse_small(self.shards, window)
         else:
+            self.most = max(self.most, MAPPED // max(1, len(names)))
             for shard in self.shards:
                 self._refuse_missing(shard)
         sizes = [each.examples for each in self.shards]
