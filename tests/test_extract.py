@@ -5,8 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
 from conftest import git
 from projects import experiment, run
@@ -156,7 +158,87 @@ def test_a_path_is_its_last_name_and_a_url_stays() -> None:
     assert clean(["/a/b/c.csv", "C:\\Users\\ada\\c.csv", "c/d.csv", "cpu / 2"]) == [
         *("c.csv", "c.csv", "c/d.csv", "cpu / 2"),
     ]
+    known = {
+        r"python C:\Users\Ada Lovelace\signs\train.py": "python train.py",
+        "/Users/Ada Lovelace/x": "x",
+        '--data "/home/Ada Lovelace/My signs/x"': '--data "My signs/x"',
+        f"--data {LOCATION[:-6]} --epochs 3": "--data . --epochs 3",
+        f"server:{LOCATION}/x": "server:/.../signs/x",
+        "/mnt/c/Users/Ada Lovelace/x": "x",
+        f"file://{LOCATION}": "signs",
+        "file:///C:/Users/Ada Lovelace/x": "x",
+        str(Path.home()): ".",
+        f"{Path.home()}/a/b.csv": "b.csv",
+        "https://example.org/home/page/x": "https://example.org/home/page/x",
+    }
+    assert {each: clean(each) for each in known} == known
+    project = Path("/data/Ada Lovelace/signs")
+    command = "python /data/Ada Lovelace/signs/train.py /data/Ada Lovelace/signs"
+    assert clean(command, project) == "python train.py ."
     assert clean({"at": "https://example.org/a/b"}) == {"at": "https://example.org/a/b"}
+
+
+def test_paths_in_other_records_are_named(
+    signs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are what was recorded, so they stay; whoever publishes them knows."""
+    (signs / "notes.txt").write_text(f"in {signs}\n")
+    git(signs, "add", "notes.txt")
+    git(signs, "commit", "--quiet", "--message", "Notes")
+    (signs / "train.py").write_text(f"A = 1\nROOT = '{LOCATION}/x'\n")
+    diff = git(signs, "diff", "--relative", "HEAD")
+    folder = finished(signs, git_changes="changes-01234567.diff")
+    (folder / "changes-01234567.diff").write_text(diff)
+    about = {"dataset": f"{LOCATION}/photos"}
+    save_file({"a": np.zeros(1, np.float32)}, folder / "best.safetensors", about)
+    assert extract(folder, "--output", tmp_path / "paper", "--checkpoint") == 0
+    said = capsys.readouterr().out
+    for name in ("notes.txt:1", "train.py:2", "best.safetensors:1", "changes-01234567.diff:"):
+        assert name in said
+
+    about = {"token": "ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8"}
+    save_file({"a": np.zeros(1, np.float32)}, folder / "best.safetensors", about)
+    assert extract(folder, "--output", tmp_path / "again", "--checkpoint") == 2
+    assert "best.safetensors:1 (a token of GitHub)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "stays"),
+    [
+        ("https://example.org/templates.git", True),
+        ("git+https://example.org/templates", True),
+        ("git@example.org:templates.git", True),
+        ("gh:laboratory/templates", True),
+        (f"file://{LOCATION}", False),
+        (f"ada@server:{LOCATION}", False),
+        ("https://t0ken@example.org/templates.git", False),
+    ],
+)
+def test_the_template_is_named_where_all_may_know_it(
+    source: str, stays: bool, signs: Path, tmp_path: Path
+) -> None:
+    (signs / ".copier-answers.yml").write_text(f"_src_path: {source}\n")
+    git(signs, "commit", "--all", "--quiet", "--message", "Elsewhere")
+    finished(signs)
+    assert extract(signs / "experiments/a", "--output", tmp_path / "paper") == 0
+    assert (tmp_path / "paper/.copier-answers.yml").exists() == stays
+
+
+def test_links_in_the_project_and_to_another_disk(signs: Path, tmp_path: Path) -> None:
+    (signs / "same.py").symlink_to("train.py")
+    (signs / "gone").symlink_to("nowhere")
+    git(signs, "add", "same.py", "gone")
+    git(signs, "commit", "--quiet", "--message", "Links")
+    finished(signs)
+    (signs / "experiments").rename(tmp_path / "scratch")
+    (signs / "experiments").symlink_to(tmp_path / "scratch")
+    (tmp_path / ".paper.part").mkdir()
+    assert extract(signs / "experiments/a", "--output", tmp_path / "paper") == 0
+    assert (tmp_path / "paper/experiments/a/run.json").exists()
+    assert (tmp_path / "paper/gone").is_symlink()
+    assert (tmp_path / "paper/same.py").read_text() == "A = 1\n"
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"signs", "scratch", "paper", ".paper.part"}
 
 
 def test_checksums_citation_and_crate(signs: Path, tmp_path: Path) -> None:
@@ -238,6 +320,14 @@ def secret(project: Path) -> list[object]:
     return [project, "experiments/a"]
 
 
+def environment(project: Path) -> list[object]:
+    (project / ".env").write_text("TOKEN=abc\n", encoding="utf-16")
+    git(project, "add", "--force", ".env")
+    git(project, "commit", "--quiet", "--message", "An environment")
+    finished(project)
+    return [project, "experiments/a"]
+
+
 def link(project: Path) -> list[object]:
     (project / "data").symlink_to("/etc")
     git(project, "add", "data")
@@ -275,6 +365,7 @@ def no_project(project: Path) -> list[object]:
         (unfinished, "its run is not finished"),
         (damaged, "not found, or damaged"),
         (secret, "train.py:2 (a token of GitHub)"),
+        (environment, "secrets would leave with the copy: .env"),
         (link, "holds a link out of it"),
         (no_diff, "cannot be brought back"),
         (no_checkpoint, "Leave out --checkpoint"),

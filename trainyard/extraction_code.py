@@ -9,7 +9,7 @@ from trainyard.answers import ANSWERS_FILE, read_yaml
 from trainyard.checks.repository import list_files
 from trainyard.errors import InputError
 from trainyard.extraction import Run
-from trainyard.git import git
+from trainyard.git import git, refuse_credentials
 
 # Of all experiments that the commit holds, the one that a command without options trains.
 FIRST = "experiments/baseline/params.yaml"
@@ -103,6 +103,8 @@ def _leave_out(staging: Path) -> None:
     """Delete other experiments, and the place of the template where it is one of a machine."""
     first = staging / FIRST
     kept = first.read_bytes() if first.is_file() else None
+    if (staging / "experiments").is_symlink():
+        (staging / "experiments").unlink()
     shutil.rmtree(staging / "experiments", ignore_errors=True)
     if kept is not None:
         first.parent.mkdir(parents=True)
@@ -110,5 +112,14 @@ def _leave_out(staging: Path) -> None:
     answers = staging / ANSWERS_FILE
     if answers.is_file():
         source = str(read_yaml(answers).get("_src_path", ""))
-        if not ("://" in source or "@" in source or source.startswith(("gh:", "gl:"))):
+        if not _is_public(source):
             answers.unlink()
+
+
+def _is_public(source: str) -> bool:
+    """Return whether the place of a template says nothing of a machine, and holds no secret."""
+    try:
+        refuse_credentials(source, ANSWERS_FILE)
+    except InputError:
+        return False
+    return source.startswith(("https://", "git+https://", "git@", "gh:", "gl:"))
