@@ -28,13 +28,14 @@ class Plan(NamedTuple):
 
     Args:
         added: which the project has not.
-        kept: which it has with other content: its own stays.
+        kept: which it has with other content, with the path of its own, which stays: on some
+            systems A.md and a.md are one.
         same: which it has with the same content.
         left_out: which would hide or break a file of the project, with the reason.
     """
 
     added: list[str]
-    kept: list[str]
+    kept: dict[str, str]
     same: list[str]
     left_out: dict[str, str]
 
@@ -70,19 +71,21 @@ def make_plan(folder: Path, rendered: Path) -> Plan:
         rendered: the template.
     """
     theirs = names(folder, "ls-tree", "-r", "-z", "--name-only", "--full-tree", "HEAD")
-    plan = Plan([], [], [], {})
+    plan = Plan([], {}, [], {})
     ours = sorted(
         path.relative_to(rendered).as_posix() for path in rendered.rglob("*") if path.is_file()
     )
     hidden = _hiding(ours, theirs)
     by_lower_case = {name.lower(): name for name in theirs}
     for name in ours:
-        # Some systems take A.md and a.md for one file.
         own = by_lower_case.get(name.lower())
         if own or os.path.lexists(folder / name):
             path = folder / (own or name)
             is_same = path.is_file() and filecmp.cmp(path, rendered / name, shallow=False)
-            (plan.same if is_same else plan.kept).append(name)
+            if is_same:
+                plan.same.append(name)
+            else:
+                plan.kept[name] = own or name
         elif reason := hidden.get(name) or _in_the_way(folder, name):
             plan.left_out[name] = reason
         else:
