@@ -103,6 +103,9 @@ def test_our_projects_score_full(
 ) -> None:
     results = check_folder(rendered(combination))
     assert [each for each in results if each.findings or each.ignored] == []
+    passed, applicable = score(results)
+    page = (root / "docs" / "check.md").read_text(encoding="utf-8")
+    assert f"{combination.template} {passed} of {applicable}" in page
 
 
 @pytest.mark.deep

@@ -134,8 +134,12 @@ def test_it_says_where_git_has_no_such_commit(
 ) -> None:
     finished(signs, git_commit=commit)
     (signs / "train.py").write_text("A = 5\n")
+    (signs / "new.py").write_text("")
     assert extract(signs / "experiments/a", "--output", tmp_path / "paper") == 0
-    assert "The code is that of the working tree, since" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "The code is that of the working tree, since" in said
+    assert "Files that git does not track are in it:" in said
+    assert "new.py" in said
     assert (tmp_path / "paper/train.py").read_text() == "A = 5\n"
 
 
@@ -222,6 +226,22 @@ def test_the_template_is_named_where_all_may_know_it(
     finished(signs)
     assert extract(signs / "experiments/a", "--output", tmp_path / "paper") == 0
     assert (tmp_path / "paper/.copier-answers.yml").exists() == stays
+
+
+def test_what_git_does_not_give_is_said(signs: Path, tmp_path: Path) -> None:
+    (signs / ".gitattributes").write_text("secret.txt export-ignore\n")
+    (signs / "secret.txt").write_text("")
+    (signs / "a.npy").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    git(signs, "add", ".gitattributes", "secret.txt", "a.npy")
+    commit = git(signs, "rev-parse", "HEAD").strip()
+    git(signs, "update-index", "--add", "--cacheinfo", f"160000,{commit},library")
+    git(signs, "commit", "--quiet", "--message", "More")
+    finished(signs)
+    assert extract(signs / "experiments/a", "--output", tmp_path / "paper") == 0
+    guide = (tmp_path / "paper/REPRODUCE.md").read_text()
+    assert "(submodules) are empty in it: library." in guide
+    assert "(export-ignore): secret.txt." in guide
+    assert "the pointers alone: a.npy." in guide
 
 
 def test_links_in_the_project_and_to_another_disk(signs: Path, tmp_path: Path) -> None:

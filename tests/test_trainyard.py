@@ -260,4 +260,5 @@ def test_options_that_need_another_one(tmp_path: Path, capsys: Captured) -> None
     path.write_text("repositories: [leaf]\n")
     assert "--update" in refused(capsys, "fleet", str(path), "--with-conflicts")
     assert "1 or more" in refused(capsys, "fleet", str(path), "--jobs", "0")
+    assert "leave one of them out" in refused(capsys, "drift", str(tmp_path), "--json", "--diff")
     assert "invalid choice" in refused(capsys, "fleets")

@@ -20,7 +20,8 @@ NOT_STORED = {"template", "template_source"}  # What --data may give and no answ
 # As the author of the template's own branch; the branch with the person's files is theirs.
 AUTHOR = ("-c", "user.name=trainyard", "-c", "user.email=trainyard@localhost")
 # The person's hooks are for the person's changes.
-QUIET_COMMIT = ("-c", f"core.hooksPath={os.devnull}", "commit", "--quiet", "--no-verify")
+NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
+QUIET_COMMIT = (*NO_HOOKS, "commit", "--quiet", "--no-verify")
 
 
 class Plan(NamedTuple):
@@ -154,7 +155,7 @@ def make_branches(
 @contextlib.contextmanager
 def _worktree(folder: Path, place: Path) -> Generator[Path]:
     """Give a second working tree of a repository, at its commit of now, and take it away again."""
-    git(folder, "worktree", "add", "--quiet", "--detach", str(place), "HEAD")
+    git(folder, *NO_HOOKS, "worktree", "add", "--quiet", "--detach", str(place), "HEAD")
     try:
         yield place
     finally:

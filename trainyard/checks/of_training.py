@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from trainyard.checks.definition import Finding, check
-from trainyard.checks.of_files import trains
+from trainyard.checks.of_files import has_training
 from trainyard.checks.repository import Repository
 from trainyard.checks.sources import Function, Source, is_constant, keyword
 
@@ -58,7 +58,7 @@ def _is_test_name(name: str) -> bool:
     doubt="It goes by names: a comparison with a best value, of one that is called test or in a "
     "function of that name; a monitor, validation_data or scheduler of a test. A validation "
     "split that is called test is found, too; a test split that is called val is not.",
-    applies=trains,
+    applies=has_training,
 )
 def chosen_by_test(repository: Repository) -> Iterator[Finding]:
     for source in repository.code:
@@ -260,7 +260,7 @@ def _factors(node: ast.expr) -> set[str]:
     mend="Give the loss the logits; take softmax only for what people read.",
     doubt="It sees a softmax inside the call of the loss, and Keras's from_logits=True where the "
     "last layer has activation='softmax' in the same file; no further.",
-    applies=trains,
+    applies=has_training,
 )
 def softmax_twice(repository: Repository) -> Iterator[Finding]:
     for source in repository.code:
