@@ -156,7 +156,8 @@ def clean(value: Any, project: Path | None = None) -> Any:
     """
     if isinstance(value, str):
         value = FILE_URL.sub("", value)
-        for folder in filter(None, (project, Path.home())):
+        home = Path(os.path.expanduser("~"))  # Nobody's in some containers: then it stays "~".
+        for folder in filter(None, (project, home)):
             if len(folder.parts) > 1:
                 ends = r"(?:[/\\]|(?![\w@+-]))"
                 value = re.sub(re.escape(str(folder)) + ends, OF_A_MACHINE, value)
