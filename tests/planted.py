@@ -126,6 +126,13 @@ PLANTED: list[tuple[str, Mapping[str, str | None], str]] = [
     ("TY105", {".gitignore": "__pycache__/\n"}, "."),
     ("TY106", {"a.sh": "export TOKEN=ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8\n"}, "a.sh:1"),
     ("TY106", {"a.yml": "url: postgresql://leaf:" + "hunter22@db.company.org/x\n"}, "a.yml:1"),
+    ("TY106", {"a.yml": "url: postgresql://user:" + "S3cr3tPassw0rd@db/x\n"}, "a.yml:1"),
+    (
+        "TY106",
+        {"a.ipynb": json.dumps({"s": 'API_KEY = "' + "a1b2c3d4e5f6g7h8" * 2 + '"'})},
+        "a.ipynb:1",
+    ),
+    ("TY106", {".env": "T\0O\0K\0"}, ".env"),
     ("TY106", {"kaggle.json": '{"key": "x"}'}, "kaggle.json"),
     ("TY107", {"LICENSE": None}, "."),
     ("TY108", {"README.md": "# Shapes\n\nA network.\n"}, "README.md"),

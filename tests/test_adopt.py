@@ -157,6 +157,18 @@ def test_the_report_says_what_is_left(small_template: Path, tmp_path: Path) -> N
     assert "class `Signs`: reading raw data goes into build_dataset.py" in report
 
 
+def test_a_file_whose_name_differs_in_case_is_yours(small_template: Path, tmp_path: Path) -> None:
+    (small_template / "project/requirements.txt").write_text("numpy\ntorch\n")
+    git(small_template, "add", "--all")
+    git(small_template, "commit", "--quiet", "--message", "Requirements")
+    git(small_template, "tag", "v1.1.0")
+    folder = repository(tmp_path / "signs", {"a.py": "A = 1\n", "Requirements.txt": "torch\n"})
+    assert adopt(folder, small_template) == 0
+    report = git(folder, "show", "trainyard/adopt:ADOPT.md")
+    line = "- `requirements.txt`, yours is `Requirements.txt`: Add what yours has not: `numpy`."
+    assert line in report
+
+
 def test_files_that_would_hide_yours_are_left_out(small_template: Path, tmp_path: Path) -> None:
     folder = repository(tmp_path / "signs", LONELY)
     assert adopt(folder, small_template) == 0

@@ -9,6 +9,7 @@ import pytest
 from conftest import git
 from trainyard.change_request import read_news, write_request
 from trainyard.errors import InputError
+from trainyard.fleet import name_requests
 from trainyard.members import Member, smoke
 from trainyard.updates import LOST, Change
 
@@ -41,8 +42,22 @@ def test_the_smoke_training_leaves_the_project_alone(project: Path, tmp_path: Pa
     (project / "evaluate.py").write_text("raise SystemExit('error: no data')")
     said = smoke(project, tmp_path / "after", sys.executable)
     assert said == "evaluate.py ended with 1: error: no data"
+    (project / "evaluate.py").write_text("")
+    said = smoke(project, tmp_path / "nothing", sys.executable)
+    assert said == "evaluate.py ended well and wrote no metrics_test.json that can be read"
     with pytest.raises(InputError, match=r"--python: .* cannot be run"):
         smoke(project, tmp_path / "again", str(tmp_path / "no-python"))
+
+
+def test_the_smoke_training_copies_no_data_from_elsewhere(project: Path, tmp_path: Path) -> None:
+    (project / "same.py").symlink_to("train.py")
+    (project / "gone").symlink_to("nowhere")
+    assert smoke(project, tmp_path / "before", sys.executable) == {"loss": 0.25, "accuracy": 0.875}
+    assert (tmp_path / "before/same.py").is_symlink()
+    (project / "data").symlink_to(tmp_path)
+    said = smoke(project, tmp_path / "after", sys.executable)
+    assert said == "not trained: data is a link that leads out of the repository"
+    assert not (tmp_path / "after").exists()
 
 
 MEMBER = Member(
@@ -61,12 +76,30 @@ MEMBER = Member(
 def test_the_text_says_what_to_look_at() -> None:
     text = write_request(MEMBER, "1 release", "### [1.1.0]\n\n- Shorter lines.")
     assert text.startswith("# Update from the template: v1.0.0 to v1.1.0, with conflicts\n")
-    assert "\n- `publish.py`\n" in text
+    assert "move what you need\nfirst:\n\n- `publish.py`\n" in text
+    assert "<<<<<<<" not in text
     assert "| `a.py` | new |" in text
     assert "README.md" not in text
     assert "still are:\n`machinery/run.py`." in text
     assert "\n| accuracy | 0.8750 | 0.9000 |\n" in text
     assert text.endswith("\n- Shorter lines.\n")
+
+
+def test_conflicts_are_marked_in_the_files() -> None:
+    member = MEMBER._replace(changes=(Change("conflict", "train.py"),))
+    text = write_request(member, "1 release", "")
+    assert "Look for `<<<<<<< before updating`" in text
+    assert "Look first at:\n\n- `train.py`\n" in text
+    assert "deletes" not in text
+
+
+def test_each_repository_has_a_text_of_its_own() -> None:
+    names = ["team-a/leaf", "https://host/team-b/Leaf.git", "../bark/", "git@host:moss.git"]
+    members = [MEMBER._replace(name=name, to="house/v2") for name in names]
+    assert name_requests(members) == [
+        *("team-a-leaf-house-v2.md", "https-host-team-b-Leaf-house-v2.md"),
+        *("bark-house-v2.md", "moss-house-v2.md"),
+    ]
 
 
 def test_a_training_that_failed_is_said() -> None:

@@ -64,12 +64,48 @@ def test_a_planted_defect_is_named(
     assert outcomes(write(tmp_path, {**CLEAN, **files})) == {identifier: [place]}
 
 
+NO_GRADIENTS = "import torch\n@torch.no_grad()\ndef look(x):\n    return {}\n"
+LOAD = "import torch\ntorch.load('a')\n"
+NO_TORCH = {"requirements.txt": "numpy\n", "constraints.txt": "numpy==2.3.0\n"}
+BINARY = "import torch\nloss = torch.nn.functional.binary_cross_entropy(torch.softmax(x, 1), y)\n"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"a.py": "def test(best_checkpoint):\n    if best_checkpoint is not None:\n        pass\n"},
+        {"a.py": NO_GRADIENTS.format("Net(x)")},
+        {"a.py": NO_GRADIENTS.format("load_model(x)")},
+        {"a.py": BINARY},
+        {"a.yml": "image: /ho" + "me/vscode/data\nother: /ho" + "me/jovyan/work\n"},
+        {"a.py": LOAD, **NO_TORCH, "environment.yml": "dependencies:\n  - pytorch=2.6\n"},
+        {"a.py": LOAD, **NO_TORCH, "environment.yml": "dependencies:\n  - pytorch>=2.6\n"},
+        {"a.py": LOAD, **NO_TORCH, "setup.cfg": 'torch = "^2.6"\n'},
+        {"a.py": LOAD, **NO_TORCH, "uv.lock": '[[package]]\nname = "torch"\nversion = "2.6.0"\n'},
+    ],
+    ids=lambda files: repr(files)[-50:],
+)
+def test_what_only_looks_like_a_defect_is_left_alone(
+    files: Mapping[str, str], tmp_path: Path
+) -> None:
+    assert outcomes(write(tmp_path, {**CLEAN, **files})) == {}
+
+
+@pytest.mark.parametrize("line", ["pytorch=2.5", "pytorch-lightning>=2.6", "pytorch>=1.13"])
+def test_an_old_or_another_package_does_not_load_safely(line: str, tmp_path: Path) -> None:
+    files = {"a.py": LOAD, **NO_TORCH, "environment.yml": f"dependencies:\n  - {line}\n"}
+    assert outcomes(write(tmp_path, {**CLEAN, **files})) == {"TY301": ["a.py:2"]}
+
+
 @pytest.mark.parametrize("combination", one_of_each_template, ids=str)
 def test_our_projects_score_full(
     combination: Combination, rendered: Callable[[Combination], Path]
 ) -> None:
     results = check_folder(rendered(combination))
     assert [each for each in results if each.findings or each.ignored] == []
+    passed, applicable = score(results)
+    page = (root / "docs" / "check.md").read_text(encoding="utf-8")
+    assert f"{combination.template} {passed} of {applicable}" in page
 
 
 @pytest.mark.deep

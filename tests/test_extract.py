@@ -5,8 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
 from conftest import git
 from projects import experiment, run
@@ -132,8 +134,12 @@ def test_it_says_where_git_has_no_such_commit(
 ) -> None:
     finished(signs, git_commit=commit)
     (signs / "train.py").write_text("A = 5\n")
+    (signs / "new.py").write_text("")
     assert extract(signs / "experiments/a", "--output", tmp_path / "paper") == 0
-    assert "The code is that of the working tree, since" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "The code is that of the working tree, since" in said
+    assert "Files that git does not track are in it:" in said
+    assert "new.py" in said
     assert (tmp_path / "paper/train.py").read_text() == "A = 5\n"
 
 
@@ -156,7 +162,103 @@ def test_a_path_is_its_last_name_and_a_url_stays() -> None:
     assert clean(["/a/b/c.csv", "C:\\Users\\ada\\c.csv", "c/d.csv", "cpu / 2"]) == [
         *("c.csv", "c.csv", "c/d.csv", "cpu / 2"),
     ]
+    known = {
+        r"python C:\Users\Ada Lovelace\signs\train.py": "python train.py",
+        "/Users/Ada Lovelace/x": "x",
+        '--data "/home/Ada Lovelace/My signs/x"': '--data "My signs/x"',
+        f"--data {LOCATION[:-6]} --epochs 3": "--data . --epochs 3",
+        f"server:{LOCATION}/x": "server:/.../signs/x",
+        "/mnt/c/Users/Ada Lovelace/x": "x",
+        f"file://{LOCATION}": "signs",
+        "file:///C:/Users/Ada Lovelace/x": "x",
+        str(Path.home()): ".",
+        f"{Path.home()}/a/b.csv": "b.csv",
+        "https://example.org/home/page/x": "https://example.org/home/page/x",
+    }
+    assert {each: clean(each) for each in known} == known
+    project = Path("/data/Ada Lovelace/signs")
+    command = "python /data/Ada Lovelace/signs/train.py /data/Ada Lovelace/signs"
+    assert clean(command, project) == "python train.py ."
     assert clean({"at": "https://example.org/a/b"}) == {"at": "https://example.org/a/b"}
+
+
+def test_paths_in_other_records_are_named(
+    signs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are what was recorded, so they stay; whoever publishes them knows."""
+    (signs / "notes.txt").write_text(f"in {signs}\n")
+    git(signs, "add", "notes.txt")
+    git(signs, "commit", "--quiet", "--message", "Notes")
+    (signs / "train.py").write_text(f"A = 1\nROOT = '{LOCATION}/x'\n")
+    diff = git(signs, "diff", "--relative", "HEAD")
+    folder = finished(signs, git_changes="changes-01234567.diff")
+    (folder / "changes-01234567.diff").write_text(diff)
+    about = {"dataset": f"{LOCATION}/photos"}
+    save_file({"a": np.zeros(1, np.float32)}, folder / "best.safetensors", about)
+    assert extract(folder, "--output", tmp_path / "paper", "--checkpoint") == 0
+    said = capsys.readouterr().out
+    for name in ("notes.txt:1", "train.py:2", "best.safetensors:1", "changes-01234567.diff:"):
+        assert name in said
+
+    about = {"token": "ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8"}
+    save_file({"a": np.zeros(1, np.float32)}, folder / "best.safetensors", about)
+    assert extract(folder, "--output", tmp_path / "again", "--checkpoint") == 2
+    assert "best.safetensors:1 (a token of GitHub)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "stays"),
+    [
+        ("https://example.org/templates.git", True),
+        ("git+https://example.org/templates", True),
+        ("git@example.org:templates.git", True),
+        ("gh:laboratory/templates", True),
+        (f"file://{LOCATION}", False),
+        (f"ada@server:{LOCATION}", False),
+        ("https://t0ken@example.org/templates.git", False),
+    ],
+)
+def test_the_template_is_named_where_all_may_know_it(
+    source: str, stays: bool, signs: Path, tmp_path: Path
+) -> None:
+    (signs / ".copier-answers.yml").write_text(f"_src_path: {source}\n")
+    git(signs, "commit", "--all", "--quiet", "--message", "Elsewhere")
+    finished(signs)
+    assert extract(signs / "experiments/a", "--output", tmp_path / "paper") == 0
+    assert (tmp_path / "paper/.copier-answers.yml").exists() == stays
+
+
+def test_what_git_does_not_give_is_said(signs: Path, tmp_path: Path) -> None:
+    (signs / ".gitattributes").write_text("secret.txt export-ignore\n")
+    (signs / "secret.txt").write_text("")
+    (signs / "a.npy").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    git(signs, "add", ".gitattributes", "secret.txt", "a.npy")
+    commit = git(signs, "rev-parse", "HEAD").strip()
+    git(signs, "update-index", "--add", "--cacheinfo", f"160000,{commit},library")
+    git(signs, "commit", "--quiet", "--message", "More")
+    finished(signs)
+    assert extract(signs / "experiments/a", "--output", tmp_path / "paper") == 0
+    guide = (tmp_path / "paper/REPRODUCE.md").read_text()
+    assert "(submodules) are empty in it: library." in guide
+    assert "(export-ignore): secret.txt." in guide
+    assert "the pointers alone: a.npy." in guide
+
+
+def test_links_in_the_project_and_to_another_disk(signs: Path, tmp_path: Path) -> None:
+    (signs / "same.py").symlink_to("train.py")
+    (signs / "gone").symlink_to("nowhere")
+    git(signs, "add", "same.py", "gone")
+    git(signs, "commit", "--quiet", "--message", "Links")
+    finished(signs)
+    (signs / "experiments").rename(tmp_path / "scratch")
+    (signs / "experiments").symlink_to(tmp_path / "scratch")
+    (tmp_path / ".paper.part").mkdir()
+    assert extract(signs / "experiments/a", "--output", tmp_path / "paper") == 0
+    assert (tmp_path / "paper/experiments/a/run.json").exists()
+    assert (tmp_path / "paper/gone").is_symlink()
+    assert (tmp_path / "paper/same.py").read_text() == "A = 1\n"
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"signs", "scratch", "paper", ".paper.part"}
 
 
 def test_checksums_citation_and_crate(signs: Path, tmp_path: Path) -> None:
@@ -238,6 +340,14 @@ def secret(project: Path) -> list[object]:
     return [project, "experiments/a"]
 
 
+def environment(project: Path) -> list[object]:
+    (project / ".env").write_text("TOKEN=abc\n", encoding="utf-16")
+    git(project, "add", "--force", ".env")
+    git(project, "commit", "--quiet", "--message", "An environment")
+    finished(project)
+    return [project, "experiments/a"]
+
+
 def link(project: Path) -> list[object]:
     (project / "data").symlink_to("/etc")
     git(project, "add", "data")
@@ -275,6 +385,7 @@ def no_project(project: Path) -> list[object]:
         (unfinished, "its run is not finished"),
         (damaged, "not found, or damaged"),
         (secret, "train.py:2 (a token of GitHub)"),
+        (environment, "secrets would leave with the copy: .env"),
         (link, "holds a link out of it"),
         (no_diff, "cannot be brought back"),
         (no_checkpoint, "Leave out --checkpoint"),

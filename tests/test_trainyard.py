@@ -4,12 +4,15 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from conftest import git, root
 from trainyard.command_line import VERBS, main
+from trainyard.fleet import compare_versions
+from trainyard.members import Member
 
 Captured = pytest.CaptureFixture[str]
 
@@ -109,7 +112,11 @@ def test_what_is_no_project_is_refused(
         ("repositories: [https://me:s3cret@example.org/a.git]", "holds a user or a password"),
         ("repositories: [https://t0ken@example.org/a.git]", "holds a user or a password"),
         ("repositories: ['https://[a']", "expected a URL or a path"),
-        ("opt_out: {a: 3}", "REPOSITORY: why"),
+        ("repositories: [a, a/]", "listed twice"),
+        ("repositories: [https://host/a, https://host/a.git/]", "listed twice"),
+        ("{repositories: [a], opt_out: {a: 3}}", "REPOSITORY: why"),
+        ("{repositories: [a], opt_out: {a: ' '}}", "REPOSITORY: why"),
+        ("{repositories: [a], opt_out: {b: old}}", "opt_out: b is none of the repositories"),
         ("[", "cannot be read"),
     ],
 )
@@ -126,14 +133,126 @@ def test_a_bad_list_is_refused(text: str, expected: str, tmp_path: Path, capsys:
 def test_what_cannot_be_looked_at_does_not_stop_the_others(
     project: Path, tmp_path: Path, capsys: Captured
 ) -> None:
-    (tmp_path / "fleet.yml").write_text("repositories: [leaf, missing]\nopt_out: {moss: old}\n")
+    (tmp_path / "fleet.yml").write_text(
+        "repositories: [leaf, missing, moss.git]\nopt_out: {moss/: old}\n"
+    )
     assert main(["fleet", str(tmp_path / "fleet.yml"), "--jobs", "1"]) == 65
     printed = capsys.readouterr().out
     assert "leaf" in printed
     assert "missing" in printed
     assert printed.count("  refused: ") == 2
     assert "opted out: old" in printed
-    assert str(tmp_path / "copy") not in printed
+    assert "/copy/" not in printed
+
+
+def test_a_bug_in_one_does_not_stop_the_others(
+    project: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise UnicodeError("no text")
+
+    monkeypatch.setattr("trainyard.members._look", fail)
+    (tmp_path / "fleet.yml").write_text("repositories: [leaf, moss]\n")
+    assert main(["fleet", str(tmp_path / "fleet.yml"), "--jobs", "1"]) == 65
+    assert capsys.readouterr().out.count("refused: UnicodeError: no text") == 2
+
+
+def test_a_template_that_is_gone_leaves_the_rest_of_the_report() -> None:
+    gone = Member("leaf", "behind", "/nowhere/at/all", "v1.0.0", "v1.1.0")
+    assert compare_versions([gone, gone]) == (["", ""], ["", ""])
+
+
+TEMPLATE = {
+    "copier.yml": "_subdirectory: project\n",
+    "project/{{_copier_conf.answers_file}}.jinja": "{{ _copier_answers | to_nice_yaml }}",
+    "project/a.txt": "old\n",
+}
+
+
+@pytest.fixture
+def behind(tmp_path: Path) -> Path:
+    """A committed project that is one release behind its template."""
+    template, project = tmp_path / "template", tmp_path / "leaf"
+    for name, text in TEMPLATE.items():
+        (template / name).parent.mkdir(parents=True, exist_ok=True)
+        (template / name).write_text(text)
+    git(template, "init", "--quiet")
+    for tag, text in (("v1.0.0", "old\n"), ("v1.1.0", "new\n")):
+        (template / "project/a.txt").write_text(text)
+        commit(template)
+        git(template, "tag", tag)
+    project.mkdir()
+    (project / "a.txt").write_text("old\n")
+    write_answers(project, str(template), "v1.0.0")
+    git(project, "init", "--quiet", "--initial-branch", "main")
+    commit(project)
+    return project
+
+
+def leave_uncommitted(project: Path) -> str:
+    (project / "new.py").write_text("")
+    return "has changes that are not committed: no branch"
+
+
+def opt_out(project: Path) -> str:
+    (project / ".trainyard.yml").write_text("opt_out: the paper is out\n")
+    commit(project)
+    return "opted out: the paper is out"
+
+
+def give_no_reason(project: Path) -> str:
+    (project / ".trainyard.yml").write_text("opt_out: ''\n")
+    commit(project)
+    return "opt_out: expected the reason in words"
+
+
+def switch(project: Path) -> str:
+    git(project, "switch", "--quiet", "--create", "wip")
+    return "refused: wip is checked out, not main: no branch"
+
+
+def detach(project: Path) -> str:
+    git(project, "switch", "--quiet", "--detach")
+    return "refused: no branch is checked out: no branch"
+
+
+@pytest.mark.parametrize("prepare", [leave_uncommitted, opt_out, give_no_reason, switch, detach])
+def test_no_branch_where_somebody_works_or_wants_none(
+    prepare: Callable[[Path], str], behind: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    expected = prepare(behind)
+    (tmp_path / "fleet.yml").write_text("repositories: [leaf]\n")
+    main(["fleet", str(tmp_path / "fleet.yml"), "--update", "--jobs", "1"])
+    assert expected in capsys.readouterr().out
+    assert not git(behind, "branch", "--list", "trainyard/*")
+
+
+def test_the_repository_of_a_hook_is_left_alone(
+    behind: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git gives its hooks and aliases variables that would lead all other gits to it."""
+    git(tmp_path, "init", "--quiet", "other")
+    (tmp_path / "other/mine.py").write_text("")
+    commit(tmp_path / "other")
+    folder = tmp_path / "other/.git"
+    before = git(tmp_path / "other", "for-each-ref")
+    (tmp_path / "fleet.yml").write_text("repositories: [leaf]\n")
+    monkeypatch.setenv("GIT_DIR", str(folder))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(folder / "index"))
+    assert main(["fleet", str(tmp_path / "fleet.yml"), "--update", "--jobs", "1"]) == 0
+    assert "branch made" in capsys.readouterr().out
+    assert git(behind, "show", "trainyard/update-v1.1.0:a.txt") == "new\n"
+    assert git(tmp_path / "other", "for-each-ref") == before
+    assert git(tmp_path / "other", "status", "--porcelain") == ""
+
+
+def test_the_folder_of_the_requests_is_made_first(
+    behind: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    (tmp_path / "fleet.yml").write_text("repositories: [leaf]\n")
+    words = ("fleet", str(tmp_path / "fleet.yml"), "--update", "--requests")
+    assert "cannot be made" in refused(capsys, *words, str(tmp_path / "fleet.yml"))
+    assert not git(behind, "branch", "--list", "trainyard/*")
 
 
 def test_options_that_need_another_one(tmp_path: Path, capsys: Captured) -> None:
@@ -141,4 +260,5 @@ def test_options_that_need_another_one(tmp_path: Path, capsys: Captured) -> None
     path.write_text("repositories: [leaf]\n")
     assert "--update" in refused(capsys, "fleet", str(path), "--with-conflicts")
     assert "1 or more" in refused(capsys, "fleet", str(path), "--jobs", "0")
+    assert "leave one of them out" in refused(capsys, "drift", str(tmp_path), "--json", "--diff")
     assert "invalid choice" in refused(capsys, "fleets")

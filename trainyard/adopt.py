@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         say("Comparing and checking")
         commit = make_branches(folder, rendered, plan, Path(temporary), BRANCH, PRISTINE)
     print(f"{BRANCH}: {len(plan.added)} files of the template added, in {commit[:10]}.")
-    print(f"Yours at the same path, kept: {', '.join(plan.kept) or 'none'}.")
+    print(f"Yours at the same path, kept: {', '.join(plan.kept.values()) or 'none'}.")
     for name, reason in plan.left_out.items():
         print(f"Left out: {name}: {reason}")
     print(f"Next: git switch {BRANCH}, then read ADOPT.md. {PRISTINE} has the template alone.")

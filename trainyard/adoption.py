@@ -20,7 +20,8 @@ NOT_STORED = {"template", "template_source"}  # What --data may give and no answ
 # As the author of the template's own branch; the branch with the person's files is theirs.
 AUTHOR = ("-c", "user.name=trainyard", "-c", "user.email=trainyard@localhost")
 # The person's hooks are for the person's changes.
-QUIET_COMMIT = ("-c", f"core.hooksPath={os.devnull}", "commit", "--quiet", "--no-verify")
+NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
+QUIET_COMMIT = (*NO_HOOKS, "commit", "--quiet", "--no-verify")
 
 
 class Plan(NamedTuple):
@@ -28,13 +29,14 @@ class Plan(NamedTuple):
 
     Args:
         added: which the project has not.
-        kept: which it has with other content: its own stays.
+        kept: which it has with other content, with the path of its own, which stays: on some
+            systems A.md and a.md are one.
         same: which it has with the same content.
         left_out: which would hide or break a file of the project, with the reason.
     """
 
     added: list[str]
-    kept: list[str]
+    kept: dict[str, str]
     same: list[str]
     left_out: dict[str, str]
 
@@ -70,19 +72,21 @@ def make_plan(folder: Path, rendered: Path) -> Plan:
         rendered: the template.
     """
     theirs = names(folder, "ls-tree", "-r", "-z", "--name-only", "--full-tree", "HEAD")
-    plan = Plan([], [], [], {})
+    plan = Plan([], {}, [], {})
     ours = sorted(
         path.relative_to(rendered).as_posix() for path in rendered.rglob("*") if path.is_file()
     )
     hidden = _hiding(ours, theirs)
     by_lower_case = {name.lower(): name for name in theirs}
     for name in ours:
-        # Some systems take A.md and a.md for one file.
         own = by_lower_case.get(name.lower())
         if own or os.path.lexists(folder / name):
             path = folder / (own or name)
             is_same = path.is_file() and filecmp.cmp(path, rendered / name, shallow=False)
-            (plan.same if is_same else plan.kept).append(name)
+            if is_same:
+                plan.same.append(name)
+            else:
+                plan.kept[name] = own or name
         elif reason := hidden.get(name) or _in_the_way(folder, name):
             plan.left_out[name] = reason
         else:
@@ -151,7 +155,7 @@ def make_branches(
 @contextlib.contextmanager
 def _worktree(folder: Path, place: Path) -> Generator[Path]:
     """Give a second working tree of a repository, at its commit of now, and take it away again."""
-    git(folder, "worktree", "add", "--quiet", "--detach", str(place), "HEAD")
+    git(folder, *NO_HOOKS, "worktree", "add", "--quiet", "--detach", str(place), "HEAD")
     try:
         yield place
     finally:

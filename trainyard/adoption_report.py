@@ -69,8 +69,9 @@ def _lines(folder: Path, adopted: Path, rendered: Path, plan: Any, pristine: str
         "it, and git keeps yours in the commit before.",
         "",
     )
-    for name in plan.kept:
-        yield f"- `{name}`: {_advice(folder, rendered, name)}."
+    for name, own in plan.kept.items():
+        shown = f"`{name}`" if own == name else f"`{name}`, yours is `{own}`"
+        yield f"- {shown}: {_advice(folder / own, rendered, name)}."
     yield from () if plan.kept else ("None.",)
     if plan.left_out:
         yield from ("", "## Files of the template that were left out", "")
@@ -94,10 +95,11 @@ def _lines(folder: Path, adopted: Path, rendered: Path, plan: Any, pristine: str
     )
 
 
-def _advice(folder: Path, rendered: Path, name: str) -> str:
-    """Return what to do with a file that both have."""
-    if name in (".gitignore", ".gitattributes", ".dockerignore") or name.endswith(".txt"):
-        own = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
+def _advice(path: Path, rendered: Path, name: str) -> str:
+    """Return what to do with a file that both have; the project's is at the path."""
+    is_list = name in (".gitignore", ".gitattributes", ".dockerignore") or name.endswith(".txt")
+    if is_list and path.is_file():
+        own = path.read_text(encoding="utf-8", errors="replace").splitlines()
         lines = (rendered / name).read_text(encoding="utf-8").splitlines()
         missing = [each for each in lines if each and each[0] != "#" and each not in own]
         shown = ", ".join(f"`{each}`" for each in missing)

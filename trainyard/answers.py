@@ -87,9 +87,9 @@ def read_settings(project: Path) -> ProjectSettings:
     """
     path = project / SETTINGS_FILE
     content = read_yaml(path) if path.is_file() else {}
-    yours, reason = content.get("drift", []), content.get("opt_out", "")
+    yours, reason = content.get("drift", []), content.get("opt_out")
     if not isinstance(yours, list) or not all(isinstance(each, str) for each in yours):
         raise InputError(f"{path}: drift: expected a list of files, such as [machinery/run.py].")
-    if not isinstance(reason, str):
+    if "opt_out" in content and not (isinstance(reason, str) and reason.strip()):
         raise InputError(f"{path}: opt_out: expected the reason in words.")
-    return ProjectSettings(yours, reason)
+    return ProjectSettings(yours, reason or "")

@@ -7,6 +7,7 @@ from pathlib import Path
 from trainyard.errors import InputError
 from trainyard.git import git
 from trainyard.members import Member
+from trainyard.updates import LOST
 
 
 def write_request(member: Member, behind: str, news: str) -> str:
@@ -21,13 +22,19 @@ def write_request(member: Member, behind: str, news: str) -> str:
 
 
 def _lines(member: Member, behind: str, news: str) -> Iterator[str]:
-    marked = ", with conflicts" if member.conflicts else ""
-    yield f"# Update from the template: {member.version} to {member.to}{marked}"
+    title = f"# Update from the template: {member.version} to {member.to}"
+    yield f"{title}, with conflicts" if member.conflicts else title
     yield f"\nBranch `{member.branch}`; {behind} of {member.source}."
     if member.conflicts:
-        yield "\n**Not to be merged as it is.** Look for `<<<<<<< before updating` and choose; the"
-        yield "project's own checks fail until then. Look first at:\n"
-        yield from (f"- `{path}`" for path in member.conflicts)
+        yield "\n**Not to be merged as it is.**"
+    if marked := [each.path for each in member.changes if each.kind == "conflict"]:
+        yield "\nLook for `<<<<<<< before updating` and choose; the project's own checks fail until"
+        yield "then. Look first at:\n"
+        yield from (f"- `{path}`" for path in marked)
+    if lost := [each.path for each in member.changes if each.note == LOST]:
+        yield "\nThe update deletes these files with your changes in them; move what you need"
+        yield "first:\n"
+        yield from (f"- `{path}`" for path in lost)
     yield "\n## Files\n"
     yield "| file | change | |\n| --- | --- | --- |"
     for change in member.changes:

@@ -7,6 +7,8 @@ A verb's module has a docstring, which --help prints, `add_arguments(parser)`, a
 import argparse
 import importlib
 import importlib.metadata
+import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +23,12 @@ VERBS = {
     "extract": "a clean copy of code and experiments for a paper, which reruns",
     "fleet": "version, drift and foreseen conflicts of many repositories; updates as branches",
 }
+
+# Inside a hook or an alias of git they would send each of our gits to that repository.
+OF_A_REPOSITORY = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"),
+    *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"),
+)
 
 DESCRIPTION = """\
 Keep many projects alike.
@@ -72,6 +80,24 @@ def make_parser(words: Sequence[str]) -> ArgumentParser:
     return parser
 
 
+def prepare_git() -> None:
+    """Let each git that is started, Copier's too, find its own repository and ask nothing."""
+    for name in OF_A_REPOSITORY:
+        os.environ.pop(name, None)
+    os.environ.setdefault("GIT_TERMINAL_PROMPT", "0")
+    # SSH would ask at the terminal whether it knows a host. A person's own command for it stays.
+    if "GIT_SSH" not in os.environ and not _has_ssh_command():
+        os.environ.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
+
+
+def _has_ssh_command() -> bool:
+    command = ["git", "config", "core.sshCommand"]
+    try:
+        return bool(subprocess.run(command, capture_output=True).stdout.strip())
+    except FileNotFoundError:
+        return False  # The first use of git says that it is missing.
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command line; return its exit code.
 
@@ -79,6 +105,7 @@ def main(words: Sequence[str] | None = None) -> int:
         words: after the program's name; None: those that it was called with.
     """
     words = sys.argv[1:] if words is None else words
+    prepare_git()
     with exit_codes():
         arguments = make_parser(words).parse_args(words)
         return arguments.run(arguments)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trainyard.answers import ProjectSettings, read_answers, read_settings
-from trainyard.errors import FOUND
+from trainyard.errors import FOUND, InputError
 from trainyard.progress import print_table, say
 from trainyard.templates import render
 
@@ -56,6 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what has drifted; return the exit code."""
+    if arguments.json and arguments.diff:
+        raise InputError("--diff is for people, --json for programs; leave one of them out.")
     project = arguments.project.resolve()
     answers, settings = read_answers(project), read_settings(project)
     with tempfile.TemporaryDirectory() as name:
@@ -71,7 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
             print_table([("drift", "file", "lines"), *rows], 0, ["yellow"] * len(found))
         if arguments.diff:
             for each in found:
-                print("".join(difference(project, pristine, each.path)))
+                for line in difference(project, pristine, each.path):
+                    print(line if line.endswith("\n") else f"{line}\n", end="")
+                print()
     if not arguments.json:
         print(f"{len(found)} of the template's files have drifted from {answers.version}.")
     return FOUND if found else 0

@@ -16,6 +16,7 @@ exit codes: 0 done; 2 refused (no finished run, other code in each, a secret): n
 """
 
 import argparse
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
             copy_run(each, staging, arguments.checkpoint)
         about = describe_project(staging, project, arguments.title, arguments.author)
         say("Describing")
-        notes = [origin, *refuse_secrets(staging)]
+        notes = [origin, *refuse_secrets(staging, project)]
         write_papers(staging, about, runs, notes)
         move(staging, output)
     files = sum(path.is_file() for path in output.rglob("*"))
@@ -78,7 +79,8 @@ def find_project(words: list[str]) -> tuple[Path, list[Path]]:
             raise InputError(f"{first}: is a project; name its experiments, too.")
         return first, [first / word for word in words[1:]]
     folders = [Path(word) for word in words]
-    around = [folder for folder in first.resolve().parents if (folder / "train.py").is_file()]
+    above = Path(os.path.abspath(first)).parents
+    around = [folder for folder in above if (folder / "train.py").is_file()]
     if not around:
         raise InputError(f"{first}: lies in no project: no folder above it has a train.py.")
     return around[0], folders
@@ -86,11 +88,12 @@ def find_project(words: list[str]) -> tuple[Path, list[Path]]:
 
 def move(staging: Path, output: Path) -> None:
     """Move a folder to its place, which it reaches whole or not at all."""
-    part = output.with_name(f".{output.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
     try:
-        shutil.copytree(staging, part)
-        part.replace(output)
+        part = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+        try:
+            shutil.copytree(staging, part / "copy", symlinks=True)
+            (part / "copy").replace(output)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
-        raise InputError(f"{output}: cannot be written: {error.strerror}.") from None
+        raise InputError(f"{output}: cannot be written: {error.strerror or error}.") from None

@@ -1,6 +1,7 @@
 """The runs that are extracted: what is read of them, copied, and taken out."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,14 @@ WITH_CHECKPOINT = ("best.safetensors", "statistics.json")  # What predicting and
 OF_THE_MACHINE = ("host", "process")
 # A path from the root, of two names or more, that is no part of a URL.
 PATH = re.compile(r"(?<![\w.:/~-])(?:[A-Za-z]:)?[/\\](?:[\w.@+-]+[/\\])+([\w.@+-]*)")
+# Up to the name of a person, which may have blanks in it where a path goes on.
+HOME = re.compile(
+    r"(?<![\w./~-])(?:[A-Za-z]:|/(?:mnt/|cygdrive/)?[a-z](?=/))?[/\\]+(?:Users|home)[/\\]+"
+    r"(?:[^/\\\n\"']+[/\\]|[^/\\\s\"']+)"
+)
+LARGEST_HEADER = 100_000_000  # Bytes, which is the format's own limit.
+FILE_URL = re.compile(r"\bfile://(?:localhost(?=/)|/(?=[A-Za-z]:))?")
+OF_A_MACHINE = "/.../"  # Stands for a folder whose name is taken out; PATH takes it out, too.
 
 
 class Run(NamedTuple):
@@ -40,6 +49,11 @@ class Run(NamedTuple):
         """Return the record of the process that finished it."""
         return self.sessions[-1]
 
+    @property
+    def project(self) -> Path:
+        """Return the project's folder."""
+        return _absolute(self.folder).parents[len(PurePosixPath(self.name).parts) - 1]
+
 
 def read_runs(project: Path, folders: Sequence[Path]) -> list[Run]:
     """Return the runs in some folders; those of several seeds or folds are runs of their own.
@@ -49,7 +63,7 @@ def read_runs(project: Path, folders: Sequence[Path]) -> list[Run]:
     """
     found = []
     for folder in folders:
-        if not folder.resolve().is_relative_to(project.resolve() / "experiments"):
+        if not _absolute(folder).is_relative_to(_absolute(project) / "experiments"):
             raise InputError(f"{folder}: expected a folder below {project / 'experiments'}.")
         below = [path.parent for path in sorted(folder.glob(f"*/{RECORD}"))]
         for each in [folder] if (folder / RECORD).exists() or not below else below:
@@ -63,7 +77,7 @@ def read_run(project: Path, folder: Path) -> Run:
     Raises:
         InputError: there is none, or it is not finished.
     """
-    name = folder.resolve().relative_to(project.resolve()).as_posix()
+    name = _absolute(folder).relative_to(_absolute(project)).as_posix()
     record = _read_json(folder / RECORD)
     sessions = record.get("sessions")
     if not isinstance(sessions, list) or not all(isinstance(each, dict) for each in sessions):
@@ -74,6 +88,11 @@ def read_run(project: Path, folder: Path) -> Run:
             f"--experiment {name}"
         )
     return Run(name, folder, sessions, _read_json(folder / "dataset.json"))
+
+
+def _absolute(path: Path) -> Path:
+    """Return a whole path as it was given: experiments/ may be a link to another disk."""
+    return Path(os.path.abspath(path))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -103,20 +122,22 @@ def copy_run(run: Run, staging: Path, with_checkpoint: bool) -> None:
         shutil.copy(path, target / path.name)
     settings = target / "params.yaml"
     if settings.exists():
-        settings.write_bytes(clean(settings.read_text(encoding="utf-8")).encode())
+        text = clean(settings.read_text(encoding="utf-8"), run.project)
+        settings.write_bytes(text.encode())
     if with_checkpoint and not (target / WITH_CHECKPOINT[0]).exists():
         raise InputError(f"{run.folder / WITH_CHECKPOINT[0]}: not found. Leave out --checkpoint.")
-    sessions = [_clean_session(session) for session in run.sessions]
-    for name, content in zip(CLEANED, ({"sessions": sessions}, clean(run.dataset)), strict=True):
+    sessions = [_clean_session(session, run.project) for session in run.sessions]
+    dataset = clean(run.dataset, run.project)
+    for name, content in zip(CLEANED, ({"sessions": sessions}, dataset), strict=True):
         if content:
             text = json.dumps(content, indent=2, ensure_ascii=False)
             (target / name).write_text(text, encoding="utf-8")
 
 
-def _clean_session(session: dict[str, Any]) -> dict[str, Any]:
+def _clean_session(session: dict[str, Any], project: Path) -> dict[str, Any]:
     """Return a record without what is the machine's; --rerun reads the rest."""
     kept = {name: value for name, value in session.items() if name not in OF_THE_MACHINE}
-    return {**clean(kept), "data": clean_data(session)}
+    return {**clean(kept, project), "data": clean_data(session)}
 
 
 def clean_data(session: dict[str, Any]) -> str:
@@ -126,34 +147,52 @@ def clean_data(session: dict[str, Any]) -> str:
     return "data" if is_elsewhere else data.as_posix()
 
 
-def clean(value: Any) -> Any:
-    """Return a value of JSON in which each whole path is its last name alone."""
+def clean(value: Any, project: Path | None = None) -> Any:
+    """Return a value of JSON in which each whole path is its last name alone.
+
+    Args:
+        value: any.
+        project: a folder whose path may have any names in it, as the person's home may.
+    """
     if isinstance(value, str):
+        value = FILE_URL.sub("", value)
+        home = Path(os.path.expanduser("~"))  # Nobody's in some containers: then it stays "~".
+        for folder in filter(None, (project, home)):
+            if len(folder.parts) > 1:
+                ends = r"(?:[/\\]|(?![\w@+-]))"
+                value = re.sub(re.escape(str(folder)) + ends, OF_A_MACHINE, value)
+        value = HOME.sub(OF_A_MACHINE, value)
         return PATH.sub(lambda found: found[1] or ".", value)
     if isinstance(value, list):
-        return [clean(each) for each in value]
+        return [clean(each, project) for each in value]
     if isinstance(value, dict):
-        return {name: clean(each) for name, each in value.items()}
+        return {name: clean(each, project) for name, each in value.items()}
     return value
 
 
-def refuse_secrets(staging: Path) -> list[str]:
-    """Return notes on paths of a machine in the code.
+def refuse_secrets(staging: Path, project: Path) -> list[str]:
+    """Return notes on paths of a machine in the copy.
+
+    Args:
+        staging: the copy.
+        project: its folder on this machine.
 
     Raises:
         InputError: a secret lies in the copy.
     """
+    own = (str(_absolute(project)), str(project.resolve()))
     secrets, machines = [], []
-    for name, path in _texts(staging):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        lines = text.splitlines()
-        if path.name in SECRET_FILES:
+    for name, path in _files(staging):
+        if path.name in SECRET_FILES and path.stat().st_size:
             secrets.append(name)
+        text = _text_of(path)
+        lines = text.splitlines()
         for number, kind in secrets_in(text):
             if reason_in_line("TY106", lines[number - 1]) is None:
                 secrets.append(f"{name}:{number} ({kind})")
-        if path.suffix in (".py", ".yaml", ".sh", ".toml"):
-            machines += [f"{name}:{i}" for i, line in enumerate(lines, 1) if MACHINE.search(line)]
+        for number, line in enumerate(lines, 1):
+            if MACHINE.search(line) or any(folder in line for folder in own):
+                machines.append(f"{name}:{number}")
     if secrets:
         raise InputError(
             f"secrets would leave with the copy: {', '.join(secrets)}. Nothing was written. Revoke "
@@ -161,10 +200,26 @@ def refuse_secrets(staging: Path) -> list[str]:
         )
     if not machines:
         return []
-    return [f"Paths of a machine are left in the code, as it was recorded: {', '.join(machines)}."]
+    return [
+        "Paths of a machine are left in code and records, as they were written: "
+        f"{', '.join(machines)}. Look at these lines before you publish."
+    ]
 
 
-def _texts(staging: Path) -> Iterator[tuple[str, Path]]:
+def _files(staging: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(staging.rglob("*")):
-        if path.is_file() and b"\0" not in path.read_bytes()[:8192]:
+        if path.is_file():
             yield path.relative_to(staging).as_posix(), path
+
+
+def _text_of(path: Path) -> str:
+    """Return the text of a file: of weights, their header; of other binary files, nothing.
+
+    The format: https://huggingface.co/docs/safetensors/index#format
+    """
+    with open(path, "rb") as file:
+        if path.suffix == ".safetensors":
+            size = int.from_bytes(file.read(8), "little")
+            return file.read(min(size, LARGEST_HEADER)).decode("utf-8", "replace")
+        start = file.read(8192)
+        return "" if b"\0" in start else (start + file.read()).decode("utf-8", "replace")

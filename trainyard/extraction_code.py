@@ -1,15 +1,16 @@
 """The code that trained a run, brought back from git."""
 
+import os
 import shutil
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from trainyard.answers import ANSWERS_FILE, read_yaml
-from trainyard.checks.repository import list_files
+from trainyard.checks.repository import LFS_POINTER, list_files
 from trainyard.errors import InputError
 from trainyard.extraction import Run
-from trainyard.git import git
+from trainyard.git import git, names, refuse_credentials
 
 # Of all experiments that the commit holds, the one that a command without options trains.
 FIRST = "experiments/baseline/params.yaml"
@@ -25,8 +26,8 @@ def same_code(runs: Sequence[Run]) -> Run:
     for run in runs:
         then, now = run.last.get("code"), newest.last.get("code")
         if then != now:
-            names = sorted({*(then or {})} | {*(now or {})})
-            changed = [n for n in names if (then or {}).get(n) != (now or {}).get(n)]
+            both = sorted({*(then or {})} | {*(now or {})})
+            changed = [n for n in both if (then or {}).get(n) != (now or {}).get(n)]
             raise InputError(
                 f"{run.name} and {newest.name} were trained with different code: "
                 f"{', '.join(changed)}. Extract each into a folder of its own."
@@ -46,14 +47,17 @@ def restore_code(project: Path, run: Run, staging: Path) -> str:
     if commit and _knows(project, str(commit)):
         _unpack(project, str(commit), staging)
         origin = f"The code is that of commit {commit}, which {run.name} recorded"
+        missing = _missing(project, str(commit), staging)
         if diff:
             _apply(run.folder / str(diff), staging)
             origin += f", with the changes to it in {diff}"
-        origin += "."
+        origin += f".{missing}"
     else:
         _copy(project, staging)
         reason = f"git has no commit {commit}" if commit else f"{run.name} recorded no commit"
         origin = f"The code is that of the working tree, since {reason}: it may have changed since."
+        if untracked := _untracked(project):
+            origin += f" Files that git does not track are in it: {', '.join(untracked)}."
     _leave_out(staging)
     sessions = [session for session in run.sessions if session.get("code") != run.last.get("code")]
     if sessions:
@@ -80,6 +84,36 @@ def _unpack(project: Path, commit: str, staging: Path) -> None:
         raise InputError(f"{project}: commit {commit} holds a link out of it: {error}") from None
 
 
+def _missing(project: Path, commit: str, staging: Path) -> str:
+    """Return a sentence on each kind of content that git does not give; nothing: all is there."""
+    entries = [each.split("\t", 1) for each in names(project, "ls-tree", "-r", "-z", commit)]
+    modules = [name for facts, name in entries if facts.startswith("160000 ")]
+    left_out = [
+        name
+        for facts, name in entries
+        if name not in modules and not os.path.lexists(staging / name)
+    ]
+    pointers = [
+        name
+        for _, name in entries
+        if (staging / name).is_file() and (staging / name).read_bytes()[:40].startswith(LFS_POINTER)
+    ]
+    kinds = {
+        "Repositories of their own (submodules) are empty in it": modules,
+        ".gitattributes leaves out (export-ignore)": left_out,
+        "Of files in Git LFS there are the pointers alone": pointers,
+    }
+    return "".join(f" {kind}: {', '.join(found)}." for kind, found in kinds.items() if found)
+
+
+def _untracked(project: Path) -> list[str]:
+    """Return the files of a working tree that git would track; of one without git, nothing."""
+    try:
+        return names(project, "ls-files", "-z", "--others", "--exclude-standard")
+    except InputError:
+        return []
+
+
 def _apply(diff: Path, staging: Path) -> None:
     """Apply the changes that a run recorded.
 
@@ -103,6 +137,8 @@ def _leave_out(staging: Path) -> None:
     """Delete other experiments, and the place of the template where it is one of a machine."""
     first = staging / FIRST
     kept = first.read_bytes() if first.is_file() else None
+    if (staging / "experiments").is_symlink():
+        (staging / "experiments").unlink()
     shutil.rmtree(staging / "experiments", ignore_errors=True)
     if kept is not None:
         first.parent.mkdir(parents=True)
@@ -110,5 +146,14 @@ def _leave_out(staging: Path) -> None:
     answers = staging / ANSWERS_FILE
     if answers.is_file():
         source = str(read_yaml(answers).get("_src_path", ""))
-        if not ("://" in source or "@" in source or source.startswith(("gh:", "gl:"))):
+        if not _is_public(source):
             answers.unlink()
+
+
+def _is_public(source: str) -> bool:
+    """Return whether the place of a template says nothing of a machine, and holds no secret."""
+    try:
+        refuse_credentials(source, ANSWERS_FILE)
+    except InputError:
+        return False
+    return source.startswith(("https://", "git+https://", "git@", "gh:", "gl:"))

@@ -9,13 +9,15 @@ fleet.yml lists paths, relative to it, and URLs:
     repositories:
       - ../leaf
       - https://example.org/laboratory/bark.git
+      - ../moss
     opt_out:
       ../moss: the paper is out
 
 A repository opts out itself with `opt_out: why` in its .trainyard.yml. Everything is done in
 clones, so no working tree is ever touched. --update pushes a branch with one commit,
 trainyard/update-VERSION, and nothing else. It leaves out repositories with uncommitted changes,
-those whose branch is there already and, without --with-conflicts, those in which somebody would
+those of a path that are not on their default branch (origin's; else main or master), those whose
+branch is there already and, without --with-conflicts, those in which somebody would
 have to resolve a conflict. For each branch it gives the text of a change request. With --smoke,
 each project is trained for two epochs before and after, and the text has the metrics.
 
@@ -23,10 +25,12 @@ exit codes: 0; 65 something has drifted, conflicts or was refused; 2 bad input
 """
 
 import argparse
+import contextlib
 import functools
 import json
 import multiprocessing
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -75,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.update and (arguments.with_conflicts or arguments.requests):
         raise InputError("--with-conflicts and --requests are for --update; add it.")
     entries = read_list(arguments.list)
+    if arguments.requests:
+        make_folder(arguments.requests)
     python = arguments.python if arguments.smoke else ""
     wish = Wish(arguments.to, arguments.update, arguments.with_conflicts, python)
     members = look_at_all(entries, wish, arguments.jobs)
@@ -88,12 +94,22 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(told, indent=2))
     else:
         show(members, behind)
-    for member, far, new in zip(members, behind, news, strict=True):
+    titles = name_requests(members)
+    for member, far, new, title in zip(members, behind, news, titles, strict=True):
         if member.branch and member.state.startswith("branch made"):
             text = write_request(member, far, new)
-            tell_request(member, text, arguments.requests, arguments.json)
+            path = arguments.requests / title if arguments.requests else None
+            tell_request(member, text, path, arguments.json)
     found = (m.drifted or m.conflicts or m.state.startswith("refused") for m in members)
     return FOUND if any(found) else 0
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of --requests before anything is pushed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--requests: {folder} cannot be made: {error.strerror}.") from None
 
 
 def look_at_all(entries: Sequence[Entry], wish: Wish, jobs: int) -> list[Member]:
@@ -115,12 +131,17 @@ def look_at_all(entries: Sequence[Entry], wish: Wish, jobs: int) -> list[Member]
 
 
 def compare_versions(members: Sequence[Member]) -> tuple[list[str], list[str]]:
-    """Return how far each repository is behind, and what its template's changelog says of that."""
+    """Return how far each repository is behind, and what its template's changelog says of that.
+
+    Both are empty where the template does not tell.
+    """
     behind, news = [""] * len(members), [""] * len(members)
     for source in {member.source for member in members if member.version != member.to}:
-        with history(source) as repository:
+        with contextlib.suppress(InputError), history(source) as repository:
             for number, member in enumerate(members):
-                if member.source == source and member.version != member.to:
+                if member.source != source or member.version == member.to:
+                    continue
+                with contextlib.suppress(InputError):
                     behind[number] = distance(repository, member.version, member.to)
                     news[number] = read_news(repository, member.version, member.to)
     return behind, news
@@ -146,13 +167,29 @@ def colour_of(state: str) -> str:
     return next((colour for start, colour in COLOURS.items() if state.startswith(start)), "")
 
 
-def tell_request(member: Member, text: str, folder: Path | None, quiet: bool) -> None:
-    """Write the text of a change request into the folder; without one, print it."""
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        name = Path(member.name.rstrip("/")).name.removesuffix(".git")
-        path = folder / f"{name}-{member.to}.md"
-        path.write_text(text, encoding="utf-8", newline="\n")
+def name_requests(members: Sequence[Member]) -> list[str]:
+    """Return a file's name for the text of each: the last name of the repository if it is enough.
+
+    Args:
+        members: all of the list.
+    """
+    whole = [member.name.rstrip("/").removesuffix(".git") for member in members]
+    last = [re.split(r"[/:\\]", name)[-1] for name in whole]
+    lower = [name.lower() for name in last]  # Some systems take A.md and a.md for one file.
+    shown = [
+        name if lower.count(short.lower()) > 1 else short
+        for name, short in zip(whole, last, strict=True)
+    ]
+    return [
+        re.sub(r"[^\w.-]+", "-", f"{name}-{member.to}.md")
+        for name, member in zip(shown, members, strict=True)
+    ]
+
+
+def tell_request(member: Member, text: str, path: Path | None, quiet: bool) -> None:
+    """Write the text of a change request into a file; without one, print it."""
+    if path:
+        path.write_text(text, encoding="utf-8", errors="replace", newline="\n")
         print(f"{member.name}: {path}", file=sys.stderr if quiet else sys.stdout)
     elif not quiet:
         print(f"\n{text}", end="")

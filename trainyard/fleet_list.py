@@ -30,18 +30,25 @@ def read_list(path: Path) -> list[Entry]:
     listed, reasons = content.get("repositories") or [], content.get("opt_out") or {}
     if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
         raise InputError(f"{path}: repositories: expected a list of paths and URLs.")
-    if not isinstance(reasons, dict) or not all(isinstance(x, str) for x in reasons.values()):
+    if not isinstance(reasons, dict) or not all(
+        isinstance(each, str) and each.strip() for each in reasons.values()
+    ):
         raise InputError(f"{path}: opt_out: expected lines such as `REPOSITORY: why`.")
-    names = [str(name) for name in (*listed, *reasons)]
-    if not names:
+    if not listed:
         raise InputError(f"{path}: lists no repository. Expected repositories: [PATH or URL, ...]")
-    for name in names:
-        refuse_credentials(name, str(path))
-    if twice := [name for name in listed if listed.count(name) > 1]:
-        raise InputError(f"{path}: {twice[0]} is listed twice.")
+    for name in (*listed, *reasons):
+        refuse_credentials(str(name), str(path))
+    sources = {name: _source(name, path.parent) for name in listed}
+    keys = [_key(sources[name]) for name in listed]
+    for name, key in zip(listed, keys, strict=True):
+        if keys.count(key) > 1:
+            raise InputError(f"{path}: {name} is listed twice.")
+    why = {_key(_source(str(name), path.parent)): reason for name, reason in reasons.items()}
+    for name in map(str, reasons):
+        if _key(_source(name, path.parent)) not in keys:
+            raise InputError(f"{path}: opt_out: {name} is none of the repositories. List it, too.")
     return [
-        Entry(name, _source(name, path.parent), reasons.get(name, ""))
-        for name in dict.fromkeys(names)
+        Entry(name, sources[name], why.get(key, "")) for name, key in zip(listed, keys, strict=True)
     ]
 
 
@@ -50,3 +57,8 @@ def _source(name: str, folder: Path) -> str:
     path = folder / Path(name).expanduser()
     is_url = ":" in name and not path.exists()
     return name if is_url else str(path.resolve())
+
+
+def _key(source: str) -> str:
+    """Return what is the same for all ways to write a repository: without / and .git at its end."""
+    return source.rstrip("/").removesuffix(".git").rstrip("/")

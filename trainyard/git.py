@@ -83,10 +83,34 @@ def is_dirty(folder: Path) -> bool:
     return bool(git(folder, "status", "--porcelain", "--", "."))
 
 
+def not_on_default_branch(folder: Path) -> str:
+    """Say what is checked out where it is not the default branch; nothing: it is.
+
+    Args:
+        folder: a working tree. Its default branch is origin's; else main or master, where it has
+            one of them; else any.
+    """
+    try:
+        head = git(folder, "symbolic-ref", "--quiet", "--short", "HEAD").strip()
+    except InputError:
+        return "no branch is checked out"
+    try:
+        origin = git(folder, "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD")
+        default = origin.strip().removeprefix("origin/")
+    except InputError:
+        heads = git(folder, "for-each-ref", "--format=%(refname:short)", "refs/heads").split()
+        default = next((name for name in ("main", "master") if name in heads), head)
+    return "" if head == default else f"{head} is checked out, not {default}"
+
+
 def clone(source: str, target: Path) -> None:
     """Clone a repository, which is only read: a path as it is committed, a URL without history."""
     how = ["--shared"] if Path(source).is_dir() else ["--depth", "1"]
     git(target.parent, "clone", "--quiet", *how, "--", source, str(target))
+    try:
+        git(target, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    except InputError:
+        raise InputError(f"{source}: has no commit on its default branch.") from None
 
 
 def digests(folder: Path) -> dict[str, str]:

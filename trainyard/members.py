@@ -16,7 +16,7 @@ from trainyard.answers import read_settings
 from trainyard.drift import find_drift
 from trainyard.errors import InputError
 from trainyard.fleet_list import Entry
-from trainyard.git import git, is_dirty
+from trainyard.git import git, is_dirty, not_on_default_branch
 from trainyard.progress import say_nothing
 
 BRANCH = "trainyard/update-{}"
@@ -51,16 +51,21 @@ class Member(NamedTuple):
 
 
 def look(entry: Entry, wish: Wish) -> Member:
-    """Say how a repository stands; make its branch if this is wished. Never raises InputError."""
+    """Say how a repository stands; make its branch if this is wished.
+
+    What goes wrong with one is said of it, so that the others are still told.
+    """
     if entry.opted_out:
         return Member(entry.name, f"opted out: {entry.opted_out}")
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         try:
             return _look(entry, wish, Path(name))
         except InputError as error:
-            # What is said of the clone is meant of the repository.
-            said = str(error).replace(f"{name}/copy/", "")
-            return Member(entry.name, f"refused: {said}")
+            said = str(error)
+        except Exception as error:
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        # The message names the clone; show the repository's own path.
+        return Member(entry.name, f"refused: {said.replace(f'{name}/copy/', '')}")
 
 
 def _look(entry: Entry, wish: Wish, folder: Path) -> Member:
@@ -86,8 +91,11 @@ def _look(entry: Entry, wish: Wish, folder: Path) -> Member:
         return member
     if member.conflicts and not wish.with_conflicts:
         return member
-    if is_working_tree(entry.source) and is_dirty(Path(entry.source)):
-        return member._replace(state="has changes that are not committed: no branch")
+    if is_working_tree(entry.source):
+        if elsewhere := not_on_default_branch(Path(entry.source)):
+            return member._replace(state=f"refused: {elsewhere}: no branch")
+        if is_dirty(Path(entry.source)):
+            return member._replace(state="has changes that are not committed: no branch")
     if wish.python and not member.conflicts:
         metrics.append(smoke(copy.project, folder / "after", wish.python))
     return push_branch(member._replace(metrics=tuple(metrics)), copy.project)
@@ -124,18 +132,30 @@ def smoke(project: Path, folder: Path, python: str) -> dict[str, float] | str:
         folder: for the copy, a new one.
         python: a program in whose environment the project's requirements are installed.
     """
-    shutil.copytree(project, folder, ignore=shutil.ignore_patterns(".git"))
+    for path in sorted(project.rglob("*")):
+        if path.is_symlink() and not path.resolve().is_relative_to(project.resolve()):
+            name = path.relative_to(project).as_posix()
+            return f"not trained: {name} is a link that leads out of the repository"
+    shutil.copytree(project, folder, symlinks=True, ignore=shutil.ignore_patterns(".git"))
     experiment = ["--experiment", "experiments/smoke"]
     epochs = ["--from", "experiments/baseline", "--training.epochs", "2"]
     for words in (["train.py", *experiment, *epochs], ["evaluate.py", *experiment]):
         try:
             done = subprocess.run(
-                [python, *words], cwd=folder, capture_output=True, encoding="utf-8"
+                [python, *words],
+                cwd=folder,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
             )
         except OSError as error:
             raise InputError(f"--python: {python} cannot be run: {error.strerror}.") from None
         if done.returncode:
             last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
             return f"{words[0]} ended with {done.returncode}: {last[0]}"
-    metrics = json.loads((folder / "experiments/smoke/metrics_test.json").read_text("utf-8"))
+    path = folder / "experiments/smoke/metrics_test.json"
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return f"evaluate.py ended well and wrote no {path.name} that can be read"
     return {name: value for name, value in metrics.items() if isinstance(value, float)}

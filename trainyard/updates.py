@@ -12,7 +12,7 @@ from typing import NamedTuple
 import copier
 
 from trainyard.answers import Answers, read_answers
-from trainyard.git import clone, digests, names, repository_of
+from trainyard.git import clone, digests, git, names, repository_of
 from trainyard.progress import Say
 from trainyard.templates import refusals, render
 
@@ -106,7 +106,7 @@ def update(
 
     Args:
         copy: of a project; it is changed.
-        folder: for what is needed besides.
+        folder: an empty folder for the new version of the template.
         to: a version of the template; None: the newest, as Copier finds it.
         say: tells what is being done.
         beside: the project itself, where the ignored files matter that an update could overwrite.
@@ -131,9 +131,12 @@ def update(
 
 def copy_ignored(project: Path, copy: Path, paths: set[str]) -> set[str]:
     """Take the files that git ignores along, of those that the template could write."""
-    exclude = Path(repository_of(project)[0], ".git", "info", "exclude")
+    # Of a second working tree, .git is a file, and the patterns lie with the first.
+    path = ("rev-parse", "--git-path", "info/exclude")
+    exclude, target = (each / git(each, *path).rstrip("\n") for each in (project, copy))
     if exclude.is_file():
-        shutil.copy(exclude, repository_of(copy)[0] / ".git" / "info")
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(exclude, target)
     listed = names(project, "ls-files", "-z", "--others", "--ignored", "--exclude-standard")
     found = paths & {*listed}
     for name in found:

@@ -23,7 +23,7 @@ OTHER_CI = (
 RUNS = r"(python[\d.]*|torchrun|uv run|accelerate launch|deepspeed|make|bash|sh|srun|sbatch|\./)"
 
 
-def trains(repository: Repository) -> bool:
+def has_training(repository: Repository) -> bool:
     """Return whether something in the repository trains a network."""
     return bool(repository.training)
 
@@ -99,7 +99,7 @@ def large_files(repository: Repository) -> Iterator[Finding]:
     why="The first `git add .` after a training commits checkpoints and prepared data.",
     mend="Add the folders of data and results, and the endings of checkpoints, to .gitignore.",
     doubt="It looks for usual names of such folders and endings; yours may have others.",
-    applies=trains,
+    applies=has_training,
 )
 def no_ignore_file(repository: Repository) -> Iterator[Finding]:
     usual = r"data|experiment|output|\bout\b|runs|checkpoint|ckpt|logs?\b|wandb|mlruns|results"
@@ -131,7 +131,7 @@ def no_licence(repository: Repository) -> Iterator[Finding]:
     mend="Write the command into the README: python train.py ...",
     doubt="It looks in every README for a command with train, main, run or fit in it, or for the "
     "name of a file that trains.",
-    applies=trains,
+    applies=has_training,
 )
 def no_command(repository: Repository) -> Iterator[Finding]:
     readmes = repository.find("readme*", "*/readme*")

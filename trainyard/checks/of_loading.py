@@ -15,7 +15,13 @@ PICKLES = {
     *("pandas.read_pickle", "shelve.open"),
 }
 SAFE_LOADERS = {"SafeLoader", "CSafeLoader", "BaseLoader", "CBaseLoader"}
-FLOOR = re.compile(r"\btorch\s*[\"']?\s*(?:==|>=|~=)\s*(\d+)\.(\d+)")
+# As pip, conda, Poetry and the lock files write it.
+FLOOR = re.compile(
+    r"\b(?:py)?torch\s*[\"']?\s*(?:={1,2}|>=|~=|\(>=)\s*(?:\{\s*version\s*=\s*)?[\"']?\s*"
+    r"(?:\^|~=?|==|>=)?\s*(\d+)\.(\d+)"
+    r"|^name = \"torch\"\s+version = \"(\d+)\.(\d+)",
+    re.MULTILINE,
+)
 SAFE_BY_DEFAULT = (2, 6)  # https://pytorch.org/docs/stable/generated/torch.load.html
 
 
@@ -23,8 +29,9 @@ def has_safe_torch(repository: Repository) -> bool:
     """Return whether the project declares a PyTorch whose load is safe by default."""
     names = repository.find("*requirements*.txt", "requirements/*.txt", "pyproject.toml")
     names += repository.find("*constraints*.txt", "*environment*.y*ml", "setup.py", "setup.cfg")
+    names += repository.find("uv.lock", "poetry.lock", "pdm.lock", "pixi.toml")
     floors = [FLOOR.search(repository.text(name)) for name in names]
-    versions = [(int(found[1]), int(found[2])) for found in floors if found]
+    versions = [(int(f[1] or f[3]), int(f[2] or f[4])) for f in floors if f]
     return bool(versions) and min(versions) >= SAFE_BY_DEFAULT
 
 

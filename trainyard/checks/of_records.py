@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from trainyard.checks.definition import Finding, check
-from trainyard.checks.of_files import trains
+from trainyard.checks.of_files import has_training
 from trainyard.checks.repository import Repository
 from trainyard.checks.sources import Source, has_unpacking, is_constant, keyword
 
@@ -50,7 +50,7 @@ def _called(repository: Repository, last: set[str], whole: set[str]) -> bool:
     why="Two runs of the same command differ, and nobody can say whether a change helped.",
     mend="Make the seed a parameter, set it before the network is made, and record it.",
     doubt="It looks for calls such as manual_seed and for seed= in calls, anywhere but in tests.",
-    applies=trains,
+    applies=has_training,
 )
 def no_seed(repository: Repository) -> Iterator[Finding]:
     if _called(repository, SEEDING, {"jax.random.key"}):
@@ -71,7 +71,7 @@ def no_seed(repository: Repository) -> Iterator[Finding]:
     mend="Write all parameters beside the results when the training starts, as JSON or YAML.",
     doubt="Any file of JSON or YAML that the code writes, a tracker, or a dictionary with config, "
     "args or the like in it counts, whatever is in it.",
-    applies=trains,
+    applies=has_training,
 )
 def no_parameters(repository: Repository) -> Iterator[Finding]:
     last = {name for name in RECORDING if "." not in name}
@@ -101,7 +101,7 @@ def _has_parameters(node: ast.Dict) -> bool:
     "in Keras BackupAndRestore, in Lightning fit(..., ckpt_path=).",
     doubt="It looks for an optimizer's state that is loaded, for such options, and for names with "
     "resume in them. Whether continuing gives the same result is for a test to say.",
-    applies=trains,
+    applies=has_training,
 )
 def no_resume(repository: Repository) -> Iterator[Finding]:
     for source in repository.code:
@@ -124,7 +124,7 @@ def no_resume(repository: Repository) -> Iterator[Finding]:
     why="What scrolled away cannot be compared, drawn or put into a table.",
     mend="Append them to a file, a line an epoch (JSON lines or CSV), or give them to a tracker.",
     doubt="Any writing of JSON or CSV, TensorBoard and trackers count, whatever they get.",
-    applies=trains,
+    applies=has_training,
 )
 def no_metrics(repository: Repository) -> Iterator[Finding]:
     if _called(repository, WRITING, WRITERS):
@@ -191,7 +191,7 @@ def _copied_in(source: Source, node: ast.ClassDef) -> Iterator[Finding]:
     "once and write down the result.",
     doubt="Where a global seed is set just before, the split is the same for as long as nothing "
     "comes between them.",
-    applies=trains,
+    applies=has_training,
 )
 def unseeded_splits(repository: Repository) -> Iterator[Finding]:
     wanted = {"train_test_split": "random_state", "random_split": "generator"}
@@ -218,7 +218,7 @@ def unseeded_splits(repository: Repository) -> Iterator[Finding]:
     why="It starts from the clock or the system, so the run cannot be repeated.",
     mend="Give it a seed that is made from the run's: default_rng(seed).",
     doubt="Numbers that are to differ, such as a name of a file, need none.",
-    applies=trains,
+    applies=has_training,
 )
 def unseeded_generators(repository: Repository) -> Iterator[Finding]:
     for source in repository.code:

@@ -19,17 +19,18 @@ SECRETS = {
     "a private key": r"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----",
     "a key of Weights & Biases": r"(?i)wandb.{0,30}[\"'= ][0-9a-f]{40}\b",
     "a URL with a password": r"\b[a-z][a-z0-9+]*://[^/\s:@\"'<{$]+:[^/\s:@\"'<>{}$*]{3,}@[\w.-]+",
-    "a secret in a text": r"(?i)(api_?key|secret(_key)?|access_token|auth_token|password)\b[\"']?"
-    r"\s*[:=]\s*[\"'][A-Za-z0-9/+_.-]{16,}[\"']",
+    "a secret in a text": r"(?i)(api_?key|secret(_key)?|access_token|auth_token|password)\b"
+    # In a notebook, a quote has a backslash before it.
+    r"\\?[\"']?\s*[:=]\s*\\?[\"'][A-Za-z0-9/+_.-]{16,}\\?[\"']",
 }
 SECRET_FILES = ("kaggle.json", ".env", ".netrc", "id_rsa", "id_ed25519", "credentials.json")
 # What stands for a secret in examples.
 PLACEHOLDER = re.compile(
-    r"(?i)example|placeholder|your|dummy|fake|changeme|xxxx|0000|1234|user(name)?:|:password@|:pass@"
-    r"|:token@|:secret@|localhost|127\.0\.0\.1"
+    r"(?i)example|placeholder|your|dummy|fake|changeme|xxxx|0000|1234"
+    r"|:(password|passwd|pass|pwd|token|secret)@|localhost|127\.0\.0\.1"
 )
 MACHINE = re.compile(
-    r"(?<![\w.$}~-])(/home/(?!user/|runner/|\w*\$)[\w.-]+/|/Users/(?!runner/|Shared/)[\w.-]+/"
+    r"(?<![\w.$}~-])(/home/(?!user/|runner/|vscode/|jovyan/|\w*\$)[\w.-]+/|/Users/(?!runner/|Shared/)[\w.-]+/"
     r"|/root/\w|/scratch/\w|/gpfs/\w|/lustre/\w|/mnt/[\w-]+/\w|[A-Za-z]:\\{1,2}Users\\{1,2}\w)"
 )
 CONFIGURATIONS = {".yaml", ".yml", ".json", ".toml", ".cfg", ".ini", ".sh", ".slurm", ".sbatch"}
@@ -57,7 +58,9 @@ def secrets_in(text: str) -> Iterator[tuple[int, str]]:
 )
 def secrets(repository: Repository) -> Iterator[Finding]:
     for name in repository.names:
-        if PurePosixPath(name).name in SECRET_FILES and repository.text(name).strip():
+        # Of UTF-16, as a shell of Windows writes it, text() gives nothing.
+        is_named = PurePosixPath(name).name in SECRET_FILES
+        if is_named and (repository.folder / name).read_bytes().strip():
             yield Finding(name, 0, "a file that usually holds secrets")
             continue
         for number, kind in secrets_in(repository.text(name)):

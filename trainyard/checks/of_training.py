@@ -5,12 +5,15 @@ import re
 from collections.abc import Iterator
 
 from trainyard.checks.definition import Finding, check
-from trainyard.checks.of_files import trains
+from trainyard.checks.of_files import has_training
 from trainyard.checks.repository import Repository
 from trainyard.checks.sources import Function, Source, is_constant, keyword
 
 NO_GRADIENTS = {"no_grad", "inference_mode", "set_grad_enabled", "requires_grad_"}
+ORDERS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 NETWORK = re.compile(r"(^|[._])(model|net|network|classifier|module)\w*$", re.IGNORECASE)
+# What makes, loads or stores a network, and calls none.
+NO_CALL = re.compile(r"[A-Z]|(load|build|make|create|get|save|export|init)_")
 LIGHTNING = ("lightning", "pytorch_lightning")
 
 
@@ -55,7 +58,7 @@ def _is_test_name(name: str) -> bool:
     doubt="It goes by names: a comparison with a best value, of one that is called test or in a "
     "function of that name; a monitor, validation_data or scheduler of a test. A validation "
     "split that is called test is found, too; a test split that is called val is not.",
-    applies=trains,
+    applies=has_training,
 )
 def chosen_by_test(repository: Repository) -> Iterator[Finding]:
     for source in repository.code:
@@ -66,7 +69,7 @@ def chosen_by_test(repository: Repository) -> Iterator[Finding]:
             for each in ast.walk(node)
         }
         for node in source.nodes:
-            if isinstance(node, ast.Compare):
+            if isinstance(node, ast.Compare) and any(isinstance(op, ORDERS) for op in node.ops):
                 names = {name for side in (node.left, *node.comparators) for name in _names(side)}
                 tested = any(_is_test_name(name) for name in names if "best" not in name)
                 if any("best" in name for name in names) and (tested or id(node) in tests):
@@ -91,7 +94,8 @@ def _chosen_in_call(source: Source, name: str, call: ast.Call) -> Iterator[Findi
 
 def _calls_network(source: Source, node: Function) -> ast.Call | None:
     for name, call in source.calls_in(node):
-        if name and NETWORK.search(name) and call.args:
+        calls = NETWORK.search(name) and not NO_CALL.match(name.rpartition(".")[2])
+        if calls and call.args:
             return call
     return None
 
@@ -256,7 +260,7 @@ def _factors(node: ast.expr) -> set[str]:
     mend="Give the loss the logits; take softmax only for what people read.",
     doubt="It sees a softmax inside the call of the loss, and Keras's from_logits=True where the "
     "last layer has activation='softmax' in the same file; no further.",
-    applies=trains,
+    applies=has_training,
 )
 def softmax_twice(repository: Repository) -> Iterator[Finding]:
     for source in repository.code:
@@ -266,7 +270,10 @@ def softmax_twice(repository: Repository) -> Iterator[Finding]:
             for _, call in source.calls
         )
         for name, call in source.calls:
-            if re.search(r"(?i)cross_?entropy", name) and call.args:
+            takes_logits = re.search(r"(?i)cross_?entropy", name) and (
+                "logits" in name or not re.search(r"(?i)binary_?cross", name)
+            )
+            if takes_logits and call.args:
                 inner = [n.rpartition(".")[2] for n, _ in source.calls_in(call.args[0])]
                 if {"softmax", "log_softmax", "Softmax"} & {*inner}:
                     yield source.finding(call, f"{name}(softmax(...))")

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from trainyard.checks.definition import GROUPS, Check, Finding, all_checks
 from trainyard.checks.repository import Repository
-from trainyard.checks.settings import Settings, read_settings, reason_in_line
+from trainyard.checks.settings import Settings, read_exceptions, reason_in_line
 
 SHOWN = 5  # Findings of a check in the table; the JSON has all.
 
@@ -50,7 +50,7 @@ def check_folder(folder: Path, quiet: bool = True) -> list[Result]:
         InputError: the folder or the settings in it cannot be read.
     """
     checks = all_checks()
-    settings = read_settings(folder, [each.identifier for each in checks])
+    settings = read_exceptions(folder, [each.identifier for each in checks])
     repository = Repository(folder, settings.exclude)
     bar = tqdm(checks, unit="check", leave=False, disable=True if quiet else None)
     return [_make(each, repository, settings) for each in bar]

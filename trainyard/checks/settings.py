@@ -55,7 +55,7 @@ class Settings(NamedTuple):
     ignore: tuple[Ignored, ...] = ()
 
 
-def read_settings(folder: Path, known: Sequence[str]) -> Settings:
+def read_exceptions(folder: Path, known: Sequence[str]) -> Settings:
     """Return the settings of a project.
 
     Args:
