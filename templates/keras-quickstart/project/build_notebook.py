@@ -90,7 +90,8 @@ def lesson_cells() -> list[dict[str, Any]]:
 
 def project_files() -> list[str]:
     """Return the names of the files that the cells need."""
-    patterns = ["keras.json", "*.py", "model/**/*.py", "machinery/*.py", "TASK.md"]
+    patterns = ["keras.json", "*.py", "TASK.md"]
+    patterns += [f"{room}/**/*.py" for room in ("model", "framework", "machinery")]
     patterns += ["experiments/baseline/params.yaml", "experiments/search/search.yaml"]
     files = [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
     names = [path.relative_to(ROOT).as_posix() for path in files]

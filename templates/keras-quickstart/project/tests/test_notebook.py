@@ -19,7 +19,8 @@ def test_the_folded_cell_unpacks_the_project() -> None:
     (text,) = re.findall('^PROJECT = "(.*)"$', FOLDED["source"], re.MULTILINE)
     with zipfile.ZipFile(io.BytesIO(base64.b64decode(text))) as project:
         packed = {name: project.read(name) for name in project.namelist()}
-    paths = [path for room in ("model", "machinery") for path in ROOT.glob(f"{room}/*.py")]
+    rooms = ("model", "framework", "machinery")
+    paths = [path for room in rooms for path in ROOT.glob(f"{room}/**/*.py")]
     modules = {path.relative_to(ROOT).as_posix() for path in paths}
     assert {*modules, "train.py", "evaluate.py", "utils.py", "keras.json"} < packed.keys()
     for name, content in packed.items():

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 POLL = 0.1  # seconds
 NOT_MADE = 97  # Exit code of the shell that could not make the namespace.
-HIDDEN = ("data", "experiments", "competition", "machinery", "model", "submissions")
+HIDDEN = ("data", "experiments", "competition", "framework", "machinery", "model", "submissions")
 LOOPBACK_UP = (
     "import fcntl, socket, struct; "
     "fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sH22x', b'lo', 1))"
