@@ -48,8 +48,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def arguments(folder: Path, exports: Path, **others: Any) -> tuple[Namespace, Parameters]:
     """Return what the command line gives to export."""
-    given = {"experiment": folder / "small", "data": folder / "data", "checkpoint": "best"}
-    given |= {"int8": None, "margin": None}
+    given: dict[str, Any] = {"experiment": folder / "small", "data": folder / "data"}
+    given |= {"checkpoint": "best", "int8": None, "margin": None}
     parameters = load_parameters(Parameters, folder / "small" / "params.yaml")
     return Namespace(exports=exports, **{"format": "saved_model", **given, **others}), parameters
 
