@@ -170,17 +170,17 @@ def test_decisions_may_differ_in_few_places_and_numbers_in_none() -> None:
         compare({"share": share, "chosen": chosen + 1}, {"share": share, "chosen": chosen})
 
 
-def scored_boxes() -> dict[str, np.ndarray]:
-    """Lists of 20 boxes for each of 6 examples, some scores equal but for a rounding."""
+def scored_places() -> dict[str, np.ndarray]:
+    """Lists of 20 places for each of 6 examples, some scores equal but for a rounding."""
     random = np.random.default_rng(0)
     scores = -np.sort(-random.random((6, 20)).astype(np.float32).round(1), axis=1)
     scores[:, ::7] = 0  # Others cover them.
     kinds = random.integers(0, 3, (6, 20))
-    return {"boxes": random.random((6, 20, 4)).astype(np.float32), "scores": scores, "kinds": kinds}
+    return {"places": random.random((6, 20, 4)).astype(np.float32), "scores": scores, "kinds": kinds}
 
 
 def test_entries_of_a_list_may_change_places_where_they_are_as_good() -> None:
-    expected = scored_boxes()
+    expected = scored_places()
     orders = [np.argsort(-scores - 1e-6 * np.arange(20)) for scores in expected["scores"]]
     assert all((order != np.arange(20)).sum() > 4 for order in orders)
     found = {
@@ -188,14 +188,14 @@ def test_entries_of_a_list_may_change_places_where_they_are_as_good() -> None:
         for name, array in expected.items()
     }
     assert compare(found, expected) == 0
-    # One box is left out, and all below it move up.
+    # One is left out, and all below it move up.
     found = {name: np.concatenate([a[:, 1:], a[:, :1]], axis=1) for name, a in expected.items()}
-    found["boxes"][0, -1] += 1
+    found["places"][0, -1] += 1
     assert compare(found, expected) == 0
     with pytest.raises(ExportError, match=r"predicts other"):  # The worst ones first.
         compare({name: array[:, ::-1] for name, array in expected.items()}, expected)
-    with pytest.raises(ExportError, match=r"predicts other boxes"):
-        compare({**expected, "boxes": expected["boxes"][:, ::-1]}, expected)
+    with pytest.raises(ExportError, match=r"predicts other places"):
+        compare({**expected, "places": expected["places"][:, ::-1]}, expected)
     with pytest.raises(ExportError, match=r"predicts other kinds"):
         compare({**expected, "kinds": (expected["kinds"] + 1) % 3}, expected)
 

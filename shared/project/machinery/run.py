@@ -343,9 +343,8 @@ class Run:
         """Draw the learning curves, and say which epoch was best and what to do next."""
         from machinery.pictures import draw_learning_curves
 
-        best = self.progress.best or {}
-        draw_learning_curves(self.folder, best.get("epoch"))
-        data = ["--data", remote.shown(self.data)] if self.data != Path("data") else []
-        words = ["python", "evaluate.py", "--experiment", self.folder, *data]
+        draw_learning_curves(self.folder, (best := self.progress.best or {}).get("epoch"))
+        words = ["python", "evaluate.py", "--experiment", self.folder]
+        words += ["--data", remote.shown(self.data)] if self.data != Path("data") else []
         next_step = "" if ONE_OF_SEVERAL in os.environ else f"; next: {quote(*words)}"
         logger.info(f"best epoch {best.get('epoch', 0):.0f}: {describe(best, ', ')}{next_step}")

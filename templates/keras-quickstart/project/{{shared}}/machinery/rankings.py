@@ -1,4 +1,4 @@
-"""Lists whose order the network decides, such as the boxes of each example by their scores.
+"""Lists whose order the network decides: things found in each example, by their scores.
 
 Two entries may be almost equally good. Another runtime rounds otherwise, so they change places, or
 one is left out and all below it move up: the same entries, elsewhere in the list.
@@ -18,7 +18,7 @@ def ranked(outputs: Outputs) -> list[str]:
 
     They have shape (N, K, ...), at least one (N, K, D, ...), and the numbers of one of shape (N, K)
     fall in each example, but for those of entries that do not count, which are 0. (Shares of K
-    labels, which fall by chance, are no such list.)
+    answers, which fall by chance, are no such list.)
     """
     floats = (a for a in outputs.values() if a.ndim == 2 and np.issubdtype(a.dtype, np.floating))
     scores = next((array for array in floats if array.shape[1] > 1 and _falls(array)), None)
