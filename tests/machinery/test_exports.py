@@ -176,7 +176,11 @@ def scored_places() -> dict[str, np.ndarray]:
     scores = -np.sort(-random.random((6, 20)).astype(np.float32).round(1), axis=1)
     scores[:, ::7] = 0  # Others cover them.
     kinds = random.integers(0, 3, (6, 20))
-    return {"places": random.random((6, 20, 4)).astype(np.float32), "scores": scores, "kinds": kinds}
+    return {
+        "places": random.random((6, 20, 4)).astype(np.float32),
+        "scores": scores,
+        "kinds": kinds,
+    }
 
 
 def test_entries_of_a_list_may_change_places_where_they_are_as_good() -> None:
