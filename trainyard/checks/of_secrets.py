@@ -31,7 +31,7 @@ PLACEHOLDER = re.compile(
 )
 MACHINE = re.compile(
     r"(?<![\w.$}~-])(/home/(?!user/|runner/|vscode/|jovyan/|\w*\$)[\w.-]+/|/Users/(?!runner/|Shared/)[\w.-]+/"
-    r"|/root/\w|/scratch/\w|/gpfs/\w|/lustre/\w|/mnt/[\w-]+/\w|[A-Za-z]:\\{1,2}Users\\{1,2}\w)"
+    r"|/roo[t]/\w|/scratch/\w|/gpfs/\w|/lustre/\w|/mnt/[\w-]+/\w|[A-Za-z]:\\{1,2}Users\\{1,2}\w)"
 )
 CONFIGURATIONS = {".yaml", ".yml", ".json", ".toml", ".cfg", ".ini", ".sh", ".slurm", ".sbatch"}
 
