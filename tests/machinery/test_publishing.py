@@ -330,7 +330,7 @@ def test_the_command_watches_until_ctrl_c(
     assert process.stdout is not None
     assert process.stdout.readline() == (line := "1 runs brought up to date at tensorboard.\n")
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate()
+    output, errors = process.communicate(timeout=600)
     # Python repeats a line whose writing Ctrl-C interrupts.
     assert output in ("", line)
     assert not errors
