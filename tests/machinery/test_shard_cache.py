@@ -161,17 +161,16 @@ def test_what_a_kill_leaves_is_replaced(shards: Path, place: Callable[[str], Pat
 
 
 def test_another_data_set_at_the_same_url_is_fetched(
-    shards: Path, place: Callable[[str], Path], data: Path, dataset: Dataset
+    tmp_path: Path, shards: Path, place: Callable[[str], Path], data: Path, dataset: Dataset
 ) -> None:
     folder = place(shards.as_uri())
     _, old = read(folder)
     before = old.take(np.arange(40))
     shutil.rmtree(shards)
-    moved = {**dataset.read_split(data, "train")}
-    moved["points"] = moved["points"] + 1
-    (data / "arrays-1" / "train_points.npy").unlink()
-    np.save(data / "arrays-1" / "train_points.npy", moved["points"])
-    shard(data, shards, dataset)
+    moved = shutil.copytree(data, tmp_path / "moved")
+    path = moved / dataset.arrays_folder / "train_points.npy"
+    np.save(path, np.load(path) + 1)
+    shard(moved, shards, dataset)
     _, new = read(folder)
     np.testing.assert_array_equal(np.sort(new.take(np.arange(40)), 0), np.sort(before + 1, 0))
 
