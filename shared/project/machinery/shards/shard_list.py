@@ -11,7 +11,7 @@ from typing import Annotated
 
 import pydantic
 
-from machinery.errors import InputError
+from machinery.errors import InputError, first_problem
 from machinery.shards.remote import url_of
 
 KIND = "shards"  # What the name of the folder of the arrays begins with.
@@ -84,9 +84,7 @@ def read_list(contents: Path, fingerprint: str, examples: dict[str, int]) -> Sha
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}. {advice}") from None
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "JSON"
-        raise InputError(f"{path}: {field}: {first['msg']}. {advice}") from None
+        raise InputError(f"{path}: {first_problem(error)}. {advice}") from None
     counts = {split: sum(each.examples for each in found.shards[split]) for split in found.shards}
     for name, here, expected in (
         ("fingerprint", found.fingerprint, fingerprint),

@@ -21,7 +21,7 @@ import pydantic
 
 from machinery import contents
 from machinery.contents import ExistsError
-from machinery.errors import InputError
+from machinery.errors import InputError, first_problem
 from machinery.features import Described
 from machinery.files import write_atomically
 from machinery.mapped import map_array
@@ -185,9 +185,7 @@ def read_dataset(folder: Path, schema: type[BaseDataset], advice: str = "") -> A
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}.") from None
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "JSON"
-        raise InputError(f"{path}: {field}: {first['msg']}. {advice or again(folder)}") from None
+        raise InputError(f"{path}: {first_problem(error)}. {advice or again(folder)}") from None
 
 
 def not_found(folder: Path, default_source: str = "") -> InputError:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import sys
 from collections.abc import Generator, Sequence
+from typing import Any
 
 from machinery.terminal import keep_output_usable
 
@@ -101,6 +102,12 @@ def exit_codes() -> Generator[None, None, None]:
         said = isinstance(known, StoppedError | ShiftError)
         print_error(str(known) if said else f"error: {known}")
         raise SystemExit(known.exit_code) from None
+
+
+def first_problem(error: Any) -> str:
+    """Return what a pydantic.ValidationError says first of a file: the field and what is wrong."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'JSON'}: {first['msg']}"
 
 
 def known_error(error: Exception) -> CommandError | None:

@@ -12,7 +12,7 @@ import pydantic
 
 from machinery import records
 from machinery.arrays import BLOCK, BLOCK_BYTES, BaseDataset
-from machinery.errors import InputError
+from machinery.errors import InputError, first_problem
 from machinery.features import join_features
 from machinery.files import write_atomically
 from machinery.shards import remote
@@ -167,7 +167,7 @@ def read_file(folder: Path, dataset: BaseDataset) -> Statistics:
     try:
         found = Statistics.model_validate_json(path.read_bytes())
     except pydantic.ValidationError as error:
-        raise InputError(f"{path}: {error.errors()[0]['msg']}. {again}") from None
+        raise InputError(f"{path}: {first_problem(error)}. {again}") from None
     if found.fingerprint != dataset.fingerprint:
         raise InputError(f"{path}: is of another dataset than dataset.json beside it. {again}")
     return found

@@ -22,15 +22,15 @@ class Order:
 
     def __init__(self, examples: int) -> None:
         self.examples = examples
-        self.at_hand: tuple[int, int] | None = None  # the seed and the epoch of `order`
-        self.order = np.zeros(0, np.int64)
+        self.at_hand: tuple[int, int] | None = None  # the seed and the epoch of `permutation`
+        self.permutation = np.zeros(0, np.int64)
 
     def take(self, seed: int, epoch: int, first: int, last: int) -> np.ndarray:
         """Return the rows from a place in the order of an epoch up to, without, another one."""
         if self.at_hand != (seed, epoch):
-            self.order = np.random.default_rng((seed, epoch, 0)).permutation(self.examples)
+            self.permutation = np.random.default_rng((seed, epoch, 0)).permutation(self.examples)
             self.at_hand = (seed, epoch)
-        return self.order[first:last]
+        return self.permutation[first:last]
 
 
 class BatchSampler:

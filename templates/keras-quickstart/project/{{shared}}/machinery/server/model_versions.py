@@ -6,7 +6,7 @@ from typing import Any
 
 import pydantic
 
-from machinery.errors import InputError
+from machinery.errors import InputError, first_problem
 
 DEFAULT_EXPORTS = Path("exports/onnx")
 FACTS_FILE = "export.json"
@@ -49,9 +49,7 @@ def read_facts(exports: Path, number: int) -> Facts:
     except FileNotFoundError:
         raise no_version(exports, number) from None
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "JSON"
-        raise InputError(f"{path}: {field}: {first['msg']}. Export the experiment again.") from None
+        raise InputError(f"{path}: {first_problem(error)}. Export the experiment again.") from None
 
 
 def no_version(exports: Path, number: int | None = None) -> InputError:

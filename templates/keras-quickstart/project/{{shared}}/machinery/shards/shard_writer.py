@@ -114,16 +114,16 @@ def _fingerprint(
     return hashlib.sha256(repr([dataset.fingerprint, *facts]).encode()).hexdigest()[:16]
 
 
-def _write_shard(folder: Path, place: str, arrays: dict[str, Examples], rows: np.ndarray) -> Shard:
+def _write_shard(folder: Path, begin: str, arrays: dict[str, Examples], rows: np.ndarray) -> Shard:
     """Write some examples of each array."""
     digests, size = {}, 0
     for name, array in arrays.items():
-        files = {f"{place}_{name}.npy": array}
+        files = {f"{begin}_{name}.npy": array}
         if isinstance(array, Ragged):
             chosen = Ragged.join([array[row] for row in rows], array.fill)
             files = {
-                f"{place}_{name}.npy": chosen.values,
-                f"{place}_{name}_offsets.npy": chosen.offsets,
+                f"{begin}_{name}.npy": chosen.values,
+                f"{begin}_{name}_offsets.npy": chosen.offsets,
             }
         for file, values in files.items():
             buffer = io.BytesIO()

@@ -68,8 +68,8 @@ class Shards:
         found = self.opened.pop(number, None)  # Two threads may open the same one: no harm.
         if found is None:
             if self.cache:
-                place, shard = stem(self.split, number), self.shards[number]
-                found = self.cache.open(place, shard, lambda: self._map(number))
+                shard = self.shards[number]
+                found = self.cache.open(stem(self.split, number), shard, lambda: self._map(number))
                 self._announce(self._following(number))
             else:
                 found = self._map(number)
@@ -80,8 +80,8 @@ class Shards:
         return found
 
     def _map(self, number: int) -> dict[str, np.ndarray | Ragged]:
-        place, count = stem(self.split, number), self.shards[number].examples
-        paths = {name: self.contents / f"{place}_{name}" for name in self.names}
+        begin, count = stem(self.split, number), self.shards[number].examples
+        paths = {name: self.contents / f"{begin}_{name}" for name in self.names}
         return {name: self.read(name, path, count) for name, path in paths.items()}
 
     def _refuse_missing(self, shard: Shard) -> None:

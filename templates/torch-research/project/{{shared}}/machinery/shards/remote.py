@@ -113,12 +113,12 @@ class _OtherContentError(Exception):
 
 
 def _read_patiently(url: str) -> Iterator[bytes]:
-    """Yield the content of a file; where reading fails, go on at the same place after a pause."""
-    place = 0
+    """Yield the content of a file; where reading fails, go on from there after a pause."""
+    position = 0
     for pause in (*PAUSES, None):
         try:
-            for block in _read(url, place):
-                place += len(block)
+            for block in _read(url, position):
+                position += len(block)
                 yield block
             return
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -138,11 +138,11 @@ def _read_patiently(url: str) -> Iterator[bytes]:
             time.sleep(pause)
 
 
-def _read(url: str, place: int) -> Iterator[bytes]:
-    """Yield the content of a file from a place on."""
+def _read(url: str, position: int) -> Iterator[bytes]:
+    """Yield the content of a file from a position on."""
     with _open(url) as file:
-        if place:
-            file.seek(place)
+        if position:
+            file.seek(position)
         while block := file.read(BLOCK):
             yield block
 

@@ -28,8 +28,8 @@ from machinery.shards.shard_list import KIND, Shard
 GIGABYTES = "SHARD_CACHE_GB"
 USUAL_GIGABYTES = "20"
 LOCKS = 64  # Files that lock shards; two shards with one of them wait for each other.
-ROOM = ".room"  # How the name of a file ends that holds the room of a shard in its fetch.
-DIGEST = ".sha256"  # How that of a file ends which holds the SHA-256 of one that is here.
+ROOM = ".room"  # The ending of a file that reserves space while a shard is fetched.
+DIGEST = ".sha256"  # The ending of the file that holds the SHA-256 of the file beside it.
 ATTEMPTS = 3  # to open a shard that other processes delete again
 
 Opened = TypeVar("Opened")
@@ -65,11 +65,11 @@ class ShardCache:
                 "shards with a smaller --window or fewer --shard-examples."
             )
 
-    def open(self, place: str, shard: Shard, open_files: Callable[[], Opened]) -> Opened:
+    def open(self, stem: str, shard: Shard, open_files: Callable[[], Opened]) -> Opened:
         """Return what `open_files` makes of the files of a shard, which are fetched before.
 
         Args:
-            place: what the names of its files begin with.
+            stem: what the names of its files begin with.
             shard: what shards.json says of it.
             open_files: opens them.
 
@@ -77,7 +77,7 @@ class ShardCache:
             InputError: they cannot be fetched, or others delete them again and again.
         """
         for _ in range(ATTEMPTS):
-            self.fetch(place, shard)
+            self.fetch(stem, shard)
             try:
                 opened = open_files()
             except InputError:
@@ -89,18 +89,18 @@ class ShardCache:
                     os.utime(self.contents / name)  # From now on it is the last to be deleted.
             return opened
         raise InputError(
-            f"{self.contents / place}: deleted by other processes as soon as it is here. Raise "
+            f"{self.contents / stem}: deleted by other processes as soon as it is here. Raise "
             f"{GIGABYTES} (now {self.limit / 1e9:g}): each process needs two windows of shards."
         )
 
-    def fetch(self, place: str, shard: Shard) -> None:
+    def fetch(self, stem: str, shard: Shard) -> None:
         """Bring a shard here, where it is not yet; raise InputError where that is not possible."""
         if not self._missing(shard):
             return
-        with self._lock(self.contents, place):
+        with self._lock(self.contents, stem):
             if not (missing := self._missing(shard)):
                 return
-            room = self._make_room(place, shard)
+            room = self._make_room(stem, shard)
             try:
                 for name in missing:
                     path, digest = self.contents / name, shard.sha256[name]
@@ -110,8 +110,12 @@ class ShardCache:
                 room.unlink(missing_ok=True)
 
     def fetch_ahead(self, shards: Mapping[str, Shard]) -> None:
-        """Fetch some shards, by place, in a thread; what it was still to fetch is forgotten."""
-        self.ahead.want({place: each for place, each in shards.items() if self._missing(each)})
+        """Fetch some shards in a thread, in place of those that it was still to fetch.
+
+        Args:
+            shards: by what the names of their files begin with.
+        """
+        self.ahead.want({stem: each for stem, each in shards.items() if self._missing(each)})
 
     def _missing(self, shard: Shard) -> list[str]:
         """Return the files that are not here, or are of another data set that was at the URL."""
@@ -129,10 +133,10 @@ class ShardCache:
         return True
 
     @staticmethod
-    def _lock(contents: Path, place: str) -> FileLock:
-        return FileLock(contents / f".lock-{zlib.crc32(place.encode()) % LOCKS}")
+    def _lock(contents: Path, stem: str) -> FileLock:
+        return FileLock(contents / f".lock-{zlib.crc32(stem.encode()) % LOCKS}")
 
-    def _make_room(self, place: str, shard: Shard) -> Path:
+    def _make_room(self, stem: str, shard: Shard) -> Path:
         """Delete shards until another one fits; return a file that holds its room."""
         with FileLock(self.root / ".lock"):
             groups: dict[Path, list[Path]] = defaultdict(list)
@@ -141,7 +145,7 @@ class ShardCache:
                     continue
                 if found := re.match(r"\.?((?:train|val|test)-\d+)[_.]", path.name):
                     groups[path.parent / found[1]].append(path)
-            groups.pop(self.contents / place, None)
+            groups.pop(self.contents / stem, None)
             known = [_measure(paths) for paths in groups.values()]
             used = sum(size for _, size, _ in known)
             for _, size, paths in sorted(known):
@@ -154,9 +158,9 @@ class ShardCache:
                     with contextlib.suppress(OSError):  # Windows keeps what somebody reads.
                         path.unlink(missing_ok=True)
                 used -= size
-            room = self.contents / f"{place}{ROOM}"
+            room = self.contents / f"{stem}{ROOM}"
             with open(room, "wb") as file:
-                file.truncate(shard.bytes)  # It takes no place on most disks, and is counted.
+                file.truncate(shard.bytes)  # It takes no space on most disks, and is counted.
         return room
 
 
@@ -232,8 +236,8 @@ class Ahead:
 
     def _run(self) -> None:
         while self.wanted:
-            place = next(iter(self.wanted), "")
-            shard = self.wanted.pop(place, None)
+            stem = next(iter(self.wanted), "")
+            shard = self.wanted.pop(stem, None)
             if shard:
                 with contextlib.suppress(Exception):
-                    self.fetch(place, shard)
+                    self.fetch(stem, shard)
