@@ -260,12 +260,12 @@ runpy.run_path({str(project / "train.py")!r}, run_name="__main__")
     assert files.split() == ["train.py", "machinery/command_line.py", "train.py", "train.py"]
 
 
-def test_the_readme_says_how_much_there_is_to_read() -> None:
+def test_a_page_says_how_much_there_is_to_read() -> None:
     """For each way: what a person reads and owns, and the machinery."""
     command = [sys.executable, root / "tools" / "count_lines.py"]
     rows = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    lines = [line for line in readme.splitlines() if line.startswith("|")]
+    page = (root / "docs" / "choices.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("|")]
     tables = [
         [re.sub(r"\[(.*?)\]\(.*?\)", r"\1", cell.strip()) for cell in line.split("|")]
         for line in lines
@@ -274,7 +274,7 @@ def test_the_readme_says_how_much_there_is_to_read() -> None:
     for row in rows[2:]:
         way, owned, of_machinery = (cell.strip() for cell in row.strip("|").split("|"))
         (found,) = [cells for cells in tables if cells[1] == way]
-        assert {owned, of_machinery} <= {*found}, f"README: {way} has {owned} and {of_machinery}"
+        assert {owned, of_machinery} <= {*found}, f"docs/choices.md: {way} has {owned} and {of_machinery}"
 
 
 # --- who knows a task
