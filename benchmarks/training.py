@@ -52,8 +52,13 @@ from common import (
 )
 
 
-def project_loop(folder: Path, data: Path, dataset: Any, parameters: Any) -> Callable[[], object]:
-    """Return a function that trains one more epoch as the project's train.py does."""
+def project_loop(
+    folder: Path, data: Path, dataset: Any, parameters: Any, fused: bool = True
+) -> Callable[[], object]:
+    """Return a function that trains one more epoch as the project's train.py does.
+
+    With `fused`, which is how it comes, one call updates all weights.
+    """
     train = importlib.import_module("train")
     backend, device = train.backend, torch.device("cpu")
     run = begin_run(folder, parameters, dataset, data)
@@ -62,8 +67,10 @@ def project_loop(folder: Path, data: Path, dataset: Any, parameters: Any) -> Cal
     optimizer = torch.optim.AdamW(
         train.parameter_groups(model, parameters.training.learning_rate),
         weight_decay=parameters.training.weight_decay,
-        fused=True,
+        fused=fused,
     )
+    if parameters.training.compile:
+        model.compile()
     state, facts = backend.State(model, optimizer), backend.facts(model, device, dtype)
     run.begin(state, train.objective(dataset), facts)
     split = train.load_split(data, dataset, "train", device)

@@ -93,6 +93,7 @@ def test_start(started: Path) -> None:
     assert git(started, "log", "--format=%s") == "Start\n"
 
 
+@pytest.mark.deep
 def test_work(started: Path, tmp_path: Path) -> None:
     project = shutil.copytree(started, tmp_path / "leaf")
     (project / "new").mkdir()
