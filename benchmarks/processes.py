@@ -122,7 +122,7 @@ def main() -> None:
     """Measure all and print three tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=3, help="rounds to time [3]")
-    parser.add_argument("--epochs", type=int, default=5, help="of each training [5]")
+    parser.add_argument("--epochs", type=int, default=4, help="of each training [4]")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # Of what is not told otherwise.
     with tempfile.TemporaryDirectory() as folder:

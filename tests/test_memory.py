@@ -118,7 +118,8 @@ def test_a_run_that_goes_on_knows_how_batches_were_split(place: Place, end: str)
 def test_a_batch_that_cannot_be_split_any_more_ends_the_run(place: Place) -> None:
     result = place.train("none", SPLIT, most=0)
     assert result.code == 4, result.output
-    assert "out of memory with" in result.output
+    assert "out of memory with 2 examples at a time" in result.output
+    assert "with a smaller network" in result.output
     assert not (place.project / "experiments" / "none" / "last.safetensors").exists()
 
 

@@ -12,7 +12,7 @@ four and so on, until they fit. Pieces are added up in the tree, as parts are. S
 at its first step is one of training.accumulate 2, to the bit, unless augmentation mixes examples.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -141,24 +141,27 @@ class BatchParts:
         self.buffers.finish(tensors[len(self.weights) :], share.parts)
 
     @contextmanager
-    def fitting(self) -> Iterator[None]:
+    def fitting(self) -> Generator[None]:
         """Compute a part: if memory is short, `split` begins the batch anew, in smaller ones.
 
-        That is with training.on_out_of_memory split, and while each has two examples.
+        That is with training.on_out_of_memory split, as long as each of those has an example.
         """
         smallest = self.run.examples // self.run.steps_per_epoch // self.share.parts
         try:
             yield
         except Exception as error:
-            if not self.splits or 2 * self.pieces > smallest or not is_out_of_memory(error):
+            if not self.splits or not is_out_of_memory(error):
+                raise
+            if 2 * self.pieces > smallest:
+                self.run.progress.pieces = self.pieces  # For the message that ends the run.
                 raise
             self.is_short = True
 
     def _cut(self, batch: Batch) -> Iterator[Batch]:
         """Yield the parts of this process, each in its pieces."""
-        for *part, _ in backend.split_batch(batch, len(self.share.own_parts)):
-            for inputs, targets, _ in backend.split_batch(part, self.pieces):
-                yield inputs, targets
+        for inputs, targets, _ in backend.split_batch(batch, len(self.share.own_parts)):
+            for piece in backend.split_batch((inputs, targets), self.pieces):
+                yield piece[:2]
 
     def _cut_finer(self) -> bool:
         """Return whether memory was short, for any process; then begin the batch in more pieces."""
