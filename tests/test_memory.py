@@ -23,7 +23,7 @@ SPLIT = {
 # next one. `number` is that of the part, and of the step as long as that has one.
 SHORT = """
 import os, torch, weakref, model.net as n, backend
-forward, seed_step, number, failed = n.Net.forward, backend.seed_step, 0, []
+forward, seed_step, number, failed, hooks = n.Net.forward, backend.seed_step, 0, [], []
 def seed(seed, position, device):
     global number
     number = position
@@ -32,10 +32,14 @@ def out_of_memory(_=None):
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 def short(self, inputs):
     assert not [each for each in failed if each() is not None], "still in memory"
+    while hooks:
+        hooks.pop().remove()
     outputs = forward(self, inputs)
     if self.training and ({condition}) and len(next(iter(inputs.values()))) > {most}:
         failed.append(weakref.ref(outputs))
-        outputs.register_hook(out_of_memory) if {in_backward} else out_of_memory()
+        # The gradient of the first weight is the last one to be computed.
+        hooks.append(next(self.parameters()).register_hook(out_of_memory))
+        {in_backward} or out_of_memory()
     return outputs
 n.Net.forward, backend.seed_step = short, seed
 """
