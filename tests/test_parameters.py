@@ -210,6 +210,17 @@ n.losses = traced
 """,
 }
 
+# There is no memory to train with more than eight examples at a time.
+SHORT = """
+import torch, model.net as n
+enough = n.losses
+def short(outputs, targets, dataset, parameters=None):
+    if parameters and len(next(iter(targets.values()))) > 8:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    return enough(outputs, targets, dataset, parameters)
+n.losses = short
+"""
+
 # Defines first_batch(data, dataset, parameters): inputs and targets.
 FIRST_BATCH = {
     "torch-research": """
@@ -345,10 +356,12 @@ class Runs:
         """Half the norm of the first step's gradients."""
         return norm(self.plain.previous.first_gradients) / 2
 
-    def train_dropping(self, name: str, changes: Mapping[str, Any], times: int = 1) -> Trained:
+    def train_dropping(
+        self, name: str, changes: Mapping[str, Any], times: int = 1, setup: str = ""
+    ) -> Trained:
         """Train with dropout on eight examples, which a batch holds so many times."""
         rows = ROWS.format(rows=f"[*range(8)] * {times}")
-        setup = SAME_METRICS + SAME_WEIGHTS[self.template] + rows
+        setup += SAME_METRICS + SAME_WEIGHTS[self.template] + rows
         setup += PART_ORDER.get(self.template, "")
         return self.train(name, {"model.dropout": 0.5, **changes}, setup)
 
@@ -367,6 +380,12 @@ class Runs:
         """The first two of these steps as the two parts of one."""
         changes = {"training.epochs": 1, "training.accumulate": 2}
         return self.train_dropping("parts", changes, times=2)
+
+    @functools.cached_property
+    def dropping_split(self) -> Trained:
+        """The same step, split as there is no memory for more than eight examples."""
+        changes = {"training.epochs": 1, "training.on_out_of_memory": "split"}
+        return self.train_dropping("split", changes, times=2, setup=SHORT)
 
     @functools.cached_property
     def busy(self) -> Trained:
@@ -564,6 +583,20 @@ def check_accumulate(runs: Runs) -> None:
         assert distance(whole.last.first, in_parts.last.first) < 1e-3
 
 
+def check_on_out_of_memory(runs: Runs) -> None:
+    """The plain loop cuts a batch in two as training.accumulate would; the others refuse to."""
+    if answers(runs.project).get("loop") == "plain":
+        assert "memory was short in step 1. From this step on" in runs.dropping_split.output
+        assert distance(runs.dropping_in_parts.last.first, runs.dropping_split.last.first) == 0
+        return
+    changes = {"training.on_out_of_memory": "split"}
+    folder = experiment(runs.project, "parameters-short", tiny(runs.project, changes))
+    result = runs.server.run("train", "--experiment", folder, "--data", runs.data)
+    assert result.code == 2, result.output
+    assert "training.on_out_of_memory: got split, expected stop" in result.output
+    assert [path.name for path in (runs.project / folder).iterdir()] == ["params.yaml"]
+
+
 def check_patience(runs: Runs) -> None:
     """No epoch is better than the first, so the second is the last."""
     assert [row["epoch"] for row in runs.dropping.rows] == [1, 2]
@@ -610,6 +643,7 @@ CHECKS: dict[str, Callable[[Runs], None]] = {
     "training.clip_norm": check_clip_norm,
     "training.average": check_average,
     "training.accumulate": check_accumulate,
+    "training.on_out_of_memory": check_on_out_of_memory,
     "training.patience": check_patience,
     "training.checkpoint_minutes": check_checkpoint_minutes,
     "training.precision": check_precision,

@@ -32,6 +32,7 @@ from evaluate import evaluate, make_evaluation_step
 from framework.pretrained import at_own_rates
 from framework.weight_average import WeightAverage, averaged
 from machinery.epoch import Epoch
+from machinery.memory import refuse_to_split
 from machinery.run import Run
 from machinery.sampling import fold_seed
 from machinery.share import share_among_devices
@@ -54,6 +55,7 @@ def train(run: Run) -> None:
     parameters: Parameters = run.parameters
     dataset: Dataset = run.dataset
     training = parameters.training
+    refuse_to_split(parameters)
     device = backend.choose_device(run.device)
     precision = backend.choose_precision(device, training.precision)
     backend.prepare(parameters, dataset, device)

@@ -41,6 +41,11 @@ class TrainingParameters(Section):
         le=1_000_000,
         description="parts that a batch is computed in, to save memory; gradients add up",
     )
+    on_out_of_memory: Literal["stop", "split"] = Field(
+        "stop",
+        description="split: repeat the step in twice as many parts, and keep to that; batch norm "
+        "then sees the parts",
+    )
     patience: int = Field(
         0, ge=0, le=1_000_000, description="stop after so many epochs without gain; 0: never"
     )

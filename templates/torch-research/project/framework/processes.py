@@ -52,9 +52,7 @@ class Group:
 
     def largest(self, value: int) -> int:
         """Return the largest of the values that the processes give."""
-        tensor = torch.tensor(value)
-        distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
-        return int(tensor)
+        return largest(value)
 
     def broadcast(self, value: Any) -> Any:
         """Return what the leading process gives."""
@@ -67,6 +65,13 @@ class Group:
         values = [None] * self.processes if self.number == 0 else None
         distributed.gather_object(value, values)
         return values or []
+
+
+def largest(value: int) -> int:
+    """Return the largest of the values that the processes give."""
+    tensor = torch.tensor(value)
+    distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
+    return int(tensor)
 
 
 def flatten(tensors: list[torch.Tensor]) -> torch.Tensor:

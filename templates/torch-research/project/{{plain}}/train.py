@@ -102,12 +102,14 @@ def train_epoch(
 
         optimizer.zero_grad()
         for number, inputs, targets, examples in parts.split(batch, step):
-            backend.seed_step(parameters.seed, number, device)  # For dropout.
-            with backend.autocast(device, dtype):
-                outputs = model(inputs)
-            losses = net.losses(outputs, targets, run.dataset, parameters.model)  # (B,)
-            scaler.scale(losses.sum() / examples).backward()  # Adds to the gradients.
-            parts.loss = losses.detach().sum()
+            outputs = losses = None  # Frees the memory of the part before.
+            with parts.fitting():  # If it does not, training.on_out_of_memory says what to do.
+                backend.seed_step(parameters.seed, number, device)  # For dropout.
+                with backend.autocast(device, dtype):
+                    outputs = model(inputs)
+                losses = net.losses(outputs, targets, run.dataset, parameters.model)  # (B,)
+                scaler.scale(losses.sum() / examples).backward()  # Adds to the gradients.
+                parts.loss = losses.detach().sum()
         loss_sum += parts.loss
         if training.clip_norm:
             scaler.unscale_(optimizer)

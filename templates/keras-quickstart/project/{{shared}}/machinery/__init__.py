@@ -30,6 +30,7 @@ code hands in what it needs of them. Each file has one subject:
     shared_run       one experiment while several processes train it
     slurm            who is who of the processes that SLURM starts
     share            what each of them computes
+    memory           batches in smaller pieces, where memory is short
     epoch            one epoch while it trains
     checkpoints      the state of a run on disk
     continuation     whether a run may continue from a checkpoint

@@ -41,6 +41,7 @@ class Progress:
     seconds: float = pydantic.Field(0.0, ge=0)  # spent, over all sessions
     metrics_bytes: int = pydantic.Field(0, ge=0)  # length of metrics.jsonl
     finished: bool = False
+    pieces: int = pydantic.Field(1, ge=1)  # that each part of a batch is cut into: see memory.py
 
 
 class Header(pydantic.BaseModel):

@@ -6,9 +6,14 @@ the backward pass runs. With more, that is the number of parts whatever that of 
 gradients are added up pair by pair in a tree over the parts. So any number of processes that
 divides it gives the same bits, on the same kind of device; on processors, with the same
 OMP_NUM_THREADS for each. (launch.py gives each its part of the cores, unless that is set.)
+
+With training.on_out_of_memory split, each part is cut into pieces once memory is short: in two, in
+four and so on, until they fit. Pieces are added up in the tree, as parts are. So a run split in two
+at its first step is one of training.accumulate 2, to the bit, unless augmentation mixes examples.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -17,9 +22,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 import backend
 from framework.buffer_means import BufferMeans
-from framework.processes import add_up, flatten, unflatten
+from framework.processes import add_up, flatten, largest, unflatten
+from machinery.errors import is_out_of_memory
+from machinery.memory import keep_pieces, record_pieces
 from machinery.run import Run
 from machinery.sampling import examples_of_batch
+from machinery.share import Share
 from model.data_loader import Batch
 
 
@@ -57,11 +65,13 @@ class BatchParts:
     """The parts that batches are computed in, and what is added up over them.
 
         for number, inputs, targets, examples in parts.split(batch, step):
-            ...                                     # forward and backward pass of a part
-            parts.loss = losses.detach().sum()
+            outputs = losses = None                 # free what the part before has left
+            with parts.fitting():
+                ...                                 # forward and backward pass of a part
+                parts.loss = losses.detach().sum()
         # Now the gradients and `parts.loss` are those of the whole batch.
 
-    The buffers of the network change as BufferMeans says. With training.accumulate above 1, a
+    The buffers of the network change as BufferMeans says. Where gradients are added up in a tree, a
     weight without a gradient gets one of zeros, as some other part may have one: AdamW decays it.
 
     Args:
@@ -73,10 +83,14 @@ class BatchParts:
 
     def __init__(self, model: torch.nn.Module, run: Run) -> None:
         self.model, self.run, self.share = model, run, run.share
-        self.in_tree = run.parameters.training.accumulate > 1
+        training = run.parameters.training
+        self.splits = training.on_out_of_memory == "split"
+        self.pieces, self.is_short = run.progress.pieces, False
+        self.in_tree = training.accumulate > 1 or self.splits
         weights = model.parameters() if self.in_tree else ()
         self.weights = [weight for weight in weights if weight.requires_grad]
         self.buffers = BufferMeans(model)
+        record_pieces(run)
         if self.share.processes > 1 and not self.in_tree:
             # A weight may be unused in a step. It also keeps the order in which gradients are added
             # up, so that a run that goes on after a stop ends in the same bits.
@@ -98,25 +112,70 @@ class BatchParts:
             the whole batch.
         """
         examples: float = len(next(iter(batch[1].values())))
-        if self.share.parts == 1:
+        if self.share.parts == 1 and not self.splits:
             yield step, *batch, examples
             return
-        own, run = self.share.own_parts, self.run
+        run = self.run
         if self.share.processes > 1:
             examples = examples_of_batch(run.examples, run.steps_per_epoch, step)
         if not self.in_tree:
             examples /= self.share.processes  # DistributedDataParallel divides by them.
-        sums: list[Sums] = []
-        pieces = backend.split_batch(batch, len(own))
-        for part, (inputs, targets, _) in zip(own, pieces, strict=True):
-            self.buffers.start(is_first=part == own[0])
-            yield step * self.share.parts + part, inputs, targets, examples
-            changes = self.buffers.changes()
-            add(sums, Sums(part, 1, [*self._take_gradients(), *changes, self.loss]))
-        *tensors, self.loss = self._add_up(sums)
+        share, sums, is_first = self.share, list[Sums](), True
+        while is_first or self._cut_finer():
+            share = self.share._replace(parts=self.share.parts * self.pieces)
+            sums.clear()
+            for part, (inputs, targets) in zip(share.own_parts, self._cut(batch), strict=True):
+                self.buffers.start(is_first)
+                is_first = False
+                yield step * share.parts + part, inputs, targets, examples
+                if self.is_short:
+                    break
+                if share.parts > 1:
+                    changes = self.buffers.changes()
+                    add(sums, Sums(part, 1, [*self._take_gradients(), *changes, self.loss]))
+        if share.parts == 1:
+            return
+        *tensors, self.loss = self._add_up(sums, share)
         for weight, gradient in zip(self.weights, tensors, strict=False):
             weight.grad = gradient
-        self.buffers.finish(tensors[len(self.weights) :], self.share.parts)
+        self.buffers.finish(tensors[len(self.weights) :], share.parts)
+
+    @contextmanager
+    def fitting(self) -> Generator[None]:
+        """Compute a part: if memory is short, `split` begins the batch anew, in smaller ones.
+
+        That is with training.on_out_of_memory split, as long as each of those has an example.
+        """
+        smallest = self.run.examples // self.run.steps_per_epoch // self.share.parts
+        try:
+            yield
+        except Exception as error:
+            if not self.splits or not is_out_of_memory(error):
+                raise
+            if 2 * self.pieces > smallest:
+                self.run.progress.pieces = self.pieces  # For the message that ends the run.
+                raise
+            self.is_short = True
+
+    def _cut(self, batch: Batch) -> Iterator[Batch]:
+        """Yield the parts of this process, each in its pieces."""
+        for inputs, targets, _ in backend.split_batch(batch, len(self.share.own_parts)):
+            for piece in backend.split_batch((inputs, targets), self.pieces):
+                yield piece[:2]
+
+    def _cut_finer(self) -> bool:
+        """Return whether memory was short, for any process; then begin the batch in more pieces."""
+        pieces = 2 * self.pieces if self.is_short else self.pieces
+        if self.splits and self.share.processes > 1:
+            pieces = largest(pieces)
+        was_short = pieces > self.pieces
+        if was_short:
+            for weight in self.weights:
+                weight.grad = None
+        elif pieces > self.run.progress.pieces:
+            keep_pieces(self.run, pieces)
+        self.pieces, self.is_short = pieces, False
+        return was_short
 
     def _take_gradients(self) -> Iterator[torch.Tensor]:
         """Yield the gradients of a part for the tree, and leave none to the next part."""
@@ -124,10 +183,10 @@ class BatchParts:
             yield torch.zeros_like(weight) if weight.grad is None else weight.grad
             weight.grad = None
 
-    def _add_up(self, sums: list[Sums]) -> list[torch.Tensor]:
+    def _add_up(self, sums: list[Sums], share: Share) -> list[torch.Tensor]:
         """Return the sums over all parts, given those over this process's own."""
         if self.share.processes > 1 and self.in_tree:
-            sums = self._gather(sums)
+            sums = self._gather(sums, share)
         while len(sums) > 1:
             last = sums.pop()
             torch._foreach_add_(sums[-1].tensors, last.tensors)
@@ -136,9 +195,8 @@ class BatchParts:
             return add_up(tensors)
         return tensors
 
-    def _gather(self, own: list[Sums]) -> list[Sums]:
+    def _gather(self, own: list[Sums], share: Share) -> list[Sums]:
         """Return the nodes that are left of the parts of all processes."""
-        share = self.share
         known = [nodes(share._replace(number=n).own_parts) for n in range(share.processes)]
         vectors = torch.stack([flatten(node.tensors) for node in own])
         padded = vectors.new_zeros(max(map(len, known)), vectors.shape[1])

@@ -106,8 +106,8 @@ class Run:
             self._leave(error)
             return
         # A message that says what to try next, instead of the framework's traceback.
-        smallest = self.examples // self.steps_per_epoch
-        advice = out_of_memory(self.folder, smallest, self.share.parts)
+        parts = self.share.parts * self.progress.pieces
+        advice = out_of_memory(self.folder, self.examples // self.steps_per_epoch, parts)
         self._leave(advice)
         raise advice from None
 
