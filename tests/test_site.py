@@ -11,7 +11,7 @@ from conftest import root
 
 sys.path.insert(0, str(root / "tools"))
 
-import build_site  # noqa: E402
+import build_site
 
 
 def pages_of_the_menu(entry: object) -> list[str]:

@@ -4,10 +4,10 @@
     .venv/bin/python tools/build_site.py --gallery gallery   # with what build_gallery.py made
     .venv/bin/python tools/build_site.py --output FOLDER     # elsewhere than in site/
 
-The pages are the repository's Markdown as it stands: README, docs/, the papers of each task, and the
-README of a project that is rendered for it. A link to a file that has a page becomes a link to that
-page; one to a file without a page becomes its text. A link to nothing ends the build, and so does
-what Zensical warns of. Ends with 0 when the site is there, with 2 when something is wrong.
+The pages are the repository's Markdown as it stands: README, docs/, the papers of each task, and
+the README of a project that is rendered for it. A link to a file that has a page becomes a link to
+that page; one to a file without a page becomes its text. A link to nothing ends the build, and so
+does what Zensical warns of. Ends with 0 when the site is there, with 2 when something is wrong.
 
 Needs Zensical, which `make test` installs into .venv.
 """
@@ -149,7 +149,9 @@ def build(site: Path, gallery: Path | None) -> None:
         raise Refused(f"--gallery {gallery}: has no index.md; run tools/build_gallery.py first.")
     mark = site / "made-by.txt"
     if site.exists() and not mark.is_file():
-        raise Refused(f"--output {site}: is there, and not a site of an earlier build; name another.")
+        raise Refused(
+            f"--output {site}: is there, and not a site of an earlier build; name another."
+        )
     shutil.rmtree(site, ignore_errors=True)
     (site / "pages").mkdir(parents=True)
     mark.write_text(MARK, encoding="utf-8")
