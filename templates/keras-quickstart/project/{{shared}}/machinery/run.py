@@ -50,6 +50,7 @@ class Run:
         device: the name of the device that was asked for.
         overwrite: replace the run in the folder.
 
+    `group` is the processes that train it together, if there are several.
     `on_epoch`, if set, is called with each row of metrics once the epoch is saved.
 
     Raises:
@@ -61,6 +62,8 @@ class Run:
         *("run.json", checkpoints.LAST, checkpoints.PREVIOUS, checkpoints.BEST, "metrics.jsonl"),
         *("dataset.json", "statistics.json", "train.log", "learning_curves.png"),
     )
+
+    group: Any = None
 
     def __init__(
         self,
@@ -249,6 +252,10 @@ class Run:
         """Yield the epochs to go; the first may be the rest of one that was interrupted."""
         while not self.progress.finished:
             yield Epoch(self)
+
+    def largest(self, value: int) -> int:
+        """Return the largest of the values that the processes of the run give."""
+        return value
 
     def save_is_due(self) -> bool:
         """Return whether a stop was asked for or training.checkpoint_minutes have passed."""
