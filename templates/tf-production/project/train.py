@@ -103,8 +103,10 @@ def train_epoch(epoch: Epoch, batches: Iterator[Batch], steps: "TrainingSteps") 
         # As tensors: for each new Python number TensorFlow would compile the graph again.
         loss_sum = float(steps.take(batches, tf.constant(count), tf.constant(loss_sum)))
         whole = count == steps.per_call  # Not the rest of an epoch.
-        # Several processes take as many steps, so the slowest one decides.
-        if whole and not epoch.run.largest(time.perf_counter() - began >= SECONDS_PER_CALL):
+        slow = time.perf_counter() - began >= SECONDS_PER_CALL
+        if whole and epoch.run.group:  # All processes take as many steps: the slowest decides.
+            slow = epoch.run.group.largest(slow)
+        if whole and not slow:
             steps.per_call *= 2
         epoch.advance(count)
         if epoch.look_is_due():

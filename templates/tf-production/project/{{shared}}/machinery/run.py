@@ -50,7 +50,6 @@ class Run:
         device: the name of the device that was asked for.
         overwrite: replace the run in the folder.
 
-    `group` is the processes that train it together, if there are several.
     `on_epoch`, if set, is called with each row of metrics once the epoch is saved.
 
     Raises:
@@ -63,8 +62,6 @@ class Run:
         *("dataset.json", "statistics.json", "train.log", "learning_curves.png"),
     )
 
-    group: Any = None
-
     def __init__(
         self,
         folder: Path,
@@ -75,13 +72,13 @@ class Run:
         device: str = "auto",
         overwrite: bool = False,
     ) -> None:
-        self.folder, self.parameters = folder, parameters
-        self.dataset, self.data = dataset, data
+        self.folder, self.parameters, self.dataset, self.data = folder, parameters, dataset, data
         self.stop, self.device, self.overwrite = stop, device, overwrite
         self.examples: int = dataset.examples["train"]
         self.steps_per_epoch = math.ceil(self.examples / parameters.data.batch_size)
         self.total_steps: int = parameters.training.epochs * self.steps_per_epoch
         self.share = Share(parts=parameters.training.accumulate)  # of this process: all parts
+        self.group: Any = None  # The processes that train it together, if there are several.
         self.progress = Progress()
         self.on_epoch: Callable[[dict[str, float]], None] | None = None
         self.record: records.Record | None = None  # begin() makes it.
@@ -252,10 +249,6 @@ class Run:
         """Yield the epochs to go; the first may be the rest of one that was interrupted."""
         while not self.progress.finished:
             yield Epoch(self)
-
-    def largest(self, value: int) -> int:
-        """Return the largest of the values that the processes of the run give."""
-        return value
 
     def save_is_due(self) -> bool:
         """Return whether a stop was asked for or training.checkpoint_minutes have passed."""

@@ -149,9 +149,6 @@ class SharedRun(Run):
         self.share = share_out(self.parameters, self.dataset, group.number, group.processes)
         self.stop = AgreedStop(self.stop, group)
 
-    def largest(self, value: int) -> int:
-        return self.group.largest(value)
-
     def save_is_due(self) -> bool:
         return self.stop.ask(super().save_is_due())
 
