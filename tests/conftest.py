@@ -323,6 +323,7 @@ def overlay_files(combination: Combination, repository: Path = root) -> dict[str
         *(re.sub(r"\W", "_", answer).lower() for answer in combination[1:]),
     }
     active |= {*TASKS[combination.task].overlays, *(["competition"] if combination.kaggle else [])}
+    active |= {"launched"} if combination.template != "keras-quickstart" else set()
     files: dict[str, Path] = {}
     for name in git(repository, "ls-files", "-z", "-co", "--exclude-standard", str(project)).split(
         "\0"

@@ -1,9 +1,11 @@
-"""Several processes that train one network, in both loops of torch-research."""
+"""Several processes that train one network: both loops of torch-research, and tf-production."""
 
 import json
+import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -53,6 +55,13 @@ class Place(NamedTuple):
         assert result.returncode == code, result.stdout + result.stderr
         return result.stdout + result.stderr
 
+    def progress(self, folder: Path) -> int:
+        """Return how often it has begun; with TensorFlow, which compiles first, to train."""
+        if self.loop != "-":
+            return len(self.sessions(folder))
+        path = self.project / folder / "metrics.jsonl"
+        return path.read_text().count("\n") // 30 if path.exists() else 0
+
     def sessions(self, folder: Path) -> list[dict[str, Any]]:
         path = self.project / folder / "run.json"
         return json.loads(path.read_text())["sessions"] if path.exists() else []
@@ -75,6 +84,16 @@ def lightning(rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) -> I
     yield from open_place("lightning", rendered, tmp_path_factory.mktemp("processes"))
 
 
+@pytest.fixture(scope="module")
+def tensorflow(rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    yield from open_place("-", rendered, tmp_path_factory.mktemp("processes"))
+
+
+@pytest.fixture(params=["place", "lightning", "tensorflow"])
+def each_way(request: pytest.FixtureRequest) -> Place:
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture(params=["place", "lightning"])
 def either(request: pytest.FixtureRequest) -> Place:
     return request.getfixturevalue(request.param)
@@ -94,16 +113,18 @@ def test_two_processes_and_then_one_end_in_the_bits_of_one(place: Place) -> None
     assert [session["processes"] for session in place.sessions(folder)] == [2, 1]
 
 
-def test_lightning_trains_with_two_processes_and_goes_on_with_one(lightning: Place) -> None:
+@pytest.mark.parametrize("way", ["lightning", "tensorflow"])
+def test_two_processes_train_and_one_goes_on(way: str, request: pytest.FixtureRequest) -> None:
     """With their votes, exit code and record; that the bits are others now is said."""
-    folder = lightning.begin("shared", {})
-    output = lightning.launch(2, folder, "--max-minutes", 0, code=75)
+    place: Place = request.getfixturevalue(way)
+    folder = place.begin("shared", {})
+    output = place.launch(2, folder, "--max-minutes", 0, code=75)
     assert output.count("saved in") == 1
     assert "2 processes" in output
-    result = lightning.server.run("train", "--experiment", folder)
+    result = place.server.run("train", "--experiment", folder)
     assert result.code == 0, result.output
     assert "was trained by 2 processes until here and goes on with 1" in result.output
-    assert [session["processes"] for session in lightning.sessions(folder)] == [2, 1]
+    assert [session["processes"] for session in place.sessions(folder)] == [2, 1]
 
 
 @pytest.mark.deep
@@ -122,6 +143,47 @@ def test_any_number_of_processes_ends_in_the_same_bits(place: Place, processes: 
 def test_two_processes_that_add_up_at_once_end_as_they_would_without_a_stop(place: Place) -> None:
     """What one process gets is close to it, and going on with it is said."""
     stop_and_compare(place, {})
+
+
+@pytest.mark.deep
+def test_tensorflow_with_two_processes_ends_as_it_would_without_a_stop(tensorflow: Place) -> None:
+    """With dropout, batch norm, an average of the weights, clipping and threads that load."""
+    changes = {"training.accumulate": 4, "training.average": 0.9, "data.workers": 1}
+    stop_and_compare(tensorflow, {**changes, "model.dropout": 0.3})
+
+
+@pytest.mark.deep
+def test_a_chief_and_a_worker_of_tf_config_train_as_launched_ones_do(tensorflow: Place) -> None:
+    """Each starts by itself, as on machines of its own; one is stopped, and all stop."""
+    whole, folder = tensorflow.begin("whole", {}), tensorflow.begin("configured", {})
+    tensorflow.launch(2, whole)
+    for words, code in (("--max-minutes", "0"), 75), ((), 0):
+        ports = free_ports(2)
+        cluster = {"chief": [f"127.0.0.1:{ports[0]}"], "worker": [f"127.0.0.1:{ports[1]}"]}
+        started = []
+        for kind, more in ("chief", ()), ("worker", words):
+            configuration = json.dumps({"cluster": cluster, "task": {"type": kind, "index": 0}})
+            process = subprocess.Popen(
+                [sys.executable, "train.py", "--experiment", folder, *more],
+                cwd=tensorflow.project,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "TF_CONFIG": configuration},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            started.append(process)
+        output = [process.communicate(timeout=600)[0] for process in started]
+        assert [process.returncode for process in started] == [code, code], "\n".join(output)
+    assert_same_results(tensorflow.project / folder, tensorflow.project / whole)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of this machine that nobody listens to."""
+    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in servers]
+    for server in servers:
+        server.close()
+    return ports
 
 
 @pytest.mark.deep
@@ -173,16 +235,16 @@ def children(process: subprocess.Popen[bytes]) -> list[int]:
 @pytest.mark.deep
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_process_is_started_again_and_the_end_is_the_same(
-    either: Place, killed: int
+    each_way: Place, killed: int
 ) -> None:
     changes = {**PARTS, "training.checkpoint_minutes": 1e-3}
-    changes["training.epochs"] = 200 if either.loop == "plain" else 40  # Long enough to be killed.
-    whole, folder = either.train_whole(changes), either.begin("killed", changes)
+    changes["training.epochs"] = 40 if each_way.loop == "lightning" else 200  # So it can be killed.
+    whole, folder = each_way.train_whole(changes), each_way.begin("killed", changes)
     command = [sys.executable, "launch.py", "2", "train.py", "--experiment", folder]
-    launcher = subprocess.Popen(command, cwd=either.project, stderr=subprocess.PIPE)
+    launcher = subprocess.Popen(command, cwd=each_way.project, stderr=subprocess.PIPE)
     moments = random.Random(killed)
     for kill in range(2):
-        while len(either.sessions(folder)) <= kill:
+        while each_way.progress(folder) <= kill:
             assert launcher.poll() is None, "finished before it was killed"
             time.sleep(0.02)
         time.sleep(moments.uniform(0, 0.5))
@@ -190,19 +252,19 @@ def test_a_killed_process_is_started_again_and_the_end_is_the_same(
     _, errors = launcher.communicate(timeout=600)
     assert launcher.returncode == 0, errors.decode()
     assert errors.decode().count("all start again") == 2
-    assert_same_results(either.project / folder, whole)
+    assert_same_results(each_way.project / folder, whole)
 
 
 @pytest.mark.deep
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGINT", 130), ("SIGUSR1", 75)])
 def test_a_signal_to_the_launcher_or_to_one_process_stops_all(
-    either: Place, name: str, code: int
+    each_way: Place, name: str, code: int
 ) -> None:
-    folder = either.begin("endless", {**PARTS, "training.epochs": 10_000})
+    folder = each_way.begin("endless", {**PARTS, "training.epochs": 10_000})
     command = [sys.executable, "launch.py", "2", "train.py", "--experiment", folder]
     for to_one in (False, True):
         launcher = subprocess.Popen(
-            command, cwd=either.project, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command, cwd=each_way.project, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         assert launcher.stdout
         launcher.stdout.readline()
@@ -216,13 +278,13 @@ def test_a_signal_to_the_launcher_or_to_one_process_stops_all(
 
 
 @pytest.mark.deep
-def test_what_goes_wrong_in_one_process_is_said_once(either: Place) -> None:
+def test_what_goes_wrong_in_one_process_is_said_once(each_way: Place) -> None:
     """And ends all, at once, with its exit code: bad input, or a lock that another holds."""
-    folder = either.begin("bad", {"training.accumulate": 3})
-    output = either.launch(2, folder, code=2)
+    folder = each_way.begin("bad", {"training.accumulate": 3})
+    output = each_way.launch(2, folder, code=2)
     assert output.count("training.accumulate: got 3, expected 1 or a multiple of the 2") == 1
-    folder = either.begin("diverging", {"training.learning_rate": 1e30, "training.clip_norm": 0})
-    output = either.launch(2, folder, code=3)
+    folder = each_way.begin("diverging", {"training.learning_rate": 1e30, "training.clip_norm": 0})
+    output = each_way.launch(2, folder, code=3)
     assert output.count("the loss became") == 1
     assert "Traceback" not in output
 

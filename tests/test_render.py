@@ -21,7 +21,8 @@ def test_tree_is_what_the_overlays_hold(combination: Combination, rendered: Rend
     assert sorted(files_of(rendered(combination))) == sorted(overlay_files(combination))
 
 
-FOR_TEAMS = {"ci", "development_container", "coding_assistants"}  # test_house.py has each choice.
+# test_house.py has each choice, and test_ray.py.
+FOR_TEAMS = {"ci", "development_container", "coding_assistants", "ray"}
 
 
 def test_combinations_cover_every_choice() -> None:

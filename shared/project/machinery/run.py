@@ -72,13 +72,13 @@ class Run:
         device: str = "auto",
         overwrite: bool = False,
     ) -> None:
-        self.folder, self.parameters = folder, parameters
-        self.dataset, self.data = dataset, data
+        self.folder, self.parameters, self.dataset, self.data = folder, parameters, dataset, data
         self.stop, self.device, self.overwrite = stop, device, overwrite
         self.examples: int = dataset.examples["train"]
         self.steps_per_epoch = math.ceil(self.examples / parameters.data.batch_size)
         self.total_steps: int = parameters.training.epochs * self.steps_per_epoch
         self.share = Share(parts=parameters.training.accumulate)  # of this process: all parts
+        self.group: Any = None  # The processes that train it together, if there are several.
         self.progress = Progress()
         self.on_epoch: Callable[[dict[str, float]], None] | None = None
         self.record: records.Record | None = None  # begin() makes it.

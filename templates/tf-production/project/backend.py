@@ -81,15 +81,20 @@ def prepare(parameters: Parameters, dataset: Dataset, device: str) -> None:
     if device == "cpu":  # Otherwise TensorFlow would take the GPU and all of its memory.
         tf.config.set_visible_devices([], "GPU")
     small = parameters.data.batch_size * dataset.positions < 2**14
-    threads = os.environ.get("OMP_NUM_THREADS", "1" if small else "0")  # 0: one per core.
-    # TensorFlow may have started its threads already, and OMP_NUM_THREADS may be no number.
-    with contextlib.suppress(RuntimeError, ValueError):
-        tf.config.threading.set_intra_op_parallelism_threads(int(threads))
+    limit_threads(1 if small else 0)
     if debugging.is_on():  # Each operation is computed when Python comes to it.
         tf.config.run_functions_eagerly(True)
         tf.data.experimental.enable_debug_mode()
     if parameters.training.deterministic:
         tf.config.experimental.enable_op_determinism()
+
+
+def limit_threads(otherwise: int) -> None:
+    """Let TensorFlow compute with OMP_NUM_THREADS threads, or with so many; 0: one per core."""
+    threads = os.environ.get("OMP_NUM_THREADS", otherwise)
+    # TensorFlow may have started its threads already, and OMP_NUM_THREADS may be no number.
+    with contextlib.suppress(RuntimeError, ValueError):
+        tf.config.threading.set_intra_op_parallelism_threads(int(threads))
 
 
 def make_model(parameters: Parameters, dataset: Dataset, precision: str) -> net.Net:
@@ -178,7 +183,8 @@ def sum_over_devices(tensors: Sequence[Any]) -> list[Any]:
     replica = tf.distribute.get_replica_context()
     if replica.num_replicas_in_sync == 1:
         return [*tensors]
-    found = [tf.convert_to_tensor(each) for each in tensors if each is not None]
+    # A copy is on the device that computes; a tensor of the graph may be on none by name.
+    found = [tf.identity(each) for each in tensors if each is not None]
     sums = iter(replica.all_reduce(tf.distribute.ReduceOp.SUM, found))
     return [None if each is None else next(sums) for each in tensors]
 
@@ -192,7 +198,7 @@ def average_over_devices(variables: Sequence[Any]) -> None:
     different = [each for each in variables if "float" in each.dtype]
     if replica.num_replicas_in_sync == 1 or not different:
         return
-    values = [tf.convert_to_tensor(each) for each in different]
+    values = [tf.identity(each) for each in different]
     means = replica.all_reduce(tf.distribute.ReduceOp.MEAN, values)
     for variable, mean in zip(different, means, strict=True):
         variable.assign(mean)

@@ -23,6 +23,7 @@ import tensorflow as tf
 
 import backend
 from build_dataset import Dataset, read_dataset
+from machinery.share import ALONE, Share
 from model import net
 from model.data_loader import AnySplit, evaluation_batches, load_split, signature
 from model.report import Evaluation
@@ -42,7 +43,10 @@ def make_evaluation_step(model: net.Net, split: AnySplit, dataset: Dataset) -> E
 
 
 def evaluate(
-    evaluation_step: EvaluationStep, split: AnySplit, evaluation: Evaluation
+    evaluation_step: EvaluationStep,
+    split: AnySplit,
+    evaluation: Evaluation,
+    share: Share = ALONE,
 ) -> dict[str, float]:
     """Return the loss and the metrics over all examples of a split.
 
@@ -50,8 +54,9 @@ def evaluate(
         evaluation_step: what make_evaluation_step returned.
         split: the examples.
         evaluation: a new one, which sums up the metrics.
+        share: which batches this process computes, where several add to the evaluation.
     """
-    for inputs, targets in evaluation_batches(split):
+    for inputs, targets in evaluation_batches(split, share):
         predictions, losses = evaluation_step(inputs, targets)
         arrays = {name: tensor.numpy() for name, tensor in predictions.items()}
         evaluation.add(arrays, targets, losses.numpy())

@@ -30,6 +30,7 @@ import backend
 from build_dataset import Dataset, open_dataset
 from evaluate import evaluate, make_evaluation_step
 from framework.pretrained import at_own_rates
+from framework.processes import join
 from framework.weight_average import WeightAverage, averaged
 from machinery.epoch import Epoch
 from machinery.memory import refuse_to_split
@@ -62,8 +63,10 @@ def train(run: Run) -> None:
     train_split = load_split(run.data, dataset, "train")
     val_split = load_split(run.data, dataset, "val")
 
-    strategy = backend.choose_strategy(device)  # Of several GPUs, each computes its share.
-    run.share = share_among_devices(parameters, dataset, strategy.num_replicas_in_sync)
+    # Of several GPUs and processes, each computes its share.
+    strategy = run.group.strategy if run.group else backend.choose_strategy(device)
+    devices = strategy.num_replicas_in_sync // run.share.processes
+    run.share = share_among_devices(parameters, dataset, devices, run.share)
     with strategy.scope():
         model = backend.make_model(parameters, dataset, precision)
         learning_rate = backend.make_schedule(training, run.steps_per_epoch)
@@ -84,11 +87,12 @@ def train(run: Run) -> None:
     steps = TrainingSteps(model, optimizer, parameters, dataset, average, strategy)
     evaluation_step = make_evaluation_step(model, val_split, dataset)
     first, last = run.progress.step, run.total_steps
-    batches = training_batches(train_split, parameters, first, last, strategy)
+    batches = training_batches(train_split, parameters, first, last, strategy, run.share)
     for epoch in run.epochs():
         train_loss = train_epoch(epoch, batches, steps)
         with averaged(average):
-            metrics = evaluate(evaluation_step, val_split, Evaluation(dataset))
+            evaluation = run.gather(Evaluation(dataset), val_split.examples)
+            metrics = evaluate(evaluation_step, val_split, evaluation, run.share)
         epoch.end(train_loss, metrics, float(learning_rate(epoch.last_step - 1)))
     run.finish()
 
@@ -101,7 +105,10 @@ def train_epoch(epoch: Epoch, batches: Iterator[Batch], steps: "TrainingSteps") 
         # As tensors: for each new Python number TensorFlow would compile the graph again.
         loss_sum = float(steps.take(batches, tf.constant(count), tf.constant(loss_sum)))
         whole = count == steps.per_call  # Not the rest of an epoch.
-        if whole and time.perf_counter() - began < SECONDS_PER_CALL:
+        slow = time.perf_counter() - began >= SECONDS_PER_CALL
+        if whole and epoch.run.group:  # All processes take as many steps: the slowest decides.
+            slow = epoch.run.group.largest(slow)
+        if whole and not slow:
             steps.per_call *= 2
         epoch.advance(count)
         if epoch.look_is_due():
@@ -196,4 +203,4 @@ class TrainingSteps:
         return tape.gradient(loss, self.model.trainable_variables), loss_sum
 
 
-command.run(train, open_dataset)
+command.run(train, open_dataset, join)

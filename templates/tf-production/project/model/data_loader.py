@@ -18,7 +18,7 @@ from machinery.arrays import Examples
 from machinery.debugging import helpers
 from machinery.sampling import BatchSampler, evaluation_batch_size
 from machinery.shards.sharded import order_of
-from machinery.share import Share
+from machinery.share import ALONE, Share
 from model import augmentation
 from parameters import Parameters
 
@@ -78,17 +78,19 @@ def training_batches(
     first_step: int,
     last_step: int,
     strategy: tf.distribute.Strategy | None = None,
+    share: Share = ALONE,
 ) -> Iterator[Batch]:
     """Return the batches of the steps from `first_step` up to, without, `last_step`.
 
-    data.workers is the number of threads that load them. Of several devices, each gets its share of
-    every batch, so that the order is that of one.
+    data.workers is the number of threads that load them. Of several devices, in one process or in
+    several, each gets its share of every batch, so that the order is that of one; `strategy` brings
+    it there.
     """
     data, seed = parameters.data, parameters.seed
     strategy = strategy or tf.distribute.get_strategy()
-    devices = strategy.num_replicas_in_sync
-    parts = max(parameters.training.accumulate, devices)
-    shares = [Share(number, devices, parts) for number in range(devices)]
+    devices = share.processes * share.devices
+    numbers = range(share.number * share.devices, (share.number + 1) * share.devices)
+    shares = [Share(number, devices, share.parts) for number in numbers]
     order = None if isinstance(split, Records) else order_of(split.inputs)
     sampler = BatchSampler(
         split.examples, data.batch_size, seed, first_step, last_step, order=order
@@ -115,8 +117,8 @@ def training_batches(
 
     def share_out() -> Iterator[tuple[int, np.ndarray]]:
         for epoch, rows in sampler:
-            for share in shares:
-                yield epoch, share.take(rows)
+            for each in shares:
+                yield epoch, each.take(rows)
 
     types = (tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64))
     batches = tf.data.Dataset.from_generator(share_out, output_signature=types)
@@ -124,11 +126,15 @@ def training_batches(
         batches = batches.map(load, num_parallel_calls=workers).prefetch(2)
     else:
         batches = batches.map(load)
+    if share.processes > 1:
+        # All have a batch for each step. Otherwise they would ask each other for one every time.
+        endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+        batches = batches.apply(endless)
     return iter(strategy.distribute_datasets_from_function(lambda _: batches))
 
 
-def evaluation_batches(split: AnySplit) -> Iterator[Batch]:
-    """Yield the batches of a split in its own order."""
+def evaluation_batches(split: AnySplit, share: Share = ALONE) -> Iterator[Batch]:
+    """Yield the batches of a split in its own order; of several processes, each takes turns."""
     size = evaluation_batch_size(split.dataset.positions)
-    for first in range(0, split.examples, size):
-        yield split.take(np.arange(first, min(first + size, split.examples)))
+    for batch in share.turns(-(-split.examples // size)):
+        yield split.take(np.arange(batch * size, min((batch + 1) * size, split.examples)))

@@ -1,5 +1,6 @@
 """Batches are a function of (seed, epoch, index): what exact resuming rests on."""
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 from build_dataset import prepare_default, read_dataset
 from machinery.arrays import Ragged
 from machinery.parameter_file import change
+from machinery.share import ALONE, Share
 from model import augmentation
 from model.data_loader import Split, evaluation_batches, load_split, training_batches
 from parameters import Parameters
@@ -26,14 +28,20 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
 
 
 def collect(
-    split: Split, seed: int = 0, first_step: int = 0, batches: int = 3, workers: int = 0
+    split: Split,
+    seed: int = 0,
+    first_step: int = 0,
+    batches: int = 3,
+    workers: int = 0,
+    share: Share = ALONE,
 ) -> list[dict[str, np.ndarray]]:
     """Return the batches of three epochs from `first_step` on, inputs and targets as one."""
     size = -(-split.examples // batches)
     values = {"seed": seed, "data.batch_size": size, "data.workers": workers}
     parameters = change(Parameters(), values)
-    found = training_batches(split, parameters, first_step, 3 * batches)
-    return [tf.nest.map_structure(np.asarray, {**inputs, **targets}) for inputs, targets in found]
+    found = training_batches(split, parameters, first_step, 3 * batches, share=share)
+    each = itertools.islice(found, (3 * batches - first_step) * share.devices)
+    return [tf.nest.map_structure(np.asarray, {**inputs, **targets}) for inputs, targets in each]
 
 
 def rows(batches: Iterable[dict[str, np.ndarray]]) -> list[int]:
@@ -52,6 +60,18 @@ def test_an_epoch_has_every_example_once(split: Split) -> None:
     assert max(sizes) - min(sizes) <= 1
     for epoch in (batches[:3], batches[3:6], batches[6:]):
         assert sorted(rows(epoch)) == list(range(split.examples))
+
+
+@pytest.mark.parametrize(("processes", "devices", "parts"), [(2, 1, 2), (2, 1, 6), (2, 2, 4)])
+def test_the_shares_of_several_processes_are_the_batches_of_one(
+    split: Split, processes: int, devices: int, parts: int
+) -> None:
+    """A process yields a batch for each of its devices, one after the other."""
+    shares = [Share(number, processes, parts, devices) for number in range(processes)]
+    found = [collect(split, share=share) for share in shares]
+    for step, batch in enumerate(collect(split)):
+        each = slice(step * devices, (step + 1) * devices)
+        assert rows([part for batches in found for part in batches[each]]) == rows([batch])
 
 
 def test_epochs_and_seeds_differ(split: Split) -> None:

@@ -47,6 +47,8 @@ def join(device: str) -> "Group | None":
 class Group:
     """The processes that were joined: see Group in machinery/shared_run.py."""
 
+    is_launched = True
+
     def __init__(self) -> None:
         self.number, self.processes = distributed.get_rank(), distributed.get_world_size()
 

@@ -89,7 +89,7 @@ class NoStop(StopRequest):
 class OtherProcesses:
     """What a following process hears, instead of a group."""
 
-    number, processes = 1, 2
+    number, processes, is_launched = 1, 2, True
 
     def __init__(self, *told: object) -> None:
         self.told = [*told]

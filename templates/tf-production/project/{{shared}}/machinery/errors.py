@@ -37,6 +37,10 @@ LOST_PROCESS = (
 )
 
 
+# Those of TensorFlow.
+LOST_WORKER = ("collective ops is aborted",)
+
+
 class CommandError(Exception):
     """An error that the person can act on: printed as one message, without a traceback."""
 
@@ -119,7 +123,7 @@ def known_error(error: Exception) -> CommandError | None:
             "out of memory. End other programs that need much of it, or take a smaller network or "
             "smaller data."
         )
-    if isinstance(error, RuntimeError) and has_words(error, LOST_PROCESS):
+    if is_lost_process(error):
         return LostProcessError(
             "another process of this run has ended, so this one has, too. Its own message says "
             "why. The same command continues from the last checkpoint."
@@ -150,6 +154,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, CommandError) or not isinstance(error, Exception):
         return False
     return has_words(error, OUT_OF_MEMORY)
+
+
+def is_lost_process(error: Exception) -> bool:
+    """Return whether an error is one that frameworks raise when another process is gone."""
+    words = (*LOST_WORKER, *(LOST_PROCESS if isinstance(error, RuntimeError) else ()))
+    return has_words(error, words)
 
 
 def has_words(error: BaseException, words: Sequence[str]) -> bool:

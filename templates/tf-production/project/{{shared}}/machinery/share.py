@@ -60,14 +60,21 @@ class Share(NamedTuple):
 ALONE = Share()
 
 
-def share_among_devices(parameters: Any, dataset: Any, devices: int) -> Share:
-    """Return the share of a process that trains alone, on devices that share every batch.
+def share_among_devices(parameters: Any, dataset: Any, devices: int, share: Share = ALONE) -> Share:
+    """Return the share of a process whose devices share its part of every batch.
+
+    Args:
+        parameters: of the run.
+        dataset: that it is trained on.
+        devices: of this process, as many as each other one has.
+        share: of this process.
 
     Raises:
         InputError: the parts cannot be shared out.
     """
-    share = share_out(parameters, dataset, 0, devices, "devices")
-    return Share(parts=share.parts, devices=devices)
+    noun = "devices" if devices > 1 else "processes"
+    parts = share_out(parameters, dataset, 0, share.processes * devices, noun).parts
+    return Share(share.number, share.processes, parts, devices)
 
 
 def share_out(

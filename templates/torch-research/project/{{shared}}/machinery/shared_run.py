@@ -36,6 +36,7 @@ class Group(Protocol):
 
     number: int  # of this process; that of the leading one is 0
     processes: int
+    is_launched: bool  # by a process that lives as long as they do
 
     def largest(self, value: int) -> int:
         """Return the largest of the values that the processes give."""
@@ -121,7 +122,8 @@ class AgreedStop(StopRequest):
         Args:
             save: whether this process wants to save.
         """
-        if not self.own.error and os.getppid() != self.launcher:  # Nobody would restart or stop us.
+        is_lost = self.group.is_launched and os.getppid() != self.launcher
+        if not self.own.error and is_lost:  # Nobody would restart or stop us.
             self.own.error = StoppedError("a lost launcher")
         why = str(self.own.error) if self.own else CHECKPOINT if save else ""
         mine = REASONS.index(why if why in REASONS else "a request")
@@ -191,6 +193,10 @@ class LeadingRun(SharedRun):
         with self._telling():
             super().write_row(row, best)
 
+    def finish(self) -> None:
+        with self._telling():
+            super().finish()
+
 
 class FollowingRun(SharedRun):
     """The run of a process that writes nothing, and hears from the leading one how that went."""
@@ -235,7 +241,8 @@ class FollowingRun(SharedRun):
         """Say nothing: the leading process does."""
 
     def finish(self) -> None:
-        """Draw nothing: the leading process does."""
+        """Wait for the leading process, which draws: TensorFlow would miss who is gone."""
+        self._hear()
 
 
 class GatheredEvaluation:

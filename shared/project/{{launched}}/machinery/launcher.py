@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from machinery.run_processes import APART, PLEASE_STOP
 from machinery.stopping import SAME_REQUEST_SECONDS, SIGNALS, STARTED, process_start, reason
 from machinery.terminal import quote
 
+HOST = "127.0.0.1"  # This machine, to itself.
 MOST_PROCESSES = 1024
 LAST_LINES = 40  # Of a process that says nothing itself, to show once it has failed.
 SAVED = (0, StoppedError.exit_code, CancelledError.exit_code)
@@ -30,9 +31,17 @@ CRASHES = [getattr(signal, n, None) for n in ("SIGABRT", "SIGSEGV", "SIGBUS")]
 # What train.py does with several experiments, each in a process of its own, or in one process.
 NOT_SHARED = ("--folds", "--fold", "--seeds", "--debug")
 
+# Given the number of a process and the addresses of all, what else to set in its environment.
+Names = Callable[[int, Sequence[str]], Mapping[str, str]]
 
-def main(description: str | None) -> None:
-    """Do what the command line of launch.py says; end with the exit code of train.py."""
+
+def main(description: str | None, names: Names = lambda number, addresses: {}) -> None:
+    """Do what the command line of launch.py says; end with the exit code of train.py.
+
+    Args:
+        description: of launch.py.
+        names: what the framework reads of who is who, beside the variables of torchrun.
+    """
     with exit_codes():
         parser = ArgumentParser(description)
         parser.add_argument("processes", type=int, help="how many to start")
@@ -43,18 +52,28 @@ def main(description: str | None) -> None:
         arguments = parser.parse_args()
         parser.check_range("processes", arguments.processes, 1, MOST_PROCESSES)
         parser.check_range("--restarts", arguments.restarts, 0, 1_000_000)
-        if arguments.script.name != "train.py" or not arguments.script.is_file():
-            raise InputError(
-                f"launch.py: got {arguments.script}, expected train.py: the processes share a "
-                "training, and nothing else."
-            )
-        if found := {word.partition("=")[0] for word in arguments.words} & {*NOT_SHARED}:
-            raise InputError(
-                f"{found.pop()}: not for processes that share a training. Leave it out, or start "
-                f"it with {quote('python', arguments.script, *arguments.words)}."
-            )
-        command = [sys.executable, str(arguments.script), *arguments.words]
-        raise SystemExit(Launcher(command, arguments.processes).run(arguments.restarts))
+        command = [sys.executable, *check_words(arguments.script, arguments.words)]
+        launcher = Launcher(command, arguments.processes, names)
+        raise SystemExit(launcher.run(arguments.restarts))
+
+
+def check_words(script: Path, words: Sequence[str]) -> list[str]:
+    """Return what Python is to run in each process: the script and its options.
+
+    Raises:
+        InputError: processes cannot share it.
+    """
+    if script.name != "train.py" or not script.is_file():
+        raise InputError(
+            f"launch.py: got {script}, expected train.py: the processes share a training, and "
+            "nothing else."
+        )
+    if found := {word.partition("=")[0] for word in words} & {*NOT_SHARED}:
+        raise InputError(
+            f"{found.pop()}: not for processes that share a training. Leave it out, or start "
+            f"it with {quote('python', script, *words)}."
+        )
+    return [str(script), *words]
 
 
 class Launcher:
@@ -63,11 +82,19 @@ class Launcher:
     Args:
         command: of each.
         count: how many.
+        names: what else each finds in its environment: see `main`.
         grace_seconds: for the others to end by themselves, once a process has failed.
     """
 
-    def __init__(self, command: Sequence[str], count: int, grace_seconds: float = 15.0) -> None:
-        self.command, self.count, self.grace_seconds = command, count, grace_seconds
+    def __init__(
+        self,
+        command: Sequence[str],
+        count: int,
+        names: Names = lambda number, addresses: {},
+        grace_seconds: float = 15.0,
+    ) -> None:
+        self.command, self.count, self.names = command, count, names
+        self.grace_seconds = grace_seconds
         self.processes: list[subprocess.Popen[Any]] = []
         self.stop: StoppedError | None = None  # What was asked for,
         self.signalled = 0.0  # and when.
@@ -111,9 +138,9 @@ class Launcher:
             outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(self.count)]
             self.processes = []
             stack.callback(self._kill)
-            port = free_port()
+            ports = free_ports(self.count)
             for number, output in enumerate(outputs):
-                process = self._start(number, port, output)
+                process = self._start(number, ports, output)
                 self.processes.append(process)
                 if self.stop:  # Perhaps asked for before this process was there to hear it.
                     return 0, self.stop.exit_code
@@ -128,8 +155,9 @@ class Launcher:
                 print(f"Process {number}:", *lines[-LAST_LINES:], sep="\n", file=sys.stderr)
         return number, code
 
-    def _start(self, number: int, port: int, output: Any) -> "subprocess.Popen[Any]":
+    def _start(self, number: int, ports: list[int], output: Any) -> "subprocess.Popen[Any]":
         """Start a process; the first one writes to the terminal, the others to a file."""
+        addresses = [f"{HOST}:{port}" for port in ports]
         environment = {
             # Each takes its part of the processor's cores, unless told otherwise.
             "OMP_NUM_THREADS": str(max(1, count_cores() // self.count)),
@@ -137,9 +165,10 @@ class Launcher:
             "TORCH_CPP_LOG_LEVEL": "ERROR",
             **os.environ,
             STARTED: str(process_start),
-            **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+            **{"MASTER_ADDR": HOST, "MASTER_PORT": str(ports[0])},
             **dict.fromkeys(("RANK", "LOCAL_RANK"), str(number)),
             **dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(self.count)),
+            **self.names(number, addresses),
         }
         output = output if number else None
         return subprocess.Popen(
@@ -210,8 +239,10 @@ def again(restarts: int) -> str:
     )
 
 
-def free_port() -> int:
-    """Return a port of this machine that nobody listens to."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """Return different ports of this machine that nobody listens to."""
+    with contextlib.ExitStack() as stack:
+        found = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in found:
+            each.bind((HOST, 0))
+        return [int(each.getsockname()[1]) for each in found]
