@@ -10,6 +10,7 @@ from Copier's questions. Needs Copier: .venv/bin/python has it once `make test` 
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from typing import Any
 
 import copier
 
-from build_cookiecutter import documents, questions, root
+from build_cookiecutter import hidden_questions, house_rules, questions, root
 from sync_shared import write_copies
 
 # Python's end of a text, which the patterns of other languages lack.
@@ -38,14 +39,6 @@ def schemas_of(task: str) -> dict[Path, str]:
         return {overlay / path.name: path.read_text(encoding="utf-8") for path in files}
 
 
-def hidden() -> dict[str, dict[str, Any]]:
-    """What the root entry computes, and what a house alone sets."""
-    found: dict[str, dict[str, Any]] = {}
-    for document in documents("copier.yml"):
-        found |= {name: each for name, each in document.items() if not name.startswith("_")}
-    return {name: each for name, each in found.items() if name not in questions()}
-
-
 def answer(name: str, question: dict[str, Any]) -> dict[str, Any]:
     """The schema of one answer."""
     found: dict[str, Any] = {"type": "string"}
@@ -53,17 +46,18 @@ def answer(name: str, question: dict[str, Any]) -> dict[str, Any]:
         found["description"] = question["help"]
     if "choices" in question:
         found["enum"] = [*question["choices"].values()]
-    elif pattern := hidden().get(f"{name}_pattern", {}).get("default"):
-        found["pattern"] = pattern.replace(END, "$")
-        if question["default"] == "":
+    # The validator names the pattern that an answer has to have.
+    pattern = re.search(r"not \w+ \| regex_search\((\w+)\)", question.get("validator", ""))
+    if pattern:
+        found["pattern"] = hidden_questions()[pattern[1]]["default"].replace(END, "$")
+        if f"if {name} and" in question["validator"]:  # Nothing is an answer, too.
             found["pattern"] = f"^$|{found['pattern']}"
     return found
 
 
 def answers_schema() -> str:
     """The schema of a file of answers."""
-    of_a_house = {name: each for name, each in hidden().items() if is_a_house_rule(each)}
-    known = questions() | of_a_house
+    known = questions() | house_rules()
     schema = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "description": "Answers to the questions of the templates: see tools/check_answers.py",
@@ -74,11 +68,6 @@ def answers_schema() -> str:
         "additionalProperties": False,
     }
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
-
-
-def is_a_house_rule(question: dict[str, Any]) -> bool:
-    """Whether a question is not asked and may be answered by a house all the same."""
-    return question["when"] is False and "help" in question
 
 
 def expected() -> dict[Path, str]:
