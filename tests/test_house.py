@@ -253,14 +253,6 @@ def test_agents_md_word_for_word(template: str, tmp_path: Path) -> None:
 
 WITH_A_SECRET = ["https://me:secret@packages.example.org/simple", "https://token@example.org"]
 HOSTILE = ["$(id)", "https://a b", "https://a/`id`", "https://a\nb", "file:///etc", "{{ 1 }}"]
-    "$(id)",
-    "https://a b",
-    "https://a/`id`",
-    "https://a\nb",
-    "file:///etc",
-    "{{ 1 }}",
-    "-rf",
-]
 
 
 @pytest.mark.parametrize("text", [*WITH_A_SECRET, *HOSTILE])
@@ -302,6 +294,14 @@ def test_the_other_providers_take_the_index(tmp_path: Path) -> None:
     assert pipeline["variables"] == {"PIP_INDEX_URL": index}
 
 
+def tag_a_change(repository: Path) -> None:
+    """The next version of the templates, with another line in a file."""
+    for path in repository.glob("templates/*/project/{{shared}}/utils.py"):
+        append(path, "THEIRS = 1")
+    commit(repository)
+    git(repository, "tag", "v9.0.0")
+
+
 def test_an_update_keeps_the_rules_of_the_house(tmp_path: Path, scratch_repository: Path) -> None:
     """Copier forgets what it did not ask; the answers file does not."""
     rules = {name: answers[name] for name in house_rules().keys() - {"template_source"}}
@@ -309,10 +309,11 @@ def test_an_update_keeps_the_rules_of_the_house(tmp_path: Path, scratch_reposito
     git(project, "init", "--quiet", "--initial-branch", "main")
     commit(project)
     before = (project / ".gitlab-ci.yml").read_text("utf-8")
-    publish_next_version(scratch_repository)
+    tag_a_change(scratch_repository)
     copier.run_update(project, defaults=True, quiet=True, overwrite=True)
     record = yaml.safe_load((project / ".copier-answers.yml").read_text("utf-8"))
     assert record["house"] == rules
+    assert "THEIRS = 1" in (project / "utils.py").read_text("utf-8")
     assert (project / ".gitlab-ci.yml").read_text("utf-8") == before
     assert_backstage_takes_it(project, rules["backstage_owner"])
     commit(project)
