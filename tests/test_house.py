@@ -323,4 +323,3 @@ def test_an_update_keeps_the_rules_of_the_house(tmp_path: Path, scratch_reposito
     rules = {**rules, **other}
     assert record["house"] == {name: each for name, each in rules.items() if each}
     assert "other.example.org" in (project / ".gitlab-ci.yml").read_text("utf-8")
-    assert not (project / "catalog-info.yaml").exists()
