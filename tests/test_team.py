@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import copier
 import pytest
@@ -130,5 +131,6 @@ def test_a_second_template_and_ours_are_updated_each_by_itself(
     assert "within a day" in (project / "SECURITY.md").read_text("utf-8")
 
 
-def run_update(project: Path, **options: str) -> None:
-    copier.run_update(project, defaults=True, quiet=True, overwrite=True, **options)
+def run_update(project: Path, answers_file: str | None = None) -> None:
+    options: dict[str, Any] = {"defaults": True, "quiet": True, "overwrite": True}
+    copier.run_update(project, answers_file=answers_file, **options)
