@@ -320,6 +320,7 @@ def overlay_files(combination: Combination, repository: Path = root) -> dict[str
     active = {
         "shared",
         "github_actions",
+        "any_tracker",
         *(re.sub(r"\W", "_", answer).lower() for answer in combination[1:]),
     }
     active |= {*TASKS[combination.task].overlays, *(["competition"] if combination.kaggle else [])}

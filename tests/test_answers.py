@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 import combinations
+from build_cookiecutter import house_rules
 from conftest import render, root
 from test_copies import requirements
 
@@ -192,7 +193,7 @@ def test_what_is_never_asked_cannot_be_answered(folder: Path, tmp_path: Path) ->
     questions = Template(url=str(folder)).questions_data
     hidden = {name for name, details in questions.items() if details.get("when") is False}
     assert {"reserved_names", "shared", "mit", "template", "template_version"} < hidden
-    for name in hidden - {"template_source"}:  # A team's answer: docs/house.yml
+    for name in hidden - {*house_rules()}:  # docs/house.yml
         with pytest.raises(ValueError, match=f"question '{name}'"):
             render(folder, tmp_path / "leaf", **{name: "."})
     assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from conftest import files_of, root
+from conftest import files_of, render, root
 
 projects = sorted(root.glob("templates/*/project"))
 
@@ -151,3 +152,16 @@ def test_what_gets_installed_names_no_place() -> None:
     for path in [*root.glob("requirements/*.txt"), *root.glob("templates/*/project/**/*.txt")]:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"://|--(extra-)?index|--find-links|@ ", text), path
+
+
+@pytest.mark.parametrize("project", projects, ids=lambda path: path.parent.name)
+def test_the_groups_are_what_the_requirement_files_ask_for(project: Path, tmp_path: Path) -> None:
+    """Of each file in requirements/ that every project has; a tracker is the house's choice."""
+    leaf = render(project.parent, tmp_path / "leaf")
+    groups = tomllib.loads((leaf / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
+    shared = root / "shared" / "project" / "requirements"
+    assert {*groups} == {path.stem for path in shared.glob("*.txt")}
+    for name, group in groups.items():
+        lines = (shared / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+        asked = [line for line in lines if not line.startswith(("#", "-r "))]
+        assert [Requirement(each) for each in group] == [Requirement(each) for each in asked]

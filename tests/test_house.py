@@ -11,6 +11,7 @@ import copier
 import pytest
 import yaml
 
+from build_cookiecutter import house_rules
 from combinations import Combination, checked_combinations
 from conftest import git, render, root
 from test_update import append, commit, publish_next_version, replace_line
@@ -37,12 +38,53 @@ def assert_in_its_place(project: Path) -> None:
     record = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
     assert record["_src_path"] == answers["template_source"]
     assert {"author", "licence", "python_range", "ci", "code_owners"} < {*answers}
-    for name in answers.keys() - {"template_source"}:
+    of_the_house = house_rules().keys() - {"template_source"}
+    for name in answers.keys() - {"template_source"} - of_the_house:
         assert record[name] == answers[name]
+    assert record["house"] == {name: answers[name] for name in of_the_house}
+    assert_rules_in_their_places(project)
     assert (project / "CODEOWNERS").read_text("utf-8").endswith(f"* {answers['code_owners']}\n")
     files = {".gitlab-ci.yml", ".devcontainer/devcontainer.json", "AGENTS.md"}
     assert all((project / name).is_file() for name in files)
     assert not (project / ".github").exists()
+
+
+def assert_rules_in_their_places(project: Path) -> None:
+    """Those that nobody is asked for."""
+    index, url = answers["package_index"], answers["tracker_url"]
+    docker = (project / "Dockerfile").read_text("utf-8")
+    assert re.findall("^FROM (.*)", docker, re.MULTILINE) == [answers["container_image"]]
+    assert docker.index(f"\nARG PIP_INDEX_URL={index}\n") < docker.index("pip install")
+    pipeline = yaml.safe_load((project / ".gitlab-ci.yml").read_text("utf-8"))
+    assert pipeline["default"]["image"] == answers["ci_image"]
+    assert pipeline["variables"]["PIP_INDEX_URL"] == index
+    container = json.loads((project / ".devcontainer" / "devcontainer.json").read_text("utf-8"))
+    assert {*container["containerEnv"].values()} == {index}
+    for page in ("README.md", "AGENTS.md"):
+        text = (project / page).read_text("utf-8")
+        assert text.index(f"export PIP_INDEX_URL={index} UV_DEFAULT_INDEX={index}\n") < text.index(
+            "pip install"
+        )
+        assert f"MLFLOW_TRACKING_URI={url}" in text
+        assert "--to mlflow\n" in text
+    trackers = (project / "requirements" / "trackers.txt").read_text("utf-8")
+    assert re.findall("^[a-z-]+", trackers, re.MULTILINE) == ["mlflow-skinny"]
+    assert_backstage_takes_it(project, answers["backstage_owner"])
+
+
+def assert_backstage_takes_it(project: Path, owner: str) -> None:
+    """The required fields of a Component and the patterns of Backstage's catalogue."""
+    entity = yaml.safe_load((project / "catalog-info.yaml").read_text("utf-8"))
+    assert (entity["apiVersion"], entity["kind"]) == ("backstage.io/v1alpha1", "Component")
+    metadata, spec = entity["metadata"], entity["spec"]
+    assert re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", metadata["name"])
+    assert isinstance(metadata["description"], str)
+    for tag in metadata["tags"]:
+        assert re.fullmatch(r"[a-z0-9:+#]+(-[a-z0-9:+#]+)*", tag)
+        assert len(tag) <= 63
+    assert spec["owner"] == owner
+    assert spec["type"]
+    assert spec["lifecycle"] in ("experimental", "production", "deprecated")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +171,7 @@ def test_each_provider_runs_the_same_commands(tmp_path: Path) -> None:
     nowhere = render_for(tmp_path / "nowhere", ci="none")
     files = {path.name for path in nowhere.iterdir()}
     assert not files & {".github", ".gitlab-ci.yml", "azure-pipelines.yml", "AGENTS.md"}
-    assert not files & {".devcontainer", "CODEOWNERS"}
+    assert not files & {".devcontainer", "CODEOWNERS", "catalog-info.yaml"}
 
 
 def test_the_update_on_gitlab(tmp_path: Path, scratch_repository: Path) -> None:
@@ -205,3 +247,79 @@ def test_agents_md_word_for_word(template: str, tmp_path: Path) -> None:
     assert found["accuracy"] > 0.5
     for name in re.findall(r"`([\w/.]+\.py|\w+/)`", text):
         assert (project / name).exists() or name == "data/", name
+
+
+# --- what a house sets, and nobody is asked
+
+WITH_A_SECRET = ["https://me:secret@packages.example.org/simple", "https://token@example.org"]
+HOSTILE = ["$(id)", "https://a b", "https://a/`id`", "https://a\nb", "file:///etc", "{{ 1 }}"]
+
+
+@pytest.mark.parametrize("text", [*WITH_A_SECRET, *HOSTILE])
+@pytest.mark.parametrize(
+    "name", ["container_image", "ci_image", "package_index", "tracker_url", "backstage_owner"]
+)
+def test_no_secret_and_nothing_for_a_shell_lands(name: str, text: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"question '{name}'"):
+        render_for(tmp_path / "leaf", **{name: text})
+    assert not (tmp_path / "leaf").exists()
+
+
+@pytest.mark.parametrize("text", ["vision", "user:mina", "group:default/vision", "a/b.c_d-e"])
+def test_owners_as_backstage_writes_them(text: str, tmp_path: Path) -> None:
+    project = render_for(tmp_path / "leaf", backstage_owner=text, description='Say: "# {a}"')
+    assert_backstage_takes_it(project, text)
+
+
+def test_each_tracker(tmp_path: Path) -> None:
+    expected = {"none": {"mlflow-skinny", "wandb"}, "mlflow": {"mlflow-skinny"}, "wandb": {"wandb"}}
+    assert {*house_rules()["tracker"]["choices"].values()} == {*expected}
+    for tracker, packages in expected.items():
+        project = render_for(tmp_path / tracker, tracker=tracker, coding_assistants="with")
+        text = (project / "requirements" / "trackers.txt").read_text("utf-8")
+        assert {*re.findall("^[a-z-]+", text, re.MULTILINE)} == packages
+        for page in ("README.md", "AGENTS.md"):
+            text = (project / page).read_text("utf-8")
+            assert re.findall(r"publish\.py.* --to (\w+)", text) == [tracker] * (tracker != "none")
+
+
+def test_the_other_providers_take_the_index(tmp_path: Path) -> None:
+    index = answers["package_index"]
+    github = render_for(tmp_path / "github", package_index=index)
+    for name in ("test", "update"):
+        workflow = yaml.safe_load((github / f".github/workflows/{name}.yml").read_text("utf-8"))
+        assert workflow["env"] == {"PIP_INDEX_URL": index}
+    azure = render_for(tmp_path / "azure", package_index=index, ci="azure")
+    pipeline = yaml.safe_load((azure / "azure-pipelines.yml").read_text("utf-8"))
+    assert pipeline["variables"] == {"PIP_INDEX_URL": index}
+
+
+def tag_a_change(repository: Path) -> None:
+    """The next version of the templates, with another line in a file."""
+    for path in repository.glob("templates/*/project/{{shared}}/utils.py"):
+        append(path, "THEIRS = 1")
+    commit(repository)
+    git(repository, "tag", "v9.0.0")
+
+
+def test_an_update_keeps_the_rules_of_the_house(tmp_path: Path, scratch_repository: Path) -> None:
+    """Copier forgets what it did not ask; the answers file does not."""
+    rules = {name: answers[name] for name in house_rules().keys() - {"template_source"}}
+    project = render(f"git+{scratch_repository.as_uri()}", tmp_path / "leaf", ci="gitlab", **rules)
+    git(project, "init", "--quiet", "--initial-branch", "main")
+    commit(project)
+    before = (project / ".gitlab-ci.yml").read_text("utf-8")
+    tag_a_change(scratch_repository)
+    copier.run_update(project, defaults=True, quiet=True, overwrite=True)
+    record = yaml.safe_load((project / ".copier-answers.yml").read_text("utf-8"))
+    assert record["house"] == rules
+    assert "THEIRS = 1" in (project / "utils.py").read_text("utf-8")
+    assert (project / ".gitlab-ci.yml").read_text("utf-8") == before
+    assert_backstage_takes_it(project, rules["backstage_owner"])
+    commit(project)
+    other = {"package_index": "https://other.example.org/simple", "backstage_owner": ""}
+    copier.run_update(project, data=other, defaults=True, quiet=True, overwrite=True)
+    record = yaml.safe_load((project / ".copier-answers.yml").read_text("utf-8"))
+    rules = {**rules, **other}
+    assert record["house"] == {name: each for name, each in rules.items() if each}
+    assert "other.example.org" in (project / ".gitlab-ci.yml").read_text("utf-8")

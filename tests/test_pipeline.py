@@ -210,7 +210,9 @@ def test_the_shipped_parameters_are_all_of_the_schema(project: Path) -> None:
     )
     written = run(project, "-c", code).stdout
     shipped = (project / "experiments" / "baseline" / "params.yaml").read_text()
-    assert shipped.strip() == written.strip()
+    for_editors, _, rest = shipped.partition("\n")
+    assert for_editors == "# yaml-language-server: $schema=../../schemas/params.json"
+    assert rest.strip() == written.strip()
 
 
 @pytest.mark.parametrize("combination", checked_combinations, ids=str)

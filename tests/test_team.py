@@ -7,10 +7,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import copier
 import pytest
 
-from conftest import git, root
+from conftest import git, render, root
+from test_house import tag_a_change
+from test_update import append, commit
 from trainyard.command_line import make_parser
 
 PAGE = (root / "docs/team.md").read_text(encoding="utf-8")
@@ -46,7 +50,7 @@ def test_the_page_word_for_word(tagged_repository: Path, tmp_path: Path) -> None
     git(upstream, "tag", "--delete", *git(upstream, "tag").split())
     host = tmp_path / "host"
     host.mkdir()
-    for name in ["templates", *NAMES]:
+    for name in ["templates", "house", *NAMES]:
         git(host, "init", "--quiet", "--bare", "--initial-branch", "main", f"{name}.git")
     commands = [block for block in blocks() if not block.startswith((*PRINTED, "gh "))]
     script = "\n".join(commands)
@@ -83,3 +87,50 @@ def test_the_page_word_for_word(tagged_repository: Path, tmp_path: Path) -> None
         assert "- Lines have at most 88 characters." in text
         assert ("Not to be merged" in text) == (name == "leaf")
     assert "A network of our own" in git(host / "bark.git", "show", "main:model/net.py")
+
+
+def test_a_second_template_and_ours_are_updated_each_by_itself(
+    scratch_repository: Path, tmp_path: Path
+) -> None:
+    """The page's own section, in one project."""
+    script = "\n".join(blocks())
+    script = script[script.index("mkdir ../house") :]
+    script = script[
+        : script.index("--set-upstream origin main") + len("--set-upstream origin main")
+    ]
+    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch", "main", "house.git")
+    (tmp_path / "team").mkdir()
+    environment = {**os.environ, "HOST": tmp_path.as_uri()}
+    subprocess.run(["bash", "-euc", script], cwd=tmp_path / "team", env=environment, check=True)
+    project = render(f"git+{scratch_repository.as_uri()}", tmp_path / "bark")
+    git(project, "init", "--quiet", "--initial-branch", "main")
+    commit(project)
+    copier.run_copy(f"{tmp_path.as_uri()}/house.git", project, defaults=True, quiet=True)
+    commit(project)
+    assert "security@example.org" in (project / "SECURITY.md").read_text("utf-8")
+    ours, theirs = project / ".copier-answers.yml", project / ".copier-answers.house.yml"
+
+    house = tmp_path / "house"
+    append(house / "template" / "SECURITY.md.jinja", "It answers within a day.")
+    commit(house)
+    git(house, "tag", "v1.1.0")
+    git(house, "push", "--quiet", "--tags")
+    before = ours.read_bytes()
+    run_update(project, answers_file=theirs.name)
+    assert "within a day" in (project / "SECURITY.md").read_text("utf-8")
+    assert "v1.1.0" in theirs.read_text("utf-8")
+    assert ours.read_bytes() == before
+    commit(project)
+
+    tag_a_change(scratch_repository)
+    before = theirs.read_bytes()
+    run_update(project)
+    assert "THEIRS = 1" in (project / "utils.py").read_text("utf-8")
+    assert "v9.0.0" in ours.read_text("utf-8")
+    assert theirs.read_bytes() == before
+    assert "within a day" in (project / "SECURITY.md").read_text("utf-8")
+
+
+def run_update(project: Path, answers_file: str | None = None) -> None:
+    options: dict[str, Any] = {"defaults": True, "quiet": True, "overwrite": True}
+    copier.run_update(project, answers_file=answers_file, **options)

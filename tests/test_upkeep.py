@@ -48,13 +48,22 @@ def bash(command: str, folder: Path, *programs: Path, expected: int = 0) -> str:
     return result.stdout
 
 
-WORKFLOWS = [*root.glob(".github/workflows/*"), *root.glob("shared/project/*/.github/workflows/*")]
+@pytest.fixture(scope="module")
+def workflows(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Those of the repository, of a project, and of one with a house's package index."""
+    found = [*root.glob(".github/workflows/*")]
+    for index in ("", "https://packages.example.org/simple"):
+        folder = tmp_path_factory.mktemp("workflows") / "leaf"
+        project = render(root / "templates" / "torch-research", folder, package_index=index)
+        found += project.glob(".github/workflows/*")
+    assert len(found) >= 5
+    return found
 
 
-def test_every_action_is_one_commit() -> None:
+def test_every_action_is_one_commit(workflows: list[Path]) -> None:
     """Of which the comment names the release, and it is the same in all workflows."""
     found: dict[str, set[str]] = {}
-    for path in WORKFLOWS:
+    for path in workflows:
         for line in re.findall(r"uses:(.*)", path.read_text(encoding="utf-8")):
             pinned = re.fullmatch(r" ([\w/-]+)@([0-9a-f]{40} # v\d+\.\d+\.\d+)", line)
             assert pinned, f"{path}: {line}"
@@ -66,21 +75,21 @@ def test_every_action_is_one_commit() -> None:
     assert "github-actions" in renovate["enabledManagers"]
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: f"{path.parts[-4]}-{path.stem}")
-def test_a_workflow_may_do_little(path: Path) -> None:
+def test_a_workflow_may_do_little(workflows: list[Path]) -> None:
     """It may read the code, and leaves no token in the checkout; a job says what else it needs."""
-    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert workflow["permissions"] in ({}, {"contents": "read"})
-    checkouts = [step for step in steps(path) if "checkout@" in step.get("uses", "")]
-    assert checkouts
-    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+    for path in workflows:
+        workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert workflow["permissions"] in ({}, {"contents": "read"}), path
+        checkouts = [step for step in steps(path) if "checkout@" in step.get("uses", "")]
+        assert checkouts, path
+        assert all(step["with"]["persist-credentials"] is False for step in checkouts), path
 
 
-def test_zizmor_finds_nothing_in_the_workflows() -> None:
+def test_zizmor_finds_nothing_in_the_workflows(workflows: list[Path]) -> None:
     """Offline: whether a commit is that of its release, only GitHub could say."""
     zizmor = shutil.which("zizmor", path=str(Path(sys.executable).parent))
     assert zizmor, "zizmor is not installed; requirements/test.txt names it"
-    command = [zizmor, "--offline", "--no-progress", *map(str, WORKFLOWS)]
+    command = [zizmor, "--offline", "--no-progress", *map(str, workflows)]
     result = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert result.returncode == 0, result.stdout + result.stderr
 

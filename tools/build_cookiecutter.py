@@ -55,6 +55,21 @@ def questions() -> dict[str, dict[str, Any]]:
     }
 
 
+def hidden_questions() -> dict[str, dict[str, Any]]:
+    """What the root entry computes, and what a house alone answers."""
+    return {
+        name: question
+        for document in documents("copier.yml")
+        for name, question in document.items()
+        if not name.startswith("_") and question.get("when") is False
+    }
+
+
+def house_rules() -> dict[str, dict[str, Any]]:
+    """What nobody is asked and a house's file of answers sets: its text says what it is for."""
+    return {name: each for name, each in hidden_questions().items() if "help" in each}
+
+
 def answers_for_any_folder() -> dict[str, Any]:
     """What Copier takes without a question for a folder that gives the project no name."""
     template = root / "templates" / questions()["template"]["default"]

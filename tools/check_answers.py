@@ -17,10 +17,10 @@ from typing import Any
 import copier
 import yaml
 
-from build_cookiecutter import questions, root
+from build_cookiecutter import house_rules, questions, root
 
-# Not asked, but answered by a house or written by the template.
-also_known: dict[str, dict[str, Any]] = {"template_source": {}, "model_of": {}}
+# Written by the template.
+also_known: dict[str, dict[str, Any]] = {"model_of": {}, "house": {}}
 
 
 def problems(path: Path) -> list[str]:
@@ -33,11 +33,13 @@ def problems(path: Path) -> list[str]:
         answers = answers["defaults"]
     if not isinstance(answers, dict):
         return [f"{path}: expected `name: answer` lines."]
-    known = also_known | questions()
+    known = also_known | questions() | house_rules()
     found = []
     for name, answer in answers.items():
         if str(name).startswith("_"):
             continue  # Copier's own: _src_path, _commit.
+        if name == "house" and isinstance(answer, dict):
+            continue
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
             found.append(

@@ -49,9 +49,10 @@ def test_every_parameter_error_is_said_at_once(tmp_path: Path) -> None:
         load_parameters(Parameters, path, advice="Ask somebody.")
 
 
-@pytest.mark.parametrize(
-    "text", ["seed: true", "seed: '1'", "seed: 1.0", "data: {mirror: 1}", "model: {kind: 1}"]
-)
+OF_ANOTHER_TYPE = ["seed: true", "seed: '1'", "seed: 1.0", "data: {mirror: 1}", "model: {kind: 1}"]
+
+
+@pytest.mark.parametrize("text", OF_ANOTHER_TYPE)
 def test_no_value_is_taken_for_one_of_another_type(tmp_path: Path, text: str) -> None:
     with pytest.raises(InputError, match=r"got .*, expected a valid"):
         load_parameters(Parameters, write(tmp_path / "params.yaml", text))

@@ -343,7 +343,9 @@ def test_the_real_trackers(trained: Path, project: Path, tmp_path: Path) -> None
     venv.create(tmp_path / "venv", with_pip=True)
     programs = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
     python = str(programs / "python")
-    requirements = Path(publish.__file__).with_name("requirements/trackers.txt")
+    requirements = (
+        Path(publish.__file__).with_name("{{any_tracker}}") / "requirements" / "trackers.txt"
+    )
     command = [python, "-m", "pip", "install", "-q", "-r", str(requirements), "mlflow", "filelock"]
     subprocess.run([*command, "ruamel.yaml", "pydantic", "tqdm"], check=True)
     environment = {**os.environ, "WANDB_MODE": "offline"}

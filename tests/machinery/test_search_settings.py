@@ -5,29 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from helpers import (
-    words,
-    write_settings,
-)
+from helpers import words, write_settings
 from machinery import search_settings
 from machinery.errors import InputError
 from machinery.metrics import Objective
 from parameters import Parameters
 
+# Entries of a space that the schema of the parameters refuses, each by itself.
+WRONG = [
+    "model.widht: {choices: [4]}",
+    "training.momentum: {low: 0.0, high: 1.5}",
+    "model.width: {choices: [4, wide]}",
+    "data.batch_size: {low: 1, high: 3, step: 0.5}",
+    "training.learning_rate: {low: 0, high: 0.1}",
+]
+
 
 def test_everything_wrong_in_the_space_is_said_at_once(
     folder: Path, data: Path, run: Callable[..., str]
 ) -> None:
-    write_settings(
-        folder,
-        """
-  model.widht: {choices: [4]}
-  training.momentum: {low: 0.0, high: 1.5}
-  model.width: {choices: [4, wide]}
-  data.batch_size: {low: 1, high: 3, step: 0.5}
-  training.learning_rate: {low: 0, high: 0.1}
-""",
-    )
+    write_settings(folder, "\n" + "\n".join(f"  {line}" for line in WRONG) + "\n")
     message = run(*words(folder, data), expected=2)
     assert str(folder / "search.yaml") in message
     assert "model.widht: got 'model.widht', expected a parameter" in message
@@ -41,18 +38,18 @@ def test_everything_wrong_in_the_space_is_said_at_once(
     assert [path.name for path in folder.iterdir()] == ["search.yaml"]
 
 
-@pytest.mark.parametrize(
-    ("entry", "expected"),
-    [
-        ("{low: 1}", "expected {low, high} or {choices: [...]}"),
-        ("{low: 1, high: 2, choices: [1]}", "expected {low, high} or {choices: [...]}"),
-        ("{low: 3, high: 2}", "expected low to be at most high"),
-        ("{low: 0, high: 2, log: true}", "expected low above 0 and no step"),
-        ("{lwo: 0, high: 2}", "unknown parameter"),
-        ("{choices: []}", "at least 1 item"),
-        ("{low: 0, high: 2, step: 3}", "expected step to be at most high - low"),
-    ],
-)
+MALFORMED = [
+    ("{low: 1}", "expected {low, high} or {choices: [...]}"),
+    ("{low: 1, high: 2, choices: [1]}", "expected {low, high} or {choices: [...]}"),
+    ("{low: 3, high: 2}", "expected low to be at most high"),
+    ("{low: 0, high: 2, log: true}", "expected low above 0 and no step"),
+    ("{lwo: 0, high: 2}", "unknown parameter"),
+    ("{choices: []}", "at least 1 item"),
+    ("{low: 0, high: 2, step: 3}", "expected step to be at most high - low"),
+]
+
+
+@pytest.mark.parametrize(("entry", "expected"), MALFORMED)
 def test_malformed_entries_are_refused(folder: Path, entry: str, expected: str) -> None:
     write_settings(folder, f"\n  training.warmup_epochs: {entry}\n")
     with pytest.raises(InputError) as error:

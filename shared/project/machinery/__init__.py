@@ -6,6 +6,7 @@ code hands in what it needs of them. Each file has one subject:
     errors           how a command ends: messages and exit codes
     files            writing files so that a kill leaves them whole
     parameter_file   params.yaml, checked against its schema
+    schemas          the same for editors, and for search.yaml: python parameters.py
     command_line     what each command is asked to do
     trained          what is refused of a trained experiment that a command reads
     argument_parser  the options that commands share, and errors in one form

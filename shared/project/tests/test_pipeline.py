@@ -13,6 +13,7 @@ import pytest
 import task
 
 from build_dataset import read_dataset, read_unlabelled
+from machinery import schemas
 from machinery.checkpoints import LAST, read_checkpoint
 from machinery.errors import InputError
 from machinery.metrics import read_metrics
@@ -60,6 +61,13 @@ def small(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_shipped_parameters_can_be_used() -> None:
     load_parameters(Parameters, ROOT / "experiments" / "baseline" / "params.yaml")
+
+
+def test_editors_know_every_parameter() -> None:
+    """After a change of a parameter, `python parameters.py` writes schemas/ anew."""
+    for name, text in schemas.texts(Parameters).items():
+        found = (ROOT / schemas.FOLDER / name).read_text(encoding="utf-8")
+        assert json.loads(found) == json.loads(text), f"{name}: run `python parameters.py`"
 
 
 def test_training_leaves_its_record(small: Path) -> None:

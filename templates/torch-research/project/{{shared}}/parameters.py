@@ -2,6 +2,8 @@
 
 A new parameter is one line here or in model/parameters.py, and the code that uses it. If you rename
 one, `old_names` in machinery/parameter_file.py says how older files stay readable.
+
+    python parameters.py     # writes schemas/, by which editors complete and check the files
 """
 
 import math
@@ -81,3 +83,9 @@ class Parameters(Section):
                 f"training.accumulate: got {parts}, expected at most {smallest}, as each part of a "
                 "batch needs an example. Change it with --from."
             )
+
+
+if __name__ == "__main__":
+    from machinery import schemas
+
+    schemas.command_line(__doc__, Parameters)

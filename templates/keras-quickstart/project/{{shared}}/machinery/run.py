@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from machinery import checkpoints, contents, records, rerun
+from machinery import checkpoints, contents, records, rerun, schemas
 from machinery.checkpoints import Header, Progress, State
 from machinery.continuation import changed_processes, refuse_another_run, refuse_to_replace
 from machinery.epoch import Epoch
 from machinery.errors import CommandError, InputError, is_out_of_memory, out_of_memory
-from machinery.files import remove, write_atomically
+from machinery.files import remove
 from machinery.metrics import MetricsLog, Objective, describe, read_metrics
-from machinery.parameter_file import flatten, format_parameters, load_parameters
+from machinery.parameter_file import flatten
 from machinery.run_processes import ONE_OF_SEVERAL
 from machinery.shards import remote
 from machinery.share import Share
@@ -216,15 +216,12 @@ class Run:
         """Delete what is out of date; write params.yaml and what the data is; open train.log."""
         from machinery.statistics_file import write_description
 
-        path, schema = self.folder / "params.yaml", type(self.parameters)
-        new = self._anew or not path.exists() or load_parameters(schema, path) != self.parameters
         records.delete_evaluations(self.folder)
         if self._anew:
             # The record names the diffs, so they go first.
             for name in (*records.diffs(self.folder), *self.outputs):
                 remove(self.folder / name)
-        if new:
-            write_atomically(path, format_parameters(self.parameters).encode())
+        schemas.write_parameters(self.folder / "params.yaml", self.parameters, self._anew)
         write_description(self.folder, self.dataset, self.data)
         self._log = logging.FileHandler(self.folder / "train.log", encoding="utf-8")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

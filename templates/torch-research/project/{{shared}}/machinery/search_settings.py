@@ -48,7 +48,7 @@ def _as_list(columns: object) -> object:
     return [columns] if isinstance(columns, str) else columns
 
 
-Columns = Annotated[list[str], BeforeValidator(_as_list)]
+Columns = Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
 
 
 class Base(NamedTuple):
@@ -133,7 +133,7 @@ class SearchSettings(Section):
             raise PydanticCustomError("pruner", "expected none, because of several objectives")
         return pruner or ("none" if several else "median")
 
-    @pydantic.field_validator("space", mode="wrap")
+    @pydantic.field_validator("space", mode="wrap", json_schema_input_type=dict[str, Dimension])
     @classmethod
     def check_space(
         cls, space: object, check: ValidatorFunctionWrapHandler, info: ValidationInfo
