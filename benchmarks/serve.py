@@ -3,8 +3,8 @@
     python benchmarks/serve.py PROJECT               # with a version in PROJECT/exports/onnx
 
 PROJECT is a rendered project with an export of ONNX; what requirements/serve.txt names is
-installed. The clients run on the same machine in a process of their own, as arrays in JSON by the
-Open Inference Protocol.
+installed. The clients run on the same machine in a process of their own, and send and ask for
+arrays by the Open Inference Protocol: in JSON, and as bytes by its binary extension.
 
 - loop: ONNX Runtime called in a loop, with the batch and the threads that the server has.
 - one a request: each request has one example; the server computes together what waits together.
@@ -17,6 +17,7 @@ rate of requests with one example, evenly in time, and the answers' times are so
 
 import argparse
 import http.client
+import itertools
 import json
 import multiprocessing
 import re
@@ -68,18 +69,34 @@ def make_inputs(port: int, examples: int) -> dict[str, np.ndarray]:
     }
 
 
-def make_body(inputs: dict[str, np.ndarray]) -> bytes:
-    """Return a request for inputs as JSON."""
+class Body(NamedTuple):
+    """A request."""
+
+    content: bytes
+    headers: dict[str, str]
+
+
+def make_body(inputs: dict[str, np.ndarray], kind: str) -> Body:
+    """Return a request for inputs as "JSON", or as "bytes"."""
     names = {"uint8": "UINT8", "int32": "INT32", "int64": "INT64", "float32": "FP32"}
     tensors = [
         {"name": name, "shape": array.shape, "datatype": names[str(array.dtype)]}
-        | {"data": array.ravel().tolist()}
         for name, array in inputs.items()
     ]
-    return json.dumps({"inputs": tensors}).encode()
+    request: dict[str, Any] = {"inputs": tensors}
+    if kind == "JSON":
+        for tensor, array in zip(tensors, inputs.values(), strict=True):
+            tensor["data"] = array.ravel().tolist()
+        return Body(json.dumps(request).encode(), {})
+    for tensor, array in zip(tensors, inputs.values(), strict=True):
+        tensor["parameters"] = {"binary_data_size": array.nbytes}
+    request["parameters"] = {"binary_data_output": True}
+    text = json.dumps(request).encode()
+    content = b"".join([text, *(array.tobytes() for array in inputs.values())])
+    return Body(content, {"Inference-Header-Content-Length": str(len(text))})
 
 
-def send(port: int, body: bytes, clients: int, seconds: float, rate: float, queue: Any) -> None:
+def send(port: int, body: Body, clients: int, seconds: float, rate: float, queue: Any) -> None:
     """Send requests from some clients for some seconds, then put what they saw into a queue.
 
     Args:
@@ -100,7 +117,7 @@ def send(port: int, body: bytes, clients: int, seconds: float, rate: float, queu
             if rate:
                 time.sleep(max(0.0, due - now))
             sent = due if rate else now  # What was due and had to wait, waited for the server.
-            connection.request("POST", PATH, body)
+            connection.request("POST", PATH, body.content, body.headers)
             response = connection.getresponse()
             response.read()
             assert response.status == 200, response.status
@@ -115,7 +132,7 @@ def send(port: int, body: bytes, clients: int, seconds: float, rate: float, queu
     queue.put(Load(len(times), time.perf_counter() - begun, times))
 
 
-def load(port: int, body: bytes, clients: int, seconds: float, rate: float = 0) -> Load:
+def load(port: int, body: Body, clients: int, seconds: float, rate: float = 0) -> Load:
     """Return what clients see who send from a process of their own; see `send`."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
@@ -157,30 +174,36 @@ def main() -> None:
     newest = max(
         arguments.project.glob("exports/onnx/*/model.onnx"), key=lambda p: int(p.parent.name)
     )
-    print("| examples a second | processor | wall |")
-    print("| --- | ---: | ---: |")
+    print("| examples a second | processor | of the loop | wall |")
+    print("| --- | ---: | ---: | ---: |")
     with serving(arguments.project, batch, arguments.threads) as (process, port):
         inputs = make_inputs(port, batch)
         by_processor, by_wall = time_loop(newest, inputs, arguments.threads, seconds)
-        print(f"| loop, batches of {batch} | {by_processor:,.0f} | {by_wall:,.0f} |")
-        rate = 0.0
-        for name, examples in (("one a request", 1), ("a batch a request", batch)):
-            body = make_body(make_inputs(port, examples))
+        print(f"| loop, batches of {batch} | {by_processor:,.0f} | 1 | {by_wall:,.0f} |")
+        rates = dict[str, float]()
+        for kind, examples in itertools.product(("JSON", "bytes"), (1, batch)):
+            body = make_body(make_inputs(port, examples), kind)
             load(port, body, arguments.clients, 1)
             before = sum(process.cpu_times()[:2])
             seen = load(port, body, arguments.clients, seconds)
             used = sum(process.cpu_times()[:2]) - before
             count = seen.answers * examples
-            rate = rate or seen.answers / seen.seconds
-            print(f"| {name} | {count / used:,.0f} | {count / seen.seconds:,.0f} |")
-        half = load(port, make_body(make_inputs(port, 1)), arguments.clients, seconds, rate / 2)
-        memory = process.memory_info().rss / 2**20
-    percentiles = np.percentile(half.times, [50, 99]) * 1000
-    print(
-        f"\nAt half of the highest rate, {half.answers / half.seconds:,.0f} requests a second: half"
-        f" of the answers within {percentiles[0]:.1f} ms, 99 % within {percentiles[1]:.1f} ms. "
-        f"The server has {memory:,.0f} MiB."
-    )
+            rates.setdefault(kind, seen.answers / seen.seconds)
+            print(
+                f"| {kind}, {'one' if examples == 1 else 'a batch'} a request | {count / used:,.0f} "
+                f"| {count / used / by_processor:.2f} | {count / seen.seconds:,.0f} |",
+                flush=True,
+            )
+        for kind, rate in rates.items():
+            body = make_body(make_inputs(port, 1), kind)
+            half = load(port, body, arguments.clients, seconds, rate / 2)
+            percentiles = np.percentile(half.times, [50, 99]) * 1000
+            print(
+                f"\n{kind}, at half of the highest rate, {half.answers / half.seconds:,.0f} requests "
+                f"a second: half of the answers within {percentiles[0]:.1f} ms, 99 % within "
+                f"{percentiles[1]:.1f} ms."
+            )
+        print(f"\nThe server has {process.memory_info().rss / 2**20:,.0f} MiB.")
 
 
 if __name__ == "__main__":
