@@ -189,8 +189,9 @@ def main() -> None:
             used = sum(process.cpu_times()[:2]) - before
             count = seen.answers * examples
             rates.setdefault(kind, seen.answers / seen.seconds)
+            size = "one" if examples == 1 else "a batch"
             print(
-                f"| {kind}, {'one' if examples == 1 else 'a batch'} a request | {count / used:,.0f} "
+                f"| {kind}, {size} a request | {count / used:,.0f} "
                 f"| {count / used / by_processor:.2f} | {count / seen.seconds:,.0f} |",
                 flush=True,
             )
@@ -199,8 +200,8 @@ def main() -> None:
             half = load(port, body, arguments.clients, seconds, rate / 2)
             percentiles = np.percentile(half.times, [50, 99]) * 1000
             print(
-                f"\n{kind}, at half of the highest rate, {half.answers / half.seconds:,.0f} requests "
-                f"a second: half of the answers within {percentiles[0]:.1f} ms, 99 % within "
+                f"\n{kind}, at half of the highest rate, "
+                f"{half.answers / half.seconds:,.0f} requests a second: half of the answers within {percentiles[0]:.1f} ms, 99 % within "
                 f"{percentiles[1]:.1f} ms."
             )
         print(f"\nThe server has {process.memory_info().rss / 2**20:,.0f} MiB.")
