@@ -201,8 +201,8 @@ def main() -> None:
             percentiles = np.percentile(half.times, [50, 99]) * 1000
             print(
                 f"\n{kind}, at half of the highest rate, "
-                f"{half.answers / half.seconds:,.0f} requests a second: half of the answers within {percentiles[0]:.1f} ms, 99 % within "
-                f"{percentiles[1]:.1f} ms."
+                f"{half.answers / half.seconds:,.0f} requests a second: half of the answers within "
+                f"{percentiles[0]:.1f} ms, 99 % within {percentiles[1]:.1f} ms."
             )
         print(f"\nThe server has {process.memory_info().rss / 2**20:,.0f} MiB.")
 
