@@ -11,8 +11,10 @@ arrays by the Open Inference Protocol: in JSON, and as bytes by its binary exten
 - a batch a request: each request has a whole batch.
 
 "processor" counts the processor time of the server alone, so what else the machine does matters
-little; "wall" is what clients see, who use the same cores. Then the server gets half of the highest
-rate of requests with one example, evenly in time, and the answers' times are sorted.
+little; "wall" is what clients see, who use the same cores. Numbers are medians of --rounds; shares
+of the loop are taken within a round, in brackets the lowest and the highest. Then the server gets
+half of the highest rate of requests with one example, evenly in time, and the answers' times are
+sorted.
 """
 
 import argparse
@@ -79,7 +81,7 @@ class Body(NamedTuple):
 def make_body(inputs: dict[str, np.ndarray], kind: str) -> Body:
     """Return a request for inputs as "JSON", or as "bytes"."""
     names = {"uint8": "UINT8", "int32": "INT32", "int64": "INT64", "float32": "FP32"}
-    tensors = [
+    tensors: list[dict[str, Any]] = [
         {"name": name, "shape": array.shape, "datatype": names[str(array.dtype)]}
         for name, array in inputs.items()
     ]
@@ -168,33 +170,38 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     batch, seconds = arguments.batch, arguments.seconds
     newest = max(
         arguments.project.glob("exports/onnx/*/model.onnx"), key=lambda p: int(p.parent.name)
     )
-    print("| examples a second | processor | of the loop | wall |")
-    print("| --- | ---: | ---: | ---: |")
     with serving(arguments.project, batch, arguments.threads) as (process, port):
         inputs = make_inputs(port, batch)
-        by_processor, by_wall = time_loop(newest, inputs, arguments.threads, seconds)
-        print(f"| loop, batches of {batch} | {by_processor:,.0f} | 1 | {by_wall:,.0f} |")
+        found: dict[str, list[tuple[float, float, float]]] = {}
         rates = dict[str, float]()
-        for kind, examples in itertools.product(("JSON", "bytes"), (1, batch)):
-            body = make_body(make_inputs(port, examples), kind)
-            load(port, body, arguments.clients, 1)
-            before = sum(process.cpu_times()[:2])
-            seen = load(port, body, arguments.clients, seconds)
-            used = sum(process.cpu_times()[:2]) - before
-            count = seen.answers * examples
-            rates.setdefault(kind, seen.answers / seen.seconds)
-            size = "one" if examples == 1 else "a batch"
-            print(
-                f"| {kind}, {size} a request | {count / used:,.0f} "
-                f"| {count / used / by_processor:.2f} | {count / seen.seconds:,.0f} |",
-                flush=True,
-            )
+        for _ in range(arguments.rounds):
+            loop, by_wall = time_loop(newest, inputs, arguments.threads, seconds)
+            found.setdefault(f"loop, batches of {batch}", []).append((loop, 1, by_wall))
+            for kind, examples in itertools.product(("JSON", "bytes"), (1, batch)):
+                body = make_body(make_inputs(port, examples), kind)
+                load(port, body, arguments.clients, 1)
+                before = sum(process.cpu_times()[:2])
+                seen = load(port, body, arguments.clients, seconds)
+                rate = seen.answers * examples / (sum(process.cpu_times()[:2]) - before)
+                size = "one" if examples == 1 else "a batch"
+                row = (rate, rate / loop, seen.answers * examples / seen.seconds)
+                found.setdefault(f"{kind}, {size} a request", []).append(row)
+                if examples == 1:
+                    rates[kind] = max(rates.get(kind, 0), seen.answers / seen.seconds)
+        print("| examples a second | processor | of the loop | wall |")
+        print("| --- | ---: | ---: | ---: |")
+        for name, rows in found.items():
+            processor, share, wall = np.median(rows, axis=0)
+            least, most = min(row[1] for row in rows), max(row[1] for row in rows)
+            spread = f"{share:.2f} ({least:.2f} to {most:.2f})"
+            print(f"| {name} | {processor:,.0f} | {spread} | {wall:,.0f} |")
         for kind, rate in rates.items():
             body = make_body(make_inputs(port, 1), kind)
             half = load(port, body, arguments.clients, seconds, rate / 2)

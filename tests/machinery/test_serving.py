@@ -146,9 +146,9 @@ def test_arrays_in_bytes(client: TestClient) -> None:
         {"parameters": {"binary_data_output": True}},
         {"outputs": [{**sums, "parameters": {"binary_data": True}}]},
     ):
-        for body, headers in (in_bytes(POINTS, wanted), (None, {})):
-            given = {"json": {**wanted, **tensor(POINTS.tolist())}} if body is None else {}
-            answer = client.post(INFER, content=body, headers=headers, **given)
+        numbers = json.dumps({**wanted, **tensor(POINTS.tolist())}).encode()
+        for body, headers in (in_bytes(POINTS, wanted), (numbers, {})):
+            answer = client.post(INFER, content=body, headers=headers)
             length = int(answer.headers["Inference-Header-Content-Length"])
             assert answer.headers["Content-Type"] == "application/octet-stream"
             (output,) = json.loads(answer.content[:length])["outputs"]

@@ -10,7 +10,7 @@ output. Source: https://github.com/triton-inference-server/server/blob/main/docs
 extension_binary_data.md
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,15 +61,15 @@ def parameter(described: Any, name: str) -> Any:
     return found.get(name) if isinstance(found, dict) else None
 
 
-def names_in_bytes(request: Any, outputs: Mapping[str, Any]) -> set[str]:
+def names_in_bytes(request: Any, outputs: Sequence[Any]) -> set[str]:
     """Return the names of the outputs that a request wants as bytes.
 
     Args:
         request: what its JSON says.
-        outputs: what it says of each output that it wants, by name.
+        outputs: what it says of each output that it wants.
     """
     usual = parameter(request, "binary_data_output")
-    found = {name: parameter(each, "binary_data") for name, each in outputs.items()}
+    found = {each["name"]: parameter(each, "binary_data") for each in outputs}
     return {name for name, each in found.items() if (usual if each is None else each) is True}
 
 

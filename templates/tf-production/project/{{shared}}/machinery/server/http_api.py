@@ -106,13 +106,12 @@ class Api:
         self._under_way = 0  # requests whose bodies are in memory
         self._reading = asyncio.Semaphore(count_cores())  # A picture may fill much memory.
         # Metrics counts; asking whether others do, too, costs 5 % of a small request.
-        others = {"tracing": False, "metrics": False, "logs": False}
         self.app = FastAPI(
             title="serve.py",
             docs_url=None,
             redoc_url=None,
             lifespan=self._lifespan,
-            telemetry=others,
+            telemetry={"tracing": False, "metrics": False, "logs": False},
         )
         self.app.add_exception_handler(StarletteHTTPException, answer_refusal)
         self.app.add_exception_handler(Exception, answer_bug)
@@ -265,7 +264,7 @@ class Api:
             raise BadRequestError(f"outputs: expected names among {', '.join(version.outputs)}")
         if problem := version.check(inputs):
             raise BadRequestError(problem)
-        binary = names_in_bytes(request, dict(zip(names, found, strict=True)))
+        binary = names_in_bytes(request, found)
         asked = {"id": clean(str(request.get("id", "")))[:256], "outputs": names, "binary": binary}
         return asked, inputs
 
