@@ -3,20 +3,23 @@
     python benchmarks/serve.py PROJECT               # with a version in PROJECT/exports/onnx
 
 PROJECT is a rendered project with an export of ONNX; what requirements/serve.txt names is
-installed. The clients run on the same machine in a process of their own, as arrays in JSON by the
-Open Inference Protocol.
+installed. The clients run on the same machine in a process of their own, and send and ask for
+arrays by the Open Inference Protocol: in JSON, and as bytes by its binary extension.
 
 - loop: ONNX Runtime called in a loop, with the batch and the threads that the server has.
 - one a request: each request has one example; the server computes together what waits together.
 - a batch a request: each request has a whole batch.
 
 "processor" counts the processor time of the server alone, so what else the machine does matters
-little; "wall" is what clients see, who use the same cores. Then the server gets half of the highest
-rate of requests with one example, evenly in time, and the answers' times are sorted.
+little; "wall" is what clients see, who use the same cores. Numbers are medians of --rounds; shares
+of the loop are taken within a round, in brackets the lowest and the highest. Then the server gets
+half of the highest rate of requests with one example, evenly in time, and the answers' times are
+sorted.
 """
 
 import argparse
 import http.client
+import itertools
 import json
 import multiprocessing
 import re
@@ -68,18 +71,34 @@ def make_inputs(port: int, examples: int) -> dict[str, np.ndarray]:
     }
 
 
-def make_body(inputs: dict[str, np.ndarray]) -> bytes:
-    """Return a request for inputs as JSON."""
+class Body(NamedTuple):
+    """A request."""
+
+    content: bytes
+    headers: dict[str, str]
+
+
+def make_body(inputs: dict[str, np.ndarray], kind: str) -> Body:
+    """Return a request for inputs as "JSON", or as "bytes"."""
     names = {"uint8": "UINT8", "int32": "INT32", "int64": "INT64", "float32": "FP32"}
-    tensors = [
+    tensors: list[dict[str, Any]] = [
         {"name": name, "shape": array.shape, "datatype": names[str(array.dtype)]}
-        | {"data": array.ravel().tolist()}
         for name, array in inputs.items()
     ]
-    return json.dumps({"inputs": tensors}).encode()
+    request: dict[str, Any] = {"inputs": tensors}
+    if kind == "JSON":
+        for tensor, array in zip(tensors, inputs.values(), strict=True):
+            tensor["data"] = array.ravel().tolist()
+        return Body(json.dumps(request).encode(), {})
+    for tensor, array in zip(tensors, inputs.values(), strict=True):
+        tensor["parameters"] = {"binary_data_size": array.nbytes}
+    request["parameters"] = {"binary_data_output": True}
+    text = json.dumps(request).encode()
+    content = b"".join([text, *(array.tobytes() for array in inputs.values())])
+    return Body(content, {"Inference-Header-Content-Length": str(len(text))})
 
 
-def send(port: int, body: bytes, clients: int, seconds: float, rate: float, queue: Any) -> None:
+def send(port: int, body: Body, clients: int, seconds: float, rate: float, queue: Any) -> None:
     """Send requests from some clients for some seconds, then put what they saw into a queue.
 
     Args:
@@ -100,7 +119,7 @@ def send(port: int, body: bytes, clients: int, seconds: float, rate: float, queu
             if rate:
                 time.sleep(max(0.0, due - now))
             sent = due if rate else now  # What was due and had to wait, waited for the server.
-            connection.request("POST", PATH, body)
+            connection.request("POST", PATH, body.content, body.headers)
             response = connection.getresponse()
             response.read()
             assert response.status == 200, response.status
@@ -115,7 +134,7 @@ def send(port: int, body: bytes, clients: int, seconds: float, rate: float, queu
     queue.put(Load(len(times), time.perf_counter() - begun, times))
 
 
-def load(port: int, body: bytes, clients: int, seconds: float, rate: float = 0) -> Load:
+def load(port: int, body: Body, clients: int, seconds: float, rate: float = 0) -> Load:
     """Return what clients see who send from a process of their own; see `send`."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
@@ -151,36 +170,48 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     batch, seconds = arguments.batch, arguments.seconds
     newest = max(
         arguments.project.glob("exports/onnx/*/model.onnx"), key=lambda p: int(p.parent.name)
     )
-    print("| examples a second | processor | wall |")
-    print("| --- | ---: | ---: |")
     with serving(arguments.project, batch, arguments.threads) as (process, port):
         inputs = make_inputs(port, batch)
-        by_processor, by_wall = time_loop(newest, inputs, arguments.threads, seconds)
-        print(f"| loop, batches of {batch} | {by_processor:,.0f} | {by_wall:,.0f} |")
-        rate = 0.0
-        for name, examples in (("one a request", 1), ("a batch a request", batch)):
-            body = make_body(make_inputs(port, examples))
-            load(port, body, arguments.clients, 1)
-            before = sum(process.cpu_times()[:2])
-            seen = load(port, body, arguments.clients, seconds)
-            used = sum(process.cpu_times()[:2]) - before
-            count = seen.answers * examples
-            rate = rate or seen.answers / seen.seconds
-            print(f"| {name} | {count / used:,.0f} | {count / seen.seconds:,.0f} |")
-        half = load(port, make_body(make_inputs(port, 1)), arguments.clients, seconds, rate / 2)
-        memory = process.memory_info().rss / 2**20
-    percentiles = np.percentile(half.times, [50, 99]) * 1000
-    print(
-        f"\nAt half of the highest rate, {half.answers / half.seconds:,.0f} requests a second: half"
-        f" of the answers within {percentiles[0]:.1f} ms, 99 % within {percentiles[1]:.1f} ms. "
-        f"The server has {memory:,.0f} MiB."
-    )
+        found: dict[str, list[tuple[float, float, float]]] = {}
+        rates = dict[str, float]()
+        for _ in range(arguments.rounds):
+            loop, by_wall = time_loop(newest, inputs, arguments.threads, seconds)
+            found.setdefault(f"loop, batches of {batch}", []).append((loop, 1, by_wall))
+            for kind, examples in itertools.product(("JSON", "bytes"), (1, batch)):
+                body = make_body(make_inputs(port, examples), kind)
+                load(port, body, arguments.clients, 1)
+                before = sum(process.cpu_times()[:2])
+                seen = load(port, body, arguments.clients, seconds)
+                rate = seen.answers * examples / (sum(process.cpu_times()[:2]) - before)
+                size = "one" if examples == 1 else "a batch"
+                row = (rate, rate / loop, seen.answers * examples / seen.seconds)
+                found.setdefault(f"{kind}, {size} a request", []).append(row)
+                if examples == 1:
+                    rates[kind] = max(rates.get(kind, 0), seen.answers / seen.seconds)
+        print("| examples a second | processor | of the loop | wall |")
+        print("| --- | ---: | ---: | ---: |")
+        for name, rows in found.items():
+            processor, share, wall = np.median(rows, axis=0)
+            least, most = min(row[1] for row in rows), max(row[1] for row in rows)
+            spread = f"{share:.2f} ({least:.2f} to {most:.2f})"
+            print(f"| {name} | {processor:,.0f} | {spread} | {wall:,.0f} |")
+        for kind, rate in rates.items():
+            body = make_body(make_inputs(port, 1), kind)
+            half = load(port, body, arguments.clients, seconds, rate / 2)
+            percentiles = np.percentile(half.times, [50, 99]) * 1000
+            print(
+                f"\n{kind}, at half of the highest rate, "
+                f"{half.answers / half.seconds:,.0f} requests a second: half of the answers within "
+                f"{percentiles[0]:.1f} ms, 99 % within {percentiles[1]:.1f} ms."
+            )
+        print(f"\nThe server has {process.memory_info().rss / 2**20:,.0f} MiB.")
 
 
 if __name__ == "__main__":

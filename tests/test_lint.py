@@ -1,5 +1,6 @@
 """Formatting, linting and types: of this repository, and of every project as people get it."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -45,3 +46,27 @@ def test_rendered_project(
     command: list[str], combination: Combination, rendered: Callable[[Combination], Path]
 ) -> None:
     check(command, rendered(combination))
+
+
+@pytest.fixture
+def hadolint() -> str:
+    """The path of the linter of Dockerfiles."""
+    found = shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    if not found:
+        pytest.skip("hadolint is not installed; requirements/test.txt names it")
+    return found
+
+
+def lint_dockerfile(hadolint: str, text: str) -> subprocess.CompletedProcess[str]:
+    """Return what hadolint says of a Dockerfile."""
+    command = [hadolint, "--no-color", "-"]
+    return subprocess.run(command, input=text, capture_output=True, encoding="utf-8", check=False)
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile(hadolint: str) -> None:
+    text = (root / "shared" / "project" / "Dockerfile").read_text(encoding="utf-8")
+    result = lint_dockerfile(hadolint, text)
+    assert result.returncode == 0, result.stdout + result.stderr
+    worse = lint_dockerfile(hadolint, text.replace(" --no-cache-dir", ""))
+    assert worse.returncode == 1
+    assert "DL3042" in worse.stdout

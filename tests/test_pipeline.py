@@ -157,7 +157,7 @@ def test_an_evaluation_notes_its_files_before_it_writes_them(
     assert server.run("evaluate", "--experiment", folder, setup=setup).code == 9
     noted = json.loads((project / folder / "evaluations.json").read_text())["files"]
     files = [name.format(name="test") for name in task(project).evaluation_files]
-    assert sorted(noted) == sorted(["metrics_test.json", *files])
+    assert sorted(noted) == sorted(["metrics_test.json", "examples_test.npz", *files])
 
 
 @pytest.mark.where_proven

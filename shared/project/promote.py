@@ -8,8 +8,8 @@
 
 A server that runs swaps the version within a second, without losing a request. `accept` refuses a
 version whose metric on the test split is worse by more than --margin than that of the version in
-service. Until the first version is accepted, the newest serves. exports/onnx/in-service.json keeps
-all decisions.
+service, and says how far chance could move the difference. Until the first is accepted, the newest
+serves. exports/onnx/in-service.json keeps all decisions.
 """
 
 from machinery.server import promotion
@@ -17,6 +17,6 @@ from machinery.server import promotion
 command = promotion.command_line(__name__, __doc__)  # Answers --help and bad input.
 
 from build_dataset import Dataset
-from model.report import objective
+from model.report import Evaluation, objective
 
-command.run(Dataset, objective)
+command.run(Dataset, objective, Evaluation)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from machinery import elsewhere, exports, records
+from machinery import elsewhere, exports, intervals, records
 from machinery.elsewhere import ExportError, compare, predict_elsewhere
 from machinery.errors import InputError
 from machinery.exports import Examples, Format
@@ -58,7 +58,7 @@ def test_test_metrics_are_those_of_the_exported_step(tmp_path: Path) -> None:
     words = argparse.Namespace(experiment=tmp_path, checkpoint="best", format="onnx", int8=False)
     dataset = Section()  # What else it holds is of no matter here.
     of_step = {
-        step: exports.collect_facts(words, Section(), dataset, step, [])["test_metrics"]
+        step: exports.collect_facts(words, Section(), dataset, step, [], ShareAbove)["test_metrics"]
         for step in (4, 5)
     }
     assert of_step == {4: {"loss": 0.5}, 5: None}
@@ -88,18 +88,43 @@ def test_a_card_and_a_bill_of_materials_lie_beside_it(tmp_path: Path) -> None:
     version = export(tmp_path)
     card = (version / "MODEL_CARD.md").read_text("utf-8")
     for line in (
-        "| metric | val, n = 5 | test, n = 7 |",
-        "| loss | 0.25 | 0.125 |",
+        "| metric | val, n = 5 | test, n = 7 | 95 % interval on test |",
+        "| loss | 0.25 | 0.125 | no interval |",
         "| points | float32 | (N, 3) |",
         "| seed | 3 |",
         "- Not meant for: (uses that the data do not support)",
     ):
         assert f"\n{line}\n" in card
     assert f"```python{LOAD}" in card
+    assert "\n\nNo intervals: evaluate.py kept no predictions of this checkpoint" in card
     bill = json.loads((version / "sbom.cdx.json").read_text("utf-8"))
     assert bill["bomFormat"] == "CycloneDX"
     (package,) = [each for each in bill["components"] if each["name"] == "some_package"]
     assert package["purl"] == "pkg:pypi/some-package@1.0%2Bcpu"
+
+
+def test_a_version_keeps_what_was_evaluated_and_says_how_sure_it_is(tmp_path: Path) -> None:
+    answers = {"share": np.where(np.arange(100) < 20, -1, 1)}
+    evaluation = ShareAbove(None)
+    record = intervals.Record(evaluation)
+    evaluation.add(answers, {"above": np.ones(100, bool)}, np.arange(100))
+    assert evaluation.metrics()["right"] == 0.8
+    with records.writing_evaluation(tmp_path, ["metrics_test.json", record.file("test")], 5):
+        (tmp_path / "metrics_test.json").write_text('{"right": 0.8}')
+        record.write(tmp_path, "test")
+    words = argparse.Namespace(experiment=tmp_path, checkpoint="best", format="onnx", int8=False)
+    facts = exports.collect_facts(words, Section(), Section(), 5, [], ShareAbove)
+    low, high = facts["test_intervals"]["right"]
+    assert (low, high) == pytest.approx((0.72, 0.87), abs=0.02)
+    about = {**FACTS, **{name: facts[name] for name in ("test_metrics", "test_intervals")}}
+    about["experiment"] = str(tmp_path)
+    version = exports.write_version(tmp_path, about, Format("NumPy", LOAD), EXAMPLES, write)
+    card = (version / "MODEL_CARD.md").read_text("utf-8")
+    assert f"\n| right |  | 0.8 | {low:.4g} to {high:.4g} |\n" in card
+    assert "Efron" in card
+    kept = intervals.read_examples(version / intervals.FILE)
+    assert (kept["predictions.share"] == answers["share"]).all()
+    assert intervals.FILE in json.loads((version / "export.json").read_text())["sha256"]
 
 
 @pytest.fixture
@@ -298,6 +323,9 @@ def test_a_version_in_eight_bits_says_what_it_costs(
     assert found["calibration_examples"] == 256
     assert found["examples_together"] == 7
     assert found["margin"] == 0.01
+    assert about["test_intervals"] == {}  # All are right, and so is every resample.
+    kept = intervals.read_examples(version / intervals.FILE)
+    assert kept["predictions.share"] == pytest.approx(POINTS @ WEIGHTS.astype(np.int8))
     assert found["int8"]["bytes"] < found["float"]["bytes"]
     assert min(found["int8"]["seconds_one"], found["int8"]["seconds_together"]) > 0
     printed = capsys.readouterr().out.splitlines()

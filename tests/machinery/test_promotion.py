@@ -1,18 +1,20 @@
 """promote.py: which version serves, what is refused, and the history that only grows."""
 
 import os
+import re
 import threading
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
+from machinery import intervals
 from machinery.errors import InputError
 from machinery.metrics import Objective
 from machinery.server import in_service, models_config, promotion
-from machinery.server.acceptance import wilson_interval
 from machinery.server.in_service import FILE, Decisions, read_registry, version_to_serve
 from small_service import write_version
 
@@ -27,12 +29,28 @@ def exports(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def measure(examples: intervals.Examples) -> dict[str, float]:
+    """Return the accuracy of labels, and 1 less that as the loss."""
+    right = float((examples["predictions.labels"] == examples["targets.labels"]).mean())
+    return {"accuracy": right, "loss": 1 - right}
+
+
+def keep_examples(exports: Path, number: int, wrong: slice, targets: int = 1) -> None:
+    """Write what a version predicted of 400 examples, some of them wrongly."""
+    predicted = np.ones(400, np.int64)
+    predicted[wrong] = 0
+    kept = {"targets.labels": np.full(400, targets), "losses": np.zeros(400)}
+    path = exports / str(number) / intervals.FILE
+    intervals.write_examples(path, {"predictions.labels": predicted, **kept})
+
+
 def decide(exports: Path, *words: str, objective: Objective = OBJECTIVE) -> None:
     """Do what a command line of promote.py says."""
     with mock.patch("sys.argv", ["promote.py", *words, "--exports", str(exports)]):
         command = promotion.command_line("__main__", "")
     assert command.arguments is not None
-    promotion.decide(command.arguments, lambda _: objective)
+    judge = promotion.Judge(objective, measure)
+    promotion.decide(command.arguments, lambda _: judge)
 
 
 def test_tensorflow_serving_is_told(exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,8 +104,8 @@ def test_the_newest_accepted_version_serves(exports: Path) -> None:
         *(("accept", 2, 3), ("unpin", 3, 2), ("rollback", 2, 1)),
     ]
     assert registry.since == registry.history[-1].at
-    assert "version 1 0.9000" in registry.history[0].why
-    assert "version 3 in service 0.8000" in registry.history[0].why
+    assert "version 1 0.9, " in registry.history[0].why
+    assert "version 3 in service 0.8. " in registry.history[0].why
 
 
 def test_a_worse_version_is_refused(exports: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +113,7 @@ def test_a_worse_version_is_refused(exports: Path, capsys: pytest.CaptureFixture
     before = (exports / FILE).read_bytes()
     with pytest.raises(InputError) as error:
         decide(exports, "accept", "3")
-    for words in ("version 3 0.8000 (0.7580 to 0.8363)", "worse by 0.15", "--margin 0.01"):
+    for words in ("version 3 0.8, ", "worse by 0.15; there is no interval", "--margin 0.01"):
         assert words in str(error.value)
     assert (exports / FILE).read_bytes() == before
     decide(exports, "accept", "1", "--margin", "0.06")
@@ -103,6 +121,28 @@ def test_a_worse_version_is_refused(exports: Path, capsys: pytest.CaptureFixture
     decide(exports, "accept", "3", "--anyway")
     assert version_to_serve(exports) == 3
     assert read_registry(exports).history[-1].why == "with --anyway"
+
+
+def test_a_refusal_says_what_chance_could_do(exports: Path) -> None:
+    """Examples are drawn in pairs: where both are wrong, nothing changes the difference."""
+    keep_examples(exports, 2, slice(0, 20))
+    keep_examples(exports, 3, slice(0, 80))
+    decide(exports, "accept", "2")
+    with pytest.raises(InputError) as error:
+        decide(exports, "accept", "3")
+    found = re.search(r"worse by 0\.15 \((0\.\d+) to (0\.\d+)\)", str(error.value))
+    assert found
+    spread = 1.96 * (0.15 * 0.85 / 400) ** 0.5
+    assert [float(each) for each in found.groups()] == pytest.approx(
+        [0.15 - spread, 0.15 + spread], abs=0.005
+    )
+    decide(exports, "accept", "1", "--margin", "0.06")
+    keep_examples(exports, 1, slice(0, 40))
+    decide(exports, "accept", "2", "--margin", "1")
+    assert "better by 0.05 (0.0" in read_registry(exports).history[-1].why
+    keep_examples(exports, 3, slice(0, 80), targets=2)  # Of other examples.
+    with pytest.raises(InputError, match=r"worse by 0\.15; there is no interval"):
+        decide(exports, "accept", "3")
 
 
 def test_a_metric_of_which_less_is_better(exports: Path) -> None:
@@ -244,12 +284,3 @@ def test_an_account_without_a_name(exports: Path, monkeypatch: pytest.MonkeyPatc
     decide(exports, "pin", "1")
     assert read_registry(exports).history[0].by == "unknown"
     assert os.listdir(exports).count(FILE) == 1
-
-
-@pytest.mark.parametrize(
-    ("share", "count", "low", "high"),
-    # By R: prop.test(x, n, correct = FALSE)
-    [(0.9, 100, 0.8256, 0.9448), (1.0, 10, 0.7225, 1.0), (0.0, 10, 0.0, 0.2775)],
-)
-def test_wilson_interval(share: float, count: int, low: float, high: float) -> None:
-    assert wilson_interval(share, count) == pytest.approx((low, high), abs=1e-4)

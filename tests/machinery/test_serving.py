@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from machinery.errors import InputError
 from machinery.server import serving
 from machinery.server.batcher import Batcher, FullError
+from machinery.server.binary_tensors import LENGTH, read_body, write_body
 from machinery.server.served_version import Specification
 from machinery.server.tensors import (
     DATATYPES,
@@ -121,6 +122,79 @@ def test_bad_requests(case: str, client: TestClient) -> None:
     answer = client.post(INFER, content=content)
     assert (answer.status_code, [*answer.json()]) == (400, ["error"])
     assert client.post("/predict", content=content).status_code == 400
+
+
+def in_bytes(array: np.ndarray, wanted: Any = None, **changes: Any) -> tuple[bytes, dict[str, str]]:
+    """Return body and headers of a request for points in bytes, as the protocol has them."""
+    content = array.tobytes()
+    made = {"name": "points", "shape": [*array.shape], "datatype": "FP32"}
+    made["parameters"] = {"binary_data_size": len(content)}
+    text = json.dumps({**(wanted or {}), "inputs": [{**made, **changes}]}).encode()
+    return text + content, {"Inference-Header-Content-Length": str(len(text))}
+
+
+POINTS = np.array([[1, 2], [3, 4]], "<f4")
+
+
+def test_arrays_in_bytes(client: TestClient) -> None:
+    """By hand from the specification; see binary_tensors.py for its address."""
+    body, headers = in_bytes(POINTS)
+    answer = client.post(INFER, content=body, headers=headers)
+    assert answer.json()["outputs"][0]["data"] == [6, 14]
+    sums = {"name": "sums"}
+    for wanted in (
+        {"parameters": {"binary_data_output": True}},
+        {"outputs": [{**sums, "parameters": {"binary_data": True}}]},
+    ):
+        numbers = json.dumps({**wanted, **tensor(POINTS.tolist())}).encode()
+        for body, headers in (in_bytes(POINTS, wanted), (numbers, {})):
+            answer = client.post(INFER, content=body, headers=headers)
+            length = int(answer.headers["Inference-Header-Content-Length"])
+            assert answer.headers["Content-Type"] == "application/octet-stream"
+            (output,) = json.loads(answer.content[:length])["outputs"]
+            assert output == {
+                **{"name": "sums", "datatype": "FP32", "shape": [2]},
+                "parameters": {"binary_data_size": 8},
+            }
+            assert np.frombuffer(answer.content[length:], "<f4").tolist() == [6, 14]
+    some = {"parameters": {"binary_data_output": True}}
+    some["outputs"] = [{**sums, "parameters": {"binary_data": False}}]  # This one says otherwise.
+    body, headers = in_bytes(POINTS, some)
+    answer = client.post(INFER, content=body, headers=headers)
+    assert answer.json()["outputs"][0]["data"] == [6, 14]
+    assert client.get("/v2").json()["extensions"] == ["binary_tensor_data"]
+
+
+def with_length(length: str) -> tuple[bytes, dict[str, str]]:
+    return in_bytes(POINTS)[0], {"Inference-Header-Content-Length": length}
+
+
+BAD_BYTES = {
+    "shape": (in_bytes(POINTS, shape=[3, 2]), "got 16 bytes, expected 24 for [3, 2]"),
+    "short": ((in_bytes(POINTS)[0][:-1], in_bytes(POINTS)[1]), "got 16, and 15 bytes are left"),
+    "long": ((in_bytes(POINTS)[0] + b"x", in_bytes(POINTS)[1]), "1 bytes behind the JSON"),
+    "negative": (in_bytes(POINTS, parameters={"binary_data_size": -1}), "got -1, and 16"),
+    "huge": (in_bytes(POINTS, parameters={"binary_data_size": 2**70}), "and 16 bytes are left"),
+    "no number": (in_bytes(POINTS, parameters={"binary_data_size": True}), "got True"),
+    "both": (in_bytes(POINTS, data=[1]), "has both data and binary_data_size"),
+    "infinite": (in_bytes(POINTS * np.float32("inf")), "expected finite numbers"),
+    "another type": (in_bytes(POINTS, datatype="FP64"), "datatype: got FP64"),
+    "no size": (in_bytes(POINTS, parameters={}), "16 bytes behind the JSON"),
+    "no object": ((b"3", {"Inference-Header-Content-Length": "1"}), 'expected {"inputs"'),
+    "no header": ((in_bytes(POINTS)[0], {}), "not JSON"),
+    "a header of letters": (with_length("ten"), "got ten, of a body of"),
+    "a long header": (with_length("9" * 5000), "of a body of"),
+    "beyond the body": (with_length("999"), "got 999, of a body of"),
+    "within the JSON": (with_length("9"), "not JSON"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_BYTES)
+def test_bad_requests_in_bytes(case: str, client: TestClient) -> None:
+    (body, headers), expected = BAD_BYTES[case]
+    answer = client.post(INFER, content=body, headers=headers)
+    assert answer.status_code == 400
+    assert expected in answer.json()["error"]
 
 
 def test_a_body_that_is_too_large(client: TestClient) -> None:
@@ -322,6 +396,15 @@ def test_every_type_goes_there_and_back() -> None:
         found = read_tensors(request, {"a": Specification(dtype, (2,))})
         assert found["a"].dtype == dtype
         np.testing.assert_array_equal(found["a"], array)
+        text, headers = write_body({}, {"a": array}, {"a"})
+        text = text.replace(b'"outputs"', b' "inputs"')  # Of the same length.
+        request = read_body(text, headers[LENGTH])
+        found = read_tensors(request, {"a": Specification(dtype, (2,))})
+        assert found["a"].dtype == dtype
+        np.testing.assert_array_equal(found["a"], array)
+    request["inputs"][0] |= {"datatype": "BOOL", "data": memoryview(b"\x00\x01\x02\x01")}
+    with pytest.raises(BadRequestError, match="bytes of 0 or 1"):
+        read_tensors(request, {"a": Specification("bool", (2,))})
     text = format_json(write_tensors({"a": np.array([np.nan, np.inf, 1.0], np.float32)}))
     assert json.loads(text)[0]["data"] == [None, None, 1.0]  # JSON has neither.
 

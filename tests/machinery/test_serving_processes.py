@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
+import venv
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -165,14 +167,20 @@ tensors = st.fixed_dictionaries(
         "name": st.just("points") | json_values,
         "shape": st.lists(sizes, max_size=3) | json_values,
         "datatype": st.just("FP32") | json_values,
+    },
+    optional={
         "data": st.lists(st.floats(width=32) | json_values, max_size=10) | json_values,
-    }
+        "parameters": st.fixed_dictionaries({"binary_data_size": st.integers(-1, 24) | json_values})
+        | json_values,
+    },
 )
 requests = st.fixed_dictionaries(
     {"inputs": st.lists(tensors, max_size=2) | json_values},
     optional={"id": json_values, "outputs": json_values, "point": json_values},
 )
-bodies = st.binary(max_size=60) | (requests | json_values).map(json.dumps).map(str.encode)
+texts = st.binary(max_size=60) | (requests | json_values).map(json.dumps).map(str.encode)
+# Arrays behind the JSON, of which the header says where it ends, or anything else.
+bodies = st.tuples(texts, st.none() | st.binary(max_size=24), st.none() | st.text(max_size=4))
 paths = st.sampled_from(["/predict", "/v2/models/model/infer", "/v2/models/model/versions/1/infer"])
 types = st.sampled_from(["application/json", "text/plain", "multipart/form-data", "é"])
 
@@ -188,10 +196,91 @@ def test_no_body_is_too_odd(tmp_path: Path) -> None:
             max_examples=10_000, deadline=None, suppress_health_check=[*HealthCheck], database=None
         )
         @given(body=bodies, path=paths, content_type=types)
-        def send(body: bytes, path: str, content_type: str) -> None:
+        def send(body: tuple[bytes, Any, Any], path: str, content_type: str) -> None:
+            text, arrays, length = body
             headers = {b"Content-Type": content_type.encode()}
-            answer = client.post(path, content=body, headers=headers)
+            if length is not None or arrays is not None:
+                said = str(len(text)) if length is None else length
+                headers[b"Inference-Header-Content-Length"] = said.encode("utf-8", "replace")
+            answer = client.post(path, content=text + (arrays or b""), headers=headers)
             assert answer.status_code in (200, 400), answer.text
             assert ("error" in answer.json()) == (answer.status_code == 400)
 
         send()
+
+
+# --- clients of others, in environments of their own
+
+TRITON = """
+import sys
+import numpy as np
+import tritonclient.http as triton
+client = triton.InferenceServerClient(sys.argv[1])
+assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("model")
+assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
+assert client.get_model_metadata("model")["inputs"][0]["datatype"] == "FP32"
+points = np.array([[1, 2], [3, 4.5], [5, 6]], np.float32)
+for sent in (True, False):
+    for wanted in (True, False, None):
+        given = triton.InferInput("points", [3, 2], "FP32")
+        given.set_data_from_numpy(points, binary_data=sent)
+        asked = wanted is not None and [triton.InferRequestedOutput("sums", binary_data=wanted)]
+        result = client.infer("model", [given], outputs=asked or None, request_id="mine")
+        sums = result.as_numpy("sums")
+        assert sums.dtype == np.float32 and sums.tolist() == [3, 7.5, 11], sums
+        response = result.get_response()
+        assert response["id"] == "mine"
+        is_binary = "binary_data_size" in response["outputs"][0].get("parameters", {})
+        assert is_binary == (wanted is not False)  # Without a word the client asks for bytes.
+given = triton.InferInput("points", [3, 3], "FP32")
+given.set_data_from_numpy(np.ones((3, 3), np.float32))
+try:
+    client.infer("model", [given])
+except triton.InferenceServerException as error:
+    assert "shape: got [3, 3]" in error.message() and error.status() == "400", error
+else:
+    raise SystemExit("a wrong shape was not refused")
+print("done")
+"""
+
+
+def install(folder: Path, package: str) -> Path:
+    """Install a package into a new environment; return the folder of its programs."""
+    venv.create(folder, with_pip=True)
+    programs = folder / ("Scripts" if os.name == "nt" else "bin")
+    subprocess.run([programs / "python", "-m", "pip", "install", "-q", package], check=True)
+    return programs
+
+
+@pytest.mark.deep
+def test_tritons_own_client(serve: Serve, tmp_path: Path) -> None:
+    programs = install(tmp_path / "environment", "tritonclient[http]==2.73.0")
+    write_version(tmp_path, 1)
+    _, port = serve()
+    words = [programs / "python", "-c", TRITON, f"127.0.0.1:{port}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.stdout == "done\n", done.stderr
+
+
+@pytest.mark.deep
+def test_ten_thousand_bodies_by_schemathesis(serve: Serve, tmp_path: Path) -> None:
+    """Made from /openapi.json: no 5xx, and nothing that the description does not say."""
+    programs = install(tmp_path / "environment", "schemathesis==4.32.5")
+    write_version(tmp_path, 1)
+    process, port = serve()
+    url = f"http://127.0.0.1:{port}"
+    checks = "not_a_server_error,status_code_conformance,content_type_conformance"
+    words = ["run", f"{url}/openapi.json", "--phases", "fuzzing", "--max-examples", "3500"]
+    words += ["--mode", "all", "--include-method", "POST", "--seed", "1", "--checks", checks]
+    words += ["--generation-database", "none", "--suppress-health-check", "all"]
+    done = subprocess.run(
+        [programs / "schemathesis", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+    with urllib.request.urlopen(f"{url}/metrics") as answer:
+        text = answer.read().decode()
+    counts = re.findall(r'^serve_requests_total{.*status="(\d+)".*} (\d+)', text, re.MULTILINE)
+    assert sum(int(count) for _, count in counts) > 10_000
+    assert not [code for code, _ in counts if code[0] == "5"]
+    process.terminate()
+    assert process.wait(30) == 0

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from filelock import FileLock
 
-from machinery import model_card, quantised
+from machinery import intervals, model_card, quantised
 from machinery.argument_parser import ArgumentParser
 from machinery.command_line import EvaluateCommand, evaluation
 from machinery.elsewhere import compare, predict_elsewhere
@@ -31,7 +31,7 @@ from machinery.files import replace, sync_folder, sync_tree, write_atomically
 from machinery.metrics import read_metrics
 from machinery.parameter_file import Section, flatten
 from machinery.quantised import Quantising
-from machinery.records import evaluated_steps, read_sessions
+from machinery.records import read_sessions
 from machinery.sampling import evaluation_batch_size
 
 FILE = "export.json"
@@ -148,6 +148,7 @@ def collect_facts(
     dataset: Any,
     step: int,
     packages: Iterable[str],
+    new_evaluation: Callable[[Any], Any],
 ) -> dict[str, Any]:
     """Return what export.json says of where a version came from.
 
@@ -157,21 +158,23 @@ def collect_facts(
         dataset: what it was trained on.
         step: of the checkpoint.
         packages: that write the version, as Python imports them.
+        new_evaluation: returns an Evaluation of a dataset.
     """
     rows = {row.get("step"): row for row in read_metrics(arguments.experiment)}
-    suffix = "" if arguments.checkpoint == "best" else f"_{arguments.checkpoint}"
-    test = arguments.experiment / f"metrics_test{suffix}.json"
-    # It may be of an earlier checkpoint: a run can be evaluated while it trains. The metrics in
-    # eight bits are other ones, and measured later.
-    of_this_step = test.exists() and evaluated_steps(arguments.experiment).get(test.name) == step
-    known = of_this_step and not arguments.int8
+    test, evaluated = None, {}
+    if not arguments.int8:  # The metrics in eight bits are other ones, and measured later.
+        test, evaluated = intervals.read_evaluation(
+            arguments.experiment, arguments.checkpoint, step
+        )
+    measure = intervals.measuring(lambda: new_evaluation(dataset))
     return {
         "format": arguments.format,
         "experiment": arguments.experiment.as_posix(),
         "checkpoint": arguments.checkpoint,
         "step": step,
         "metrics": rows.get(step),
-        "test_metrics": json.loads(test.read_text("utf-8")) if known else None,
+        "test_metrics": test,
+        "test_intervals": intervals.metric_intervals(measure, evaluated),
         "parameters": flatten(parameters),
         "dataset": dataset.model_dump(mode="json"),
         **trained_by(arguments.experiment),
@@ -230,6 +233,10 @@ def write_version(
             unchecked = Path(temporary, "version")
             unchecked.mkdir()
             about = {**facts, **write_checked(unchecked, form, examples, write, quantising)}
+            where = (Path(facts["experiment"]), facts["checkpoint"], facts["step"])
+            evaluated = quantising.evaluated if quantising else intervals.read_evaluation(*where)[1]
+            if evaluated:
+                intervals.write_examples(unchecked / intervals.FILE, evaluated)
             model_card.write_beside(unchecked, about, form.load)
             about["sha256"] = digests(unchecked)
             del about["sha256"][model_card.CARD]  # People fill in what it leaves open.
@@ -279,6 +286,7 @@ def write_checked(
             write(folder, quantising.calibration)
             int8 = quantising.compare(form.load, path / file, folder / file)
             about |= {"int8": int8, "test_metrics": int8["int8"]["metrics"]}
+            about["test_intervals"] = quantising.intervals()
     return about
 
 

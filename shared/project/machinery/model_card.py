@@ -15,10 +15,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from machinery import quantised
+from machinery import intervals, quantised
 from machinery.files import write_atomically
 from machinery.records import PROJECT
 
+HOW = (
+    f"Intervals by the bootstrap: {intervals.RESAMPLES:,} resamples of the examples of test "
+    "(percentiles; Efron and Tibshirani 1993). They say how far other examples of the same kind "
+    "would move a metric, and nothing of another training."
+)
+NO_INTERVALS = (
+    "No intervals: evaluate.py kept no predictions of this checkpoint (that of an earlier version "
+    "of this project kept none), they are too many, or their metrics take too long to compute."
+)
 CARD, BILL = "MODEL_CARD.md", "sbom.cdx.json"
 
 LIMITS = """\
@@ -87,16 +96,22 @@ def metrics(about: Mapping[str, Any]) -> str:
         name: value for name, value in (about["test_metrics"] or {}).items() if name != "examples"
     }
     names = dict.fromkeys([*val, *(name for name in test if type(test[name]) in (int, float))])
+    found = about.get("test_intervals") or {}
     cells = [
-        (name, *(f"{each[name]:.4g}" if name in each else "" for each in (val, test)))
+        (
+            name,
+            *(f"{each[name]:.4g}" if name in each else "" for each in (val, test)),
+            intervals.in_words(found.get(name)) if name in test else "",
+        )
         for name in names
     ]
-    found = table(
-        ("metric", f"val, n = {examples['val']:,}", f"test, n = {examples['test']:,}"), cells
-    )
+    n_val, n_test = (f"{split}, n = {examples[split]:,}" for split in ("val", "test"))
+    shown = table(("metric", n_val, n_test, "95 % interval on test"), cells)
     if not test:
-        found += "\n\nNothing of test: this checkpoint was not evaluated (evaluate.py) before."
-    return found
+        return (
+            f"{shown}\n\nNothing of test: this checkpoint was not evaluated (evaluate.py) before."
+        )
+    return f"{shown}\n\n{HOW if found else NO_INTERVALS}"
 
 
 def eight_bits(about: Mapping[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from machinery.argument_parser import ArgumentParser
 from machinery.elsewhere import ExportError, predict_elsewhere, time_elsewhere
+from machinery.intervals import Interval, Record, measuring, metric_intervals
 from machinery.metrics import Objective
 from machinery.sampling import evaluation_batch_size
 
@@ -85,6 +86,7 @@ class Quantising:
         count = min(CALIBRATION_EXAMPLES, examples)
         inputs, _ = take("train", np.arange(count) * examples // count)
         self.calibration = Calibration(mode, inputs)
+        self.evaluated: Arrays = {}  # what was measured last: int8 on test
 
     def compare(self, load: str, float_path: Path, path: Path) -> dict[str, Any]:
         """Measure both networks in new processes; return what export.json says of them.
@@ -109,14 +111,22 @@ class Quantising:
         about["margin"] = self.refuse_worse(about)
         return about
 
+    def intervals(self) -> dict[str, Interval]:
+        """Return the interval of each metric of int8 on test; call `compare` first."""
+        return metric_intervals(
+            measuring(lambda: self.new_evaluation(self.dataset)), self.evaluated
+        )
+
     def _measure(self, load: str, path: Path, count: int) -> dict[str, Any]:
         size = evaluation_batch_size(self.dataset.positions)
         evaluation, examples = self.new_evaluation(self.dataset), self.dataset.examples["test"]
+        record = Record(evaluation)
         for first in range(0, examples, BATCHES * size):
             rows = np.arange(first, min(first + BATCHES * size, examples))
             inputs, targets = self.take("test", rows)
             predictions = predict_elsewhere(load, path, inputs, size)
             evaluation.add(predictions, targets, np.zeros(len(rows)))
+        self.evaluated = record.examples()
         metrics = evaluation.metrics()
         del metrics["loss"]  # An exported network does not give it.
         inputs, _ = self.take("test", np.arange(count))

@@ -9,7 +9,7 @@ as metrics_test.json; for the last checkpoint, such as metrics_test_last.json.
 
 import argparse
 
-from machinery import command_line, records
+from machinery import command_line, intervals, records
 from parameters import Parameters
 
 command = command_line.evaluation(__name__, __doc__, Parameters)  # Answers --help and bad input.
@@ -53,13 +53,16 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     arrays, path, step = command_line.read_trained(arguments, dataset.fingerprint)
     split = load_split(arguments.data, dataset, split_name)
     evaluation = Evaluation(dataset, keep=True)
+    record = intervals.Record(evaluation)
     with backend.scope(device):
         model = backend.make_model(parameters, dataset, device)
         backend.load_weights(model, arrays, path)
         evaluate(model, split, evaluation)
     print(f"{path} of step {step:,}, {split.examples:,} examples of {split_name}:")
     name = split_name if arguments.checkpoint == "best" else f"{split_name}_{arguments.checkpoint}"
-    with records.writing_evaluation(folder, evaluation.files(name), step):
+    files = [*evaluation.files(name), record.file(name)]
+    with records.writing_evaluation(folder, files, step):
+        record.write(folder, name)
         ids = dataset.read_ids(arguments.data, split_name)
         evaluation.write(folder, name, ids, lambda rows: split.take(rows)[0])
 

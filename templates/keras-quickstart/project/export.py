@@ -119,7 +119,7 @@ def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
         predictions = backend.to_numpy(network.predict_on_batch(inputs))
         form = FORMATS[arguments.format]
         packages = ("keras", keras_backend.name, *form.packages)
-        facts = exports.collect_facts(arguments, parameters, dataset, step, packages)
+        facts = exports.collect_facts(arguments, parameters, dataset, step, packages, Evaluation)
         return exports.write_version(
             arguments.exports,
             facts,

@@ -10,7 +10,7 @@ as metrics_test.json; for the last checkpoint, such as metrics_test_last.json.
 import argparse
 from collections.abc import Callable
 
-from machinery import command_line, records
+from machinery import command_line, intervals, records
 from parameters import Parameters
 
 command = command_line.evaluation(__name__, __doc__, Parameters)  # Answers --help and bad input.
@@ -75,10 +75,13 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     backend.load_weights(model, arrays, path)
     split = load_split(arguments.data, dataset, split_name)
     evaluation = Evaluation(dataset, keep=True)
+    record = intervals.Record(evaluation)
     evaluate(make_evaluation_step(model, split, dataset), split, evaluation)
     print(f"{path} of step {step:,}, {split.examples:,} examples of {split_name}:")
     name = split_name if arguments.checkpoint == "best" else f"{split_name}_{arguments.checkpoint}"
-    with records.writing_evaluation(folder, evaluation.files(name), step):
+    files = [*evaluation.files(name), record.file(name)]
+    with records.writing_evaluation(folder, files, step):
+        record.write(folder, name)
         ids = dataset.read_ids(arguments.data, split_name)
         evaluation.write(folder, name, ids, lambda rows: split.take(rows)[0])
 

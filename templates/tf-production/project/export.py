@@ -101,7 +101,7 @@ def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
         predictions = {**call(Served(model, dataset).signatures(), inputs), **predictions}
     form = FORMATS[arguments.format]
     packages = ("tensorflow", "keras", *form.packages)
-    facts = exports.collect_facts(arguments, parameters, dataset, step, packages)
+    facts = exports.collect_facts(arguments, parameters, dataset, step, packages, Evaluation)
     version = exports.write_version(
         arguments.exports,
         facts,

@@ -117,7 +117,7 @@ def export(arguments: argparse.Namespace, parameters: Parameters) -> Path:
     torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.contiguous_format)
     form = FORMATS[arguments.format]
     packages = ("torch", *form.packages)
-    facts = exports.collect_facts(arguments, parameters, dataset, step, packages)
+    facts = exports.collect_facts(arguments, parameters, dataset, step, packages, Evaluation)
 
     def take(name: str, rows: np.ndarray):
         batch = load_split(arguments.data, dataset, name, device).take(rows)

@@ -3,13 +3,15 @@
 import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pydantic
 
+from machinery import intervals
 from machinery.argument_parser import ArgumentParser
 from machinery.command_line import Command
 from machinery.errors import InputError, exit_codes
+from machinery.intervals import Interval, Measure
 from machinery.metrics import Objective
 from machinery.server import acceptance
 from machinery.server.in_service import Decisions, Registry, read_registry, version_to_serve
@@ -18,32 +20,44 @@ from machinery.server.model_versions import DEFAULT_EXPORTS, find_versions, read
 ACTIONS = ("accept", "rollback", "pin", "unpin", "status")
 SHOWN = 10  # decisions of the history
 
-# Returns which metric decides, given the dataset that a version was trained on.
-ChooseObjective = Callable[[Any], Objective]
+
+class Judge(NamedTuple):
+    """What says which of two versions is better."""
+
+    objective: Objective  # which metric decides
+    measure: Measure  # evaluates what the versions predicted of test
 
 
 class PromoteCommand(Command):
     """The command line of promote.py."""
 
-    def run(self, schema: type[Any], choose_objective: ChooseObjective) -> None:
+    def run(
+        self,
+        schema: type[Any],
+        choose_objective: Callable[[Any], Objective],
+        new_evaluation: Callable[[Any], Any],
+    ) -> None:
         """Do what the command line says; end with the exit code of what happened.
 
         Args:
             schema: of dataset.json.
-            choose_objective: says which metric decides.
+            choose_objective: says which metric decides, given the dataset of a version.
+            new_evaluation: returns an Evaluation of it.
         """
         if (words := self.arguments) is None:
             return
 
-        def choose(dataset: dict[str, Any]) -> Objective:
+        def choose(described: dict[str, Any]) -> Judge:
             try:
-                return choose_objective(schema.model_validate(dataset))
+                dataset = schema.model_validate(described)
             except pydantic.ValidationError:
                 raise InputError(
                     f"{words.exports / str(words.version)}: was exported by a project of another "
                     "task or of another time: this one cannot read what export.json says of its "
                     "dataset."
                 ) from None
+            measure = intervals.measuring(lambda: new_evaluation(dataset))
+            return Judge(choose_objective(dataset), measure)
 
         with exit_codes():
             decide(words, choose)
@@ -83,12 +97,12 @@ def add_exports(parser: ArgumentParser) -> None:
     parser.add_argument("--exports", type=Path, default=DEFAULT_EXPORTS, help=where)
 
 
-def decide(arguments: argparse.Namespace, choose: ChooseObjective) -> None:
+def decide(arguments: argparse.Namespace, choose: Callable[[dict[str, Any]], Judge]) -> None:
     """Accept, roll back, pin or unpin, and say what serves then.
 
     Args:
         arguments: of the command line.
-        choose: says which metric decides, given what dataset.json said.
+        choose: says how to judge versions, given what dataset.json said.
 
     Raises:
         InputError: that is refused; nothing has changed.
@@ -116,7 +130,9 @@ def decide(arguments: argparse.Namespace, choose: ChooseObjective) -> None:
         print("It is pinned: python promote.py unpin lets the newest accepted version serve.")
 
 
-def check(arguments: argparse.Namespace, registry: Registry, choose: ChooseObjective) -> str:
+def check(
+    arguments: argparse.Namespace, registry: Registry, choose: Callable[[dict[str, Any]], Judge]
+) -> str:
     """Return why a version is accepted, in words.
 
     Raises:
@@ -129,7 +145,7 @@ def check(arguments: argparse.Namespace, registry: Registry, choose: ChooseObjec
         return "with --anyway"
     if number in registry.accepted[-1:]:
         raise InputError(f"version {number} is the newest accepted one already.")
-    objective = choose(facts.dataset)
+    objective, measure = choose(facts.dataset)
     old = next(reversed(registry.accepted), None) or version_to_serve(exports)
     if old == number:
         value = acceptance.test_value(facts, objective, number)
@@ -137,7 +153,14 @@ def check(arguments: argparse.Namespace, registry: Registry, choose: ChooseObjec
         why = f"the first one; {acceptance.metric_name(objective)} on test {shown}"
     else:
         pairs = (number, facts), (old, read_facts(exports, old))
-        refused, why, margin = acceptance.compare(*pairs, objective, arguments.margin)
+
+        def difference() -> Interval | None:
+            paths = (exports / str(each) / intervals.FILE for each in (number, old))
+            metric = acceptance.metric_name(objective)
+            kept = (intervals.read_examples(path) for path in paths)
+            return intervals.difference_interval(measure, *kept, metric)
+
+        refused, why, margin = acceptance.compare(*pairs, objective, arguments.margin, difference)
         if refused:
             raise InputError(
                 f"version {number} is refused, with --margin {margin:g}: {why} "

@@ -7,7 +7,7 @@ Needs requirements/serve.txt and no framework of training, and a version that `p
 --format onnx` wrote. service.py says what a request may hold and what the answer is:
 
     POST /predict                    a body such as service.py shows -> what people read
-    POST /v2/models/model/infer      arrays as JSON: the Open Inference Protocol, version 2
+    POST /v2/models/model/infer      arrays, JSON or bytes: the Open Inference Protocol, version 2
     GET  /openapi.json /livez /readyz /metrics /v2 /v2/models/model
 
 It serves the version in service (promote.py), else the newest, and swaps another one in while it

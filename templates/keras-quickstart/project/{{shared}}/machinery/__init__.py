@@ -58,6 +58,7 @@ code hands in what it needs of them. Each file has one subject:
     experiments      reading what all experiments have written
     results          comparing them: the command
     results_table    the table of the comparison
+    intervals        how sure a metric is, by the bootstrap
     noise            whether a difference in it is more than chance
     differences      what differs between its rows, in words
     lineage          what each was made from, and by which change

@@ -5,7 +5,9 @@ Each file has one subject:
     serving          serve.py: its command line, the server's life
     http_api         the paths that it answers, and serve_page.html
     http_guard       who may ask, and what is counted
+    openapi          what /openapi.json says of them
     tensors          arrays as JSON
+    binary_tensors   arrays as bytes behind it
     batcher          requests that wait, computed together
     served_version   a version that has tested itself, and its successor
     model_versions   the versions that export.py wrote

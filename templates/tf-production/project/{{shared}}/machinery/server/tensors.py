@@ -89,7 +89,9 @@ def _read_tensor(tensor: dict[str, Any], name: str, expected: Specification) -> 
     ):
         wanted = ", ".join([f"1 to {MOST_EXAMPLES:,}", *map(str, expected.shape)])
         raise BadRequestError(f"{name}: shape: got {str(shape)[:80]}, expected [{wanted}]")
-    array = to_array(tensor.get("data"), expected.dtype)
+    if isinstance(data := tensor.get("data"), memoryview):
+        return _from_bytes(data, name, expected.dtype, shape)
+    array = to_array(data, expected.dtype)
     if (
         array is None
         or array.size != math.prod(shape)
@@ -103,6 +105,18 @@ def _read_tensor(tensor: dict[str, Any], name: str, expected: Specification) -> 
             f"{name}: data: expected {math.prod(shape):,} numbers that {datatype} can hold, "
             "flat or nested as the shape says"
         )
+    return array.reshape(shape)
+
+
+def _from_bytes(data: memoryview, name: str, dtype: str, shape: list[int]) -> np.ndarray:
+    target = np.dtype(dtype)
+    if len(data) != (expected := math.prod(shape) * target.itemsize):
+        raise BadRequestError(f"{name}: got {len(data):,} bytes, expected {expected:,} for {shape}")
+    if target.kind == "b" and np.frombuffer(data, np.uint8).max() > 1:
+        raise BadRequestError(f"{name}: expected bytes of 0 or 1")
+    array = np.frombuffer(data, target.newbyteorder("<")).astype(target, copy=False)
+    if target.kind == "f" and np.isinf(array).any():
+        raise BadRequestError(f"{name}: expected finite numbers")
     return array.reshape(shape)
 
 

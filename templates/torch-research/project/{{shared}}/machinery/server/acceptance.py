@@ -1,13 +1,21 @@
 """Whether a version may take the place of the one in service, by the metrics on the test split."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 from machinery.errors import InputError
+from machinery.intervals import Interval, in_words
 from machinery.metrics import Objective
 from machinery.server.model_versions import Facts
 
-NORMAL_95 = 1.959964  # Between minus and plus so many standard deviations lie 95 %.
+HOW = (
+    "in brackets 95 % intervals by the bootstrap: other examples of the same kind could give those"
+)
+NO_INTERVAL = (
+    "there is no interval: a version holds no predictions of test (evaluate.py, then export.py, "
+    "bring them), or they are not of the same examples, too many, or all alike"
+)
 NOT_BETTER = "To accept it nevertheless, add --anyway: the history will say so."
 
 
@@ -19,23 +27,15 @@ class Comparison(NamedTuple):
     margin: float  # how much worse it might have been
 
 
-def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share of `count` independent examples.
-
-    Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953
-    """
-    z = NORMAL_95**2 / count
-    middle = (share + z / 2) / (1 + z)
-    spread = math.sqrt(share * (1 - share) * z + z**2 / 4) / (1 + z)
-    return max(0.0, middle - spread), min(1.0, middle + spread)
-
-
 def describe(value: float, facts: Facts, objective: Objective) -> str:
-    """Return a value of the metric in words, with its interval where it is a share."""
-    if not (objective.maximize and 0 <= value <= 1 and facts.test_examples):
-        return f"{value:.4g}"
-    low, high = wilson_interval(value, facts.test_examples)
-    return f"{value:.4f} ({low:.4f} to {high:.4f})"
+    """Return a value of the metric in words, with its interval."""
+    interval = facts.test_intervals.get(metric_name(objective))
+    return f"{value:.4g}{in_brackets(interval)}"
+
+
+def in_brackets(interval: Interval | None) -> str:
+    """Return an interval as it stands behind a number; nothing where there is none."""
+    return f" ({in_words(interval)})" if interval else ""
 
 
 def test_value(facts: Facts, objective: Objective, number: int) -> float:
@@ -61,7 +61,11 @@ def metric_name(objective: Objective) -> str:
 
 
 def compare(
-    new: tuple[int, Facts], old: tuple[int, Facts], objective: Objective, margin: float | None
+    new: tuple[int, Facts],
+    old: tuple[int, Facts],
+    objective: Objective,
+    margin: float | None,
+    difference: Callable[[], Interval | None],
 ) -> Comparison:
     """Compare a new version with the one in service.
 
@@ -71,6 +75,7 @@ def compare(
         objective: which metric decides.
         margin: how much worse than the old version the new one may be, in units of the metric;
             None: what is usual.
+        difference: returns the interval of the new version's metric less that of the old one.
 
     Raises:
         InputError: a version has no metrics, or they are of other data.
@@ -96,12 +101,13 @@ def compare(
         f"{metric_name(objective)} on {new_facts.test_examples:,} examples of test: version "
         f"{new_number} {shown[0]}, version {old_number} in service {shown[1]}"
     )
-    if "(" in words:
-        words += (
-            "; in brackets Wilson's 95 % interval, which is meant for shares of examples and is "
-            "rough for other metrics"
-        )
     margin = objective.usual_margin(values[1]) if margin is None else margin
-    change = f"worse by {worse:.4g}" if worse > 0 else f"better by {-worse:.4g}"
     refused = worse > margin and not math.isclose(worse, margin)  # 0.95 - 0.94 is above 0.01.
-    return Comparison(refused, f"{words}. It is {change if worse else 'as good'}.", margin)
+    interval, sign = difference(), 1 if (worse > 0) != objective.maximize else -1
+    if interval:
+        low, high = sorted(sign * bound for bound in interval)
+        interval = low, high
+    change = f"{'worse' if worse > 0 else 'better'} by {abs(worse):.4g}{in_brackets(interval)}"
+    how = HOW if interval else NO_INTERVAL
+    words += f". It is {change if worse else 'as good'}; {how}."
+    return Comparison(refused, words, margin)

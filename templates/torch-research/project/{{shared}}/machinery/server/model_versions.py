@@ -22,6 +22,7 @@ class Facts(pydantic.BaseModel):
     step: int
     dataset: dict[str, Any]  # all that dataset.json says
     test_metrics: dict[str, float] | None = None
+    test_intervals: dict[str, tuple[float, float]] = {}  # of each metric that has one
     sha256: dict[str, str]  # of each file of the version
     int8: dict[str, Any] | None = None  # how it was rounded to eight bits, where it was
 

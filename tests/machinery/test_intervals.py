@@ -1,0 +1,123 @@
+"""The interval of a metric, beside SciPy's; and how often it holds the truth."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from machinery import intervals
+
+NUMBERS = np.random.default_rng(1).exponential(size=200)
+
+
+def mean(examples: intervals.Examples) -> dict[str, float]:
+    return {"mean": float(examples["losses"].mean())}
+
+
+class Spread:
+    """An Evaluation whose metric is no mean over the examples."""
+
+    def __init__(self) -> None:
+        self.values: list[np.ndarray] = []
+
+    def add(self, predictions: Any, targets: Any, losses: np.ndarray) -> None:
+        self.values.append(predictions["values"] - targets["values"])
+        assert len(losses) == len(self.values[-1])
+
+    def metrics(self) -> Mapping[str, float]:
+        return {"spread": float(np.concatenate(self.values).std())}
+
+
+def evaluated(values: np.ndarray) -> dict[str, np.ndarray]:
+    zeros = np.zeros(len(values))
+    return intervals.join({"values": values}, {"values": zeros}, zeros)
+
+
+def test_an_interval_is_that_of_scipy() -> None:
+    """They draw other resamples, so they agree as far as a thousand of these do."""
+    measure = intervals.measuring(Spread)
+    found = intervals.metric_intervals(measure, evaluated(NUMBERS))["spread"]
+    known = stats.bootstrap((NUMBERS,), np.std, method="percentile", rng=2, n_resamples=5000)
+    assert found == pytest.approx([*known.confidence_interval], abs=0.03)
+
+
+def test_the_interval_of_a_difference_is_that_of_scipy_in_pairs() -> None:
+    others = NUMBERS + np.random.default_rng(3).normal(0.1, 0.2, size=200)
+
+    def difference(first: np.ndarray, second: np.ndarray) -> float:
+        return first.std() - second.std()
+
+    pair = evaluated(NUMBERS), evaluated(others)
+    found = intervals.difference_interval(intervals.measuring(Spread), *pair, "spread")
+    known = stats.bootstrap(
+        (NUMBERS, others),
+        difference,
+        method="percentile",
+        paired=True,
+        vectorized=False,
+        rng=4,
+        n_resamples=3000,
+    )
+    assert found == pytest.approx([*known.confidence_interval], abs=0.01)
+
+
+def test_it_holds_the_truth_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intervals, "RESAMPLES", 300)
+    generator, held = np.random.default_rng(5), 0
+    for _ in range(200):
+        found = intervals.metric_intervals(mean, {"losses": generator.normal(size=80)})["mean"]
+        held += found[0] < 0 < found[1]
+    assert 180 <= held <= 198  # 190 are expected, and 184 to 196 of two in three such tests.
+
+
+def test_the_same_examples_have_the_same_interval() -> None:
+    found = [intervals.metric_intervals(mean, {"losses": NUMBERS}) for _ in range(2)]
+    assert found[0] == found[1]
+
+
+def test_where_there_is_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert intervals.metric_intervals(mean, {}) == {}
+    assert intervals.metric_intervals(mean, {"losses": np.ones(9)}) == {}  # No resample differs.
+
+    def sometimes(examples: intervals.Examples) -> dict[str, float]:
+        return mean(examples) if examples["losses"][0] > 1 else {}
+
+    assert intervals.metric_intervals(sometimes, {"losses": NUMBERS}) == {}
+    pair = evaluated(NUMBERS), evaluated(NUMBERS)
+    pair[1]["targets.values"] = np.ones(200)  # Of other examples.
+    measure = intervals.measuring(Spread)
+    assert intervals.difference_interval(measure, *pair, "spread") is None
+    assert intervals.difference_interval(measure, pair[0], {}, "spread") is None
+    monkeypatch.setattr(intervals, "MOST_SECONDS", 0)
+    assert intervals.metric_intervals(mean, {"losses": NUMBERS}) == {}
+
+
+def test_what_is_much_or_of_several_shapes_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = [np.ones(4), np.ones(3)]
+
+    def record(*values: np.ndarray) -> intervals.Record:
+        evaluation = Spread()
+        found = intervals.Record(evaluation)
+        for each in values:
+            evaluation.add({"values": each}, {"values": each}, np.ones(len(each)))
+        assert len(evaluation.values) == len(values)
+        return found
+
+    assert len(record(*batches).examples()["losses"]) == 7
+    assert record(*batches, np.ones((3, 2))).examples() == {}
+    monkeypatch.setattr(intervals, "MOST_BYTES", 4 * 3 * 8)
+    assert len(record(*batches[:1]).examples()["losses"]) == 4
+    assert record(*batches, *batches).examples() == {}
+
+
+def test_a_file_that_cannot_be_read_holds_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "examples_test.npz"
+    for content in (b"", b"PK\x03\x04", b"x"):
+        path.write_bytes(content)
+        assert intervals.read_examples(path) == {}
+    assert intervals.read_examples(tmp_path / "none") == {}
+    intervals.write_examples(path, {"losses": NUMBERS})
+    assert (intervals.read_examples(path)["losses"] == NUMBERS).all()
