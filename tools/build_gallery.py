@@ -18,11 +18,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+import copier
 from PIL import Image
 from tqdm import tqdm
 
@@ -94,10 +95,10 @@ def run(words: list[str], folder: Path) -> tuple[str, float]:
 
 
 def render(combination: Combination, projects: Path) -> None:
-    """Make the project of a combination, below its name, by the command that its page shows."""
-    template = root / "templates" / combination.template
+    """Make the project of a combination, below its name, as the command on its page does."""
+    template = str(root / "templates" / combination.template)
     target = projects / name_of(combination) / PROJECT
-    run(["-m", *pages.copy_command(combination, str(template), str(target))], projects)
+    copier.run_copy(template, target, data=combination.answers, defaults=True, quiet=True)
 
 
 def train(combination: Combination, project: Path, gallery: Path) -> dict[str, Any]:
@@ -132,35 +133,36 @@ def save_picture(source: Path, share: float, width: int, target: Path) -> None:
     shown.quantize(128).save(target, optimize=True)
 
 
-def for_each(
-    combinations: list[Combination], act: Callable[[Combination], Any], doing: str
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Do something for combinations, two at a time, with a progress bar.
+def train_all(
+    combinations: list[Combination], projects: Path, gallery: Path
+) -> Iterator[tuple[Combination, dict[str, Any] | None]]:
+    """Train projects, two at a time, with a progress bar.
 
-    Returns:
-        what came of those that succeeded, and the errors of the others, by name.
+    Yields:
+        each combination and what came of it, as soon as it is there; None: it failed, as is said.
     """
-    done, failed = {}, {}
-    with ThreadPoolExecutor(AT_ONCE) as executor, tqdm(total=len(combinations), desc=doing) as bar:
-        names = {executor.submit(act, each): name_of(each) for each in combinations}
+
+    def act(combination: Combination) -> dict[str, Any]:
+        return train(combination, projects / name_of(combination) / PROJECT, gallery)
+
+    with ThreadPoolExecutor(AT_ONCE) as executor, tqdm(total=len(combinations)) as bar:
+        waiting = {executor.submit(act, each): each for each in combinations}
         try:
-            for future in as_completed(names):
-                name = names[future]
+            for future in as_completed(waiting):
+                combination = waiting[future]
                 try:
-                    done[name] = future.result()
+                    yield combination, future.result()
                 except Failed as error:
-                    failed[name] = str(error)
-                    bar.write(f"error: {name}: {error}", file=sys.stderr)
-                bar.set_postfix_str(name)
+                    bar.write(f"error: {name_of(combination)}: {error}", file=sys.stderr)
+                    yield combination, None
+                bar.set_postfix_str(name_of(combination))
                 bar.update()
-        except BaseException:
+        finally:
             executor.shutdown(cancel_futures=True)
-            raise
-    return done, failed
 
 
-def build(chosen: list[Combination], gallery: Path, docs: bool) -> dict[str, str]:
-    """Write the pages of combinations, and the index of all; return what failed, with its error.
+def build(chosen: list[Combination], gallery: Path, docs: bool) -> list[str]:
+    """Write the pages of combinations, and the index of all; return the names of those that failed.
 
     Args:
         chosen: the combinations.
@@ -170,41 +172,35 @@ def build(chosen: list[Combination], gallery: Path, docs: bool) -> dict[str, str
     (gallery / "pictures").mkdir(parents=True, exist_ok=True)
     file = gallery / "results.json"
     results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    trivial: dict[str, Any] = {}  # Of each task once, as all its projects have the same data.
+    failed = []
     with tempfile.TemporaryDirectory() as folder:
         projects = Path(folder)
         needed = [each for each in SHOWN if each in chosen or each in map(neighbour_of, chosen)]
-        _, unmade = for_each(needed, lambda each: render(each, projects), "rendering")
+        for each in needed:
+            render(each, projects)
         # What a project and its neighbour differ in is read before they train.
-        whole = [
-            each
-            for each in chosen
-            if not {name_of(each), name_of(neighbour_of(each))} & unmade.keys()
-        ]
-        parts = {name_of(each): pages.describe(each, projects) for each in whole}
-        done, failed = for_each(
-            whole, lambda each: train(each, projects / name_of(each) / PROJECT, gallery), "training"
-        )
-        trivial: dict[str, Any] = {}  # Of each task once, as all its projects have the same data.
-        for name, result in done.items():
-            if result["task"] not in trivial:
-                printed, _ = run(["-c", TRIVIAL, str(root / "tests")], projects / name / PROJECT)
-                trivial[result["task"]] = json.loads(printed)
-            result["trivial"] = trivial[result["task"]]
-    results |= done
-    for name in failed:
-        results.pop(name, None)
-    file.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    for each in whole:
-        name = name_of(each)
-        if name in done:
-            text = pages.page(each, results[name], parts[name])
-            (gallery / f"{name}.md").write_text(text, encoding="utf-8")
-            if docs and each.choice == "plain":
-                picture = gallery / pages.picture(name, 1)
-                shutil.copy(picture, root / "docs" / "tasks" / f"{each.task}.png")
-    (gallery / "index.md").write_text(pages.index(SHOWN, results), encoding="utf-8")
-    print(f"{len(done)} pages in {gallery}; all took {sum(os.times()[:4]):.0f} CPU seconds.")
-    return {**unmade, **failed}
+        parts = {name_of(each): pages.describe(each, projects) for each in chosen}
+        for each, result in train_all(chosen, projects, gallery):
+            name = name_of(each)
+            results.pop(name, None)
+            if result is None:
+                failed.append(name)
+            else:
+                if each.task not in trivial:
+                    words = ["-c", TRIVIAL, str(root / "tests")]
+                    trivial[each.task] = json.loads(run(words, projects / name / PROJECT)[0])
+                results[name] = {**result, "trivial": trivial[each.task]}
+                text = pages.page(each, results[name], parts[name])
+                (gallery / f"{name}.md").write_text(text, encoding="utf-8")
+                if docs and each.choice == "plain":
+                    picture = gallery / pages.picture(name, 1)
+                    shutil.copy(picture, root / "docs" / "tasks" / f"{each.task}.png")
+            file.write_text(json.dumps(results, indent=1), encoding="utf-8")
+            (gallery / "index.md").write_text(pages.index(SHOWN, results), encoding="utf-8")
+    pages_made = len(chosen) - len(failed)
+    print(f"{pages_made} pages in {gallery}; they took {sum(os.times()[:4]):.0f} CPU seconds.")
+    return failed
 
 
 def main(words: list[str] | None = None) -> int:
@@ -241,7 +237,7 @@ def main(words: list[str] | None = None) -> int:
     try:
         failed = build(chosen, given.folder, given.docs)
     except KeyboardInterrupt:
-        print("Stopped; the pages are as they were.", file=sys.stderr)
+        print("Stopped; the pages that were done are there.", file=sys.stderr)
         return 130
     if failed:
         print(f"error: {len(failed)} have no page: {', '.join(failed)}", file=sys.stderr)

@@ -15,10 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -79,19 +76,13 @@ def head_of(branch: str) -> str:
 
 def copy(template: str, project: Path, tag: str) -> bool:
     """Make a project of a release."""
-    import copier
-
-    data = {"template": template, "template_source": origin()}
-    with errors(template):
-        options: Any = {"defaults": True, "quiet": True, "settings": copier.Settings()}
-        copier.run_copy(str(root), project, data=data, vcs_ref=tag, **options)
+    where = [str(root), str(project)]
+    copier("copy", tag, "-d", f"template={template}", *where, folder=project.parent, sources=[])
     return True
 
 
 def update(commit: str, project: Path, tag: str) -> bool:
     """Make the project of a commit, updated to a release; return whether it was of another."""
-    import copier
-
     project.mkdir()
     archive = project.with_suffix(".tar")
     git("archive", f"--output={archive}", commit)
@@ -104,14 +95,49 @@ def update(commit: str, project: Path, tag: str) -> bool:
     git("init", "--quiet", folder=project)
     git("add", "--all", "--force", folder=project)
     git(*person, "commit", "--quiet", "--no-verify", "--message", "before", folder=project)
-    with errors(project.name), reading_here(record["_src_path"], origin()):
-        options: Any = {"defaults": True, "quiet": True, "settings": copier.Settings()}
-        data = {"template_source": origin()}
-        copier.run_update(project, data=data, vcs_ref=tag, overwrite=True, **options)
-    conflicts = git("diff", "--name-only", "--diff-filter=U", folder=project).split()
-    if conflicts:
+    sources = [record["_src_path"], origin()]
+    copier("update", tag, folder=project, sources=sources)
+    if conflicts := git("diff", "--name-only", "--diff-filter=U", folder=project).split():
         raise Refused(f"example/{project.name}: conflicts in {', '.join(conflicts)}.")
     return True
+
+
+def copier(verb: str, tag: str, *words: str, folder: Path, sources: list[str]) -> None:
+    """Run Copier with the default answers, without the person's own settings.
+
+    Args:
+        verb: copy or update.
+        tag: of the release.
+        words: more of the command line.
+        folder: where.
+        sources: URLs for which this repository is read, since the tag may not be there yet.
+
+    Raises:
+        Refused: it did not do it.
+    """
+    options = ["--defaults", "--vcs-ref", tag, "-d", f"template_source={origin()}"]
+    with tempfile.TemporaryDirectory() as apart:
+        settings = Path(apart) / "settings.yml"
+        settings.write_text("{}\n", encoding="utf-8")
+        environment = {**os.environ, "COPIER_SETTINGS_PATH": str(settings)}
+        environment["COPIER_CACHE_DIR"] = apart
+        urls = sorted({url.removeprefix("git+") for url in sources if ":" in url})
+        start = int(os.environ.get("GIT_CONFIG_COUNT", "0"))
+        for number, url in enumerate(urls, start):
+            environment[f"GIT_CONFIG_KEY_{number}"] = f"url.{root}.insteadOf"
+            environment[f"GIT_CONFIG_VALUE_{number}"] = url
+        environment["GIT_CONFIG_COUNT"] = str(start + len(urls))
+        result = subprocess.run(
+            [sys.executable, "-m", "copier", verb, *options, *words],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+    if result.returncode:
+        last = "\n".join(result.stdout.strip().splitlines()[-5:])
+        raise Refused(f"{folder.name}: copier {verb} failed: {last}")
 
 
 def commit(project: Path, parent: str, message: str) -> str:
@@ -128,34 +154,6 @@ def commit(project: Path, parent: str, message: str) -> str:
 def origin() -> str:
     """Return where other people find this repository; empty: only here."""
     return git("config", "--default", "", "--get", "remote.origin.url")
-
-
-@contextmanager
-def reading_here(*sources: str) -> Generator[None]:
-    """Have git read this repository where URLs are named: the tag may not be there yet."""
-    before = dict(os.environ)
-    urls = [source for source in {*sources} if ":" in source]
-    start = int(os.environ.get("GIT_CONFIG_COUNT", "0"))
-    for number, url in enumerate(urls, start):
-        os.environ[f"GIT_CONFIG_KEY_{number}"] = f"url.{root}.insteadOf"
-        os.environ[f"GIT_CONFIG_VALUE_{number}"] = url.removeprefix("git+")
-    os.environ["GIT_CONFIG_COUNT"] = str(start + len(urls))
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-@contextmanager
-def errors(template: str) -> Generator[None]:
-    """Say what Copier refuses in one line."""
-    from copier.errors import CopierError
-
-    try:
-        yield
-    except (CopierError, ValueError) as error:
-        raise Refused(f"example/{template}: {error}") from error
 
 
 def main() -> int:
