@@ -20,7 +20,8 @@ def test_a_page_and_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     page = (tmp_path / f"{NAME}.md").read_text(encoding="utf-8")
     assert re.findall(r"^## (.+)$", page, re.MULTILINE) == PARTS
     for text in (
-        "copier copy --defaults -d task=tabular -d loop=plain templates/torch-research myproj\n",
+        "copier copy --defaults -d task=tabular -d loop=plain \\\n",
+        "    templates/torch-research myproj\ncd myproj\n",
         "python train.py --experiment experiments/short --from experiments/baseline "
         "--training.epochs 1\n",
         "fewer epochs",

@@ -37,7 +37,7 @@ from combinations import Combination, checked_combinations  # noqa: E402
 from projects import TASKS  # noqa: E402
 
 AT_ONCE = 2
-WIDTH, SMALL = 640, 220  # of a picture and of one in the index, in pixels
+LARGE, SMALL = (640, 520), (220, 220)  # of a picture and of one in the index, at most, in pixels
 SHOWN = [each for each in checked_combinations if not each.kaggle]
 
 # What the trivial answer of a task reaches on test, by the project's own metrics.
@@ -110,7 +110,7 @@ def train(combination: Combination, project: Path, gallery: Path) -> dict[str, A
     task, name = TASKS[combination.task], name_of(combination)
     drawn = {"learning_curves.png": 1.0, **task.pictures}
     for number, (picture, share) in enumerate(drawn.items()):
-        save_picture(experiment / picture, share, WIDTH, gallery / pages.picture(name, number))
+        save_picture(experiment / picture, share, LARGE, gallery / pages.picture(name, number))
     first, share = next(iter(task.pictures.items()))
     save_picture(experiment / first, share, SMALL, gallery / pages.picture(name, "small"))
     keep = ("epochs", "seconds", "processor", "cores", "device", "precision", "weights", "versions")
@@ -125,11 +125,11 @@ def train(combination: Combination, project: Path, gallery: Path) -> dict[str, A
     }
 
 
-def save_picture(source: Path, share: float, width: int, target: Path) -> None:
-    """Write the upper part of a picture, scaled down to a width."""
+def save_picture(source: Path, share: float, size: tuple[int, int], target: Path) -> None:
+    """Write the upper part of a picture, scaled down."""
     with Image.open(source) as image:
         shown = image.convert("RGB").crop((0, 0, image.width, round(share * image.height)))
-    shown.thumbnail((width, 10 * width), Image.Resampling.LANCZOS)
+    shown.thumbnail(size, Image.Resampling.LANCZOS)
     shown.quantize(128).save(target, optimize=True)
 
 

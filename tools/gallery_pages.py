@@ -2,7 +2,9 @@
 
 import ast
 import difflib
+import functools
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,20 +33,23 @@ SHORT_EPOCHS = {
 COMPARED = ("train.py", "model/net.py", "backend.py", "keras.json", "requirements.txt")
 MOSTLY_THE_SAME = 0.5  # the share of lines that two versions have in common, from which on
 FEW_LINES = 20  # of a file that is shown in any case
+PURPOSE = 70  # characters, at most, that say what a file is for
 MADE_LATER = ("data", "experiments", "__pycache__")  # Nothing there is compared or listed.
 
-INDEX_START = """---
+# A site leaves the list of headings out, so that lines of code have room.
+WIDE = """---
 hide:
   - toc
 ---
-
+"""
+INDEX_START = f"""{WIDE}
 # Gallery
 
 <style>
-.gallery { display: grid; gap: 0.8rem; margin: 1em 0 2em;
-  grid-template-columns: repeat(auto-fill, minmax(max(7rem, 14%), 1fr)); }
-.gallery p { margin: 0; font-size: 0.65rem; line-height: 1.5; }
-.gallery img { display: block; width: 100%; border: 1px solid #8884; border-radius: 3px; }
+.gallery {{ display: grid; gap: 0.8rem; margin: 1em 0 2em;
+  grid-template-columns: repeat(auto-fill, minmax(max(7rem, 14%), 1fr)); }}
+.gallery p {{ margin: 0; font-size: 0.65rem; line-height: 1.5; }}
+.gallery img {{ display: block; width: 100%; border: 1px solid #8884; border-radius: 3px; }}
 </style>
 """
 
@@ -79,11 +84,12 @@ def picture(name: str, which: object) -> str:
     return f"pictures/{name}-{which}.png"
 
 
-def copy_command(combination: Combination, template: str, target: str) -> list[str]:
-    """Return the command that makes the project of a combination."""
+def copy_command(combination: Combination) -> str:
+    """Return the command that makes the project of a combination, in a clone of this repository."""
     answers = {name: value for name, value in combination.answers.items() if name != "licence"}
-    given = [word for name, value in answers.items() for word in ("-d", f"{name}={value}")]
-    return ["copier", "copy", "--defaults", *given, template, target]
+    given = " ".join(f"-d {name}={value}" for name, value in answers.items())
+    template = f"templates/{combination.template}"
+    return f"copier copy --defaults {given} \\\n    {template} {PROJECT}"
 
 
 def experiment_of(combination: Combination) -> str:
@@ -129,7 +135,8 @@ def tree(project: Path) -> str:
             files = sorted(path.glob("*.py"))
             lines += [(f"    {each.name}", purpose(each)) for each in files]
     width = max(len(name) for name, _ in lines) + 2
-    return "\n".join(f"{name:{width}}{about}".rstrip() for name, about in lines)
+    cut = functools.partial(textwrap.shorten, width=PURPOSE, placeholder=" ...")
+    return "\n".join(f"{name:{width}}{cut(about)}".rstrip() for name, about in lines)
 
 
 def purpose(path: Path) -> str:
@@ -172,7 +179,7 @@ def difference(here: Path, there: Path) -> str:
                     shown.append(folded(f"<code>{name}</code>", changed, "diff"))
             else:
                 rows.append(f"| `{name}` | written anew: {len(old)} and {len(new)} lines |")
-    table = ["| file | |", "| --- | --- |", *rows]
+    table = ["| file | difference |", "| --- | --- |", *rows]
     return "\n".join([f"{same} files are the same. These are not:", "", *table, "", *shown])
 
 
@@ -191,7 +198,6 @@ def page(combination: Combination, result: Mapping[str, Any], parts: Mapping[str
         parts: what its files hold, of `describe`.
     """
     name, task, title = name_of(combination), combination.task, title_of(combination)
-    template = f"templates/{combination.template}"
     training, evaluation = (text.rstrip() for text in result["printed"])
     python = [f"python {' '.join(words)}" for words in training_commands(combination)]
     other = neighbour_of(combination)
@@ -206,10 +212,11 @@ def page(combination: Combination, result: Mapping[str, Any], parts: Mapping[str
     )
     return "\n".join(
         [
+            WIDE,
             f"# {task_title(task)}: {title}\n",
             f"[All combinations](index.md) · beside it: [{title_of(other)}]({name_of(other)}.md)\n",
             "```sh",
-            " ".join(copy_command(combination, template, PROJECT)),
+            copy_command(combination),
             f"cd {PROJECT}",
             *python,
             "```\n",
