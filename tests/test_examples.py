@@ -92,6 +92,13 @@ def test_a_clone_goes_on_from_the_published_branch(scratch_repository: Path) -> 
     git(scratch_repository, "clone", "--quiet", str(scratch_repository), str(clone))
     refused = renew(clone, "v9.3.0")
     assert refused.startswith("refused: ")
+    show = "import release, sys; sys.exit(release.show('9.3.0'))"
+    result = subprocess.run(
+        [sys.executable, "-c", show], cwd=clone / "tools", capture_output=True, encoding="utf-8"
+    )
+    assert result.returncode == 1
+    assert "v9.3.0 is tagged, but not all examples are renewed" in result.stderr
+    assert "then: python tools/renew_examples.py v9.3.0" in result.stderr
     assert git(clone, "branch", "--list", "example/*") == ""
     assert renew(clone, "v9.2.0") == BRANCH
     assert len(git(clone, "log", "--format=%s", BRANCH).splitlines()) == 2
