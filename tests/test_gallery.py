@@ -44,7 +44,7 @@ def test_a_page_and_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert re.search(r"accuracy \*\*0\.\d{3}\*\*, \d+ s", index)
     for target in LINK.findall(page + index):
         assert (tmp_path / target).is_file() or target.removesuffix(".md") in names, target
-    assert len(LINK.findall(page)) == 2 + 2 + 1  # Two pages, two pictures, the neighbour again.
+    assert len(LINK.findall(page)) == 3 + 2 * 2  # Pages; two pictures, each a link to itself.
 
 
 def test_what_fails_is_named_and_has_no_page(

@@ -37,7 +37,8 @@ from combinations import Combination, checked_combinations  # noqa: E402
 from projects import TASKS  # noqa: E402
 
 AT_ONCE = 2
-LARGE, SMALL = (640, 520), (220, 220)  # of a picture and of one in the index, at most, in pixels
+# Most pixels of learning curves, which may be four side by side, of a picture, and in the index.
+CURVES, LARGE, SMALL = (1400, 520), (640, 520), (220, 220)
 SHOWN = [each for each in checked_combinations if not each.kaggle]
 
 # What the trivial answer of a task reaches on test, by the project's own metrics.
@@ -110,7 +111,8 @@ def train(combination: Combination, project: Path, gallery: Path) -> dict[str, A
     task, name = TASKS[combination.task], name_of(combination)
     drawn = {"learning_curves.png": 1.0, **task.pictures}
     for number, (picture, share) in enumerate(drawn.items()):
-        save_picture(experiment / picture, share, LARGE, gallery / pages.picture(name, number))
+        size = LARGE if number else CURVES
+        save_picture(experiment / picture, share, size, gallery / pages.picture(name, number))
     first, share = next(iter(task.pictures.items()))
     save_picture(experiment / first, share, SMALL, gallery / pages.picture(name, "small"))
     keep = ("epochs", "seconds", "processor", "cores", "device", "precision", "weights", "versions")

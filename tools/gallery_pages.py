@@ -32,6 +32,7 @@ SHORT_EPOCHS = {
 # Of these files the lines that differ are shown, unless most of them do.
 COMPARED = ("train.py", "model/net.py", "backend.py", "keras.json", "requirements.txt")
 MOSTLY_THE_SAME = 0.5  # the share of lines that two versions have in common, from which on
+MOST_ROWS = 12  # of the table of files that differ; a longer one has to be opened
 FEW_LINES = 20  # of a file that is shown in any case
 PURPOSE = 70  # characters, at most, that say what a file is for
 MADE_LATER = ("data", "experiments", "__pycache__")  # Nothing there is compared or listed.
@@ -162,7 +163,8 @@ def difference(here: Path, there: Path) -> str:
     """Return in which files two projects differ, and the lines of those that are alike."""
     ours, theirs = files_of(here), files_of(there)
     rows, shown, same = [], [], 0
-    for name in sorted(ours.keys() | theirs.keys()):
+    # What a reader asks for first stands first.
+    for name in sorted(ours.keys() | theirs.keys(), key=lambda each: (each not in COMPARED, each)):
         if name not in ours or name not in theirs:
             rows.append(f"| `{name}` | {'only here' if name in ours else 'only there'} |")
         elif ours[name] == theirs[name]:
@@ -180,6 +182,9 @@ def difference(here: Path, there: Path) -> str:
             else:
                 rows.append(f"| `{name}` | written anew: {len(old)} and {len(new)} lines |")
     table = ["| file | difference |", "| --- | --- |", *rows]
+    if len(rows) > MOST_ROWS:
+        table = ["<details markdown>", f"<summary>{len(rows)} files</summary>", "", *table]
+        table += ["", "</details>"]
     return "\n".join([f"{same} files are the same. These are not:", "", *table, "", *shown])
 
 
@@ -202,7 +207,8 @@ def page(combination: Combination, result: Mapping[str, Any], parts: Mapping[str
     python = [f"python {' '.join(words)}" for words in training_commands(combination)]
     other = neighbour_of(combination)
     pictures = [
-        f"![{file.removesuffix('.png').replace('_', ' ')}]({picture(name, number)})\n"
+        f"[![{file.removesuffix('.png').replace('_', ' ')}]({picture(name, number)})]"
+        f"({picture(name, number)})\n"
         for number, file in enumerate(result["pictures"])
     ]
     short = (
