@@ -240,8 +240,8 @@ def show(version: str) -> int:
         renew_examples.renew(f"v{version}")
     except renew_examples.Refused as refusal:
         print(
-            f"error: v{version} is tagged, but not all examples are renewed: {refusal} Mend it, "
-            f"then: python tools/renew_examples.py v{version}",
+            f"error: v{version} is tagged, but not all examples are renewed: {refusal}\n"
+            f"Mend it, then: python tools/renew_examples.py v{version}",
             file=sys.stderr,
         )
         return 1
