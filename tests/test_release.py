@@ -198,6 +198,10 @@ def test_the_first_release_of_a_repository_without_tags(
     result = release(untagged_scratch_repository, "0.9.0", "--")
     assert result.returncode == 0, result.stderr
     assert version_recorded(untagged_scratch_repository) == "v0.9.0"
+    templates = sorted(path.name for path in (untagged_scratch_repository / "templates").iterdir())
+    branches = git(untagged_scratch_repository, "branch", "--list", "example/*").split()
+    assert branches == [f"example/{template}" for template in templates]
+    assert "git push origin 'refs/heads/example/*'" in result.stdout
 
 
 @pytest.mark.parametrize(

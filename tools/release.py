@@ -1,4 +1,4 @@
-"""Make a release: write the version, renew the copies, check updates to it, commit, tag.
+"""Make a release: write the version, renew the copies, check updates, commit, tag, renew examples.
 
     .venv/bin/python tools/release.py 1.2.0
 
@@ -8,7 +8,9 @@ tests/results.json differs from that of the release before; the tag is new; no n
 lies where people's .gitignore would match it; and a project of every template and earlier release
 becomes by `copier update` what the new release would make of it. The version stands in
 shared/version.yml alone: a project copied from a template's folder records it, and `copier update`
-looks for the tag of that name. Needs Copier, which `make test` installs into .venv.
+looks for the tag of that name. Then the example projects, branches of their own, are updated to it
+(tools/renew_examples.py); where that fails, the tag stays, and the exit code is 1. Needs Copier,
+which `make test` installs into .venv.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import record_version
+import renew_examples
 import sync_shared
 
 root = Path(__file__).resolve().parent.parent
@@ -213,7 +216,7 @@ def main() -> int:
     parser.add_argument(
         "--trust-updates",
         action="store_true",
-        help="leave out what takes long: updates, ignored paths, cookiecutter.json",
+        help="leave out what takes long: updates, ignored paths, cookiecutter.json, examples",
     )
     arguments = parser.parse_args()
     version = arguments.version
@@ -228,6 +231,21 @@ def main() -> int:
         print(f"error: {refusal}", file=sys.stderr)
         return 2
     print(f"Tagged v{version}. Publish it: git push --follow-tags")
+    return 0 if arguments.trust_updates else show(version)
+
+
+def show(version: str) -> int:
+    """Update the example projects to a release that is tagged; return the exit code."""
+    try:
+        renew_examples.renew(f"v{version}")
+    except renew_examples.Refused as refusal:
+        print(
+            f"error: v{version} is tagged, but not all examples are renewed: {refusal}\n"
+            f"Mend it, then: python tools/renew_examples.py v{version}",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"Publish the examples, too: {renew_examples.PUBLISH}")
     return 0
 
 

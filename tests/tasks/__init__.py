@@ -60,6 +60,25 @@ class BadUnlabelled:
 
 
 @dataclasses.dataclass(frozen=True)
+class Trivial:
+    """An answer that takes no network; a trained one is shown beside it."""
+
+    words: str
+    # The predictions for so many examples, as net.predict gives them, of the targets of train.
+    predict: Callable[[Mapping[str, np.ndarray], int], Mapping[str, np.ndarray]]
+
+
+def always_most_frequent(target: str) -> Trivial:
+    """Return the answer with the most frequent class of a target, which holds class numbers."""
+
+    def predict(train: Mapping[str, np.ndarray], examples: int) -> Mapping[str, np.ndarray]:
+        shares = np.bincount(train[target]) / len(train[target])
+        return {"probabilities": np.tile(shares.astype(np.float32), (examples, 1))}
+
+    return Trivial("always the most frequent class", predict)
+
+
+@dataclasses.dataclass(frozen=True)
 class Task:
     """A task, for tests that know none."""
 
@@ -86,6 +105,10 @@ class Task:
     bar: float  # what it reaches on the default data with the parameters as they are shipped
     metrics: tuple[str, ...]  # all of them, in their order
     evaluation_files: tuple[str, ...]  # beside metrics_test.json, with {name} for "test"
+    # What evaluate.py draws of test, and the share of its height that the gallery shows; what says
+    # most comes first.
+    pictures: Mapping[str, float]
+    trivial: Trivial
     prepared: str  # words of train.py that prepares the default data
 
     space: str  # of a search.yaml, quick to try

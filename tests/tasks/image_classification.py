@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks import BadSource, BadUnlabelled, Effect, Misfit, OwnData, Task
+from tasks import BadSource, BadUnlabelled, Effect, Misfit, OwnData, Task, always_most_frequent
 
 
 def _image(path: Path, value: int = 0) -> None:
@@ -504,6 +504,8 @@ task = Task(
     bar=0.98,
     metrics=("loss", "accuracy"),
     evaluation_files=("confusion_matrix_{name}.png", "worst_{name}.png", "predictions_{name}.csv"),
+    pictures={"worst_test.png": 0.34, "confusion_matrix_test.png": 1},
+    trivial=always_most_frequent("labels"),
     prepared="preparing the handwritten digits",
     space="  training.learning_rate: {low: 0.001, high: 0.01, log: true}\n"
     "  model.width: {choices: [4, 8]}\n",

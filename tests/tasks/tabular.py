@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks import BadSource, BadUnlabelled, Effect, Misfit, OwnData, Task
+from tasks import BadSource, BadUnlabelled, Effect, Misfit, OwnData, Task, always_most_frequent
 
 TARGET = ("--target", "y")
 REGRESSION = (*TARGET, "--kind", "regression")
@@ -272,6 +272,8 @@ task = Task(
     bar=0.9,
     metrics=("loss", "accuracy", "auc", "f1"),
     evaluation_files=("confusion_matrix_{name}.png", "predictions_{name}.csv"),
+    pictures={"confusion_matrix_test.png": 1},
+    trivial=always_most_frequent("target"),
     prepared="preparing scikit-learn's breast cancer data",
     space="  training.learning_rate: {low: 0.001, high: 0.01, log: true}\n"
     "  model.width: {choices: [8, 16]}\n",

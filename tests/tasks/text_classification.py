@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks import BadSource, BadUnlabelled, Effect, Misfit, OwnData, Task
+from tasks import BadSource, BadUnlabelled, Effect, Misfit, OwnData, Task, always_most_frequent
 
 COLUMNS = ("--text", "words", "--target", "class")
 ROWS = "words,class\n" + "".join(f"text number {row},{'ab'[row % 2]}\n" for row in range(40))
@@ -290,6 +290,8 @@ task = Task(
     bar=0.78,
     metrics=("loss", "accuracy", "f1"),
     evaluation_files=("confusion_matrix_{name}.png", "predictions_{name}.csv"),
+    pictures={"confusion_matrix_test.png": 1},
+    trivial=always_most_frequent("labels"),
     prepared="preparing the docstrings",
     space="  training.learning_rate: {low: 0.001, high: 0.01, log: true}\n"
     "  model.width: {choices: [4, 6]}\n",
