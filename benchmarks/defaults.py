@@ -18,7 +18,7 @@ it comes, divided by its speed without the default: above 1, the default pays.
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -43,7 +43,7 @@ from training import per_sample_loop, project_loop
 
 
 @contextmanager
-def own_memory_layout() -> Iterator[None]:
+def own_memory_layout() -> Generator[None]:
     """Let networks be made in PyTorch's own memory layout."""
     kept = torch.nn.utils.convert_conv2d_weight_memory_format
     torch.nn.utils.convert_conv2d_weight_memory_format = lambda model, layout: model  # ty: ignore

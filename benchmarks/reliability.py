@@ -29,6 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load_file
 
 from common import machine, print_table, render
 
@@ -54,9 +55,13 @@ class Candidate:
         if self.project is None:
             return [sys.executable, str(PEERS / f"with_{self.name}.py"), str(folder)]
         words = ["--experiment", str(folder / RUN), "--from", "experiments/baseline"]
-        settings = {"model.width": 8, "training.epochs": EPOCHS}
-        settings |= {"training.checkpoint_minutes": 0.001, "training.precision": "float32"}
-        words += [word for key, value in settings.items() for word in (f"--{key}", str(value))]
+        settings = {
+            "model.width": "8",
+            "training.epochs": str(EPOCHS),
+            "training.checkpoint_minutes": "0.001",
+            "training.precision": "float32",
+        }
+        words += [word for key, value in settings.items() for word in (f"--{key}", value)]
         if wild:
             words += ["--training.learning_rate", WILD]
         return [sys.executable, "train.py", *words]
@@ -82,23 +87,21 @@ class Candidate:
                 return None
             with np.load(file) as arrays:
                 return [arrays[name] for name in arrays.files]
-        from safetensors.numpy import load_file
-
         file = folder / RUN / "last.safetensors"
         if not file.exists():
             return None
         return [array for name, array in sorted(load_file(file).items())]
 
     def newest(self, folder: Path) -> Path:
-        """Return the largest of the files that were written last: the newest checkpoint."""
+        """Return the file of weights that the next start reads first."""
         if self.project is not None:
             return folder / RUN / "last.safetensors"
-        files = [
-            path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > 1000
-        ]
-        times = {path: path.stat().st_mtime for path in files}
-        late = [path for path in files if times[path] > max(times.values()) - 0.05]
-        return max(late, key=lambda path: path.stat().st_size)
+        if self.name == "lightning":
+            return folder / "last.ckpt"
+        if self.name == "accelerate":
+            found = (folder / "checkpoints").glob("checkpoint_*/model.safetensors")
+            return max(found, key=lambda path: int(path.parent.name[11:]))
+        return max((folder / "backup").rglob("*"), key=lambda path: path.stat().st_size)
 
 
 def wait_for(process: subprocess.Popen[str], epoch: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from combinations import Combination, checked_combinations
+from combinations import Combination, checked_combinations, combinations
 from conftest import root
 
 checks = [
@@ -63,8 +63,10 @@ def lint_dockerfile(hadolint: str, text: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, input=text, capture_output=True, encoding="utf-8", check=False)
 
 
-def test_hadolint_finds_nothing_in_the_dockerfile(hadolint: str) -> None:
-    text = (root / "shared" / "project" / "Dockerfile").read_text(encoding="utf-8")
+def test_hadolint_finds_nothing_in_the_dockerfile(
+    hadolint: str, rendered: Callable[[Combination], Path]
+) -> None:
+    text = (rendered(combinations[0]) / "Dockerfile").read_text(encoding="utf-8")
     result = lint_dockerfile(hadolint, text)
     assert result.returncode == 0, result.stdout + result.stderr
     worse = lint_dockerfile(hadolint, text.replace(" --no-cache-dir", ""))

@@ -44,12 +44,12 @@ def test_the_readme_installs_from_the_index_of_the_house(tmp_path: Path) -> None
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    index = f"http://127.0.0.1:{port}/simple"
+    index = f"http://127.0.0.1:{port}/index"
     project = render(root / "templates" / "torch-research", tmp_path / "leaf", package_index=index)
     needed = [each.name for each in requirements(project / "requirements.txt")]
     versions = pins(project / "constraints.txt")
     for name in needed:
-        write_wheel(tmp_path / "simple", name, versions[canonicalize_name(name)])
+        write_wheel(tmp_path / "index", name, versions[canonicalize_name(name)])
     _, _, start = (project / "README.md").read_text("utf-8").partition("## Start")
     start, _, _ = start.partition("## ")
     lines = [line.strip() for line in start.splitlines() if line.startswith("    ")]
@@ -88,4 +88,4 @@ until (: </dev/tcp/127.0.0.1/{port}) 2>/dev/null; do sleep 0.1; done
     found = {canonicalize_name(each.name.split("-")[0]) for each in installed.glob("*.dist-info")}
     assert found == {canonicalize_name(name) for name in needed}
     requests = (project / "requests.txt").read_text("utf-8")
-    assert requests.count("GET /simple/") >= 2 * len(needed)  # A page and a wheel of each.
+    assert requests.count("GET /index/") >= 2 * len(needed)  # A page and a wheel of each.

@@ -311,6 +311,11 @@ ALLOWED: dict[str, dict[str, str]] = {
         r"class=\\?[\"']|box-sizing": "what HTML and CSS call kinds and edges of elements",
         r"pixels at most|Image\b|image/jpeg": "of the small copies of pictures",
     },
+    "machinery/server/__init__.py": {r"binary_tensors": "the protocol's word for bytes"},
+    "machinery/server/binary_tensors.py": {r"binary": "the protocol's word for bytes"},
+    "machinery/server/http_api.py": {r"binary": "the protocol's word for bytes"},
+    "machinery/server/openapi.py": {r"binary": "the protocol's word for bytes"},
+    "tests/machinery/test_serving": {r"binary": "the protocol's word for bytes"},
     "machinery/server/http_guard.py": {r"\.labels\(": "what Prometheus calls parts of a count"},
     "machinery/server/serving.py": {r"\.labels\(": "what Prometheus calls parts of a count"},
     "machinery/sampling.py": {r"\(pixels, \.\.\.\)": "an example of what it counts"},
@@ -350,6 +355,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "tests/test_house.py": {
         r"image.*/?python:": "what a container is made of",
+        r'(container|ci)_image|"image"\]': "what a container is made of",
         r'task="tabular"|accuracy': "the task that trains fastest",
     },
     "tests/test_notebook.py": {r"image/png": "the type of a picture"},
@@ -384,7 +390,8 @@ ALLOWED: dict[str, dict[str, str]] = {
     "tests/test_kaggle": {r".": "competitions are of three tasks"},
     "tests/kaggle_server.py": {r"\.csv": "the form of the files that Kaggle sends and takes"},
     "tests/test_scikit_learn.py": {r"tabular|accuracy": "the page shows one task"},
-    "tests/test_pages.py": {r"predictions\.csv": "the page shows one task"},
+    "tests/test_pages.py": {r"predictions\.csv|Image": "the page shows one task"},
+    "tests/test_gallery.py": {r".": "it makes the page of one task"},
     "tests/test_backbones.py": {r"images|classes": "the task that has backbones"},
 }
 

@@ -48,9 +48,8 @@ def main(folder: Path) -> None:
         enable_progress_bar=False,
     )
     model = Digits()
-    last = folder / "last.ckpt"
-    resumed = {"ckpt_path": "last"} if last.exists() else {}
-    trainer.fit(model, DataLoader(dataset, BATCH, shuffle=True), **resumed)
+    resumed = "last" if (folder / "last.ckpt").exists() else None
+    trainer.fit(model, DataLoader(dataset, BATCH, shuffle=True), ckpt_path=resumed)
     arrays = [parameter.detach().numpy() for parameter in model.parameters()]
     np.savez(folder / "weights.npz", *arrays)
 

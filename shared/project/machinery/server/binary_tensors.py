@@ -1,7 +1,7 @@
 """Arrays as bytes behind the JSON of a request or an answer: the protocol's binary extension.
 
     Inference-Header-Content-Length: 121      So many bytes of the body are JSON; the arrays follow.
-    {"inputs": [{"name": "images", "shape": [1, 28, 28, 1], "datatype": "UINT8",
+    {"inputs": [{"name": "points", "shape": [1, 28, 28, 1], "datatype": "UINT8",
                  "parameters": {"binary_data_size": 784}}]}...
 
 Bytes lie in the order of the inputs or outputs, little end first, without gaps. An answer has them
@@ -34,8 +34,8 @@ def read_body(body: bytes, length: str | None) -> Any:
     """
     if length is None:
         return parse_json(body)
-    digits = length.isascii() and length.isdecimal() and len(length) < 20
-    if not digits or int(length) > len(body):
+    whole = length.isascii() and length.isdecimal() and len(length) < 20
+    if not whole or int(length) > len(body):
         raise BadRequestError(f"{LENGTH}: got {length[:20]}, of a body of {len(body):,} bytes")
     request, rest = parse_json(body[: int(length)]), memoryview(body)[int(length) :]
     inputs = request.get("inputs") if isinstance(request, dict) else None
