@@ -11,8 +11,8 @@ it comes, divided by its speed without the default: above 1, the default pays.
 - channels_last: the weights of convolutions in that memory layout, against PyTorch's own.
 - fused: AdamW in one call, against one in a loop over the weights.
 - not compiled: training.compile; compiling itself, in the round before, is not timed.
-- whole batches: a batch fetched by one index, against a DataLoader that collates examples (float32,
-  PyTorch's own memory layout, not augmented).
+- whole batches: a batch fetched by one index, against a DataLoader that collates examples; both in
+  float32, in PyTorch's own memory layout and not augmented.
 - again: the same as it comes; how far to trust a ratio.
 """
 
@@ -70,8 +70,11 @@ def measure(data: Path, dataset: Any, batch: int, rounds: int) -> dict[str, list
         "not compiled": loop("compiled", parameters(compile=True)),
         "again": loop("again", parameters()),
     }
+    plain = {"batch_size": batch, "shift": 0}
+    sections = {"data": plain, "training": {"epochs": rounds + 1, "precision": "float32"}}
     with own_memory_layout():
         loops["channels_last"] = loop("own_layout", parameters())
+        loops["plain"] = loop("plain", make_parameters(sections))
     loops["whole batches"] = per_sample_loop(data, dataset, parameters())
     torch.set_num_threads(1)  # The project chose for itself when it was set up.
     count = dataset.examples["train"]
@@ -97,11 +100,13 @@ def main() -> None:
     options = parser.parse_args()
     results = in_own_process(partial(measure_images, options.images, options.rounds))
     print(machine("torch", "numpy"))
-    names = [name for name in next(iter(results.values())) if name != "as it comes"]
-    rows = [
-        [kind, *(spread(ratios(speeds["as it comes"], speeds[name])) for name in names)]
-        for kind, speeds in results.items()
-    ]
+    names = [name for name in next(iter(results.values())) if name not in ("as it comes", "plain")]
+    rows = []
+    for kind, speeds in results.items():
+        whole = {
+            name: speeds["plain" if name == "whole batches" else "as it comes"] for name in names
+        }
+        rows.append([kind, *(spread(ratios(whole[name], speeds[name])) for name in names)])
     print_table(["images", *names], rows)
 
 

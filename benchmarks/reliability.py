@@ -20,6 +20,7 @@ Needs Linux or macOS, and Accelerate (`pip install accelerate`) for its column.
 import argparse
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,6 +93,13 @@ class Candidate:
             return None
         return [array for name, array in sorted(load_file(file).items())]
 
+    def is_unfinished(self, folder: Path) -> bool:
+        """Return whether the training has not come to its end."""
+        if self.project is None:
+            return not (folder / "weights.npz").exists()
+        metrics = folder / RUN / "metrics.jsonl"
+        return len(metrics.read_text().splitlines()) < EPOCHS
+
     def newest(self, folder: Path) -> Path:
         """Return the file of weights that the next start reads first."""
         if self.project is not None:
@@ -115,13 +123,22 @@ def wait_for(process: subprocess.Popen[str], epoch: int) -> None:
 
 
 def disturb(candidate: Candidate, folder: Path, how: signal.Signals, chance: random.Random) -> int:
-    """Start a training and send it a signal at a random moment; return its exit code."""
-    process = candidate.start(folder)
-    wait_for(process, chance.randint(2, EPOCHS - 4))
-    time.sleep(chance.uniform(0, 0.2))
-    process.send_signal(how)
-    process.communicate()
-    return process.returncode
+    """Start a training and send it a signal at a random moment; return its exit code.
+
+    A training that was over before the signal is begun anew in the same folder.
+    """
+    while True:
+        process = candidate.start(folder)
+        wait_for(process, chance.randint(2, EPOCHS - 4))
+        time.sleep(chance.uniform(0, 0.1))
+        if process.poll() is None:
+            process.send_signal(how)
+            process.communicate()
+            if candidate.is_unfinished(folder):
+                return process.returncode
+        process.communicate()
+        shutil.rmtree(folder)
+        folder.mkdir()
 
 
 def finish(candidate: Candidate, folder: Path) -> int:

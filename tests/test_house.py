@@ -265,7 +265,9 @@ def test_no_secret_and_nothing_for_a_shell_lands(name: str, text: str, tmp_path:
     assert not (tmp_path / "leaf").exists()
 
 
-@pytest.mark.parametrize("text", ["vision", "user:mina", "group:default/vision", "a/b.c_d-e"])
+@pytest.mark.parametrize(
+    "text", ["vision", "user:mina", "group:default/vision", "a/b.c_d-e", "null", "123"]
+)
 def test_owners_as_backstage_writes_them(text: str, tmp_path: Path) -> None:
     project = render_for(tmp_path / "leaf", backstage_owner=text, description='Say: "# {a}"')
     assert_backstage_takes_it(project, text)

@@ -49,7 +49,9 @@ def shown(page: str) -> Iterable[str]:
 
 def without_numbers(text: str) -> str:
     """Return a text whose numbers are all alike, with one blank for each gap."""
-    text = re.sub(r"[-+]?\d[\d,.]*(e-?\d+)?", "0", text.replace("bfloat16", "float32"))
+    text = re.sub(
+        r"(?<!exit code )[-+]?\d[\d,.]*(e-?\d+)?", "0", text.replace("bfloat16", "float32")
+    )
     text = text.replace("|", "")
     return re.sub(r"[ \t]+", " ", text).strip()
 

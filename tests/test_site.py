@@ -68,14 +68,14 @@ def test_a_folder_of_something_else_stays(tmp_path: Path) -> None:
 )
 def test_links(text: str, expected: str) -> None:
     targets = {root / "docs" / "a.md": "a.md", root / "docs" / "demo.png": "demo.png"}
-    found = build_site.rewrite(text, root / "README.md", "index.md", targets, set())
+    found = build_site.rewrite(text, root / "README.md", "index.md", targets)
     assert found == expected
 
 
 @pytest.mark.parametrize("text", ["[a](docs/none.md)", "![code](tools/build_site.py)"])
 def test_a_link_to_nothing_is_refused(text: str) -> None:
     with pytest.raises(build_site.Refused, match="leads nowhere"):
-        build_site.rewrite(text, root / "README.md", "index.md", {}, set())
+        build_site.rewrite(text, root / "README.md", "index.md", {})
 
 
 def test_each_page_is_named_in_the_readme() -> None:

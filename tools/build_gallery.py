@@ -115,6 +115,7 @@ def train(combination: Combination, project: Path, gallery: Path) -> dict[str, A
         save_picture(experiment / picture, share, size, gallery / pages.picture(name, number))
     first, share = next(iter(task.pictures.items()))
     save_picture(experiment / first, share, SMALL, gallery / pages.picture(name, "small"))
+    trivial, _ = run(["-c", TRIVIAL, str(root / "tests")], project)
     keep = ("epochs", "seconds", "processor", "cores", "device", "precision", "weights", "versions")
     session["epochs"] = session["parameters"]["training.epochs"]
     return {
@@ -122,6 +123,7 @@ def train(combination: Combination, project: Path, gallery: Path) -> dict[str, A
         "task": combination.task,
         "processor_seconds": sum(seconds),
         "printed": printed,
+        "trivial": json.loads(trivial),
         "pictures": [*drawn],
         "metrics": json.loads((experiment / "metrics_test.json").read_text(encoding="utf-8")),
     }
@@ -174,7 +176,6 @@ def build(chosen: list[Combination], gallery: Path, docs: bool) -> list[str]:
     (gallery / "pictures").mkdir(parents=True, exist_ok=True)
     file = gallery / "results.json"
     results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    trivial: dict[str, Any] = {}  # Of each task once, as all its projects have the same data.
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         projects = Path(folder)
@@ -188,18 +189,18 @@ def build(chosen: list[Combination], gallery: Path, docs: bool) -> list[str]:
             results.pop(name, None)
             if result is None:
                 failed.append(name)
+                (gallery / f"{name}.md").unlink(missing_ok=True)
             else:
-                if each.task not in trivial:
-                    words = ["-c", TRIVIAL, str(root / "tests")]
-                    trivial[each.task] = json.loads(run(words, projects / name / PROJECT)[0])
-                results[name] = {**result, "trivial": trivial[each.task]}
-                text = pages.page(each, results[name], parts[name])
-                (gallery / f"{name}.md").write_text(text, encoding="utf-8")
+                results[name] = result
                 if docs and each.choice == "plain":
                     picture = gallery / pages.picture(name, 1)
                     shutil.copy(picture, root / "docs" / "tasks" / f"{each.task}.png")
             file.write_text(json.dumps(results, indent=1), encoding="utf-8")
             (gallery / "index.md").write_text(pages.index(SHOWN, results), encoding="utf-8")
+            for other in (other for other in chosen if name_of(other) in results):
+                # Each time anew, as its neighbour may have a page by now.
+                text = pages.page(other, results[name_of(other)], parts[name_of(other)], results)
+                (gallery / f"{name_of(other)}.md").write_text(text, encoding="utf-8")
     pages_made = len(chosen) - len(failed)
     print(f"{pages_made} pages in {gallery}; they took {sum(os.times()[:4]):.0f} CPU seconds.")
     return failed

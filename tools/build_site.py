@@ -13,6 +13,7 @@ Needs Zensical, which `make test` installs into .venv.
 """
 
 import argparse
+import importlib.util
 import os
 import re
 import shutil
@@ -79,14 +80,13 @@ def find_targets(pages: dict[Path, str], projects: Path) -> dict[Path, str]:
     return targets
 
 
-def rewrite(text: str, file: Path, page: str, targets: dict[Path, str], known: set[str]) -> str:
+def rewrite(text: str, file: Path, page: str, targets: dict[Path, str]) -> str:
     """Return a page with the links of its file turned into those of the site.
 
     Args:
         text: of the file.
         page: where the site has it.
         targets: the path in the site of each file that has one.
-        known: all paths of the site; the pages in docs/ link those that lie elsewhere, too.
 
     Raises:
         Refused: if a link leads nowhere.
@@ -100,8 +100,6 @@ def rewrite(text: str, file: Path, page: str, targets: dict[Path, str], known: s
         if found in targets:
             beside = os.path.relpath(targets[found], Path(page).parent)
             return f"{picture}[{words}]({Path(beside).as_posix()}{part or ''})"
-        if target in known and file.parent == root / "docs":
-            return match[0]
         if found.exists() and not picture:
             return words
         raise Refused(f"{file}: the link to {target} leads nowhere; mend it.")
@@ -131,7 +129,7 @@ def gather(folder: Path, gallery: Path | None) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             if file in pages:
                 text = file.read_text(encoding="utf-8")
-                text = rewrite(text, file, page, targets, {*targets.values()})
+                text = rewrite(text, file, page, targets)
                 target.write_text(text, encoding="utf-8")
             elif file.is_file() and file.suffix != ".md":
                 shutil.copy(file, target)
@@ -148,10 +146,14 @@ def build(site: Path, gallery: Path | None) -> None:
     if gallery and not (gallery / "index.md").is_file():
         raise Refused(f"--gallery {gallery}: has no index.md; run tools/build_gallery.py first.")
     mark = site / "made-by.txt"
-    if site.exists() and not mark.is_file():
+    if site.exists() and not (mark.is_file() and mark.read_text(encoding="utf-8") == MARK):
         raise Refused(
             f"--output {site}: is there, and not a site of an earlier build; name another."
         )
+    if gallery and gallery.resolve().is_relative_to(site.resolve()):
+        raise Refused(f"--gallery {gallery}: lies in what is built anew; keep it elsewhere.")
+    if importlib.util.find_spec("zensical") is None:
+        raise Refused("Zensical is not installed here; `make test` installs it into .venv.")
     shutil.rmtree(site, ignore_errors=True)
     (site / "pages").mkdir(parents=True)
     mark.write_text(MARK, encoding="utf-8")

@@ -5,7 +5,7 @@ import difflib
 import functools
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -191,18 +191,27 @@ def folded(summary: str, lines: Sequence[str], language: str) -> str:
     return "\n".join([*head, f"```{language}", *lines, "```", "", "</details>", ""])
 
 
-def page(combination: Combination, result: Mapping[str, Any], parts: Mapping[str, str]) -> str:
+def page(
+    combination: Combination,
+    result: Mapping[str, Any],
+    parts: Mapping[str, str],
+    known: Collection[str],
+) -> str:
     """Return the page of a combination.
 
     Args:
         combination: what it shows.
         result: what came of its training.
         parts: what its files hold, of `describe`.
+        known: the names of those that have a page.
     """
     name, task, title = name_of(combination), combination.task, title_of(combination)
     training, evaluation = (text.rstrip() for text in result["printed"])
     python = [f"python {' '.join(words)}" for words in training_commands(combination)]
     other = neighbour_of(combination)
+    beside = title_of(other)
+    if name_of(other) in known:
+        beside = f"[{beside}]({name_of(other)}.md)"
     pictures = [
         f"[![{file.removesuffix('.png').replace('_', ' ')}]({picture(name, number)})]"
         f"({picture(name, number)})\n"
@@ -217,7 +226,7 @@ def page(combination: Combination, result: Mapping[str, Any], parts: Mapping[str
         [
             WIDE,
             f"# {task_title(task)}: {title}\n",
-            f"[All combinations](index.md) · beside it: [{title_of(other)}]({name_of(other)}.md)\n",
+            f"[All combinations](index.md) · beside it: {beside}\n",
             "```sh",
             copy_command(combination),
             f"cd {PROJECT}",
@@ -237,7 +246,7 @@ def page(combination: Combination, result: Mapping[str, Any], parts: Mapping[str
             "## train.py\n",
             f"```python\n{parts['train'].rstrip()}\n```\n",
             f"## Beside {title_of(other)}\n",
-            f"The same task, with {title_of(other)} instead: [its page]({name_of(other)}.md).",
+            f"The same task, with {beside} instead.",
             parts["difference"],
         ]
     )

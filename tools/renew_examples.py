@@ -12,6 +12,7 @@ would update them. Exit code 0: done, or nothing to do; 2: refused.
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -68,10 +69,19 @@ def renew(tag: str, templates: list[str] | None = None) -> list[str]:
 
 
 def head_of(branch: str) -> str:
-    """Return the newest commit of a branch, of here or of `origin`; empty: there is none."""
+    """Return the newest commit of a branch, of here or of `origin`; empty: there is none.
+
+    Raises:
+        Refused: each of them has commits that the other lacks.
+    """
     places = (f"refs/heads/{branch}", f"refs/remotes/origin/{branch}")
-    found = git("for-each-ref", "--format=%(objectname)", *places).split()
-    return found[0] if found else ""
+    found = sorted({*git("for-each-ref", "--format=%(objectname)", *places).split()})
+    if len(found) < 2:
+        return "".join(found)
+    newer = [each for each in found if git("merge-base", *found) != each]
+    if len(newer) != 1:
+        raise Refused(f"{branch}: here and on origin it has commits that the other lacks.")
+    return newer[0]
 
 
 def copy(template: str, project: Path, tag: str) -> bool:
@@ -121,7 +131,7 @@ def copier(verb: str, tag: str, *words: str, folder: Path, sources: list[str]) -
         settings.write_text("{}\n", encoding="utf-8")
         environment = {**os.environ, "COPIER_SETTINGS_PATH": str(settings)}
         environment["COPIER_CACHE_DIR"] = apart
-        urls = sorted({url.removeprefix("git+") for url in sources if ":" in url})
+        urls = sorted({url.removeprefix("git+") for url in sources if url})
         start = int(os.environ.get("GIT_CONFIG_COUNT", "0"))
         for number, url in enumerate(urls, start):
             environment[f"GIT_CONFIG_KEY_{number}"] = f"url.{root}.insteadOf"
@@ -152,8 +162,20 @@ def commit(project: Path, parent: str, message: str) -> str:
 
 
 def origin() -> str:
-    """Return where other people find this repository; empty: only here."""
-    return git("config", "--default", "", "--get", "remote.origin.url")
+    """Return where other people find this repository.
+
+    Raises:
+        Refused: there is no such address, or one with a password, which would be published.
+    """
+    url = git("config", "--default", "", "--get", "remote.origin.url")
+    if not url:
+        raise Refused("There is no remote `origin`, which the examples would be updated from.")
+    if re.match("https?://[^/]*@", url):
+        raise Refused(
+            "The address of `origin` holds a user or a password, which the examples would publish. "
+            "Leave that to git's credential helper: `git remote set-url origin ADDRESS`."
+        )
+    return url
 
 
 def main() -> int:

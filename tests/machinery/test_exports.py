@@ -106,12 +106,12 @@ def test_a_card_and_a_bill_of_materials_lie_beside_it(tmp_path: Path) -> None:
 def test_a_version_keeps_what_was_evaluated_and_says_how_sure_it_is(tmp_path: Path) -> None:
     answers = {"share": np.where(np.arange(100) < 20, -1, 1)}
     evaluation = ShareAbove(None)
-    record = intervals.Record(evaluation)
+    kept = intervals.KeptExamples(evaluation)
     evaluation.add(answers, {"above": np.ones(100, bool)}, np.arange(100))
     assert evaluation.metrics()["right"] == 0.8
-    with records.writing_evaluation(tmp_path, ["metrics_test.json", record.file("test")], 5):
+    with records.writing_evaluation(tmp_path, ["metrics_test.json", *kept.files("test")], 5):
         (tmp_path / "metrics_test.json").write_text('{"right": 0.8}')
-        record.write(tmp_path, "test")
+        kept.write(tmp_path, "test")
     words = argparse.Namespace(experiment=tmp_path, checkpoint="best", format="onnx", int8=False)
     facts = exports.collect_facts(words, Section(), Section(), 5, [], ShareAbove)
     low, high = facts["test_intervals"]["right"]

@@ -53,16 +53,16 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     arrays, path, step = command_line.read_trained(arguments, dataset.fingerprint)
     split = load_split(arguments.data, dataset, split_name)
     evaluation = Evaluation(dataset, keep=True)
-    record = intervals.Record(evaluation)
+    kept = intervals.KeptExamples(evaluation)
     with backend.scope(device):
         model = backend.make_model(parameters, dataset, device)
         backend.load_weights(model, arrays, path)
         evaluate(model, split, evaluation)
     print(f"{path} of step {step:,}, {split.examples:,} examples of {split_name}:")
     name = split_name if arguments.checkpoint == "best" else f"{split_name}_{arguments.checkpoint}"
-    files = [*evaluation.files(name), record.file(name)]
+    files = [*evaluation.files(name), *kept.files(name)]
     with records.writing_evaluation(folder, files, step):
-        record.write(folder, name)
+        kept.write(folder, name)
         ids = dataset.read_ids(arguments.data, split_name)
         evaluation.write(folder, name, ids, lambda rows: split.take(rows)[0])
 

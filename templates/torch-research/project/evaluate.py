@@ -67,13 +67,13 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     backend.load_weights(model, arrays, path)
     split = load_split(arguments.data, dataset, split_name, device)
     evaluation = Evaluation(dataset, keep=True)
-    record = intervals.Record(evaluation)
+    kept = intervals.KeptExamples(evaluation)
     evaluate(model, split, evaluation, device, dtype)
     print(f"{path} of step {step:,}, {split.examples:,} examples of {split_name}:")
     name = split_name if arguments.checkpoint == "best" else f"{split_name}_{arguments.checkpoint}"
-    files = [*evaluation.files(name), record.file(name)]
+    files = [*evaluation.files(name), *kept.files(name)]
     with records.writing_evaluation(folder, files, step):
-        record.write(folder, name)
+        kept.write(folder, name)
         ids = dataset.read_ids(arguments.data, split_name)
         evaluation.write(folder, name, ids, lambda rows: backend.to_numpy(split.take(rows)[0]))
 

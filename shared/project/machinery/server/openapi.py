@@ -7,6 +7,7 @@ from machinery.server.tensors import DATATYPES
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"description": 'The request cannot be used; "error" says why.'},
+    408: {"description": "The body did not come in time."},
     413: {"description": "The body is too large."},
     503: {"description": "Too many requests wait: try again after Retry-After seconds."},
 }
@@ -42,6 +43,15 @@ _TENSORS: dict[str, Any] = {
                 },
             },
             "parameters": _flag("binary_data_output"),
+        },
+    }
+}
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The outputs: as JSON, or as JSON with arrays as bytes behind it.",
+        "content": {
+            "application/json": {},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }
 }

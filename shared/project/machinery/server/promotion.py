@@ -112,9 +112,15 @@ def decide(arguments: argparse.Namespace, choose: Callable[[dict[str, Any]], Jud
         for line in describe(exports):
             print(line)
         return
+    # Comparing takes time, for which a rollback must not wait.
+    known = read_registry(exports)
+    why = check(arguments, known, choose) if arguments.action == "accept" else ""
     with Decisions(exports) as decisions:
         if arguments.action == "accept":
-            why = check(arguments, decisions.registry, choose)
+            if decisions.registry.accepted != known.accepted:
+                raise InputError(
+                    "somebody accepted or rolled back a version meanwhile; run the command again."
+                )
             registry = decisions.accept(arguments.version, why)
         elif arguments.action == "pin":
             registry = decisions.pin(arguments.version)

@@ -218,7 +218,6 @@ def decisive(codes: dict[int, int]) -> tuple[int, int]:
     if codes.get(0) in SAVED:
         return 0, codes[0]
     kinds = (
-        lambda code: code < 0,
         lambda code: code not in (*SAVED, 1),
         lambda code: code == 1,
         lambda code: code != 0,

@@ -171,7 +171,8 @@ def test_what_several_processes_cannot_share_is_refused() -> None:
         ({1: 75, 0: 75}, (0, 75)),
         ({0: 75, 1: -6}, (0, 75)),  # All is saved, whatever crashes at its exit.
         ({0: 1, 1: -9}, (1, -9)),  # One that is killed makes the others fail,
-        ({1: 1, 0: 4}, (0, 4)),  # and so does one that is short of memory.
+        ({1: 1, 0: 4}, (0, 4)),  # and so does one that is short of memory,
+        ({0: 4, 1: -6}, (0, 4)),  # even if another one crashes for it.
     ],
 )
 def test_which_process_decided(codes: dict[int, int], expected: tuple[int, int]) -> None:

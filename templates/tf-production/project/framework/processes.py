@@ -29,6 +29,7 @@ EXAMPLE = (
 )
 HEAD = 8  # Bytes that say how many follow.
 WORD = 4  # Bytes of a number of what the processes exchange.
+CHUNK = 2**24  # Bytes that one process sends to the others at a time.
 
 
 class Place(NamedTuple):
@@ -126,7 +127,11 @@ class Group:
 
     def broadcast(self, value: Any) -> Any:
         """Return what the leading process gives."""
-        return pickle.loads(self._exchange(b"" if self.number else pickle.dumps(value))[0])
+        content = b"" if self.number else pickle.dumps(value)
+        count = self.largest(-(-len(content) // CHUNK))
+        # What is gathered is as long from each, so in one piece all would need that much memory.
+        parts = [self._exchange(content[n * CHUNK : (n + 1) * CHUNK])[0] for n in range(count)]
+        return pickle.loads(b"".join(parts))
 
     def gather(self, value: Any) -> list[Any]:
         """Return, in the leading process, what each gives, in their order; elsewhere nothing."""

@@ -14,12 +14,14 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from machinery.argument_parser import ArgumentParser
 from machinery.errors import InputError, exit_codes
 from machinery.launcher import MOST_PROCESSES, again, check_words, decisive, free_ports
+from machinery.stopping import STARTED
 
 RESTARTS = 3
 HERE = Path(__file__).resolve().parent
@@ -32,7 +34,8 @@ def train(config: dict[str, Any]) -> None:
     signals.
 
     Args:
-        config: "words", of the command, "folder", where to run it, and "records", where to write.
+        config: "words", of the command, "folder", where to run it, "began", when, and "records",
+            where to write.
 
     Raises:
         RuntimeError: it was killed; Ray then starts all of them again.
@@ -41,6 +44,8 @@ def train(config: dict[str, Any]) -> None:
 
     # Ray has set the variables of torchrun, and listens to its port itself.
     environment = os.environ | {"MASTER_PORT": broadcast_from_rank_zero(str(free_ports(1)[0]))}
+    # Of all starts together, for --max-minutes; each machine has a clock of its own.
+    environment[STARTED] = str(time.monotonic() - (time.time() - config["began"]))
     command = [sys.executable, *config["words"]]
     code = subprocess.run(command, cwd=config["folder"], env=environment, check=False).returncode
     if code < 0:
@@ -81,7 +86,12 @@ def run(processes: int, gpu: bool, words: list[str]) -> int:
         trainer = TorchTrainer(
             train,
             torch_config=TorchConfig(backend="gloo"),  # train.py has a group of its own.
-            train_loop_config={"words": words, "folder": str(HERE), "records": records},
+            train_loop_config={
+                "words": words,
+                "folder": os.getcwd(),
+                "began": time.time(),
+                "records": records,
+            },
             scaling_config=ScalingConfig(num_workers=processes, use_gpu=gpu),
             run_config=RunConfig(
                 storage_path=records, failure_config=FailureConfig(max_failures=RESTARTS)
@@ -89,6 +99,9 @@ def run(processes: int, gpu: bool, words: list[str]) -> int:
         )
         try:
             trainer.fit()
+        except KeyboardInterrupt:
+            print("Ray ended the processes, unsaved. The same command goes on.", file=sys.stderr)
+            return 1
         except TrainingFailedError as error:
             print(f"error: {error}. {again(RESTARTS)}", file=sys.stderr)
             return 1

@@ -7,13 +7,13 @@ A thousand times as many examples as there are, drawn with repetition, are evalu
 itself; the middle 95 % of what comes out are the interval. Two versions are compared on the same
 draws. Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, sections 13.3 (the
 percentile interval) and 8 (paired data). It holds for other examples of the same kind, and says
-nothing of another training of the same network. Below about 50 examples it is too narrow.
+nothing of another training of the same network. Below about 50 examples it is too narrow, and so it
+is where several examples are of one group, such as a patient, or follow one another in time.
 """
 
 import io
 import json
 import time
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ Interval = tuple[float, float]
 Measure = Callable[[Examples], Mapping[str, float]]
 
 
-class Record:
+class KeptExamples:
     """Keeps what is added to an evaluation, as far as it is small.
 
     Args:
@@ -72,13 +72,14 @@ class Record:
             for name in self._batches[0]
         }
 
-    def file(self, name: str) -> str:
-        """Return the name of the file for a split, such as "test" or "test_last"."""
-        return f"examples_{name}.npz"
+    def files(self, name: str) -> list[str]:
+        """Return the names of the files for a split, such as "test_last": of test alone."""
+        return [f"examples_{name}.npz"] if name.startswith("test") else []
 
     def write(self, folder: Path, name: str) -> None:
         """Write what was added into the folder of an experiment."""
-        write_examples(folder / self.file(name), self.examples())
+        for file in self.files(name):
+            write_examples(folder / file, self.examples())
 
 
 def join(predictions: Examples, targets: Examples, losses: np.ndarray) -> dict[str, np.ndarray]:
@@ -93,7 +94,8 @@ def join(predictions: Examples, targets: Examples, losses: np.ndarray) -> dict[s
 def write_examples(path: Path, examples: Examples) -> None:
     """Write what was evaluated."""
     content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **examples)
+    arrays: dict[str, Any] = dict(examples)
+    np.savez_compressed(content, **arrays)
     write_atomically(path, content.getvalue())
 
 
@@ -102,7 +104,7 @@ def read_examples(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except Exception:  # Of a damaged archive, each of its parts raises something else.
         return {}
 
 

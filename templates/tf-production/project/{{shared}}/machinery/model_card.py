@@ -22,11 +22,13 @@ from machinery.records import PROJECT
 HOW = (
     f"Intervals by the bootstrap: {intervals.RESAMPLES:,} resamples of the examples of test "
     "(percentiles; Efron and Tibshirani 1993). They say how far other examples of the same kind "
-    "would move a metric, and nothing of another training."
+    "would move a metric, and nothing of another training. Where several examples are of one "
+    "group, such as a patient, or follow one another in time, the intervals are too narrow."
 )
 NO_INTERVALS = (
     "No intervals: evaluate.py kept no predictions of this checkpoint (that of an earlier version "
-    "of this project kept none), they are too many, or their metrics take too long to compute."
+    "of this project kept none), they are too many or lists of many lengths, all are alike, or "
+    "their metrics take too long to compute."
 )
 CARD, BILL = "MODEL_CARD.md", "sbom.cdx.json"
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from machinery.argument_parser import ArgumentParser
 from machinery.elsewhere import ExportError, predict_elsewhere, time_elsewhere
-from machinery.intervals import Interval, Record, measuring, metric_intervals
+from machinery.intervals import Interval, KeptExamples, measuring, metric_intervals
 from machinery.metrics import Objective
 from machinery.sampling import evaluation_batch_size
 
@@ -120,13 +120,13 @@ class Quantising:
     def _measure(self, load: str, path: Path, count: int) -> dict[str, Any]:
         size = evaluation_batch_size(self.dataset.positions)
         evaluation, examples = self.new_evaluation(self.dataset), self.dataset.examples["test"]
-        record = Record(evaluation)
+        kept = KeptExamples(evaluation)
         for first in range(0, examples, BATCHES * size):
             rows = np.arange(first, min(first + BATCHES * size, examples))
             inputs, targets = self.take("test", rows)
             predictions = predict_elsewhere(load, path, inputs, size)
             evaluation.add(predictions, targets, np.zeros(len(rows)))
-        self.evaluated = record.examples()
+        self.evaluated = kept.examples()
         metrics = evaluation.metrics()
         del metrics["loss"]  # An exported network does not give it.
         inputs, _ = self.take("test", np.arange(count))

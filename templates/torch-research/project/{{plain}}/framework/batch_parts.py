@@ -8,8 +8,9 @@ divides it gives the same bits, on the same kind of device; on processors, with 
 OMP_NUM_THREADS for each. (launch.py gives each its part of the cores, unless that is set.)
 
 With training.on_out_of_memory split, each part is cut into pieces once memory is short: in two, in
-four and so on, until they fit. Pieces are added up in the tree, as parts are. So a run split in two
-at its first step is one of training.accumulate 2, to the bit, unless augmentation mixes examples.
+four and so on, until they fit. A process adds up its pieces in the tree, as parts are. So a run of
+one process that is split in two at its first step is one of training.accumulate 2, to the bit,
+unless augmentation mixes examples.
 """
 
 from collections.abc import Generator, Iterator
@@ -86,6 +87,8 @@ class BatchParts:
         training = run.parameters.training
         self.splits = training.on_out_of_memory == "split"
         self.pieces, self.is_short = run.progress.pieces, False
+        while self.pieces > max(1, self._examples_of_part()):  # It went on with more processes.
+            self.pieces //= 2
         self.in_tree = training.accumulate > 1 or self.splits
         weights = model.parameters() if self.in_tree else ()
         self.weights = [weight for weight in weights if weight.requires_grad]
@@ -146,16 +149,19 @@ class BatchParts:
 
         That is with training.on_out_of_memory split, as long as each of those has an example.
         """
-        smallest = self.run.examples // self.run.steps_per_epoch // self.share.parts
         try:
             yield
         except Exception as error:
             if not self.splits or not is_out_of_memory(error):
                 raise
-            if 2 * self.pieces > smallest:
+            if 2 * self.pieces > self._examples_of_part():
                 self.run.progress.pieces = self.pieces  # For the message that ends the run.
                 raise
             self.is_short = True
+
+    def _examples_of_part(self) -> int:
+        """Return how many examples the smallest part of a batch has at least."""
+        return self.run.examples // self.run.steps_per_epoch // self.share.parts
 
     def _cut(self, batch: Batch) -> Iterator[Batch]:
         """Yield the parts of this process, each in its pieces."""
@@ -185,13 +191,14 @@ class BatchParts:
 
     def _add_up(self, sums: list[Sums], share: Share) -> list[torch.Tensor]:
         """Return the sums over all parts, given those over this process's own."""
-        if self.share.processes > 1 and self.in_tree:
+        by_tree = self.run.parameters.training.accumulate > 1
+        if self.share.processes > 1 and by_tree:
             sums = self._gather(sums, share)
         while len(sums) > 1:
             last = sums.pop()
             torch._foreach_add_(sums[-1].tensors, last.tensors)
         tensors = sums[0].tensors
-        if self.share.processes > 1 and not self.in_tree:
+        if self.share.processes > 1 and not by_tree:
             return add_up(tensors)
         return tensors
 

@@ -306,7 +306,11 @@ def writing_evaluation(folder: Path, files: Iterable[str], step: int) -> Generat
         step: of the checkpoint that is evaluated.
     """
     with FileLock(folder / ".evaluations.lock"):
-        steps = {**evaluated_steps(folder), **dict.fromkeys(files, step)}
+        before, files = evaluated_steps(folder), [*files]
+        for name in files:
+            if before.get(name, step) != step:  # Or a kill would leave it as if of this step.
+                remove(folder / name)
+        steps = {**before, **dict.fromkeys(files, step)}
         content = json.dumps({"files": steps}, indent=2, sort_keys=True)
         write_atomically(folder / EVALUATIONS_FILE, content.encode())
         yield

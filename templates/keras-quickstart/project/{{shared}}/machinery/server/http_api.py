@@ -137,7 +137,7 @@ class Api:
             add(place, self.model, responses=missing)
             add(f"{place}/ready", self.model_ready, responses=missing)
             described: dict[str, Any] = {**posts, "openapi_extra": openapi.INFERENCE}
-            described["responses"] = {**posts["responses"], **missing}
+            described["responses"] = {**openapi.ANSWERS, **posts["responses"], **missing}
             self.app.router.add_api_route(f"{place}/infer", self.infer, **described)
 
     @contextlib.asynccontextmanager
