@@ -85,6 +85,7 @@ def test_history_of_an_example_is_a_copy_and_its_updates(scratch_repository: Pat
 
 def test_a_clone_goes_on_from_the_published_branch(scratch_repository: Path) -> None:
     """And a failure is said in one line, with nothing changed."""
+    git(scratch_repository, "remote", "add", "origin", ORIGIN)
     tag(scratch_repository, "v9.1.0")
     renew(scratch_repository, "v9.1.0")
     tag(scratch_repository, "v9.2.0")
@@ -102,3 +103,14 @@ def test_a_clone_goes_on_from_the_published_branch(scratch_repository: Path) -> 
     assert git(clone, "branch", "--list", "example/*") == ""
     assert renew(clone, "v9.2.0") == BRANCH
     assert len(git(clone, "log", "--format=%s", BRANCH).splitlines()) == 2
+
+
+def test_an_address_with_a_password_is_not_published(scratch_repository: Path) -> None:
+    tag(scratch_repository, "v9.1.0")
+    for address in ("", "https://me:secret@example.org/trainyard.git"):
+        if address:
+            git(scratch_repository, "remote", "add", "origin", address)
+        refused = renew(scratch_repository, "v9.1.0")
+        assert refused.startswith("refused: ")
+        assert "secret" not in refused
+    assert git(scratch_repository, "branch", "--list", "example/*") == ""

@@ -194,6 +194,8 @@ def test_the_first_release_of_a_repository_without_tags(
     untagged_scratch_repository: Path,
 ) -> None:
     """With every check, so also: none of today's files lies where people's .gitignore matches."""
+    origin = "https://example.org/trainyard.git"  # Nothing is read there.
+    git(untagged_scratch_repository, "remote", "add", "origin", origin)
     announce(untagged_scratch_repository, "0.9.0")
     result = release(untagged_scratch_repository, "0.9.0", "--")
     assert result.returncode == 0, result.stderr
