@@ -3,6 +3,7 @@
 Each is a worker of TensorFlow's MultiWorkerMirroredStrategy, with all the GPUs that it sees.
 """
 
+import io
 import json
 import os
 import pickle
@@ -19,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 import backend
-from machinery.errors import InputError
+from machinery.errors import CommandError, InputError
 from machinery.shared_run import COUNT
 from machinery.stopping import SIGNALS, STARTED
 
@@ -30,6 +31,13 @@ EXAMPLE = (
 HEAD = 8  # Bytes that say how many follow.
 WORD = 4  # Bytes of a number of what the processes exchange.
 CHUNK = 2**24  # Bytes that one process sends to the others at a time.
+# What may be named in what processes send, beside errors: by module.
+KNOWN = {
+    "machinery.checkpoints": ("Progress",),
+    "numpy": ("dtype", "ndarray"),
+    "numpy._core.multiarray": ("_reconstruct", "scalar"),
+    "numpy._core.numeric": ("_frombuffer",),
+}
 
 
 class Place(NamedTuple):
@@ -105,6 +113,32 @@ def join(device: str) -> "Group | None":
     return Group(place)
 
 
+class Received(pickle.Unpickler):
+    """Reads what another process has sent: arrays, plain values, errors, and nothing that runs.
+
+    Whoever reaches the port of a process can send to it.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return a class that is named in what was sent.
+
+        Raises:
+            pickle.UnpicklingError: it is none of those that processes send.
+        """
+        ours = module in KNOWN or module.startswith("machinery.")
+        found = super().find_class(module, name) if ours else None
+        if name in KNOWN.get(module, ()) or (
+            isinstance(found, type) and issubclass(found, CommandError)
+        ):
+            return found
+        raise pickle.UnpicklingError(f"another process sent {module}.{name}")
+
+
+def read(content: bytes) -> Any:
+    """Return the value that another process has sent."""
+    return Received(io.BytesIO(content)).load()
+
+
 class Group:
     """The processes that were joined: see Group in machinery/shared_run.py.
 
@@ -131,12 +165,12 @@ class Group:
         count = self.largest(-(-len(content) // CHUNK))
         # What is gathered is as long from each, so in one piece all would need that much memory.
         parts = [self._exchange(content[n * CHUNK : (n + 1) * CHUNK])[0] for n in range(count)]
-        return pickle.loads(b"".join(parts))
+        return read(b"".join(parts))
 
     def gather(self, value: Any) -> list[Any]:
         """Return, in the leading process, what each gives, in their order; elsewhere nothing."""
         found = self._exchange(pickle.dumps(value))
-        return [] if self.number else [pickle.loads(each) for each in found]
+        return [] if self.number else [read(each) for each in found]
 
     def _gather(self, numbers: tf.Tensor) -> tf.Tensor:
         """Return the numbers (N,) of all processes, one after the other; N may differ."""

@@ -1,11 +1,17 @@
 """TF_CONFIG says which of several processes this one is."""
 
 import json
+import os
+import pickle
+from typing import Any
 
+import numpy as np
 import pytest
 
-from framework.processes import Place, find_place
+from framework.processes import Place, find_place, read
+from machinery.checkpoints import Progress
 from machinery.errors import InputError
+from machinery.files import remove
 
 WORKERS = {"worker": ["a:1", "b:1"]}
 
@@ -49,3 +55,21 @@ def test_another_configuration_is_refused(variables: dict[str, str]) -> None:
 def test_another_launcher_is_refused() -> None:
     with pytest.raises(InputError, match="TF_CONFIG: not set, expected beside WORLD_SIZE 2"):
         find_place({"WORLD_SIZE": "2"})
+
+
+@pytest.mark.parametrize(
+    "value", [np.ones((2, 3), np.float32), np.float64(2), np.ones(3)[::2], {"a": (1, None, "b")}]
+)
+def test_values_come_as_they_were_sent(value: Any) -> None:
+    assert str(read(pickle.dumps(value))) == str(value)
+
+
+def test_errors_and_positions_come_as_they_were_sent() -> None:
+    assert read(pickle.dumps(Progress(step=3))).step == 3
+    assert str(read(pickle.dumps(InputError("x: got 1")))) == "x: got 1"
+
+
+@pytest.mark.parametrize("sent", [os.system, eval, remove, np.save])
+def test_nothing_that_runs_is_taken_from_another_process(sent: object) -> None:
+    with pytest.raises(pickle.UnpicklingError, match="another process sent"):
+        read(pickle.dumps(sent))
