@@ -82,3 +82,10 @@ def test_each_page_is_named_in_the_readme() -> None:
     readme = (root / "README.md").read_text(encoding="utf-8")
     named = {*re.findall(r"\]\(docs/([\w-]+\.md)\)", readme)}
     assert named == {path.name for path in (root / "docs").glob("*.md")}
+
+
+def test_no_page_waits_for_its_table() -> None:
+    pages = [*(root / "docs").glob("*.md"), root / "README.md"]
+    assert [
+        page.name for page in pages if re.search("^TABLE$", page.read_text(), re.MULTILINE)
+    ] == []
