@@ -120,7 +120,7 @@ class Received(pickle.Unpickler):
     """
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return a class that is named in what was sent.
+        """Return what is named in what was sent.
 
         Raises:
             pickle.UnpicklingError: it is none of those that processes send.
