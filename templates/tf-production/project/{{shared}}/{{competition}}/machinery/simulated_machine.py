@@ -110,7 +110,8 @@ class Machine:
         """Return the command line that runs another in a namespace with /kaggle."""
         root, kaggle = self.tree / "root", self.tree / "kaggle"
         root.mkdir(exist_ok=True)
-        lines = ["set -e"]
+        # chroot lies where the PATH of people other than root may not look.
+        lines = ["set -e", 'PATH="$PATH:/usr/sbin:/sbin"']
         for name, source in self.inputs.items():
             place = kaggle / "input" / name
             make = f"mkdir -p {quote(place)}" if source.is_dir() else f"[ -e {quote(place)} ]"
