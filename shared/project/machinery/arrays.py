@@ -32,6 +32,7 @@ from machinery.shards.sharded import Sharded, Shards
 
 DEFAULT_FOLDER = Path("data")
 SPLITS = ("train", "val", "test")
+GROUPS = "groups"  # The array that says what each example belongs to, where the source does.
 BLOCK = 1024  # Examples that are written at a time, at most,
 BLOCK_BYTES = 2**24  # and their bytes, at most, unless a single example has more.
 
@@ -158,7 +159,7 @@ class BaseDataset(Described, pydantic.BaseModel):
         else:
             values = read_array(path, (count, *array.shape), array.dtype, advice)
             examples = values
-        if problem := self.check(name, values):
+        if name != GROUPS and (problem := self.check(name, values)):
             raise InputError(f"{path}: {problem}. {advice}")
         return examples
 
@@ -265,6 +266,7 @@ def write_dataset(
     splits: Mapping[str, np.ndarray],
     overwrite: bool = False,
     draw: Callable[[Path], object] | None = None,
+    groups: np.ndarray | None = None,
     **fields: Any,
 ) -> Any:
     """Write the arrays of each split and, last, dataset.json; return what it holds.
@@ -277,23 +279,28 @@ def write_dataset(
         splits: the row numbers of each split.
         overwrite: replace what is there.
         draw: draws pictures of the examples into the folder of the arrays.
+        groups: (N,) such as patients, of which intervals draw all examples or none.
         fields: of the schema: task, source, and those that the task adds.
 
     Raises:
         ExistsError: there is a dataset already.
     """
+    if groups is not None:
+        arrays = {**arrays, GROUPS: np.unique(groups, return_inverse=True)[1]}
     with contents.new_contents(folder, "arrays", fields["source"], overwrite) as target:
         described = {name: _describe(array) for name, array in arrays.items()}
         sizes = {split: len(rows) for split, rows in splits.items()}
+        learned = sorted(item for item in described.items() if item[0] != GROUPS)
         # A field with a default may be younger than a dataset: without it the fingerprint stays.
         named = [item for item in fields.items() if schema.model_fields[item[0]].is_required()]
         facts: list[Any] = [sorted(named), sorted(sizes.items())]
-        facts += [(n, a.dtype, a.shape, a.longest, a.fill) for n, a in sorted(described.items())]
+        facts += [(n, a.dtype, a.shape, a.longest, a.fill) for n, a in learned]
         digest = hashlib.sha256(repr(facts).encode())
         for split, rows in splits.items():
             for name, array in {**arrays, "ids": ids}.items():
                 for block in _write(target / f"{split}_{name}.npy", array, rows):
-                    digest.update(block)
+                    if name != GROUPS:  # Nothing is learned of them.
+                        digest.update(block)
         if draw:
             draw(target)
         contents.seal(target)

@@ -195,7 +195,8 @@ def build_table(
 
     where = source.as_posix()
     dataset = write_rows(
-        *(folder, columns, target, roles.targets, ids, splits, where, overwrite, roles.id, draw)
+        *(folder, columns, target, roles.targets, ids, splits, where, overwrite, roles.id, draw),
+        groups=groups,
     )
     say_overview(columns, target, splits)
     pictures = sorted(path.name for path in (folder / dataset.arrays_folder).glob("*.png"))
@@ -226,6 +227,7 @@ def write_rows(
     overwrite: bool = False,
     id_column: str | None = None,
     draw: Callable[[Path], object] | None = None,
+    groups: np.ndarray | None = None,
 ) -> Dataset:
     """Write the dataset and say so.
 
@@ -240,6 +242,7 @@ def write_rows(
         overwrite: replace the dataset that is there.
         id_column: held the ids.
         draw: writes beside the arrays what a person may look at.
+        groups: (N,) what each row belongs to.
     """
     train = splits["train"]
     found: dict[str, np.ndarray] = {"target": target.values}
@@ -253,7 +256,7 @@ def write_rows(
     mean, std = column_statistics(columns.numbers[train])
     is_number, has_classes = target.kind == "regression", target.kind in ("binary", "multiclass")
     dataset: Dataset = arrays.write_dataset(
-        *(folder, Dataset, found, ids, splits, overwrite, draw),
+        *(folder, Dataset, found, ids, splits, overwrite, draw, groups),
         task="tabular",
         inputs=tuple(name for name in ("numbers", "categories") if name in found),
         source=source,

@@ -173,6 +173,7 @@ def build_images(
             overwrite,
             draw_overview=True,
             file_sizes=images.sizes,
+            groups=found.groups,
         )
 
 
@@ -187,6 +188,7 @@ def write_images(
     overwrite: bool = False,
     draw_overview: bool = False,
     file_sizes: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> Dataset:
     """Write the dataset and say so.
 
@@ -201,6 +203,7 @@ def write_images(
         overwrite: replace the dataset that is there.
         draw_overview: draw some images of each class, and how many there are.
         file_sizes: (N, 2), width and height of the files; None: they came from none.
+        groups: (N,) what each image belongs to.
     """
     mean, std = channel_statistics(images, splits["train"])
     counts = count_by_split(labels, splits, classes)
@@ -211,13 +214,9 @@ def write_images(
         draw_counts(counts, classes, contents / "counts.png", "images")
 
     dataset: Dataset = arrays.write_dataset(
-        folder,
-        Dataset,
-        {"images": images, "labels": labels},
-        ids,
-        splits,
-        overwrite,
+        *(folder, Dataset, {"images": images, "labels": labels}, ids, splits, overwrite),
         draw if draw_overview else None,
+        groups,
         task="image-classification",
         source=source,
         classes=list(classes),

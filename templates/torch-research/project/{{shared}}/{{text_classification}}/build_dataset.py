@@ -202,7 +202,7 @@ def write_texts(
         say_unknown(tokens, splits["val"], vocabulary)
     dataset: Dataset = arrays.write_dataset(
         *(folder, Dataset, {"tokens": tokens, "labels": texts.labels}),
-        *(name_texts(texts), splits, overwrite),
+        *(name_texts(texts), splits, overwrite, None, groups),
         task="text-classification",
         source=source,
         classes=texts.classes,
