@@ -123,6 +123,20 @@ def test_answers_are_those_of_predict(
             assert np.abs(np.array(known) - number).min() < TOLERANCE * max(1, abs(number))
 
 
+def test_the_examples_of_the_description_are_answered(served: str) -> None:
+    """As a viewer of OpenAPI sends them; a picture has none that JSON holds."""
+    with urllib.request.urlopen(f"{served}/openapi.json") as response:
+        examples = json.load(response)["components"]["examples"]
+    assert "infer" in examples
+    places = {"infer": "v2/models/model/infer", "predict": "predict"}
+    for name, example in examples.items():
+        body, headers = json.dumps(example["value"]).encode(), {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{served}/{places[name]}", body, headers)
+        with urllib.request.urlopen(request) as response:
+            assert response.status == 200
+            assert numbers(json.load(response))
+
+
 def test_the_page_in_a_browser(served: str, project: Path, tmp_path: Path) -> None:
     """Screenshots lie in pytest's temporary folder, to be looked at."""
     picture = tmp_path / "x.png"
