@@ -332,7 +332,8 @@ def quantising(margin: float | None = None, objective: Objective = RIGHT) -> Qua
         points = POINTS[rows % 7]
         return {"points": points}, {"above": points @ WEIGHTS > 0}
 
-    return Quantising("static", margin, Points(), take, ShareAbove, objective)
+    groups = np.arange(7) // 2
+    return Quantising("static", margin, Points(), take, ShareAbove, objective, groups)
 
 
 def test_a_version_in_eight_bits_says_what_it_costs(
@@ -350,6 +351,8 @@ def test_a_version_in_eight_bits_says_what_it_costs(
     assert about["test_intervals"] == {}  # All are right, and so is every resample.
     kept = intervals.read_examples(version / intervals.FILE)
     assert kept["predictions.share"] == pytest.approx(POINTS @ WEIGHTS.astype(np.int8))
+    assert kept["groups"].tolist() == [0, 0, 1, 1, 2, 2, 3]
+    assert about["test_groups"] == 4
     assert found["int8"]["bytes"] < found["float"]["bytes"]
     assert min(found["int8"]["seconds_one"], found["int8"]["seconds_together"]) > 0
     printed = capsys.readouterr().out.splitlines()
