@@ -87,9 +87,7 @@ class ShardedState(backend.State):
         optimizer: of its weights.
     """
 
-    def __init__(
-        self, run: Run, model: torch.nn.Module, optimizer: torch.optim.Optimizer
-    ) -> None:
+    def __init__(self, run: Run, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         super().__init__(model, optimizer)
         self.run = run
         self.begun_with: dict[str, np.ndarray] = {}

@@ -26,9 +26,10 @@ def _group() -> Iterator[None]:
     distributed.destroy_process_group()
 
 
-def make(seed: int) -> torch.nn.Module:
+def make(seed: int) -> torch.nn.Sequential:
     torch.manual_seed(seed)
-    convolution = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    convolution = torch.nn.Conv2d(3, 4, 3, bias=False)
+    torch.nn.utils.convert_conv2d_weight_memory_format(convolution, torch.channels_last)
     layers = (convolution, torch.nn.BatchNorm2d(4), torch.nn.Flatten(), torch.nn.Linear(144, 2))
     return torch.nn.Sequential(*layers)
 
@@ -44,7 +45,7 @@ def train(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
 def test_it_trains_and_goes_on_as_a_whole_one_does() -> None:
     """Loaded from the checkpoint of a whole one, after a step that began from other weights."""
     whole, shards = make(1), make(2)
-    shard(shards, CPU, smallest=100)
+    shard(shards, CPU, smallest=200)
     assert type(shards[0]) is torch.nn.Conv2d  # Too small to be gathered by itself.
     assert "FSDP" in type(shards[3]).__name__
     optimizers = [torch.optim.AdamW(each.parameters(), fused=True) for each in (whole, shards)]
@@ -60,7 +61,7 @@ def test_it_trains_and_goes_on_as_a_whole_one_does() -> None:
     expected, found = (state.to_arrays() for state in states)
     assert expected.keys() == found.keys()
     for name, array in expected.items():
-        np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-7, err_msg=name)
+        np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.usefixtures("_group")
@@ -90,8 +91,6 @@ def test_what_does_not_go_with_it_is_refused(
     changes: dict[str, Any], dtype: torch.dtype, expected: str
 ) -> None:
     training = SimpleNamespace(**{**EXPECTED, "sharding": "full", "precision": "auto", **changes})
-    run: Any = SimpleNamespace(
-        parameters=SimpleNamespace(training=training), share=Share(0, 2, 2)
-    )
+    run: Any = SimpleNamespace(parameters=SimpleNamespace(training=training), share=Share(0, 2, 2))
     with pytest.raises(InputError, match=expected):
         is_on(run, dtype)
