@@ -52,10 +52,9 @@ def train(run: Run) -> None:
     train_split = load_split(run.data, dataset, "train", device)
     val_split = load_split(run.data, dataset, "val", device)
 
-    model = backend.make_model(parameters, dataset, device)
     training = parameters.training
-    if is_sharded:
-        sharding.shard(model, device)
+    make_model = sharding.make_model if is_sharded else backend.make_model
+    model = make_model(parameters, dataset, device)
     optimizer = torch.optim.AdamW(
         parameter_groups(model, training.learning_rate),
         weight_decay=training.weight_decay,
