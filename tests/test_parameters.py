@@ -589,11 +589,24 @@ def check_on_out_of_memory(runs: Runs) -> None:
         assert "memory was short in step 1. From this step on" in runs.dropping_split.output
         assert distance(runs.dropping_in_parts.last.first, runs.dropping_split.last.first) == 0
         return
-    changes = {"training.on_out_of_memory": "split"}
+    assert_refused(runs, {"training.on_out_of_memory": "split"}, "got split, expected stop")
+
+
+def check_sharding(runs: Runs) -> None:
+    """The plain loop refuses what needs whole weights beside it, the others all of it."""
+    changes, problem = {"training.sharding": "full"}, "got full, expected none"
+    if answers(runs.project).get("loop") == "plain":
+        changes |= {"training.accumulate": 2}
+        problem = "training.accumulate: got 2, expected 1 with training.sharding full"
+    assert_refused(runs, changes, problem)
+
+
+def assert_refused(runs: Runs, changes: dict[str, Any], problem: str) -> None:
+    """Train with changes that this loop cannot do: it writes nothing."""
     folder = experiment(runs.project, "parameters-short", tiny(runs.project, changes))
     result = runs.server.run("train", "--experiment", folder, "--data", runs.data)
     assert result.code == 2, result.output
-    assert "training.on_out_of_memory: got split, expected stop" in result.output
+    assert problem in result.output
     assert [path.name for path in (runs.project / folder).iterdir()] == ["params.yaml"]
 
 
@@ -644,6 +657,7 @@ CHECKS: dict[str, Callable[[Runs], None]] = {
     "training.average": check_average,
     "training.accumulate": check_accumulate,
     "training.on_out_of_memory": check_on_out_of_memory,
+    "training.sharding": check_sharding,
     "training.patience": check_patience,
     "training.checkpoint_minutes": check_checkpoint_minutes,
     "training.precision": check_precision,

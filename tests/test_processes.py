@@ -113,6 +113,25 @@ def test_two_processes_and_then_one_end_in_the_bits_of_one(place: Place) -> None
     assert [session["processes"] for session in place.sessions(folder)] == [2, 1]
 
 
+def test_two_processes_keep_a_part_of_the_weights_each(place: Place) -> None:
+    """Their checkpoint holds whole arrays; only rounding tells them from processes with all."""
+    exact = {"training.precision": "float32", "training.epochs": 1}
+    whole = place.begin("whole", exact)
+    folder = place.begin("parts", {**exact, "training.sharding": "full"})
+    rows = []
+    for each in (whole, folder):
+        place.launch(2, each)
+        rows.append(json.loads((place.project / each / "metrics.jsonl").read_text()))
+    assert rows[1] == pytest.approx(rows[0], rel=1e-4)
+    assert_evaluated_alike(place, folder, rows[1])
+
+
+@pytest.mark.deep
+def test_two_processes_with_a_part_each_end_as_they_would_without_a_stop(place: Place) -> None:
+    """With dropout and batch norm."""
+    stop_and_compare(place, {"training.sharding": "full", "model.dropout": 0.3})
+
+
 @pytest.mark.parametrize("way", ["lightning", "tensorflow"])
 def test_two_processes_train_and_one_goes_on(way: str, request: pytest.FixtureRequest) -> None:
     """With their votes, exit code and record; that the bits are others now is said."""

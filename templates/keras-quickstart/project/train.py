@@ -26,7 +26,7 @@ from framework import keras_file
 from framework.pretrained import at_own_rates
 from framework.run_callback import RunCallback
 from framework.weight_average import averaging
-from machinery.memory import refuse_to_split
+from machinery.memory import refuse_what_is_for_the_plain_loop
 from machinery.run import Run
 from model import net
 from model.data_loader import TrainingBatches, feed, load_split
@@ -44,7 +44,7 @@ def train(run: Run) -> None:
     parameters: Parameters = run.parameters
     dataset: Dataset = run.dataset
     training = parameters.training
-    refuse_to_split(parameters)
+    refuse_what_is_for_the_plain_loop(parameters)
     backend.prepare(parameters, dataset)
     device = backend.choose_device(run.device)
     devices = backend.count_devices(device)  # On JAX, each computes its part of a batch.

@@ -33,7 +33,7 @@ from framework.pretrained import at_own_rates
 from framework.processes import join
 from framework.weight_average import WeightAverage, averaged
 from machinery.epoch import Epoch
-from machinery.memory import refuse_to_split
+from machinery.memory import refuse_what_is_for_the_plain_loop
 from machinery.run import Run
 from machinery.sampling import fold_seed
 from machinery.share import share_among_devices
@@ -56,7 +56,7 @@ def train(run: Run) -> None:
     parameters: Parameters = run.parameters
     dataset: Dataset = run.dataset
     training = parameters.training
-    refuse_to_split(parameters)
+    refuse_what_is_for_the_plain_loop(parameters)
     device = backend.choose_device(run.device)
     precision = backend.choose_precision(device, training.precision)
     backend.prepare(parameters, dataset, device)

@@ -245,15 +245,24 @@ class State:
                 value = torch.empty_like(weights[owner]).copy_(value)
             self.optimizer.state[weights[owner]][key] = value
 
+    def initial_arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays that a run begins with, for the other processes."""
+        return self.to_arrays()
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays for a checkpoint."""
+        scales = self.scaler.state_dict() if self.scaler else {}  # Without float16: none.
+        arrays = to_numpy(self.tensors())
+        return arrays | {f"scaler.{name}": np.array(n) for name, n in scales.items()}
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return the tensors of a checkpoint."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.averages.items()}
         for name, weight in self.model.named_parameters():
             for key, tensor in self.optimizer.state.get(weight, {}).items():  # Frozen: none.
                 tensors[f"optimizer.{name}.{key}"] = tensor
-        scales = self.scaler.state_dict() if self.scaler else {}  # Without float16: none.
-        return to_numpy(tensors) | {f"scaler.{name}": np.array(n) for name, n in scales.items()}
+        return tensors
 
 
 def load_weights(model: torch.nn.Module, arrays: dict[str, np.ndarray], path: Path) -> None:

@@ -48,6 +48,10 @@ class TrainingParameters(Section):
         description="split: repeat the step in twice as many parts, and keep to that; batch norm "
         "then sees the parts",
     )
+    sharding: Literal["none", "full"] = Field(
+        "none",
+        description="full: each of several processes keeps a part of the weights (FSDP2)",
+    )
     patience: int = Field(
         0, ge=0, le=1_000_000, description="stop after so many epochs without gain; 0: never"
     )

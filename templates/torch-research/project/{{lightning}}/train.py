@@ -33,7 +33,7 @@ from framework.processes import add_up, join
 from framework.run_callback import Part, RunCallback, silence_lightning
 from framework.weight_average import WeightAverage
 from machinery.errors import InputError
-from machinery.memory import refuse_to_split
+from machinery.memory import refuse_what_is_for_the_plain_loop
 from machinery.run import Run
 from machinery.sampling import evaluation_batch_size, examples_of_batch
 from model import net
@@ -58,7 +58,7 @@ def train(run: Run) -> None:
     """
     parameters: Parameters = run.parameters
     training = parameters.training
-    refuse_to_split(parameters)
+    refuse_what_is_for_the_plain_loop(parameters)
     device = backend.choose_device(run.device)
     dtype = backend.choose_precision(device, training.precision)
     if dtype == torch.float16 and device.type == "cpu":

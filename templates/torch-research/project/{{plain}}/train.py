@@ -23,6 +23,7 @@ import torch
 import backend
 from build_dataset import Dataset, open_dataset
 from evaluate import evaluate
+from framework import sharding
 from framework.batch_parts import BatchParts
 from framework.pretrained import parameter_groups
 from framework.processes import join
@@ -46,12 +47,14 @@ def train(run: Run) -> None:
     dataset: Dataset = run.dataset
     device = backend.choose_device(run.device)
     dtype = backend.choose_precision(device, parameters.training.precision)
+    is_sharded = sharding.is_on(run, dtype)
     backend.prepare(parameters, dataset)
     train_split = load_split(run.data, dataset, "train", device)
     val_split = load_split(run.data, dataset, "val", device)
 
-    model = backend.make_model(parameters, dataset, device)
     training = parameters.training
+    make_model = sharding.make_model if is_sharded else backend.make_model
+    model = make_model(parameters, dataset, device)
     optimizer = torch.optim.AdamW(
         parameter_groups(model, training.learning_rate),
         weight_decay=training.weight_decay,
@@ -59,7 +62,11 @@ def train(run: Run) -> None:
     )
     average = WeightAverage(model, training.average) if training.average else None
     scaler = backend.make_scaler(device, dtype)
-    state = backend.State(model, optimizer, average, scaler)
+    state = (
+        sharding.ShardedState(run, model, optimizer)
+        if is_sharded
+        else backend.State(model, optimizer, average, scaler)
+    )
     run.begin(state, objective(dataset), backend.facts(model, device, dtype))
     if training.compile:
         model.compile()

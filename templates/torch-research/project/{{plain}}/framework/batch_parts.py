@@ -94,7 +94,8 @@ class BatchParts:
         self.weights = [weight for weight in weights if weight.requires_grad]
         self.buffers = BufferMeans(model)
         record_pieces(run)
-        if self.share.processes > 1 and not self.in_tree:
+        is_sharded = training.sharding == "full"
+        if self.share.processes > 1 and not self.in_tree and not is_sharded:
             # A weight may be unused in a step. It also keeps the order in which gradients are added
             # up, so that a run that goes on after a stop ends in the same bits.
             self.model = DistributedDataParallel(model, find_unused_parameters=True)

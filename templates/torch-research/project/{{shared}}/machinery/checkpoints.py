@@ -77,8 +77,12 @@ class State(Protocol):
             InputError: they cannot be read.
         """
 
+    def initial_arrays(self) -> "Mapping[str, np.ndarray]":
+        """Return the arrays that a run begins with, in the process that loaded or started it."""
+        ...
+
     def to_arrays(self) -> "Mapping[str, np.ndarray]":
-        """Return the arrays.
+        """Return the arrays. All processes call it, as no one may have all of the network.
 
         The names of the network's begin with "model."; those of moving averages of its weights,
         where it keeps them, with "average." and then the same.

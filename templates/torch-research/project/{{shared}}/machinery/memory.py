@@ -1,7 +1,8 @@
-"""What a run does where memory is short, with training.on_out_of_memory split.
+"""What a run does where memory is short.
 
-Each part of a batch is cut into pieces, and their number stays until the end of the run: the
-checkpoints hold it, so that a run that goes on computes as it did before.
+With training.on_out_of_memory split, each part of a batch is cut into pieces, and their number
+stays until the end of the run: the checkpoints hold it, so that a run that goes on computes as it
+did before.
 """
 
 import logging
@@ -15,18 +16,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger("run")
 
 
-def refuse_to_split(parameters: Any) -> None:
-    """Refuse training.on_out_of_memory split, for a training loop that cannot do it.
+# What of the training loops the plain one of torch-research can alone, and what the others expect.
+OF_THE_PLAIN_LOOP = {"on_out_of_memory": "stop", "sharding": "none"}
+
+
+def refuse_what_is_for_the_plain_loop(parameters: Any) -> None:
+    """Refuse what saves memory in the plain loop alone, for the other training loops.
 
     Raises:
         InputError: it is asked for.
     """
-    if parameters.training.on_out_of_memory != "stop":
-        raise InputError(
-            f"training.on_out_of_memory: got {parameters.training.on_out_of_memory}, expected "
-            "stop: of the training loops, only the plain one of torch-research splits batches "
-            "while it trains. Change it with --from, and choose training.accumulate yourself."
-        )
+    for name, expected in OF_THE_PLAIN_LOOP.items():
+        if (found := getattr(parameters.training, name)) != expected:
+            raise InputError(
+                f"training.{name}: got {found}, expected {expected}: of the training loops, only "
+                "the plain one of torch-research can do that. Change it with --from; "
+                "training.accumulate saves memory in all of them."
+            )
 
 
 def keep_pieces(run: "Run", pieces: int) -> None:

@@ -182,7 +182,7 @@ class LeadingRun(SharedRun):
         return self
 
     def begin(self, state: State, objective: Objective, facts: Mapping[str, Any]) -> None:
-        with self._telling(lambda: (self.progress, state.to_arrays(), facts["precision"])):
+        with self._telling(lambda: (self.progress, state.initial_arrays(), facts["precision"])):
             super().begin(state, objective, facts)
 
     def save(self, arrays: "Mapping[str, np.ndarray]") -> None:
@@ -227,9 +227,6 @@ class FollowingRun(SharedRun):
             )
         state.load(arrays, self.folder / LAST)
         self.saved = float("inf")  # The leading process knows when a checkpoint is due.
-
-    def arrays(self) -> "Mapping[str, np.ndarray]":
-        return {}
 
     def save(self, arrays: "Mapping[str, np.ndarray]") -> None:
         self._hear()

@@ -1,0 +1,96 @@
+"""A network whose weights are shared out has the same outputs, gradients and checkpoints."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import distributed
+
+import backend
+from framework.sharding import EXPECTED, ShardedState, is_on, shard
+from machinery.errors import InputError
+from machinery.share import ALONE, Share
+
+CPU, HERE = torch.device("cpu"), Path("last.safetensors")
+
+
+@pytest.fixture
+def _group() -> Iterator[None]:
+    """This process, in a group of its own."""
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+def make(seed: int) -> torch.nn.Sequential:
+    torch.manual_seed(seed)
+    convolution = torch.nn.Conv2d(3, 4, 3, bias=False)
+    torch.nn.utils.convert_conv2d_weight_memory_format(convolution, torch.channels_last)
+    layers = (convolution, torch.nn.BatchNorm2d(4), torch.nn.Flatten(), torch.nn.Linear(144, 2))
+    return torch.nn.Sequential(*layers)
+
+
+def train(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    inputs = torch.arange(2 * 3 * 8 * 8).reshape(2, 3, 8, 8) / 384
+    model(inputs).square().sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+@pytest.mark.usefixtures("_group")
+def test_it_trains_and_goes_on_as_a_whole_one_does() -> None:
+    """Loaded from the checkpoint of a whole one, after a step that began from other weights."""
+    whole, shards = make(1), make(2)
+    shard(shards, CPU, smallest=200)
+    assert type(shards[0]) is torch.nn.Conv2d  # Too small to be gathered by itself.
+    assert "FSDP" in type(shards[3]).__name__
+    optimizers = [torch.optim.AdamW(each.parameters(), fused=True) for each in (whole, shards)]
+    train(whole, optimizers[0])
+    train(shards, optimizers[1])
+    run: Any = SimpleNamespace(share=ALONE)
+    states = (backend.State(whole, optimizers[0]), ShardedState(run, shards, optimizers[1]))
+    states[1].load(states[0].to_arrays(), HERE)
+    assert states[1].initial_arrays().keys() == states[0].to_arrays().keys()
+    for _ in range(3):
+        train(whole, optimizers[0])
+        train(shards, optimizers[1])
+    expected, found = (state.to_arrays() for state in states)
+    assert expected.keys() == found.keys()
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.usefixtures("_group")
+def test_a_checkpoint_of_another_network_is_refused() -> None:
+    shards = make(1)
+    shard(shards, CPU)
+    state = ShardedState(
+        SimpleNamespace(share=ALONE),  # ty: ignore[invalid-argument-type]
+        shards,
+        torch.optim.AdamW(shards.parameters(), fused=True),
+    )
+    arrays = {**state.to_arrays(), "model.3.weight": np.zeros((2, 145), np.float32)}
+    with pytest.raises(InputError, match=r"3\.weight"):
+        state.load(arrays, HERE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "dtype", "expected"),
+    [
+        ({"average": 0.9}, torch.float32, r"training\.average: got 0\.9, expected 0 "),
+        ({"accumulate": 2}, torch.float32, r"training\.accumulate: got 2, expected 1 "),
+        ({"compile": True}, torch.float32, r"training\.compile: got True, expected False"),
+        ({}, torch.float16, r"training\.precision: got auto, which is float16"),
+    ],
+)
+def test_what_does_not_go_with_it_is_refused(
+    changes: dict[str, Any], dtype: torch.dtype, expected: str
+) -> None:
+    training = SimpleNamespace(**{**EXPECTED, "sharding": "full", "precision": "auto", **changes})
+    run: Any = SimpleNamespace(parameters=SimpleNamespace(training=training), share=Share(0, 2, 2))
+    with pytest.raises(InputError, match=expected):
+        is_on(run, dtype)
