@@ -46,6 +46,8 @@ TRY = """(async () => {
   if (text) text.value = "A text <b id='evil'>with</b> words";
   document.querySelector("form button").click();
 })()"""
+# Sends the requests that the page offers, as they are.
+SEND = "document.querySelectorAll('#requests button').forEach(button => button.click())"
 
 
 def copy_container(project: Path, folder: Path) -> list[str]:
@@ -149,6 +151,12 @@ def test_the_page_in_a_browser(served: str, project: Path, tmp_path: Path) -> No
         await page.evaluate(TRY.replace("CONTENT", content))
         assert re.search(r"Version \d+, \d+ ms", await page.wait_for("#answer > small:last-child"))
         assert await page.evaluate("document.querySelector('.error, #evil')") is None
+        await page.evaluate("document.querySelector('#requests').open = true")
+        await page.wait_for("#requests button")
+        await page.evaluate(SEND)
+        for place in ("first-of-type", "last-of-type"):  # /predict, where it takes JSON; infer.
+            answered = json.loads(await page.wait_for(f"#requests div:{place} pre:not(:empty)"))
+            assert numbers(answered.get("outputs") or answered["answers"])
         wide = "[document.documentElement.scrollWidth, innerWidth]"
         inner, outer = await page.evaluate(wide)
         assert inner <= outer
