@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -14,6 +15,7 @@ import yaml
 from build_cookiecutter import house_rules
 from combinations import Combination, checked_combinations
 from conftest import git, render, root
+from projects import task
 from test_update import append, commit, publish_next_version, replace_line
 from test_upkeep import bash, commands, quick_python
 
@@ -214,7 +216,7 @@ def test_the_update_on_gitlab(tmp_path: Path, scratch_repository: Path) -> None:
     publish_next_version(scratch_repository)
     update()
     assert "merge_request.title=Update from the template\n" in options.read_text()
-    said = "before: loss 0.5, accuracy 0.9; after: loss 0.5, accuracy 0.9.\n"
+    said = "before: loss 0.5, score 0.9; after: loss 0.5, score 0.9.\n"
     assert f"conflicts. Two epochs of training give on test, {said}" in options.read_text()
     assert len((programs / "trained").read_text().splitlines()) == 2
     assert "kept" not in git(origin, "ls-tree", "-r", "template-update")
@@ -428,8 +430,12 @@ def test_each_command_looks_where_the_house_keeps_data(tmp_path: Path) -> None:
     short = "--from experiments/baseline --training.epochs 1"
     bash(f"python train.py --experiment experiments/sample {short} --data data", project)
     assert (project / "data" / "dataset.json").is_file()
-    (project / "t.csv").write_text("a,b\n" + "1,0\n2,1\n" * 50)
-    bash("python build_dataset.py --source t.csv --target b", project)
+    (tmp_path / "raw").mkdir()
+    own = task(project).make_own_data(tmp_path / "raw")
+    bash(
+        shlex.join(["python", "build_dataset.py", "--source", str(own.source), *own.options]),
+        project,
+    )
     bash(f"python train.py --experiment experiments/own {short}", project)
     (session,) = json.loads((project / "experiments/own/run.json").read_text("utf-8"))["sessions"]
     assert session["data"] == f"{kept}/leaf"

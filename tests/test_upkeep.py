@@ -56,7 +56,7 @@ def quick_python(folder: Path) -> Path:
         'case "$*" in "-m pip "*) ;;\n'
         """train.py*) echo "$@" "$(sed -n 's/^_commit: //p' .copier-answers.yml)" """
         f'>> "{folder}/trained";;\n'
-        "evaluate.py*) printf 'best, 360 of test:\\n  loss       0.5\\n  accuracy   0.9\\n';;\n"
+        "evaluate.py*) printf 'best, 360 of test:\\n  loss       0.5\\n  score      0.9\\n';;\n"
         f'*) exec "{sys.executable}" "$@";; esac\n'
     )
     (folder / "python").chmod(0o755)
@@ -131,7 +131,7 @@ def test_the_test_workflow(rendered: Callable[[Combination], Path], tmp_path: Pa
     assert "passed" in "".join(printed)
     assert task(project).metric in printed[-1]
     told = smoke_line(printed[-1], "".join(commands(project, "update")))
-    assert re.fullmatch(r"loss [\d.]+, accuracy [\d.]+", told)
+    assert re.fullmatch(rf"loss [\d.]+, {task(project).metric} [\d.]+", told)
 
 
 # What differs by the backend of Keras.
@@ -294,7 +294,7 @@ def test_the_weekly_update(
     run_update()
     assert "pr create --head template-update" in open_one.read_text()
     body = "Nothing of yours conflicts. Two epochs of training give on test, before: "
-    assert body + "loss 0.5, accuracy 0.9; after: loss 0.5, accuracy 0.9." in open_one.read_text()
+    assert body + "loss 0.5, score 0.9; after: loss 0.5, score 0.9." in open_one.read_text()
     trained = (programs / "trained").read_text().splitlines()
     assert trained == [
         f"train.py --experiment experiments/{when}-update --from experiments/baseline "
