@@ -25,12 +25,12 @@ from machinery.errors import InputError, first_problem
 from machinery.features import Described
 from machinery.files import write_atomically
 from machinery.mapped import map_array
+from machinery.places import DEFAULT_FOLDER, usual
 from machinery.ragged import Ragged
 from machinery.shards import remote, shard_list
 from machinery.shards.shard_cache import ShardCache
 from machinery.shards.sharded import Sharded, Shards
 
-DEFAULT_FOLDER = Path("data")
 SPLITS = ("train", "val", "test")
 GROUPS = "groups"  # The array that says what each example belongs to, where the source does.
 BLOCK = 1024  # Examples that are written at a time, at most,
@@ -197,6 +197,8 @@ def not_found(folder: Path, default_source: str = "") -> InputError:
         default_source: unfinished builds from it are not worth a word.
     """
     message = f"{folder / 'dataset.json'}: not found."
+    if folder != DEFAULT_FOLDER and folder.as_posix() == usual():
+        message += " pyproject.toml says that the data lie there; what comes with it: --data data."
     for left in contents.made_by_builds(folder):
         if (source := contents.read_marker(left).source) != default_source:
             message += f" {left} was made from {source} by a build that did not come to its end."

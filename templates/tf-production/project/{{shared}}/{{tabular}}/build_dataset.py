@@ -29,7 +29,6 @@ import numpy as np
 
 from machinery import arrays
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
-from machinery.arrays import DEFAULT_FOLDER
 from machinery.class_balance import balance_classes, count_classes
 from machinery.column_file import write_column_file
 from machinery.column_roles import Roles
@@ -303,7 +302,7 @@ def main() -> None:
     splits.add_argument("--split", metavar="COLUMN", help="says train, val or test [at random]")
     splits.add_argument("--time", metavar="COLUMN", help="the earliest rows train, the latest test")
     splits.add_argument("--group", metavar="COLUMN", help="what stays in one split, as a patient")
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="where to write [data]")
+    parser.add_data_to_write()
     parser.add_argument("--seed", type=int, default=0, help="chooses the random split [0]")
     parser.add_argument("--skip-bad", action="store_true", help="leave out rows of no use")
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset in --data")

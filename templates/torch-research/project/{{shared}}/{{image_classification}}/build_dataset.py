@@ -23,7 +23,6 @@ import numpy as np
 
 from machinery import arrays
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
-from machinery.arrays import DEFAULT_FOLDER
 from machinery.class_balance import balance_classes
 from machinery.class_overview import count_by_split, draw_counts, say_counts, warn_of_leaks
 from machinery.contents import refuse_to_replace
@@ -264,7 +263,7 @@ def main() -> None:
     add("--separator", metavar="TEXT", help="parts labels in a cell; none: one class [found out]")
     add("--split", metavar="COLUMN", help="says train, val or test [at random]")
     add("--group", metavar="COLUMN", help="what stays in one split, such as a patient")
-    add("--data", type=Path, default=DEFAULT_FOLDER, help="where to write [data]")
+    parser.add_data_to_write()
     add("--image-size", type=int, help="pixels [the images' own size, or 64]")
     add("--seed", type=int, default=0, help="chooses the random split [0]")
     add("--drop-small", action="store_true", help="leave out classes too small to split")
