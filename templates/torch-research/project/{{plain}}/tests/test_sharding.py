@@ -29,13 +29,13 @@ def _group() -> Iterator[None]:
 def make(seed: int) -> torch.nn.Sequential:
     torch.manual_seed(seed)
     first = torch.nn.Linear(6, 8, bias=False)
-    first.weight.data = first.weight.data.t().contiguous().t()  # As channels_last is: no rows.
+    first.weight.data = first.weight.data.t().contiguous().t()  # Its rows do not lie together.
     return torch.nn.Sequential(first, torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 40))
 
 
 def train(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
     inputs = torch.arange(4 * 6).reshape(4, 6).sin()
-    model(inputs).square().sum().backward()
+    model(inputs).square().mean().backward()
     optimizer.step()
     optimizer.zero_grad()
 
