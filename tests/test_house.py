@@ -367,6 +367,29 @@ def test_an_update_keeps_the_rules_of_the_house(tmp_path: Path, scratch_reposito
     assert not (project / "catalog-info.yaml").exists()
 
 
+def test_an_update_finds_rules_where_they_stood_before(
+    tmp_path: Path, scratch_repository: Path
+) -> None:
+    """Under `house` in the answers file."""
+    rules = {"ci_image": "registry.example.org/python:3.12", "backstage_owner": "vision"}
+    project = render(f"git+{scratch_repository.as_uri()}", tmp_path / "leaf", ci="gitlab", **rules)
+    path = project / ".copier-answers.yml"
+    record = yaml.safe_load(path.read_text("utf-8"))
+    record["house"] = {name: record.pop(name) for name in rules}
+    path.write_text(yaml.safe_dump(record), encoding="utf-8")
+    git(project, "init", "--quiet", "--initial-branch", "main")
+    commit(project)
+    before = (project / ".gitlab-ci.yml").read_text("utf-8")
+    assert rules["ci_image"] in before
+    tag_a_change(scratch_repository)
+    copier.run_update(project, defaults=True, quiet=True, overwrite=True)
+    record = yaml.safe_load(path.read_text("utf-8"))
+    assert {name: record[name] for name in rules} == rules
+    assert "house" not in record
+    assert (project / ".gitlab-ci.yml").read_text("utf-8") == before
+    assert (project / "catalog-info.yaml").exists()
+
+
 def test_a_rule_that_is_the_default_follows_the_default(
     tmp_path: Path, scratch_repository: Path
 ) -> None:

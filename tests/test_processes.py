@@ -113,8 +113,44 @@ def test_two_processes_and_then_one_end_in_the_bits_of_one(place: Place) -> None
     assert [session["processes"] for session in place.sessions(folder)] == [2, 1]
 
 
+# A network with two layers that are gathered alone, and two of which each process uses one.
+SHARE_OUT = """
+import torch
+from framework import processes, sharding
+
+group = processes.join("cpu")
+linear = lambda: torch.nn.Linear(4, 4)
+model = torch.nn.Sequential(linear(), linear())
+model.only_in_one = torch.nn.ModuleDict({"0": torch.nn.Linear(4, 2), "1": torch.nn.Linear(4, 2)})
+sharding.shard(model, torch.device("cpu"), smallest=20)
+assert [type(layer).__name__ for layer in model[:2]] == ["FSDPLinear"] * 2
+kept = sum(weight.to_local().numel() for weight in model.parameters())
+assert kept * 2 == sum(weight.numel() for weight in model.parameters()), kept
+
+type(model).forward = lambda self, x: self.only_in_one[str(group.number)](self[1](self[0](x)))
+(2 * model(torch.ones(1, 4))).sum().backward()
+for layer in model.only_in_one.values():
+    assert layer.bias.grad.full_tensor().tolist() == [1, 1]  # The mean of 2, of one, and 0.
+print("shared out", flush=True)
+"""
+
+
+def test_each_process_has_half_of_the_weights_and_their_whole_gradients(place: Place) -> None:
+    (place.project / "share_out.py").write_text(SHARE_OUT, encoding="utf-8")
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2)
+    result = run(place.project, *torchrun, "share_out.py")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("shared out") == 2
+
+
 def test_two_processes_keep_a_part_of_the_weights_each(place: Place) -> None:
     """Their checkpoint holds whole arrays; only rounding tells them from processes with all."""
+    code = (
+        place.project / "framework/sharding.py"
+    )  # So that there are layers that are gathered alone.
+    code.write_text(
+        code.read_text("utf-8").replace("SMALLEST = 1_000_000", "SMALLEST = 500"), "utf-8"
+    )
     exact = {"training.precision": "float32", "training.epochs": 1}
     whole = place.begin("whole", exact)
     folder = place.begin("parts", {**exact, "training.sharding": "full"})

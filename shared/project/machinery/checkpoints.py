@@ -62,6 +62,8 @@ class State(Protocol):
     optimizer_name: str  # The optimizer and the settings that a continued run must keep, in words.
     # Where a batch comes in parts, it changes no bit how many processes or devices compute them.
     is_elastic: bool
+    # Each of several processes has a part of the arrays, so that all of them call `to_arrays`.
+    is_sharded: bool
 
     def load(self, arrays: "dict[str, np.ndarray]", path: Path) -> None:
         """Load the arrays of a checkpoint.
@@ -82,7 +84,7 @@ class State(Protocol):
         ...
 
     def to_arrays(self) -> "Mapping[str, np.ndarray]":
-        """Return the arrays. All processes call it, as no one may have all of the network.
+        """Return the arrays, in the leading process.
 
         The names of the network's begin with "model."; those of moving averages of its weights,
         where it keeps them, with "average." and then the same.

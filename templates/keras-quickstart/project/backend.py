@@ -231,7 +231,7 @@ class State:
         model: the network, compiled.
     """
 
-    is_elastic = False
+    is_elastic = is_sharded = False
 
     def __init__(self, model: keras.Model) -> None:
         self.model = model

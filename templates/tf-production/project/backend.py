@@ -240,7 +240,7 @@ class State:
         average: of the network's weights, if it is kept.
     """
 
-    is_elastic = False
+    is_elastic = is_sharded = False
 
     def __init__(
         self,

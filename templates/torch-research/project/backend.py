@@ -193,6 +193,7 @@ class State:
     """
 
     is_elastic = True  # See BatchParts.
+    is_sharded = False
 
     def __init__(
         self,

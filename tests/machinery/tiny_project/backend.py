@@ -21,7 +21,7 @@ class State:
     """A linear classifier on random features, and its momentum."""
 
     optimizer_name = "SGD with momentum"
-    is_elastic = False
+    is_elastic = is_sharded = False
 
     def __init__(self, parameters: ModelParameters, classes: int) -> None:
         generator = np.random.default_rng(0)

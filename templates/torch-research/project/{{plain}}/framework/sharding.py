@@ -1,10 +1,10 @@
 """A network of which each process keeps a part alone, with training.sharding full.
 
-Each keeps its rows of every weight, and of what the optimizer knows of them. Weights are gathered
-for a layer when it computes, and gradients are added up where their rows are: PyTorch's FSDP2
-(Zhao et al. 2023, https://arxiv.org/abs/2304.11277;
-https://docs.pytorch.org/docs/stable/distributed.fsdp.fully_shard.html). A checkpoint holds whole
-arrays, so any number of processes goes on with it.
+Each keeps its rows of every weight, and of what the optimizer knows of them, and gradients are
+added up where their rows are: PyTorch's FSDP2 (Zhao et al. 2023, https://arxiv.org/abs/2304.11277;
+https://docs.pytorch.org/docs/stable/distributed.fsdp.fully_shard.html). A large layer of a list or
+a sequence is gathered while it computes, and all other weights while the whole network does. A
+checkpoint holds whole arrays, so any number of processes goes on with it.
 
 What it needs of PyTorch is imported where it is used: that takes half as long as PyTorch itself.
 """
@@ -69,31 +69,55 @@ def shard(model: torch.nn.Module, device: torch.device, smallest: int = SMALLEST
         smallest: how many weights a layer of a list or a sequence has that is gathered alone.
     """
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import FSDPModule, fully_shard
 
     for weight in model.parameters():
         weight.data = weight.data.contiguous()  # No other memory layout can be shared out.
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
-    layers = [
-        layer
-        for module in model.modules()
-        if isinstance(module, (torch.nn.ModuleList, torch.nn.Sequential))
-        for layer in module
-    ]
-    for layer in reversed(layers):  # Those within others first.
-        if sum(weight.numel() for weight in layer.parameters()) >= smallest:
+    for name, layer in [*large_layers(model, smallest), ("the network", model)]:
+        try:
             fully_shard(layer, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+        except (NotImplementedError, ValueError) as error:
+            raise InputError(
+                f"training.sharding: got full, but PyTorch cannot share out {name}: {error}. "
+                "Expected none with this network: change it with --from."
+            ) from None
+    assert isinstance(model, FSDPModule)
+    # Otherwise a weight that one process alone uses in a step would get a wrong gradient.
+    model.set_reduce_scatter_unused_params(True)
+
+
+def large_layers(model: torch.nn.Module, smallest: int) -> list[tuple[str, torch.nn.Module]]:
+    """Return the layers of lists and sequences that are gathered alone, those within others first.
+
+    Args:
+        model: the network.
+        smallest: how many weights such a layer has.
+    """
+    lists = (torch.nn.ModuleList, torch.nn.ModuleDict)  # They compute nothing themselves.
+    found: dict[torch.nn.Module, str] = {}
+    for owner, module in model.named_modules():
+        if isinstance(module, (torch.nn.ModuleList, torch.nn.Sequential)):
+            for name, layer in module.named_children():
+                size = sum(weight.numel() for weight in layer.parameters())
+                if size >= smallest and not isinstance(layer, lists):
+                    found.setdefault(layer, f"{owner}.{name}".lstrip("."))
+    return [(name, layer) for layer, name in reversed(found.items())]
 
 
 class ShardedState(backend.State):
     """What a checkpoint holds, of a network that is shared out. The arrays are whole ones.
+
+    Once training has begun, they are brought together in the leading process alone, so no other
+    one needs memory for them.
 
     Args:
         run: that the network is trained in.
         model: the network, after `shard`.
         optimizer: of its weights.
     """
+
+    is_sharded = True
 
     def __init__(self, run: Run, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         super().__init__(model, optimizer)
@@ -102,9 +126,9 @@ class ShardedState(backend.State):
 
     def start(self) -> None:
         """Take the weights of a whole network, with pretrained ones where it has some."""
-        whole = backend.make_model(self.run.parameters, self.run.dataset, CPU)
-        pretrained.load(whole)
-        arrays = backend.to_numpy(whole.state_dict())
+        network = backend.make_model(self.run.parameters, self.run.dataset, CPU)
+        pretrained.load(network)
+        arrays = backend.to_numpy(network.state_dict())
         self.load({f"model.{name}": array for name, array in arrays.items()}, self.run.folder)
 
     def load(self, arrays: dict[str, np.ndarray], path: Path) -> None:
@@ -126,11 +150,15 @@ class ShardedState(backend.State):
         return arrays
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return whole tensors, gathered one by one: all processes call it."""
-        return {name: whole(tensor) for name, tensor in super().tensors().items()}
+        """Return whole tensors in the leading process: all call it, and gather one by one."""
+        tensors: dict[str, torch.Tensor] = {}
+        for name, tensor in super().tensors().items():
+            gathered = gather(tensor)
+            if self.run.share.number == 0:
+                tensors[name] = gathered.cpu()
+        return tensors
 
 
-def whole(tensor: Any) -> torch.Tensor:
-    """Return a tensor that may be shared out, whole, in the memory of the processor."""
-    is_shared_out = hasattr(tensor, "full_tensor")
-    return (tensor.detach().full_tensor() if is_shared_out else tensor).cpu()
+def gather(tensor: Any) -> torch.Tensor:
+    """Return a tensor whole, which may be shared out: all processes call it."""
+    return tensor.detach().full_tensor() if hasattr(tensor, "full_tensor") else tensor
