@@ -19,6 +19,7 @@ process_start = float(os.environ.get(STARTED, time.monotonic()))
 NAMES = ("SIGTERM", "SIGUSR1", "SIGINT", "SIGBREAK")
 SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 SAME_REQUEST_SECONDS = 1.0
+LOST_LAUNCHER = "a lost launcher"
 
 
 def hide_interrupts() -> None:
@@ -53,6 +54,9 @@ class StopRequest:
     or Ctrl-Break, and `max_minutes` since the process started. A second signal ends the process at
     once. Within a second it is still the same request: a job's scheduler signals all processes of a
     job, and the one that started them passes it on.
+
+    A process that a launcher started stops where the launcher is gone: nobody would restart it or
+    stop it, and it would keep the run's folder locked.
     """
 
     signalled = math.inf  # When the first signal came, as time.monotonic() has it.
@@ -60,6 +64,7 @@ class StopRequest:
     def __init__(self, max_minutes: float | None = None) -> None:
         self.error: StoppedError | None = None
         self.deadline = math.inf if max_minutes is None else process_start + 60 * max_minutes
+        self.parent, self.is_launched = os.getppid(), STARTED in os.environ
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
 
@@ -74,7 +79,16 @@ class StopRequest:
     def __bool__(self) -> bool:
         if not self.error and time.monotonic() > self.deadline:
             self.error = StoppedError("the time limit")
+        if not self.error and self.is_launched and os.getppid() != self.parent:
+            self.error = StoppedError(LOST_LAUNCHER)
         return self.error is not None
+
+    def refuse_to_wait(self) -> None:
+        """Raise the error of a stop that was asked for before there is anything to save."""
+        if self:
+            assert self.error
+            message = f"Stopped by {self.error} before the training began."
+            raise type(self.error)(f"{message} Run the same command again to start it.")
 
     def stopped(self, folder: Path, step: int) -> StoppedError:
         """Return the error to raise once the run of a folder is saved at a step."""
