@@ -60,11 +60,13 @@ class StopRequest:
     """
 
     signalled = math.inf  # When the first signal came, as time.monotonic() has it.
+    is_launched = False  # By a process that lives as long as this one does: its parent.
+    parent = 0
 
     def __init__(self, max_minutes: float | None = None) -> None:
         self.error: StoppedError | None = None
         self.deadline = math.inf if max_minutes is None else process_start + 60 * max_minutes
-        self.parent, self.is_launched = os.getppid(), STARTED in os.environ
+        self.is_launched, self.parent = STARTED in os.environ, os.getppid()
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
 
