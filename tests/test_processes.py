@@ -216,7 +216,7 @@ def test_a_worker_that_is_started_again_does_not_wait_for_who_is_done(tensorflow
             worker.send_signal(signal.SIGTERM)
         else:
             assert tensorflow.server.run("train", "--experiment", folder).code == 0
-        output, _ = worker.communicate(timeout=60)
+        output, _ = worker.communicate(timeout=120)
         assert worker.returncode == code, output
         assert ("before the training began" if code else "is finished") in output
 

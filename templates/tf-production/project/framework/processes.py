@@ -147,10 +147,10 @@ def wait_for_leader(address: str, refuse_to_wait: Callable[[], None]) -> None:
         return
     began, is_said = time.monotonic(), False
     while (waited := time.monotonic() - began) < 60 * WAIT_MINUTES:
-        refuse_to_wait()
         with contextlib.suppress(OSError):
             socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
             return
+        refuse_to_wait()
         if not is_said and waited > SHOWN_SECONDS:
             is_said = True
             print(f"Waiting for the leading process, at {address}.", file=sys.stderr)
