@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import files_of, git
+from conftest import files_of, git, root
 from test_release import announce, release
 from test_update import append, copier_command, prepend
+from trainyard.adoption import render_template
 from trainyard.checks.report import check_folder, score
 from trainyard.command_line import main
 
@@ -249,6 +250,15 @@ def test_a_refusal_changes_nothing(
     assert adopt(folder, small_template, *words) == 2
     assert state(folder) == before
     assert said in capsys.readouterr().err
+
+
+def test_a_rule_of_a_house_is_taken(tmp_path: Path) -> None:
+    """Nobody is asked for it, and the answers file keeps only what is not the usual."""
+    rules = {"tracker": "none", "backstage_owner": "vision"}
+    render_template(str(root), "torch-research", None, rules, tmp_path / "leaf")
+    record = (tmp_path / "leaf" / ".copier-answers.yml").read_text("utf-8")
+    assert "backstage_owner: vision\n" in record
+    assert "tracker:" not in record
 
 
 @pytest.mark.parametrize("kind", ["no repository", "no commit", "a folder in one", "nothing"])

@@ -49,6 +49,16 @@ def test_the_smoke_training_leaves_the_project_alone(project: Path, tmp_path: Pa
         smoke(project, tmp_path / "again", str(tmp_path / "no-python"))
 
 
+def test_the_smoke_training_takes_the_data_that_come_with_the_project(
+    project: Path, tmp_path: Path
+) -> None:
+    """Those of the house may be large, or elsewhere."""
+    (project / "pyproject.toml").write_text('[tool.trainyard]\ndata = "/data/leaf"\n')
+    told = (project / "train.py").read_text().replace('"2"]', '"2", "--data", "data"]')
+    (project / "train.py").write_text(told)
+    assert smoke(project, tmp_path / "before", sys.executable) == {"loss": 0.25, "accuracy": 0.875}
+
+
 def test_the_smoke_training_copies_no_data_from_elsewhere(project: Path, tmp_path: Path) -> None:
     (project / "same.py").symlink_to("train.py")
     (project / "gone").symlink_to("nowhere")

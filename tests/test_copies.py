@@ -143,8 +143,11 @@ def test_constraints_leave_room_for_what_people_add() -> None:
 @pytest.mark.parametrize("project", projects, ids=lambda project: project.parent.name)
 def test_tested_versions_are_within_the_bounds(project: Path) -> None:
     constraints = pins(project / "constraints.txt")
-    for requirement in requirements(project / "{{shared}}" / "requirements/dev.txt"):
-        assert constraints[canonicalize_name(requirement.name)] in requirement.specifier
+    files = [*project.rglob("requirements/*.txt")]
+    assert len(files) > 5
+    for path in files:
+        for requirement in requirements(path):
+            assert constraints[canonicalize_name(requirement.name)] in requirement.specifier, path
 
 
 def test_what_gets_installed_names_no_place() -> None:

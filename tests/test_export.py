@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.once_a_template]
 
 # The formats of each template, with Keras of each backend.
 FORMATS = {
-    "torch-research": ["onnx", "pt2", "aoti"],
+    "torch-research": ["onnx", "pt2", "aoti", "executorch"],
     "tf-production": ["saved_model", "onnx", "litert"],
     "tensorflow": ["onnx", "saved_model", "litert"],
     "jax": ["saved_model"],
@@ -20,6 +20,15 @@ FORMATS = {
 
 
 EIGHT_BITS = {"onnx", "litert"}
+# Those whose packages have an environment of their own, in a test of their own.
+ELSEWHERE = {"executorch"}
+# Runs export.py without a package.
+HIDE = """
+import runpy, sys
+sys.modules[sys.argv.pop(1)] = None
+sys.argv[0] = "export.py"
+runpy.run_path("export.py", run_name="__main__")
+"""
 
 
 def formats(project: Path) -> list[str]:
@@ -36,8 +45,14 @@ def export(project: Path, reference: Path, *options: str) -> Path:
     return project / result.stdout.partition(":")[0]
 
 
-def check(project: Path, version: Path) -> None:
-    """Fail unless a version's record says what the project's data and network say."""
+def check(project: Path, version: Path, examples: int | None = None) -> None:
+    """Fail unless a version's record says what the project's data and network say.
+
+    Args:
+        project: the folder.
+        version: the folder of the version.
+        examples: that it takes at a time; None: any number.
+    """
     about = json.loads((version / "export.json").read_text("utf-8"))
     dataset = json.loads((project / "data" / "dataset.json").read_text("utf-8"))
     assert about["dataset"]["fingerprint"] == dataset["fingerprint"]
@@ -45,7 +60,7 @@ def check(project: Path, version: Path) -> None:
     for name, array in about["inputs"].items():
         described = dataset["arrays"][name]
         shape = [described["longest"] if n is None else n for n in described["shape"]]
-        assert array == {"dtype": described["dtype"], "shape": [None, *shape]}
+        assert array == {"dtype": described["dtype"], "shape": [examples, *shape]}
     assert about["largest_difference"] <= 1e-4
     assert {path.name for path in version.rglob("*") if path.is_file()} >= {about["file"]}
 
@@ -60,6 +75,8 @@ def test_an_export_predicts_the_same_elsewhere(project: Path, reference: Path) -
 @pytest.mark.deep
 def test_each_format_of_each_task(project: Path, reference: Path) -> None:
     for name in formats(project):
+        if name in ELSEWHERE:
+            continue
         check(project, export(project, reference, "--format", name))
 
 
@@ -81,3 +98,19 @@ def test_a_format_without_eight_bits_says_so(project: Path, reference: Path) -> 
         result = run(project, "export.py", "--experiment", folder, "--format", name, "--int8")
         assert result.returncode == 2
         assert f"--int8: --format {name} has no eight bits." in result.stderr
+
+
+@pytest.mark.every_way
+def test_a_package_that_is_missing_is_named(project: Path, reference: Path) -> None:
+    packages = {"onnx": ("onnxruntime", "export.txt")}
+    packages["executorch"] = ("executorch", "executorch.txt")
+    before = sorted(project.rglob("exports/*"))
+    for name in packages.keys() & {*formats(project)}:
+        package, file = packages[name]
+        words = ("--experiment", reference.relative_to(project), "--format", name)
+        result = run(project, "-c", HIDE, package, *words)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert f"--format {name}: needs {package}. Install what is missing: " in result.stderr
+        assert result.stderr.endswith(f"-r requirements/{file}\n")
+        assert (project / "requirements" / file).is_file()
+    assert sorted(project.rglob("exports/*")) == before

@@ -1,10 +1,12 @@
 """`trainyard drift` and `trainyard fleet`, on repositories as teams have them."""
 
 import json
+import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -25,6 +27,7 @@ from fleets import (
 )
 from test_update import append, commit
 from trainyard.command_line import main
+from trainyard.fleet import look_at_all
 
 Captured = pytest.CaptureFixture[str]
 # https://github.com/renovatebot/renovate/blob/main/lib/modules/manager/copier/index.ts
@@ -190,3 +193,22 @@ def check_stands(
         assert stand["behind"] == EXPECTED[version]
         assert stand["drifted"] == (["machinery/errors.py"] if edit_other_lines in edits else [])
         assert stand["conflicts"] == (["constraints.txt"] if edit_same_lines in edits else [])
+
+
+def say_cache(entry: str, wish: None) -> tuple[int, str]:
+    """Stand for `look`: say which cache of Copier's this process has."""
+    time.sleep(0.2)  # So that each process gets some.
+    return os.getpid(), os.environ["COPIER_CACHE_DIR"]
+
+
+def test_no_two_processes_share_a_cache_of_copier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that fetches into it while another one checks out made git fail now and then."""
+    shared = os.environ["COPIER_CACHE_DIR"]
+    monkeypatch.setattr("trainyard.fleet.look", say_cache)
+    entries: Any = ["leaf", "bark", "moss", "fern", "reed", "oak"]
+    said: Any = look_at_all(entries, wish=cast("Any", None), jobs=2)
+    caches = {pid: cache for pid, cache in said}
+    assert len({*said}) == len(caches) == len({*caches.values()})
+    assert shared not in caches.values()
+    assert not any(Path(cache).exists() for cache in caches.values())
+    assert os.environ["COPIER_CACHE_DIR"] == shared

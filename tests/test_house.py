@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -14,8 +15,9 @@ import yaml
 from build_cookiecutter import house_rules
 from combinations import Combination, checked_combinations
 from conftest import git, render, root
+from projects import task
 from test_update import append, commit, publish_next_version, replace_line
-from test_upkeep import bash, commands
+from test_upkeep import bash, commands, quick_python
 
 house = root / "docs" / "house.yml"
 answers = yaml.safe_load(house.read_text(encoding="utf-8"))
@@ -38,10 +40,10 @@ def assert_in_its_place(project: Path) -> None:
     record = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
     assert record["_src_path"] == answers["template_source"]
     assert {"author", "licence", "python_range", "ci", "code_owners"} < {*answers}
-    of_the_house = house_rules().keys() - {"template_source"}
-    for name in answers.keys() - {"template_source"} - of_the_house:
+    assert house_rules().keys() < answers.keys()
+    for name in answers.keys() - {"template_source"}:
         assert record[name] == answers[name]
-    assert record["house"] == {name: answers[name] for name in of_the_house}
+    assert "template_source" not in record
     assert_rules_in_their_places(project)
     assert (project / "CODEOWNERS").read_text("utf-8").endswith(f"* {answers['code_owners']}\n")
     files = {".gitlab-ci.yml", ".devcontainer/devcontainer.json", "AGENTS.md"}
@@ -70,6 +72,13 @@ def assert_rules_in_their_places(project: Path) -> None:
     trackers = (project / "requirements" / "trackers.txt").read_text("utf-8")
     assert re.findall("^[a-z-]+", trackers, re.MULTILINE) == ["mlflow-skinny"]
     assert_backstage_takes_it(project, answers["backstage_owner"])
+    tools = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))["tool"]
+    assert tools["trainyard"] == {"data": f"{answers['data_root']}/{metadata_name(project)}"}
+
+
+def metadata_name(project: Path) -> str:
+    metadata = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+    return metadata["project"]["name"]
 
 
 def assert_backstage_takes_it(project: Path, owner: str) -> None:
@@ -194,15 +203,23 @@ def test_the_update_on_gitlab(tmp_path: Path, scratch_repository: Path) -> None:
         f"export TEMPLATE_REMOTE='{origin}'\n" + pipeline["update from the template"]["script"][1]
     )
 
+    programs = quick_python(tmp_path / "programs")
+
     def update(expected: int = 0) -> str:
         clone = tmp_path / f"clone{len([*tmp_path.iterdir()])}"
         git(tmp_path, "clone", "--quiet", "--branch", "main", "origin.git", clone.name)
-        return bash(script, clone, expected=expected)
+        (clone / ".cache/pip").mkdir(parents=True)
+        (clone / ".cache/pip/kept").touch()
+        return bash(script, clone, programs, expected=expected)
 
     assert "Up to date" in update()
     publish_next_version(scratch_repository)
     update()
     assert "merge_request.title=Update from the template\n" in options.read_text()
+    said = "before: loss 0.5, score 0.9; after: loss 0.5, score 0.9.\n"
+    assert f"conflicts. Two epochs of training give on test, {said}" in options.read_text()
+    assert len((programs / "trained").read_text().splitlines()) == 2
+    assert "kept" not in git(origin, "ls-tree", "-r", "template-update")
     assert "is there: merge it" in update()
     git(origin, "branch", "--quiet", "-D", "template-update")
     replace_line(project / "requirements.txt", "tqdm", "tqdm==4.68")
@@ -212,6 +229,14 @@ def test_the_update_on_gitlab(tmp_path: Path, scratch_repository: Path) -> None:
     sent = options.read_text()
     assert "merge_request.title=Draft: Update from the template: conflicts\n" in sent
     assert "Conflicts: requirements.txt\n" in sent
+
+
+@pytest.mark.parametrize("ci", ["github", "gitlab", "azure", "none"])
+def test_owners_stand_where_the_provider_reads_them(ci: str, tmp_path: Path) -> None:
+    project = render_for(tmp_path / "leaf", code_owners="@mina", ci=ci)
+    assert (project / "CODEOWNERS").is_file() == (ci in ("github", "gitlab"))
+    record = yaml.safe_load((project / ".copier-answers.yml").read_text("utf-8"))
+    assert ("code_owners" in record) == (ci in ("github", "gitlab"))
 
 
 @pytest.mark.parametrize("owners", ["leaf", "@a @", "@a,@b", "@a\n* @b", "@a * @b", "#@a"])
@@ -252,16 +277,29 @@ def test_agents_md_word_for_word(template: str, tmp_path: Path) -> None:
 # --- what a house sets, and nobody is asked
 
 WITH_A_SECRET = ["https://me:secret@packages.example.org/simple", "https://token@example.org"]
+FREE_RULES = [
+    name for name, each in house_rules().items() if "_pattern" in each.get("validator", "")
+]
 HOSTILE = ["$(id)", "https://a b", "https://a/`id`", "https://a\nb", "file:///etc", "{{ 1 }}"]
 
 
 @pytest.mark.parametrize("text", [*WITH_A_SECRET, *HOSTILE])
-@pytest.mark.parametrize(
-    "name", ["container_image", "ci_image", "package_index", "tracker_url", "backstage_owner"]
-)
+@pytest.mark.parametrize("name", FREE_RULES)
 def test_no_secret_and_nothing_for_a_shell_lands(name: str, text: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"question '{name}'"):
         render_for(tmp_path / "leaf", **{name: text})
+    assert not (tmp_path / "leaf").exists()
+
+
+@pytest.mark.parametrize("name", [*FREE_RULES, "tracker", "template_source"])
+def test_rules_of_a_settings_file_are_checked_too(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tmp_path / "settings.yml"
+    settings.write_text(yaml.safe_dump({"defaults": {name: WITH_A_SECRET[0]}}))
+    monkeypatch.setenv("COPIER_SETTINGS_PATH", str(settings))
+    with pytest.raises(ValueError, match=name if name != "tracker" else "Invalid choice"):
+        render_for(tmp_path / "leaf")
     assert not (tmp_path / "leaf").exists()
 
 
@@ -314,7 +352,7 @@ def test_an_update_keeps_the_rules_of_the_house(tmp_path: Path, scratch_reposito
     tag_a_change(scratch_repository)
     copier.run_update(project, defaults=True, quiet=True, overwrite=True)
     record = yaml.safe_load((project / ".copier-answers.yml").read_text("utf-8"))
-    assert record["house"] == rules
+    assert {name: record[name] for name in rules} == rules
     assert "THEIRS = 1" in (project / "utils.py").read_text("utf-8")
     assert (project / ".gitlab-ci.yml").read_text("utf-8") == before
     assert_backstage_takes_it(project, rules["backstage_owner"])
@@ -322,6 +360,87 @@ def test_an_update_keeps_the_rules_of_the_house(tmp_path: Path, scratch_reposito
     other = {"package_index": "https://other.example.org/simple", "backstage_owner": ""}
     copier.run_update(project, data=other, defaults=True, quiet=True, overwrite=True)
     record = yaml.safe_load((project / ".copier-answers.yml").read_text("utf-8"))
-    rules = {**rules, **other}
-    assert record["house"] == {name: each for name, each in rules.items() if each}
+    rules = {name: each for name, each in {**rules, **other}.items() if each}
+    assert {name: record.get(name) for name in house_rules() if name in record} == rules
     assert "other.example.org" in (project / ".gitlab-ci.yml").read_text("utf-8")
+    # At the same version, too, Copier takes away what an answer took away.
+    assert not (project / "catalog-info.yaml").exists()
+
+
+def test_a_rule_that_is_the_default_follows_the_default(
+    tmp_path: Path, scratch_repository: Path
+) -> None:
+    """So a house changes a default in its templates, and its projects get it."""
+    project = render(f"git+{scratch_repository.as_uri()}", tmp_path / "leaf", tracker="none")
+    git(project, "init", "--quiet", "--initial-branch", "main")
+    commit(project)
+    assert "tracker" not in yaml.safe_load((project / ".copier-answers.yml").read_text("utf-8"))
+    for path in (
+        *scratch_repository.glob("shared/questions.yml"),
+        *scratch_repository.glob("templates/*/_shared/questions.yml"),
+    ):
+        path.write_text(
+            path.read_text("utf-8").replace("    tracker: none\n", "    tracker: wandb\n"),
+            encoding="utf-8",
+        )
+    tag_a_change(scratch_repository)
+    copier.run_update(project, defaults=True, quiet=True, overwrite=True)
+    assert "wandb" in (project / "requirements" / "trackers.txt").read_text("utf-8")
+    assert "mlflow" not in (project / "requirements" / "trackers.txt").read_text("utf-8")
+
+
+# --- the root of the data
+
+
+@pytest.mark.parametrize("root_of_data", ["/data/", "s3://bucket/vision", "D:/data", "gs://bucket"])
+def test_roots_of_data(root_of_data: str, tmp_path: Path) -> None:
+    project = render_for(tmp_path / "leaf", data_root=root_of_data)
+    metadata = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
+    assert metadata["tool"]["trainyard"]["data"] == f"{root_of_data.rstrip('/')}/leaf"
+
+
+@pytest.mark.parametrize(
+    "text", ["data", "../data", "~/data", "/my data", "s3://a:b@c/d", "s3:/a", "/"]
+)
+def test_what_is_no_root_of_data_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected a whole path"):
+        render_for(tmp_path / "leaf", data_root=text)
+
+
+def test_the_data_of_a_competition_stay_where_compete_puts_them(tmp_path: Path) -> None:
+    project = render_for(tmp_path / "leaf", data_root="/data", kaggle="titanic")
+    assert "trainyard" not in tomllib.loads((project / "pyproject.toml").read_text("utf-8"))["tool"]
+
+
+def test_each_command_looks_where_the_house_keeps_data(tmp_path: Path) -> None:
+    """What comes with the project stays in data/, and what is read is recorded."""
+    kept = tmp_path / "kept"
+    project = render_for(
+        tmp_path / "leaf", data_root=str(kept), task="tabular", coding_assistants="with"
+    )
+    for name in ("train", "evaluate", "search_hyperparams", "doctor", "profile_steps"):
+        shown = bash(f"python {name}.py --help", project)
+        assert f"else{kept}/leaf]" in "".join(shown.split())
+    shown = bash("python build_dataset.py --help", project)
+    assert f"{kept}/leaf;without--source,data]" in "".join(shown.split())
+    said = bash("python train.py", project, expected=2)
+    assert f"{kept}/leaf/dataset.json: not found. pyproject.toml says" in said
+    assert "--data data" in said
+    assert not (project / "data" / "dataset.json").exists()
+    short = "--from experiments/baseline --training.epochs 1"
+    bash(f"python train.py --experiment experiments/sample {short} --data data", project)
+    assert (project / "data" / "dataset.json").is_file()
+    (tmp_path / "raw").mkdir()
+    own = task(project).make_own_data(tmp_path / "raw")
+    bash(
+        shlex.join(["python", "build_dataset.py", "--source", str(own.source), *own.options]),
+        project,
+    )
+    bash(f"python train.py --experiment experiments/own {short}", project)
+    (session,) = json.loads((project / "experiments/own/run.json").read_text("utf-8"))["sessions"]
+    assert session["data"] == f"{kept}/leaf"
+    # CI has none of the house's data.
+    texts = [*commands(project, "test"), (project / "AGENTS.md").read_text("utf-8")]
+    trains = [line for text in texts for line in text.splitlines() if "python train.py" in line]
+    assert len(trains) == 2
+    assert all(line.endswith("--data data") for line in trains)

@@ -46,6 +46,8 @@ TRY = """(async () => {
   if (text) text.value = "A text <b id='evil'>with</b> words";
   document.querySelector("form button").click();
 })()"""
+# Sends the requests that the page offers, as they are.
+SEND = "document.querySelectorAll('#requests button').forEach(button => button.click())"
 
 
 def copy_container(project: Path, folder: Path) -> list[str]:
@@ -123,6 +125,20 @@ def test_answers_are_those_of_predict(
             assert np.abs(np.array(known) - number).min() < TOLERANCE * max(1, abs(number))
 
 
+def test_the_examples_of_the_description_are_answered(served: str) -> None:
+    """As a viewer of OpenAPI sends them; a picture has none that JSON holds."""
+    with urllib.request.urlopen(f"{served}/openapi.json") as response:
+        examples = json.load(response)["components"]["examples"]
+    assert "infer" in examples
+    places = {"infer": "v2/models/model/infer", "predict": "predict"}
+    for name, example in examples.items():
+        body, headers = json.dumps(example["value"]).encode(), {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{served}/{places[name]}", body, headers)
+        with urllib.request.urlopen(request) as response:
+            assert response.status == 200
+            assert numbers(json.load(response))
+
+
 def test_the_page_in_a_browser(served: str, project: Path, tmp_path: Path) -> None:
     """Screenshots lie in pytest's temporary folder, to be looked at."""
     picture = tmp_path / "x.png"
@@ -135,6 +151,12 @@ def test_the_page_in_a_browser(served: str, project: Path, tmp_path: Path) -> No
         await page.evaluate(TRY.replace("CONTENT", content))
         assert re.search(r"Version \d+, \d+ ms", await page.wait_for("#answer > small:last-child"))
         assert await page.evaluate("document.querySelector('.error, #evil')") is None
+        await page.evaluate("document.querySelector('#requests').open = true")
+        await page.wait_for("#requests button")
+        await page.evaluate(SEND)
+        for place in ("first-of-type", "last-of-type"):  # /predict, where it takes JSON; infer.
+            answered = json.loads(await page.wait_for(f"#requests div:{place} pre:not(:empty)"))
+            assert numbers(answered.get("outputs") or answered["answers"])
         wide = "[document.documentElement.scrollWidth, innerWidth]"
         inner, outer = await page.evaluate(wide)
         assert inner <= outer

@@ -48,6 +48,30 @@ def bash(command: str, folder: Path, *programs: Path, expected: int = 0) -> str:
     return result.stdout
 
 
+def quick_python(folder: Path) -> Path:
+    """Make a folder with a `python` that installs nothing, and says what it would train."""
+    folder.mkdir()
+    (folder / "python").write_text(
+        "#!/bin/sh\n"
+        'case "$*" in "-m pip "*) ;;\n'
+        """train.py*) echo "$@" "$(sed -n 's/^_commit: //p' .copier-answers.yml)" """
+        f'>> "{folder}/trained";;\n'
+        "evaluate.py*) printf 'best, 360 of test:\\n  loss       0.5\\n  score      0.9\\n';;\n"
+        f'*) exec "{sys.executable}" "$@";; esac\n'
+    )
+    (folder / "python").chmod(0o755)
+    return folder
+
+
+def smoke_line(evaluated: str, command: str) -> str:
+    """Return what a weekly update makes of what evaluate.py prints."""
+    (program,) = re.findall(r"awk '(.*?)'", command)
+    result = subprocess.run(
+        ["awk", program], input=evaluated, capture_output=True, text=True, check=True
+    )
+    return result.stdout
+
+
 @pytest.fixture(scope="module")
 def workflows(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Those of the repository, of a project, and of one with a house's package index."""
@@ -106,6 +130,8 @@ def test_the_test_workflow(rendered: Callable[[Combination], Path], tmp_path: Pa
     printed = [bash(command, project) for command in commands(project, "test")]
     assert "passed" in "".join(printed)
     assert task(project).metric in printed[-1]
+    told = smoke_line(printed[-1], "".join(commands(project, "update")))
+    assert re.fullmatch(rf"loss [\d.]+, {task(project).metric} [\d.]+", told)
 
 
 # What differs by the backend of Keras.
@@ -214,8 +240,7 @@ def test_the_weekly_update(
     origin = tmp_path / "origin.git"
     git(project, "remote", "add", "origin", str(origin))
     git(project, "push", "--quiet", "origin", "main")
-    programs, open_one = tmp_path / "programs", tmp_path / "open"
-    programs.mkdir()
+    programs, open_one = quick_python(tmp_path / "programs"), tmp_path / "open"
     (programs / "gh").write_text(
         "#!/bin/sh\n"
         'case "$2" in setup-git) ;;\n'
@@ -229,9 +254,8 @@ def test_the_weekly_update(
         shutil.rmtree(clone, ignore_errors=True)
         git(tmp_path, "clone", "--quiet", "--branch", "main", "origin.git", "clone")
         *others, last = commands(clone, "update")
-        for command in others:
-            bash(command, clone, programs)
-        return bash(last, clone, programs, expected=expected)
+        printed = [bash(command, clone, programs) for command in others]
+        return "".join([*printed, bash(last, clone, programs, expected=expected)])
 
     def look_for_conflicts(branch: str, expected: int) -> str:
         """What the workflow of the tests does first."""
@@ -248,6 +272,7 @@ def test_the_weekly_update(
     )
     assert proposed in open_one.read_text()
     assert "Conflicts: requirements.txt" in open_one.read_text()
+    assert not (programs / "trained").exists()
     assert "requirements.txt:" in look_for_conflicts("template-update", 1)
     assert look_for_conflicts("main", 0) == ""
     assert "<<<<<<< before updating" in git(origin, "show", "template-update:requirements.txt")
@@ -268,7 +293,16 @@ def test_the_weekly_update(
     assert release(scratch_repository, "9.1.0").returncode == 0
     run_update()
     assert "pr create --head template-update" in open_one.read_text()
-    assert "Nothing of yours conflicts" in open_one.read_text()
+    body = "Nothing of yours conflicts. Two epochs of training give on test, before: "
+    assert body + "loss 0.5, score 0.9; after: loss 0.5, score 0.9." in open_one.read_text()
+    trained = (programs / "trained").read_text().splitlines()
+    assert trained == [
+        f"train.py --experiment experiments/{when}-update --from experiments/baseline "
+        f"--training.epochs 2 {version}"
+        for when, version in (("before", "v9.0.0"), ("after", "v9.1.0"))
+    ]
+    changed = git(origin, "diff", "--name-only", "main", "template-update").split()
+    assert not [name for name in changed if name.startswith(("experiments", "before", "after"))]
     assert look_for_conflicts("template-update", 0) == ""
 
 
@@ -276,4 +310,4 @@ def test_a_template_in_a_folder_is_not_looked_for_elsewhere(
     rendered: Callable[[Combination], Path], tmp_path: Path
 ) -> None:
     project = shutil.copytree(rendered(combinations[0]), tmp_path / "leaf")
-    assert "is no URL" in bash(commands(project, "update")[-1], project)
+    assert "is no URL" in bash(commands(project, "update")[1], project)

@@ -45,29 +45,33 @@ def documents(name: str) -> list[dict[str, Any]]:
     return found
 
 
-def questions() -> dict[str, dict[str, Any]]:
-    """What the root entry asks, in its order."""
+def all_questions() -> dict[str, dict[str, Any]]:
+    """What the root entry asks, computes or takes from a house, in its order."""
     return {
         name: question
         for document in documents("copier.yml")
         for name, question in document.items()
-        if not name.startswith("_") and question.get("when") is not False
+        if not name.startswith("_")
+    }
+
+
+def questions() -> dict[str, dict[str, Any]]:
+    """What the root entry asks, in its order."""
+    return {
+        name: each
+        for name, each in all_questions().items()
+        if each.get("when") is not False and each.get("ask") is not False
     }
 
 
 def hidden_questions() -> dict[str, dict[str, Any]]:
-    """What the root entry computes, and what a house alone answers."""
-    return {
-        name: question
-        for document in documents("copier.yml")
-        for name, question in document.items()
-        if not name.startswith("_") and question.get("when") is False
-    }
+    """What the root entry computes."""
+    return {name: each for name, each in all_questions().items() if each.get("when") is False}
 
 
 def house_rules() -> dict[str, dict[str, Any]]:
-    """What nobody is asked and a house's file of answers sets: its text says what it is for."""
-    return {name: each for name, each in hidden_questions().items() if "help" in each}
+    """What nobody is asked and a house's file of answers or settings sets."""
+    return {name: each for name, each in all_questions().items() if each.get("ask") is False}
 
 
 def answers_for_any_folder() -> dict[str, Any]:
@@ -97,16 +101,17 @@ def default_of(name: str, question: dict[str, Any], asked: set[str]) -> str:
 
 
 def prompt_of(question: dict[str, Any]) -> str:
-    """The question's text; whom it concerns, where that is one template."""
+    """The question's text; what it is for, where that is not every project."""
     if "when" not in question:
         return question["help"]
-    owner = re.fullmatch(r"\{\{ template == '([\w-]+)' \}\}", question["when"])
-    if not owner:
+    if not re.fullmatch(r"\{\{ \w+ (==|in) \[?'[\w', -]+'\]? \}\}", question["when"]):
         raise ValueError(
-            f"when: got {question['when']}, expected {{{{ template == '...' }}}}: a question that "
-            "Cookiecutter asks can belong to all templates or to one."
+            f"when: got {question['when']}, expected a test of one answer, such as "
+            "{{ template == '...' }} or {{ ci in ['...', '...'] }}: Cookiecutter asks every "
+            "question, and says what it is for."
         )
-    return f"For {owner[1]} only: {question['help']}"
+    owners = re.findall(r"'([\w-]+)'", question["when"])
+    return f"For {' and '.join(owners)} only: {question['help']}"
 
 
 def marked_up(text: str) -> str:

@@ -64,7 +64,7 @@ def answers_schema() -> str:
         "type": "object",
         "properties": {name: answer(name, question) for name, question in known.items()},
         # What Copier and the template write into a project's .copier-answers.yml.
-        "patternProperties": {"^_|^model_of$|^house$": {}},
+        "patternProperties": {"^_|^model_of$": {}},
         "additionalProperties": False,
     }
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"

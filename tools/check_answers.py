@@ -20,7 +20,7 @@ import yaml
 from build_cookiecutter import house_rules, questions, root
 
 # Written by the template.
-also_known: dict[str, dict[str, Any]] = {"model_of": {}, "house": {}}
+also_known: dict[str, dict[str, Any]] = {"model_of": {}}
 
 
 def problems(path: Path) -> list[str]:
@@ -38,8 +38,6 @@ def problems(path: Path) -> list[str]:
     for name, answer in answers.items():
         if str(name).startswith("_"):
             continue  # Copier's own: _src_path, _commit.
-        if name == "house" and isinstance(answer, dict):
-            continue
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
             found.append(

@@ -16,7 +16,6 @@ from trainyard.errors import InputError
 from trainyard.git import git, names
 from trainyard.templates import refusals
 
-NOT_STORED = {"template", "template_source"}  # What --data may give and no answers file holds.
 # As the author of the template's own branch; the branch with the person's files is theirs.
 AUTHOR = ("-c", "user.name=trainyard", "-c", "user.email=trainyard@localhost")
 # The person's hooks are for the person's changes.
@@ -50,7 +49,7 @@ def render_template(
         InputError: Copier refuses an answer, or the template has no such question.
     """
     with refusals(source):
-        copier.run_copy(
+        worker = copier.run_copy(
             source,
             folder,
             data={"template": template, **answers},
@@ -59,7 +58,13 @@ def render_template(
             quiet=True,
         )
     stored = read_yaml(folder / ANSWERS_FILE)
-    for name in {*answers} - {*stored} - NOT_STORED:
+    # What a house alone sets is stored only where it differs from the default.
+    of_the_house = {
+        name
+        for name, question in worker.template.questions_data.items()
+        if question.get("ask") is False
+    }
+    for name in {*answers} - {*stored} - of_the_house - {"template"}:
         known = ", ".join(sorted(each for each in stored if each[:1] != "_"))
         raise InputError(f"--data: {template} asks no {name!r}. It asks: {known}.")
 

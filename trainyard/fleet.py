@@ -33,6 +33,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -120,14 +121,25 @@ def look_at_all(entries: Sequence[Entry], wish: Wish, jobs: int) -> list[Member]
         return [*bar(map(look_at, entries))]
     # Processes, since Copier changes the folder that its process is in. After Ctrl-C, what runs
     # comes to its end, so that no branch is half made, and nothing else begins.
-    ignore_interrupts = (signal.SIGINT, signal.SIG_IGN)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, signal.signal, ignore_interrupts) as pool:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as caches,
+        ProcessPoolExecutor(jobs, context, begin_process, (caches,)) as pool,
+    ):
         try:
             return [*bar(pool.map(look_at, entries))]
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def begin_process(caches: str) -> None:
+    """Let the first process alone hear Ctrl-C, and give Copier a cache of this process's own.
+
+    Where several fetch into one cache while others check out from it, git fails now and then.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["COPIER_CACHE_DIR"] = tempfile.mkdtemp(dir=caches)
 
 
 def compare_versions(members: Sequence[Member]) -> tuple[list[str], list[str]]:

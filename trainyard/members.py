@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,6 +125,15 @@ def push_branch(member: Member, project: Path) -> Member:
     return member._replace(state=state, branch=branch)
 
 
+def data_that_come_with(project: Path) -> list[str]:
+    """Return what says to train on the project's own data, where it usually trains on others."""
+    try:
+        content = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return ["--data", "data"] if content.get("tool", {}).get("trainyard") else []
+
+
 def smoke(project: Path, folder: Path, python: str) -> dict[str, float] | str:
     """Train a copy of a project for two epochs; return its metrics on test, or why there are none.
 
@@ -138,7 +148,13 @@ def smoke(project: Path, folder: Path, python: str) -> dict[str, float] | str:
             return f"not trained: {name} is a link that leads out of the repository"
     shutil.copytree(project, folder, symlinks=True, ignore=shutil.ignore_patterns(".git"))
     experiment = ["--experiment", "experiments/smoke"]
-    epochs = ["--from", "experiments/baseline", "--training.epochs", "2"]
+    epochs = [
+        "--from",
+        "experiments/baseline",
+        "--training.epochs",
+        "2",
+        *data_that_come_with(project),
+    ]
     for words in (["train.py", *experiment, *epochs], ["evaluate.py", *experiment]):
         try:
             done = subprocess.run(

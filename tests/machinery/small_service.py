@@ -43,7 +43,7 @@ class Service:
         self.dataset = dataset
 
     def form(self) -> dict[str, Any]:
-        return {"kind": "fields", "fields": [{"name": "point", "usual": "[1, 2]"}]}
+        return {"kind": "fields", "fields": [{"name": "point", "usual": [1, 2]}]}
 
     def read(self, body: bytes, content_type: str) -> Unlabelled:
         del content_type

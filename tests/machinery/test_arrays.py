@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from build_dataset import Dataset, build, open_dataset
-from machinery import arrays, contents
+from machinery import arrays, contents, intervals
 from machinery.arrays import BaseDataset, Ragged
 from machinery.contents import ExistsError
 from machinery.errors import InputError
@@ -106,6 +106,20 @@ def test_a_split_may_be_empty(tmp_path: Path) -> None:
     assert {name: len(array) for name, array in val.items()} == dict.fromkeys(val, 0)
     assert val["tokens"].take(nothing).shape == (0, 5)
     assert dataset.read_ids(tmp_path, "val").tolist() == []
+
+
+def test_groups_lie_beside_and_leave_the_fingerprint(tmp_path: Path) -> None:
+    """Nothing is learned of them, so what was trained before they were written stays."""
+    plain = write(tmp_path / "plain")
+    assert intervals.read_groups(plain, tmp_path / "plain", "train") is None
+    dataset = write(tmp_path / "grouped", groups=np.array(["b", "a", "b", "c", "a"]))
+    assert dataset.fingerprint == plain.fingerprint
+    assert [*dataset.read_split(tmp_path / "grouped", "train")] == [
+        *("tokens", "table", "boxes", "number")
+    ]
+    found = intervals.read_groups(dataset, tmp_path / "grouped", "train")
+    assert found is not None
+    assert found.tolist() == [0, 1, 0]  # Of the examples 4, 0 and 1.
 
 
 def test_many_examples_are_written_in_blocks(tmp_path: Path) -> None:

@@ -84,6 +84,16 @@ def test_a_version_says_what_it_takes_and_gives(
         assert hashlib.sha256((version / name).read_bytes()).hexdigest() == digest
 
 
+def test_a_format_may_take_one_example_at_a_time(tmp_path: Path) -> None:
+    """Its export.json and its card say so."""
+    form = Format("NumPy", LOAD, takes=1)
+    version = exports.write_version(tmp_path, FACTS, form, EXAMPLES, write)
+    about = json.loads((version / "export.json").read_text("utf-8"))
+    assert about["inputs"] == {"points": {"dtype": "float32", "shape": [1, 3]}}
+    assert about["outputs"]["above"] == {"dtype": "bool", "shape": [1]}
+    assert "\n| points | float32 | (1, 3) |\n" in (version / "MODEL_CARD.md").read_text("utf-8")
+
+
 def test_a_card_and_a_bill_of_materials_lie_beside_it(tmp_path: Path) -> None:
     version = export(tmp_path)
     card = (version / "MODEL_CARD.md").read_text("utf-8")
@@ -103,7 +113,16 @@ def test_a_card_and_a_bill_of_materials_lie_beside_it(tmp_path: Path) -> None:
     assert package["purl"] == "pkg:pypi/some-package@1.0%2Bcpu"
 
 
-def test_a_version_keeps_what_was_evaluated_and_says_how_sure_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("groups", "expected", "words"),
+    [
+        (None, (0.72, 0.87), "resamples of the examples of test"),
+        (np.arange(100) // 4, (0.64, 0.92), "resamples of the 25 groups of test, drawn whole "),
+    ],
+)
+def test_a_version_keeps_what_was_evaluated_and_says_how_sure_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], groups: Any, expected: Any, words: str
+) -> None:
     answers = {"share": np.where(np.arange(100) < 20, -1, 1)}
     evaluation = ShareAbove(None)
     kept = intervals.KeptExamples(evaluation)
@@ -111,12 +130,14 @@ def test_a_version_keeps_what_was_evaluated_and_says_how_sure_it_is(tmp_path: Pa
     assert evaluation.metrics()["right"] == 0.8
     with records.writing_evaluation(tmp_path, ["metrics_test.json", *kept.files("test")], 5):
         (tmp_path / "metrics_test.json").write_text('{"right": 0.8}')
-        kept.write(tmp_path, "test")
-    words = argparse.Namespace(experiment=tmp_path, checkpoint="best", format="onnx", int8=False)
-    facts = exports.collect_facts(words, Section(), Section(), 5, [], ShareAbove)
+        kept.write(tmp_path, "test", groups)
+    said = "They are of 25 groups, which intervals draw whole.\n"
+    assert capsys.readouterr().out == ("" if groups is None else said)
+    command = argparse.Namespace(experiment=tmp_path, checkpoint="best", format="onnx", int8=False)
+    facts = exports.collect_facts(command, Section(), Section(), 5, [], ShareAbove)
     low, high = facts["test_intervals"]["right"]
-    assert (low, high) == pytest.approx((0.72, 0.87), abs=0.02)
-    about = {**FACTS, **{name: facts[name] for name in ("test_metrics", "test_intervals")}}
+    assert (low, high) == pytest.approx(expected, abs=0.02)
+    about = {**FACTS, **{name: facts[name] for name in facts if name.startswith("test_")}}
     about["experiment"] = str(tmp_path)
     version = exports.write_version(tmp_path, about, Format("NumPy", LOAD), EXAMPLES, write)
     card = (version / "MODEL_CARD.md").read_text("utf-8")
@@ -124,6 +145,7 @@ def test_a_version_keeps_what_was_evaluated_and_says_how_sure_it_is(tmp_path: Pa
     assert "Efron" in card
     kept = intervals.read_examples(version / intervals.FILE)
     assert (kept["predictions.share"] == answers["share"]).all()
+    assert words in card
     assert intervals.FILE in json.loads((version / "export.json").read_text())["sha256"]
 
 
@@ -270,6 +292,8 @@ def test_a_missing_package_is_named_with_what_to_type() -> None:
     exports.check_format("onnx", Format("", "", ("numpy",)))
     with pytest.raises(InputError) as caught:
         exports.check_format("onnx", Format("", "", ("numpy", "no_such_a", "no_such_b")))
+    with pytest.raises(InputError, match=r"-r requirements/phone\.txt$"):
+        exports.check_format("pte", Format("", "", ("no_such",), requirements="phone.txt"))
     assert str(caught.value) == (
         "--format onnx: needs no_such_a and no_such_b. Install what is missing: "
         "python -m pip install -c constraints.txt -r requirements/export.txt"
@@ -308,7 +332,8 @@ def quantising(margin: float | None = None, objective: Objective = RIGHT) -> Qua
         points = POINTS[rows % 7]
         return {"points": points}, {"above": points @ WEIGHTS > 0}
 
-    return Quantising("static", margin, Points(), take, ShareAbove, objective)
+    groups = np.arange(7) // 2
+    return Quantising("static", margin, Points(), take, ShareAbove, objective, groups)
 
 
 def test_a_version_in_eight_bits_says_what_it_costs(
@@ -326,6 +351,8 @@ def test_a_version_in_eight_bits_says_what_it_costs(
     assert about["test_intervals"] == {}  # All are right, and so is every resample.
     kept = intervals.read_examples(version / intervals.FILE)
     assert kept["predictions.share"] == pytest.approx(POINTS @ WEIGHTS.astype(np.int8))
+    assert kept["groups"].tolist() == [0, 0, 1, 1, 2, 2, 3]
+    assert about["test_groups"] == 4
     assert found["int8"]["bytes"] < found["float"]["bytes"]
     assert min(found["int8"]["seconds_one"], found["int8"]["seconds_together"]) > 0
     printed = capsys.readouterr().out.splitlines()

@@ -64,6 +64,41 @@ def test_the_interval_of_a_difference_is_that_of_scipy_in_pairs() -> None:
     assert found == pytest.approx([*known.confidence_interval], abs=0.01)
 
 
+def test_an_interval_of_groups_is_that_of_scipy_over_groups() -> None:
+    """Of 40 groups of 1 to 9 examples, which are alike within a group, and in any order."""
+    generator = np.random.default_rng(6)
+    groups = generator.permutation(np.repeat(np.arange(40), generator.integers(1, 10, 40)))
+    values = generator.normal(size=40)[groups] + 0.1 * generator.normal(size=len(groups))
+
+    def spread(drawn: np.ndarray) -> float:
+        return np.concatenate([values[groups == group] for group in drawn]).std()
+
+    known = stats.bootstrap(
+        (np.arange(40),), spread, method="percentile", vectorized=False, rng=7, n_resamples=3000
+    )
+    measure, alone = intervals.measuring(Spread), evaluated(values)
+    together = intervals.with_groups(alone, groups)
+    found = intervals.metric_intervals(measure, together)["spread"]
+    assert found == pytest.approx([*known.confidence_interval], abs=0.02)
+    low, high = intervals.metric_intervals(measure, alone)["spread"]
+    assert found[1] - found[0] > 1.5 * (high - low)
+    # A version that was written before groups were kept is drawn as the other one.
+    others = evaluated(np.zeros(len(values)))
+    for pair in ((together, others), (alone, intervals.with_groups(others, groups))):
+        assert intervals.difference_interval(measure, *pair, "spread") == pytest.approx(found)
+
+
+def test_a_group_is_drawn_whole() -> None:
+    """Of two groups, both are drawn in half of the resamples, each alone in a quarter of them."""
+    examples = {"losses": np.array([0, 4, 0, 0.0]), "groups": np.array([7, 3, 7, 7])}
+    means = [one["mean"] for (one,) in intervals.resample(mean, examples)]
+    shares = {value: means.count(value) / len(means) for value in {*means}}
+    assert shares == pytest.approx({0.0: 0.25, 1.0: 0.5, 4.0: 0.25}, abs=0.04)
+    assert intervals.count_groups(examples) == 2
+    assert intervals.count_groups({"losses": NUMBERS}) == 0
+    assert intervals.with_groups({}, examples["groups"]) == {}  # Too much to be kept.
+
+
 def test_it_holds_the_truth_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intervals, "RESAMPLES", 300)
     generator, held = np.random.default_rng(5), 0

@@ -1,5 +1,6 @@
 """promote.py: which version serves, what is refused, and the history that only grows."""
 
+import json
 import os
 import re
 import threading
@@ -16,7 +17,7 @@ from machinery.errors import InputError
 from machinery.metrics import Objective
 from machinery.server import in_service, models_config, promotion
 from machinery.server.in_service import FILE, Decisions, read_registry, version_to_serve
-from small_service import write_version
+from small_service import digest, write_version
 
 OBJECTIVE = Objective("val_accuracy", maximize=True)
 
@@ -35,13 +36,16 @@ def measure(examples: intervals.Examples) -> dict[str, float]:
     return {"accuracy": right, "loss": 1 - right}
 
 
-def keep_examples(exports: Path, number: int, wrong: slice, targets: int = 1) -> None:
+def keep_examples(
+    exports: Path, number: int, wrong: slice, targets: int = 1, groups: np.ndarray | None = None
+) -> None:
     """Write what a version predicted of 400 examples, some of them wrongly."""
     predicted = np.ones(400, np.int64)
     predicted[wrong] = 0
     kept = {"targets.labels": np.full(400, targets), "losses": np.zeros(400)}
     path = exports / str(number) / intervals.FILE
-    intervals.write_examples(path, {"predictions.labels": predicted, **kept})
+    kept = intervals.with_groups({"predictions.labels": predicted, **kept}, groups)
+    intervals.write_examples(path, kept)
 
 
 def decide(exports: Path, *words: str, objective: Objective = OBJECTIVE) -> None:
@@ -143,6 +147,39 @@ def test_a_refusal_says_what_chance_could_do(exports: Path) -> None:
     keep_examples(exports, 3, slice(0, 80), targets=2)  # Of other examples.
     with pytest.raises(InputError, match=r"worse by 0\.15; there is no interval"):
         decide(exports, "accept", "3")
+
+
+def test_a_refusal_says_what_chance_could_do_to_groups(exports: Path) -> None:
+    """Of 20 groups, three are wrong in one version alone."""
+    groups = np.arange(400) // 20
+    for number, wrong in ((2, slice(0, 20)), (3, slice(0, 80))):
+        keep_examples(exports, number, wrong, groups=groups)
+    change_facts(exports, 3, test_groups=20)
+    decide(exports, "accept", "2")
+    with pytest.raises(InputError, match="bootstrap, which draws 20 groups whole: ") as error:
+        decide(exports, "accept", "3")
+    found = re.search(r"worse by 0\.15 \((-?0.*) to (0\.\d+)\)", str(error.value))
+    assert found
+    assert [float(each) for each in found.groups()] == pytest.approx([0, 0.3], abs=0.05)
+
+
+def change_facts(exports: Path, number: int, **changes: Any) -> None:
+    """Change what export.json of a version says."""
+    path = exports / str(number) / "export.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_versions_are_accepted_without_what_was_evaluated(exports: Path) -> None:
+    """A registry of models may hold back the examples, though export.json names them."""
+    for number in (1, 2):
+        model = (exports / str(number) / "model.onnx").read_bytes()
+        sha256 = {"model.onnx": digest(model), intervals.FILE: "0" * 64}
+        change_facts(exports, number, sha256=sha256)
+    decide(exports, "accept", "1")
+    decide(exports, "accept", "2")
+    decide(exports, "rollback")
+    assert version_to_serve(exports) == 1
+    assert "better by 0.05; there is no interval" in read_registry(exports).history[1].why
 
 
 def test_a_metric_of_which_less_is_better(exports: Path) -> None:

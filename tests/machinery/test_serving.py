@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from machinery import intervals
 from machinery.errors import InputError
-from machinery.server import serving
+from machinery.server import openapi, serving
 from machinery.server.batcher import Batcher, FullError
 from machinery.server.binary_tensors import LENGTH, read_body, write_body
 from machinery.server.served_version import Specification
@@ -28,7 +29,7 @@ from machinery.server.tensors import (
     to_array,
     write_tensors,
 )
-from small_service import make_app, write_version
+from small_service import digest, make_app, write_version
 
 INFER = "/v2/models/model/infer"
 SECRET = "a secret of some length"
@@ -86,6 +87,54 @@ def test_what_the_protocol_says_of_the_network(client: TestClient) -> None:
     assert {INFER.replace("model/", "{name}/"), "/predict"} <= {
         *client.get("/openapi.json").json()["paths"]
     }
+
+
+def send_examples(client: TestClient) -> list[Any]:
+    """Send each example of /openapi.json, as a viewer of OpenAPI does; return the answers."""
+    described, answers = client.get("/openapi.json").json(), []
+    for path, methods in described["paths"].items():
+        post = methods.get("post", {})
+        found = {each["name"]: each.get("example", "model") for each in post.get("parameters", ())}
+        content = post.get("requestBody", {}).get("content", {}).get("application/json", {})
+        for example in content.get("examples", {}).values():
+            name = example["$ref"].removeprefix("#/components/examples/")
+            body = described["components"]["examples"][name]["value"]
+            answer = client.post(path.format(**found), json=body)
+            assert answer.status_code == 200, answer.text
+            answers.append(answer.json())
+    return answers
+
+
+def test_the_examples_of_the_description_are_answered(exports: Path) -> None:
+    """They are those of the version in service: another one may take something else."""
+    app, current = make_app(exports)
+    with TestClient(app, "http://127.0.0.1") as client:
+        for number in (2, 3):
+            if number == 3:
+                write_version(exports, 3)
+                current.look()
+            predicted, *inferred = send_examples(client)
+            assert predicted["answers"] == [{"sum": 3.0 * number}]
+            assert [each["outputs"][0]["data"] for each in inferred] == [[2.0 * number]] * 2
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ({"kind": "picture"}, None),
+        ({"kind": "text"}, {"text": "A sentence."}),
+        (
+            {
+                "kind": "fields",
+                "fields": [{"name": "size", "usual": 70.0}, {"name": "town", "levels": ["Ulm"]}],
+            },
+            {"size": 70.0, "town": "Ulm"},
+        ),
+        ({"kind": "fields", "fields": [{"name": "town", "levels": []}]}, {"town": None}),
+    ],
+)
+def test_an_example_for_people(form: Any, expected: Any) -> None:
+    assert openapi.example_of_form(form) == expected
 
 
 BAD = {
@@ -453,6 +502,23 @@ def test_damaged_versions_do_not_serve(damage: Any, expected: str, tmp_path: Pat
     damage(write_version(tmp_path, 1))
     with pytest.raises(InputError, match=expected):
         make_app(tmp_path)
+
+
+def test_a_version_serves_without_what_was_evaluated(exports: Path) -> None:
+    """It is for promote.py, and may hold what only few may see."""
+    path = exports / "2" / intervals.FILE
+    intervals.write_examples(path, {"losses": np.zeros(3)})
+    facts = json.loads((exports / "2" / "export.json").read_text())
+    facts["sha256"][intervals.FILE] = digest(path.read_bytes())
+    (exports / "2" / "export.json").write_text(json.dumps(facts))
+    make_app(exports)
+    path.write_bytes(b"x")
+    with pytest.raises(InputError, match=r"examples_test\.npz: is not as it was written"):
+        make_app(exports)
+    path.unlink()
+    app, _ = make_app(exports)
+    with TestClient(app, "http://127.0.0.1") as client:
+        assert client.post("/predict", json={"point": [1, 1]}).json()["version"] == 2
 
 
 def test_a_version_that_gives_no_numbers_does_not_serve(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from build_dataset import Dataset, build
-from machinery import arrays, records
+from machinery import arrays, intervals, records
 from machinery.arrays import Ragged
 from machinery.checkup_data import some
 from machinery.errors import InputError, StoppedError
@@ -103,7 +103,8 @@ def texts(tmp_path: Path) -> Texts:
     splits = {"train": np.arange(40), "val": np.arange(40, 57), "test": np.arange(0)}
     found = {"tokens": tokens, "labels": np.arange(57)}
     folder = tmp_path / "data"
-    return arrays.write_dataset(folder, Texts, found, ids, splits, task="texts", source="drawn")
+    facts: dict[str, Any] = {"task": "texts", "source": "drawn", "groups": np.arange(57) // 3}
+    return arrays.write_dataset(folder, Texts, found, ids, splits, **facts)
 
 
 @pytest.mark.parametrize("keep_order", [True, False])
@@ -118,6 +119,11 @@ def test_arrays_in_shards_are_those_in_one_piece(
             order = np.random.default_rng(0).permutation(count)
         ids = texts.read_ids(tmp_path / "data", split)[order]
         assert dataset.read_ids(output, split).tolist() == ids.tolist()
+        groups = intervals.read_groups(texts, tmp_path / "data", split)
+        found = intervals.read_groups(dataset, output, split)
+        assert groups is not None
+        assert found is not None
+        assert found.tolist() == groups[order].tolist()
         whole, parts = texts.read_split(tmp_path / "data", split), dataset.read_split(output, split)
         for rows in (np.arange(count), np.random.default_rng(1).permutation(count)[:13]):
             for name, array in parts.items():

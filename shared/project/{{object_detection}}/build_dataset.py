@@ -25,7 +25,6 @@ import numpy as np
 from machinery import arrays
 from machinery.annotations import find_pictures
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
-from machinery.arrays import DEFAULT_FOLDER
 from machinery.box_files import describe, letterbox, read_pictures
 from machinery.box_pictures import Boxes, Picture, draw_boxes
 from machinery.contents import refuse_to_replace
@@ -284,7 +283,7 @@ def main() -> None:
     """Prepare the dataset that the command line names."""
     parser = ArgumentParser(__doc__)
     parser.add_argument("--source", type=Path, help="folder of pictures and boxes [the scenes]")
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="where to write [data]")
+    parser.add_data_to_write()
     parser.add_argument("--image-size", type=int, help="pixels [the pictures' own size, or 128]")
     parser.add_argument("--seed", type=int, default=0, help="chooses the random split [0]")
     parser.add_argument("--skip-bad", action="store_true", help="leave out what cannot be used")

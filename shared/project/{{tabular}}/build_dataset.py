@@ -29,7 +29,6 @@ import numpy as np
 
 from machinery import arrays
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
-from machinery.arrays import DEFAULT_FOLDER
 from machinery.class_balance import balance_classes, count_classes
 from machinery.column_file import write_column_file
 from machinery.column_roles import Roles
@@ -195,7 +194,8 @@ def build_table(
 
     where = source.as_posix()
     dataset = write_rows(
-        *(folder, columns, target, roles.targets, ids, splits, where, overwrite, roles.id, draw)
+        *(folder, columns, target, roles.targets, ids, splits, where, overwrite, roles.id, draw),
+        groups=groups,
     )
     say_overview(columns, target, splits)
     pictures = sorted(path.name for path in (folder / dataset.arrays_folder).glob("*.png"))
@@ -226,6 +226,7 @@ def write_rows(
     overwrite: bool = False,
     id_column: str | None = None,
     draw: Callable[[Path], object] | None = None,
+    groups: np.ndarray | None = None,
 ) -> Dataset:
     """Write the dataset and say so.
 
@@ -240,6 +241,7 @@ def write_rows(
         overwrite: replace the dataset that is there.
         id_column: held the ids.
         draw: writes beside the arrays what a person may look at.
+        groups: (N,) what each row belongs to.
     """
     train = splits["train"]
     found: dict[str, np.ndarray] = {"target": target.values}
@@ -253,7 +255,7 @@ def write_rows(
     mean, std = column_statistics(columns.numbers[train])
     is_number, has_classes = target.kind == "regression", target.kind in ("binary", "multiclass")
     dataset: Dataset = arrays.write_dataset(
-        *(folder, Dataset, found, ids, splits, overwrite, draw),
+        *(folder, Dataset, found, ids, splits, overwrite, draw, groups),
         task="tabular",
         inputs=tuple(name for name in ("numbers", "categories") if name in found),
         source=source,
@@ -300,7 +302,7 @@ def main() -> None:
     splits.add_argument("--split", metavar="COLUMN", help="says train, val or test [at random]")
     splits.add_argument("--time", metavar="COLUMN", help="the earliest rows train, the latest test")
     splits.add_argument("--group", metavar="COLUMN", help="what stays in one split, as a patient")
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="where to write [data]")
+    parser.add_data_to_write()
     parser.add_argument("--seed", type=int, default=0, help="chooses the random split [0]")
     parser.add_argument("--skip-bad", action="store_true", help="leave out rows of no use")
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset in --data")

@@ -12,8 +12,8 @@ import argparse
 from pathlib import Path
 
 from build_dataset import open_dataset
+from machinery import places
 from machinery.argument_parser import ArgumentParser
-from machinery.arrays import DEFAULT_FOLDER
 from machinery.contents import refuse_to_replace
 from machinery.errors import InputError, exit_codes
 from machinery.statistics_file import write_statistics
@@ -22,7 +22,8 @@ from machinery.statistics_file import write_statistics
 def parse_command_line() -> argparse.Namespace:
     """Read the command line; raise InputError if --records cannot hold the records."""
     parser = ArgumentParser(__doc__)
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="the arrays [data]")
+    usual = places.folder_to_write()
+    parser.add_argument("--data", type=Path, default=usual, help=f"the arrays [{usual}]")
     parser.add_argument("--records", type=Path, help="where to write [records, in --data]")
     parser.add_argument("--shards", type=int, default=4, help="files for each split [4]")
     parser.add_argument("--overwrite", action="store_true", help="replace the records there")

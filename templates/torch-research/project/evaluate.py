@@ -73,7 +73,7 @@ def main(arguments: argparse.Namespace, parameters: Parameters) -> None:
     name = split_name if arguments.checkpoint == "best" else f"{split_name}_{arguments.checkpoint}"
     files = [*evaluation.files(name), *kept.files(name)]
     with records.writing_evaluation(folder, files, step):
-        kept.write(folder, name)
+        kept.write(folder, name, intervals.read_groups(dataset, arguments.data, split_name))
         ids = dataset.read_ids(arguments.data, split_name)
         evaluation.write(folder, name, ids, lambda rows: backend.to_numpy(split.take(rows)[0]))
 

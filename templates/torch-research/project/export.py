@@ -5,12 +5,14 @@
     python export.py --format pt2                             # exports/pt2/1
     python export.py --int8                                   # in eight bits, as the next version
 
-    onnx   for ONNX Runtime, on servers, in browsers, on phones; needs requirements/export.txt
-    pt2    for PyTorch 2 itself: torch.export.load
-    aoti   compiled by AOTInductor for this machine's kind of processor; needs a C++ compiler
+    onnx         for ONNX Runtime, on servers, in browsers, on phones; needs requirements/export.txt
+    pt2          for PyTorch 2 itself: torch.export.load
+    aoti         compiled by AOTInductor for this machine's kind of processor; needs a C++ compiler
+    executorch   for ExecuTorch, on phones; needs requirements/executorch.txt
 
 The graph takes the inputs as they are stored, prepares them, computes in float32, and returns what
-predict.py reads: under the names in dataset.json and of net.predict, of any number of examples.
+predict.py reads: under the names in dataset.json and of net.predict, of any number of examples, in
+ExecuTorch of one.
 
 A version appears only when a new process without this project has loaded it and given the same
 predictions. Its export.json says where it came from; MODEL_CARD.md tells people, who fill in what
@@ -46,10 +48,35 @@ def predict(inputs, path):
 AOTI_LOAD = PT2_LOAD.replace(
     "torch.export.load(path).module()", "torch._inductor.aoti_load_package(path)"
 )
+# The file says itself in which order it takes and gives arrays; each call has one example.
+EXECUTORCH_LOAD = """
+import numpy as np
+import torch
+from executorch.runtime import Runtime
+methods = {}
+def predict(inputs, path):
+    if not methods:
+        program = Runtime.get().load_program(path)
+        methods.update({name: program.load_method(name) for name in program.method_names})
+    takes, gives = (methods[name].execute([]) for name in ("input_names", "output_names"))
+    found = {name: [] for name in gives}
+    for row in range(len(inputs[takes[0]])):
+        example = [torch.from_numpy(inputs[name][row : row + 1]) for name in takes]
+        for name, output in zip(gives, methods["forward"].execute(example)):
+            found[name].append(output.numpy())
+    return {name: np.concatenate(outputs) for name, outputs in found.items()}
+"""
 FORMATS = {
     "onnx": exports.onnx("onnxscript"),
     "pt2": Format("PyTorch", PT2_LOAD),
     "aoti": Format("PyTorch", AOTI_LOAD),
+    "executorch": Format(
+        "ExecuTorch",
+        EXECUTORCH_LOAD,
+        ("executorch",),
+        requirements="executorch.txt",
+        takes=1,
+    ),
 }
 
 # Answers --help and bad input.
@@ -62,6 +89,7 @@ import backend
 from build_dataset import Dataset, read_dataset
 from machinery import command_line
 from machinery.errors import InputError
+from machinery.terminal import hidden_standard_error
 from model import net
 from model.data_loader import load_split
 from model.report import Evaluation, objective
@@ -202,5 +230,41 @@ def write_aoti(
     return "model.pt2"
 
 
-WRITERS = {"onnx": write_onnx, "pt2": write_pt2, "aoti": write_aoti}
+def write_executorch(
+    served: Served, inputs: dict[str, torch.Tensor], facts: Mapping[str, Any], folder: Path
+) -> str:
+    """Write model.pte for ExecuTorch, with XNNPACK for what that computes; return its name.
+
+    It takes one example: with any number of them, ExecuTorch 1.5 fails beyond 15.
+
+    Raises:
+        InputError: ExecuTorch has no way to compute the network.
+    """
+    del facts
+    one = {name: tensor[:1] for name, tensor in inputs.items()}
+    names = {"input_names": [*one], "output_names": [*served(one)]}
+    with torch.no_grad(), hidden_standard_error():  # It says much that nobody needs.
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        try:
+            program = torch.export.export(served, (one,))
+            lowered = to_edge_transform_and_lower(
+                program, partitioner=[XnnpackPartitioner()], constant_methods=names
+            )
+            content = lowered.to_executorch().buffer
+        except Exception as error:  # Each of its many passes raises something else.
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise InputError(
+                f"--format executorch: ExecuTorch cannot compute this network: {reason[:300]}. "
+                "Choose --format onnx, which runs on phones, too."
+            ) from error
+    (folder / "model.pte").write_bytes(content)
+    return "model.pte"
+
+
+WRITERS = {
+    **{"onnx": write_onnx, "pt2": write_pt2, "aoti": write_aoti},
+    "executorch": write_executorch,
+}
 command.run(export)

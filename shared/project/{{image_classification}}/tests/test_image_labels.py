@@ -11,6 +11,7 @@ from PIL import Image
 from build_dataset import Dataset, build_images
 from machinery.errors import InputError
 from machinery.image_labels import LabelTable
+from machinery.intervals import read_groups
 
 COUNT = 40
 
@@ -130,7 +131,11 @@ def test_groups_stay_together(source: Path) -> None:
     of_split = []
     for split in dataset.examples:
         ids = dataset.read_ids(source.parent / "data", split)
-        of_split.append({int(name.partition("im")[2][:-4]) // 4 for name in ids})
+        numbers = [int(name.partition("im")[2][:-4]) // 4 for name in ids]
+        of_split.append({*numbers})
+        groups = read_groups(dataset, source.parent / "data", split)  # Intervals draw them whole.
+        assert groups is not None
+        assert len({*zip(groups.tolist(), numbers, strict=True)}) == len({*groups.tolist()})
     assert len(set.union(*of_split)) == sum(map(len, of_split)) == COUNT // 4
 
 

@@ -22,10 +22,11 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from build_dataset import Dataset
-from machinery.arrays import SPLITS, Array, Examples, Ragged, read_array
+from machinery.arrays import GROUPS, SPLITS, Array, Examples, Ragged, read_array
 from machinery.contents import new_contents, seal
 from machinery.errors import InputError
 from machinery.files import write_atomically
+from machinery.intervals import read_groups
 
 HEADER, FOOTER = 12, 4  # Bytes of a record around its content: length and checksums.
 
@@ -158,9 +159,12 @@ def write_records(
     """
     splits = {split: dataset.read_split(data, split) for split in SPLITS}
     ids = {split: dataset.read_ids(data, split) for split in SPLITS}
+    groups = {split: read_groups(dataset, data, split) for split in SPLITS}
     with new_contents(folder, "records", dataset.source, overwrite) as target:
         for split, arrays in splits.items():
             write_split(target, split, arrays, ids[split], shards)
+            if (found := groups[split]) is not None:
+                np.save(target / f"{split}_{GROUPS}.npy", found)
         seal(target)
         content = dataset.model_copy(update={"arrays_folder": target.name})
         write_atomically(folder / "dataset.json", content.model_dump_json(indent=2).encode())

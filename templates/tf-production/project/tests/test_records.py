@@ -16,6 +16,7 @@ from framework import tfrecords
 from machinery import arrays
 from machinery.arrays import BaseDataset, Ragged, write_dataset
 from machinery.errors import InputError
+from machinery.intervals import read_groups
 from machinery.statistics_file import collect, read_file, write_description
 from model.data_loader import evaluation_batches, load_split, training_batches
 from parameters import Parameters
@@ -101,13 +102,17 @@ def test_ragged_arrays(tmp_path: Path) -> None:
     label, ids = generator.random(12) < 0.5, np.arange(12).astype(str)
     splits = dict(zip(arrays.SPLITS, np.array_split(np.arange(12), 3), strict=True))
     examples = {"words": words, "points": points, "label": label}
-    dataset = write_dataset(tmp_path, Texts, examples, ids, splits, task="t", source="s")
+    facts: dict[str, Any] = {"task": "t", "source": "s", "groups": np.arange(12) // 2}
+    dataset = write_dataset(tmp_path, Texts, examples, ids, splits, **facts)
     tfrecords.write_records(tmp_path, dataset, tmp_path / "records", shards=2)
     stored: Any = arrays.read_dataset(tmp_path / "records", Texts)
     for split, rows in splits.items():
         inputs, targets = load_split(tmp_path / "records", stored, split).take(np.arange(4))
         expected = {name: array.take(rows, axis=0) for name, array in examples.items()}
         assert_same({**inputs, **targets}, expected)
+        groups = read_groups(stored, tmp_path / "records", split)
+        assert groups is not None
+        assert groups.tolist() == (rows // 2).tolist()
 
 
 def test_what_was_cut_short_is_refused(data: Path, tmp_path: Path) -> None:

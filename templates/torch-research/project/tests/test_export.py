@@ -5,8 +5,10 @@ In the format that needs no package beside PyTorch.
 
 import json
 import shutil
+import sys
 from argparse import Namespace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -86,6 +88,30 @@ def test_a_damaged_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="SHA-256"):
         export.export(*arguments(folder, tmp_path / "exports", experiment=tmp_path))
     assert not (tmp_path / "exports").exists()
+
+
+def test_what_executorch_cannot_compute_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets one example; its own package stands aside, as it is large."""
+
+    def lower(program: torch.export.ExportedProgram, **_: Any) -> None:
+        (inputs,), _ = program.example_inputs
+        assert {len(tensor) for tensor in inputs.values()} == {1}
+        raise RuntimeError("no kernel for aten::x\nand more")
+
+    parts = ["executorch", "backends", "xnnpack", "partition", "xnnpack_partitioner"]
+    names = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    for name in (*names, "executorch.exir"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setattr(sys.modules[names[-1]], "XnnpackPartitioner", object, raising=False)
+    monkeypatch.setattr(
+        sys.modules["executorch.exir"], "to_edge_transform_and_lower", lower, raising=False
+    )
+    with pytest.raises(InputError, match=r"no kernel for aten::x\. Choose --format onnx") as error:
+        export.export(*arguments(folder, tmp_path, format="executorch"))
+    assert "and more" not in str(error.value)
+    assert not [*tmp_path.glob("executorch/[!.]*")]
 
 
 def test_compiling_without_a_compiler_is_refused(

@@ -13,6 +13,7 @@ code hands in what it needs of them. Each file has one subject:
     stopping         requests to save and stop: signals and the time limit
     devices          processors and GPUs
     arrays           the data on disk
+    places           where they lie of which nobody says where
     contents         the folder that holds them, replaced in one piece
     mapped           arrays in files that several processes read
     ragged           examples that differ in length, in one array

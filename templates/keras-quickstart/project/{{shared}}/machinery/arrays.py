@@ -25,13 +25,14 @@ from machinery.errors import InputError, first_problem
 from machinery.features import Described
 from machinery.files import write_atomically
 from machinery.mapped import map_array
+from machinery.places import DEFAULT_FOLDER, usual
 from machinery.ragged import Ragged
 from machinery.shards import remote, shard_list
 from machinery.shards.shard_cache import ShardCache
 from machinery.shards.sharded import Sharded, Shards
 
-DEFAULT_FOLDER = Path("data")
 SPLITS = ("train", "val", "test")
+GROUPS = "groups"  # The array that says what each example belongs to, where the source does.
 BLOCK = 1024  # Examples that are written at a time, at most,
 BLOCK_BYTES = 2**24  # and their bytes, at most, unless a single example has more.
 
@@ -158,7 +159,7 @@ class BaseDataset(Described, pydantic.BaseModel):
         else:
             values = read_array(path, (count, *array.shape), array.dtype, advice)
             examples = values
-        if problem := self.check(name, values):
+        if name != GROUPS and (problem := self.check(name, values)):
             raise InputError(f"{path}: {problem}. {advice}")
         return examples
 
@@ -196,6 +197,8 @@ def not_found(folder: Path, default_source: str = "") -> InputError:
         default_source: unfinished builds from it are not worth a word.
     """
     message = f"{folder / 'dataset.json'}: not found."
+    if folder != DEFAULT_FOLDER and folder.as_posix() == usual():
+        message += " pyproject.toml says that the data lie there; what comes with it: --data data."
     for left in contents.made_by_builds(folder):
         if (source := contents.read_marker(left).source) != default_source:
             message += f" {left} was made from {source} by a build that did not come to its end."
@@ -265,6 +268,7 @@ def write_dataset(
     splits: Mapping[str, np.ndarray],
     overwrite: bool = False,
     draw: Callable[[Path], object] | None = None,
+    groups: np.ndarray | None = None,
     **fields: Any,
 ) -> Any:
     """Write the arrays of each split and, last, dataset.json; return what it holds.
@@ -277,23 +281,28 @@ def write_dataset(
         splits: the row numbers of each split.
         overwrite: replace what is there.
         draw: draws pictures of the examples into the folder of the arrays.
+        groups: (N,) such as patients, of which intervals draw all examples or none.
         fields: of the schema: task, source, and those that the task adds.
 
     Raises:
         ExistsError: there is a dataset already.
     """
+    if groups is not None:
+        arrays = {**arrays, GROUPS: np.unique(groups, return_inverse=True)[1]}
     with contents.new_contents(folder, "arrays", fields["source"], overwrite) as target:
         described = {name: _describe(array) for name, array in arrays.items()}
         sizes = {split: len(rows) for split, rows in splits.items()}
+        learned = sorted(item for item in described.items() if item[0] != GROUPS)
         # A field with a default may be younger than a dataset: without it the fingerprint stays.
         named = [item for item in fields.items() if schema.model_fields[item[0]].is_required()]
         facts: list[Any] = [sorted(named), sorted(sizes.items())]
-        facts += [(n, a.dtype, a.shape, a.longest, a.fill) for n, a in sorted(described.items())]
+        facts += [(n, a.dtype, a.shape, a.longest, a.fill) for n, a in learned]
         digest = hashlib.sha256(repr(facts).encode())
         for split, rows in splits.items():
             for name, array in {**arrays, "ids": ids}.items():
                 for block in _write(target / f"{split}_{name}.npy", array, rows):
-                    digest.update(block)
+                    if name != GROUPS:  # Nothing is learned of them.
+                        digest.update(block)
         if draw:
             draw(target)
         contents.seal(target)

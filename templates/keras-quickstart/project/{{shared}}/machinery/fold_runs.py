@@ -36,7 +36,7 @@ def plan_folds(arguments: argparse.Namespace) -> list[Part]:
 
 
 def find_data(experiment: Path, source: Path | None) -> Path:
-    """Return the folder of the folds' datasets: that of the experiment, or of --from; else data."""
+    """Return the folder of the folds' datasets: as of the experiment, of --from, or usual."""
     before = sorted(experiment.glob("fold-*"))
     before += [source, *sorted(source.glob("fold-*"))] if source else []
     found = records.data_of(*before)

@@ -7,8 +7,11 @@ A thousand times as many examples as there are, drawn with repetition, are evalu
 itself; the middle 95 % of what comes out are the interval. Two versions are compared on the same
 draws. Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, sections 13.3 (the
 percentile interval) and 8 (paired data). It holds for other examples of the same kind, and says
-nothing of another training of the same network. Below about 50 examples it is too narrow, and so it
-is where several examples are of one group, such as a patient, or follow one another in time.
+nothing of another training of the same network. Where the data say which examples belong together,
+such as those of a patient (build_dataset.py --group), whole groups are drawn: their examples are
+alike, so they say less than as many of other groups. Source: Davison and Hinkley, Bootstrap Methods
+and their Application, 1997, section 3.8. Below about 50 examples, or groups, it is too narrow, and
+so it is where examples are of groups that nobody named, or follow one another in time.
 """
 
 import io
@@ -20,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from machinery.arrays import GROUPS
 from machinery.files import write_atomically
 from machinery.records import evaluated_steps
 
@@ -76,10 +80,19 @@ class KeptExamples:
         """Return the names of the files for a split, such as "test_last": of test alone."""
         return [f"examples_{name}.npz"] if name.startswith("test") else []
 
-    def write(self, folder: Path, name: str) -> None:
-        """Write what was added into the folder of an experiment."""
+    def write(self, folder: Path, name: str, groups: np.ndarray | None = None) -> None:
+        """Write what was added into the folder of an experiment, and say so of groups.
+
+        Args:
+            folder: of the experiment.
+            name: of the split, such as "test_last".
+            groups: (N,) what each example belongs to; None: examples stand for themselves.
+        """
+        examples = with_groups(self.examples(), groups)
         for file in self.files(name):
-            write_examples(folder / file, self.examples())
+            write_examples(folder / file, examples)
+            if count := count_groups(examples):
+                print(f"They are of {count:,} groups, which intervals draw whole.")
 
 
 def merge(predictions: Examples, targets: Examples, losses: np.ndarray) -> dict[str, np.ndarray]:
@@ -89,6 +102,33 @@ def merge(predictions: Examples, targets: Examples, losses: np.ndarray) -> dict[
         **{f"targets.{name}": array for name, array in targets.items()},
         "losses": losses,
     }
+
+
+def with_groups(examples: Examples, groups: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Return what was evaluated, with the group of each example, where both are known."""
+    return {**examples} if groups is None or not examples else {**examples, GROUPS: groups}
+
+
+def count_groups(examples: Examples) -> int:
+    """Return how many groups the examples are of; 0 where each stands for itself."""
+    return len(np.unique(examples[GROUPS])) if GROUPS in examples else 0
+
+
+def read_groups(dataset: Any, folder: Path, split: str) -> np.ndarray | None:
+    """Return what each example of a split belongs to, (N,) int; None: each stands for itself.
+
+    Args:
+        dataset: what dataset.json says.
+        folder: of dataset.json.
+        split: train, val or test.
+
+    Raises:
+        InputError: the file is missing, or does not fit dataset.json.
+    """
+    if GROUPS not in dataset.arrays:
+        return None
+    groups = dataset.read_split(folder, split, [GROUPS])[GROUPS]
+    return groups.take(np.arange(dataset.examples[split]), axis=0)
 
 
 def write_examples(path: Path, examples: Examples) -> None:
@@ -158,7 +198,7 @@ def resample(measure: Measure, *kept: Examples) -> list[list[Mapping[str, float]
 
     Args:
         measure: evaluates examples.
-        kept: of each evaluation, what was evaluated.
+        kept: of each evaluation, what was evaluated; in the first that has groups they are drawn.
 
     Returns:
         RESAMPLES of each; nothing where there are no examples, or where it would take too long.
@@ -166,15 +206,35 @@ def resample(measure: Measure, *kept: Examples) -> list[list[Mapping[str, float]
     if not all(kept):
         return []
     count = len(kept[0]["losses"])
+    groups = next((each[GROUPS] for each in kept if GROUPS in each), np.arange(count))
+    draw = drawing(groups)
     generator, found = np.random.default_rng(0), []
     began = time.thread_time()
     for number in range(1, RESAMPLES + 1):
-        rows = generator.integers(count, size=count)
+        rows = draw(generator)
         found.append([measure({n: a[rows] for n, a in each.items()}) for each in kept])
         took = time.thread_time() - began
         if number == TRIED and took * RESAMPLES / TRIED > MOST_SECONDS:
             return []
     return found
+
+
+def drawing(groups: np.ndarray) -> Callable[[np.random.Generator], np.ndarray]:
+    """Return what draws as many groups as there are, with repetition, and gives their examples.
+
+    Args:
+        groups: (N,) what each example belongs to.
+    """
+    order = np.argsort(groups, kind="stable")
+    _, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+
+    def draw(generator: np.random.Generator) -> np.ndarray:
+        drawn = generator.integers(len(sizes), size=len(sizes))
+        many = sizes[drawn]
+        within = np.arange(many.sum()) - np.repeat(many.cumsum() - many, many)
+        return order[np.repeat(starts[drawn], many) + within]
+
+    return draw
 
 
 def middle(values: Sequence[float | None]) -> Interval | None:

@@ -16,7 +16,14 @@ import numpy as np
 
 from machinery.argument_parser import ArgumentParser
 from machinery.elsewhere import ExportError, predict_elsewhere, time_elsewhere
-from machinery.intervals import Interval, KeptExamples, measuring, metric_intervals
+from machinery.intervals import (
+    Interval,
+    KeptExamples,
+    measuring,
+    metric_intervals,
+    read_groups,
+    with_groups,
+)
 from machinery.metrics import Objective
 from machinery.sampling import evaluation_batch_size
 
@@ -68,6 +75,7 @@ class Quantising:
         take: returns examples.
         new_evaluation: returns an Evaluation of the dataset, which sums up metrics.
         objective: says which metric decides.
+        groups: (N,) what each example of test belongs to; None: each stands for itself.
     """
 
     def __init__(
@@ -78,7 +86,9 @@ class Quantising:
         take: Take,
         new_evaluation: Callable[[Any], Any],
         objective: Objective,
+        groups: np.ndarray | None = None,
     ) -> None:
+        self.groups = groups
         self.margin, self.dataset, self.take = margin, dataset, take
         self.new_evaluation, self.objective = new_evaluation, objective
         # Every so many-th example of train: neighbours may be alike.
@@ -126,7 +136,7 @@ class Quantising:
             inputs, targets = self.take("test", rows)
             predictions = predict_elsewhere(load, path, inputs, size)
             evaluation.add(predictions, targets, np.zeros(len(rows)))
-        self.evaluated = kept.examples()
+        self.evaluated = with_groups(kept.examples(), self.groups)
         metrics = evaluation.metrics()
         del metrics["loss"]  # An exported network does not give it.
         inputs, _ = self.take("test", np.arange(count))
@@ -177,8 +187,10 @@ def plan(
     """Return what --int8 asks for; None: nothing. The arguments are those of Quantising."""
     if not arguments.int8:
         return None
-    decides = objective(dataset)
-    return Quantising(arguments.int8, arguments.margin, dataset, take, new_evaluation, decides)
+    decides, groups = objective(dataset), read_groups(dataset, arguments.data, "test")
+    return Quantising(
+        *(arguments.int8, arguments.margin, dataset, take, new_evaluation, decides, groups)
+    )
 
 
 def rows_of_table(about: Mapping[str, Any]) -> list[tuple[str, ...]]:

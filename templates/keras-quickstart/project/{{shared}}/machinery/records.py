@@ -18,6 +18,7 @@ from typing import Any
 import pydantic
 from filelock import FileLock, Timeout
 
+from machinery import places
 from machinery.files import remove, write_atomically
 from machinery.shards.remote import data_place
 from machinery.terminal import quote
@@ -120,12 +121,15 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
 
 
 def data_of(*folders: Path | None) -> Path:
-    """Return the dataset folder that the first of these experiments was trained on, else data."""
+    """Return the dataset folder that the first of these experiments was trained on.
+
+    Where none was trained, it is the usual one.
+    """
     for folder in folders:
         for session in reversed(read_sessions(folder) if folder else []):
             if "data" in session:
                 return data_place(session["data"])
-    return Path("data")
+    return data_place(places.usual())
 
 
 def read_fingerprint(data: Path) -> str | None:

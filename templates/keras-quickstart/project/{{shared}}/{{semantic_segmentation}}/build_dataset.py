@@ -19,7 +19,6 @@ import numpy as np
 
 from machinery import arrays, mask_files, mask_pairs
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
-from machinery.arrays import DEFAULT_FOLDER
 from machinery.contents import refuse_to_replace
 from machinery.digit_scenes import CLASSES, make_scenes
 from machinery.errors import InputError, exit_codes
@@ -320,7 +319,7 @@ def main() -> None:
     """Prepare the dataset that the command line names."""
     parser = ArgumentParser(__doc__)
     parser.add_argument("--source", type=Path, help="folder of images/ and masks/ [the scenes]")
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="where to write [data]")
+    parser.add_data_to_write()
     parser.add_argument("--image-size", type=int, help="pixels [the images' own size, or 64]")
     parser.add_argument("--classes", type=Path, help="CSV of value,class [SOURCE/classes.csv]")
     parser.add_argument("--seed", type=int, default=0, help="chooses the random split [0]")

@@ -20,6 +20,7 @@ from machinery.devices import count_cores, list_gpus
 from machinery.errors import InputError, ResourceError, exit_codes
 from machinery.parameter_file import Section, format_values
 from machinery.search_settings import Search, SearchSettings
+from machinery.shards import remote
 from machinery.stopping import StopRequest, ignore_signals
 from machinery.terminal import quote
 
@@ -114,7 +115,7 @@ def command_line(name: str, description: str | None, schema: type[Section]) -> S
         parser = ArgumentParser(description)
         folder = Path("experiments/search")
         parser.add_argument("--search", type=Path, default=folder, help=f"folder [{folder}]")
-        parser.add_argument("--data", type=Path, help="dataset folder [that of `from`; else data]")
+        parser.add_data("that of `from`")
         parser.add_device()
         parser.add_argument("--workers", type=int, help="[one per processor core or GPU]")
         parser.add_max_minutes()
@@ -202,5 +203,5 @@ def report(study: "Study") -> None:
     folder = next(iter(study.runs_of(complete[0])))
     words: list[object] = ["python", "evaluate.py", "--experiment", folder]
     if search.data != Path("data"):
-        words += ["--data", search.data]
+        words += ["--data", remote.shown(search.data)]
     print(f"The best of many trials is also lucky; see it on test: {quote(*words)}")

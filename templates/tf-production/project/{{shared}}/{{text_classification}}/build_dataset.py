@@ -23,7 +23,6 @@ import numpy as np
 
 from machinery import arrays
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
-from machinery.arrays import DEFAULT_FOLDER
 from machinery.class_overview import warn_of_leaks
 from machinery.contents import refuse_to_replace
 from machinery.docstrings import SUBJECTS, read_docstrings
@@ -202,7 +201,7 @@ def write_texts(
         say_unknown(tokens, splits["val"], vocabulary)
     dataset: Dataset = arrays.write_dataset(
         *(folder, Dataset, {"tokens": tokens, "labels": texts.labels}),
-        *(name_texts(texts), splits, overwrite),
+        *(name_texts(texts), splits, overwrite, None, groups),
         task="text-classification",
         source=source,
         classes=texts.classes,
@@ -260,7 +259,7 @@ def main() -> None:
     parser.add_argument("--longest", type=int, help=words)
     words = "a pretrained network, whose tokens take the place of words: see TASK.md"
     parser.add_argument("--backbone", metavar="NAME_OR_FOLDER", help=words)
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="where to write [data]")
+    parser.add_data_to_write()
     parser.add_argument("--seed", type=int, default=0, help="chooses the random split [0]")
     parser.add_argument("--skip-bad", action="store_true", help="leave out texts of no use")
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset in --data")

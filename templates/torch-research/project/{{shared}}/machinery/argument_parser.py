@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
+from machinery import places
 from machinery.errors import InputError
 from machinery.files import check_name
 from machinery.parameter_file import Section, nearest, parameter_fields
@@ -26,7 +27,7 @@ class ArgumentParser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        self.has_parameters = False
+        self.has_parameters = self.builds_data = False
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
         for word in sys.argv[1:] if args is None else args:
@@ -39,6 +40,9 @@ class ArgumentParser(argparse.ArgumentParser):
             self._refuse(unknown)
         if (minutes := getattr(arguments, "max_minutes", None)) is not None:
             self.check_range("--max-minutes", minutes, 0, LARGEST_MINUTES)
+        if self.builds_data and arguments.data is None:
+            own = arguments.source is not None
+            arguments.data = places.folder_to_write() if own else places.DEFAULT_FOLDER
         return arguments
 
     def _refuse(self, unknown: list[str]) -> None:
@@ -81,9 +85,18 @@ class ArgumentParser(argparse.ArgumentParser):
         folder = Path("experiments/baseline")
         self.add_argument("--experiment", type=Path, default=folder, help=f"folder [{folder}]")
 
-    def add_data(self) -> None:
-        where = "dataset folder [that of the experiment, or of --from; else data]"
+    def add_data(self, first: str = "that of the experiment, or of --from") -> None:
+        where = f"dataset folder [{first}; else {places.usual()}]"
         self.add_argument("--data", type=_data_place, help=where)
+
+    def add_data_to_write(self) -> None:
+        """Add --data of build_dataset.py; data of one's own go to the project's usual place."""
+        self.builds_data = True
+        usual = places.folder_to_write().as_posix()
+        where = (
+            usual if Path(usual) == places.DEFAULT_FOLDER else f"{usual}; without --source, data"
+        )
+        self.add_argument("--data", type=Path, help=f"where to write [{where}]")
 
     def add_parts(self) -> None:
         meaning = "all, or numbers: train EXPERIMENT/fold-0 on DATA/fold-0, and so on"

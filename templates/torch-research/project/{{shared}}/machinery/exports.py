@@ -44,9 +44,11 @@ class Format(NamedTuple):
 
     runtime: str  # what loads it, for messages
     load: str  # Python that defines predict(inputs, path): see machinery/elsewhere.py
-    packages: tuple[str, ...] = ()  # of requirements/export.txt, as Python imports them
+    packages: tuple[str, ...] = ()  # of its requirements, as Python imports them
     refusal: str = ""  # why this project cannot write it, where it cannot
     int8: bool = False  # whether --int8 writes it
+    requirements: str = "export.txt"  # the file in requirements/ that names its packages
+    takes: int | None = None  # examples at a time; None: any number
 
 
 ONNX_LOAD = """
@@ -106,8 +108,8 @@ def command_line(
     command = evaluation(name, description, schema, add_options)
     if command.arguments is not None:
         with exit_codes():
-            check_format(command.arguments.format, formats[command.arguments.format])
             check_int8(command.arguments, formats)
+            check_format(command.arguments.format, formats[command.arguments.format])
     return command
 
 
@@ -118,7 +120,7 @@ def check_format(format_name: str, form: Format) -> None:
     if missing := [name for name in form.packages if not importlib.util.find_spec(name)]:
         raise InputError(
             f"--format {format_name}: needs {' and '.join(missing)}. Install what is missing: "
-            "python -m pip install -c constraints.txt -r requirements/export.txt"
+            f"python -m pip install -c constraints.txt -r requirements/{form.requirements}"
         )
 
 
@@ -175,6 +177,7 @@ def collect_facts(
         "metrics": rows.get(step),
         "test_metrics": test,
         "test_intervals": intervals.metric_intervals(measure, evaluated),
+        "test_groups": intervals.count_groups(evaluated),
         "parameters": flatten(parameters),
         "dataset": dataset.model_dump(mode="json"),
         **trained_by(arguments.experiment),
@@ -277,8 +280,8 @@ def write_checked(
         found = predict_elsewhere(form.load, path / file, examples.inputs)
         about = {
             "file": file,
-            "inputs": describe(examples.inputs),
-            "outputs": describe(found),
+            "inputs": describe(examples.inputs, form.takes),
+            "outputs": describe(found, form.takes),
             "largest_difference": compare(found, examples.predictions),
             "examples_compared": len(next(iter(examples.inputs.values()))),
         }
@@ -287,18 +290,23 @@ def write_checked(
             int8 = quantising.compare(form.load, path / file, folder / file)
             about |= {"int8": int8, "test_metrics": int8["int8"]["metrics"]}
             about["test_intervals"] = quantising.intervals()
+            about["test_groups"] = intervals.count_groups(quantising.evaluated)
     return about
 
 
-def describe(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-    """Return dtype and shape of arrays (N, ...), by name; None stands for any number of examples.
+def describe(
+    arrays: Mapping[str, np.ndarray], examples: int | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return dtype and shape of arrays (N, ...), by name.
 
-    Text has the dtype "str".
+    Args:
+        arrays: inputs or outputs; text has the dtype "str".
+        examples: how many a call takes; None: any number.
     """
     return {
         name: {
             "dtype": "str" if array.dtype.kind in "SUO" else str(array.dtype),
-            "shape": [None, *array.shape[1:]],
+            "shape": [examples, *array.shape[1:]],
         }
         for name, array in arrays.items()
     }

@@ -20,11 +20,13 @@ from machinery.files import write_atomically
 from machinery.records import PROJECT
 
 HOW = (
-    f"Intervals by the bootstrap: {intervals.RESAMPLES:,} resamples of the examples of test "
-    "(percentiles; Efron and Tibshirani 1993). They say how far other examples of the same kind "
-    "would move a metric, and nothing of another training. Where several examples are of one "
-    "group, such as a patient, or follow one another in time, the intervals are too narrow."
+    "Intervals by the bootstrap: {resamples:,} resamples of {what} (percentiles; Efron and "
+    "Tibshirani 1993). They say how far other examples of the same kind would move a metric, and "
+    "nothing of another training. Where {narrow}, or follow one another in time, the intervals are "
+    "too narrow."
 )
+ALONE = "the examples of test", "several examples are of one group, such as a patient"
+GROUPED = "the {groups:,} groups of test, drawn whole", "examples are of groups that nobody named"
 NO_INTERVALS = (
     "No intervals: evaluate.py kept no predictions of this checkpoint (that of an earlier version "
     "of this project kept none), they are too many or lists of many lengths, all are alike, or "
@@ -113,7 +115,18 @@ def metrics(about: Mapping[str, Any]) -> str:
         return (
             f"{shown}\n\nNothing of test: this checkpoint was not evaluated (evaluate.py) before."
         )
-    return f"{shown}\n\n{HOW if found else NO_INTERVALS}"
+    return f"{shown}\n\n{how(about.get('test_groups') or 0) if found else NO_INTERVALS}"
+
+
+def how(groups: int) -> str:
+    """Return how the intervals came about.
+
+    Args:
+        groups: that were drawn; 0: examples were.
+    """
+    what, narrow = GROUPED if groups else ALONE
+    what = what.format(groups=groups)
+    return HOW.format(resamples=intervals.RESAMPLES, what=what, narrow=narrow)
 
 
 def eight_bits(about: Mapping[str, Any]) -> list[str]:

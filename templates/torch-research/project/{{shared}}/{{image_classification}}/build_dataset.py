@@ -23,7 +23,6 @@ import numpy as np
 
 from machinery import arrays
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
-from machinery.arrays import DEFAULT_FOLDER
 from machinery.class_balance import balance_classes
 from machinery.class_overview import count_by_split, draw_counts, say_counts, warn_of_leaks
 from machinery.contents import refuse_to_replace
@@ -173,6 +172,7 @@ def build_images(
             overwrite,
             draw_overview=True,
             file_sizes=images.sizes,
+            groups=found.groups,
         )
 
 
@@ -187,6 +187,7 @@ def write_images(
     overwrite: bool = False,
     draw_overview: bool = False,
     file_sizes: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> Dataset:
     """Write the dataset and say so.
 
@@ -201,6 +202,7 @@ def write_images(
         overwrite: replace the dataset that is there.
         draw_overview: draw some images of each class, and how many there are.
         file_sizes: (N, 2), width and height of the files; None: they came from none.
+        groups: (N,) what each image belongs to.
     """
     mean, std = channel_statistics(images, splits["train"])
     counts = count_by_split(labels, splits, classes)
@@ -211,13 +213,9 @@ def write_images(
         draw_counts(counts, classes, contents / "counts.png", "images")
 
     dataset: Dataset = arrays.write_dataset(
-        folder,
-        Dataset,
-        {"images": images, "labels": labels},
-        ids,
-        splits,
-        overwrite,
+        *(folder, Dataset, {"images": images, "labels": labels}, ids, splits, overwrite),
         draw if draw_overview else None,
+        groups,
         task="image-classification",
         source=source,
         classes=list(classes),
@@ -265,7 +263,7 @@ def main() -> None:
     add("--separator", metavar="TEXT", help="parts labels in a cell; none: one class [found out]")
     add("--split", metavar="COLUMN", help="says train, val or test [at random]")
     add("--group", metavar="COLUMN", help="what stays in one split, such as a patient")
-    add("--data", type=Path, default=DEFAULT_FOLDER, help="where to write [data]")
+    parser.add_data_to_write()
     add("--image-size", type=int, help="pixels [the images' own size, or 64]")
     add("--seed", type=int, default=0, help="chooses the random split [0]")
     add("--drop-small", action="store_true", help="leave out classes too small to split")

@@ -7,6 +7,7 @@ from typing import Any
 import pydantic
 
 from machinery.errors import InputError, first_problem
+from machinery.intervals import FILE as EXAMPLES_FILE
 
 DEFAULT_EXPORTS = Path("exports/onnx")
 FACTS_FILE = "export.json"
@@ -23,6 +24,7 @@ class Facts(pydantic.BaseModel):
     dataset: dict[str, Any]  # all that dataset.json says
     test_metrics: dict[str, float] | None = None
     test_intervals: dict[str, tuple[float, float]] = {}  # of each metric that has one
+    test_groups: int = 0  # that the intervals draw whole; 0: they draw examples
     sha256: dict[str, str]  # of each file of the version
     int8: dict[str, Any] | None = None  # how it was rounded to eight bits, where it was
 
@@ -65,6 +67,9 @@ def no_version(exports: Path, number: int | None = None) -> InputError:
 def check_content(exports: Path, number: int, facts: Facts) -> Path:
     """Return the path of the network of a version.
 
+    What was evaluated on test need not be there: it may be large, or hold what only few may see,
+    and answers do not depend on it.
+
     Raises:
         InputError: a file of the version is missing, or is not as it was written; or its answers
             depend on one another.
@@ -77,6 +82,8 @@ def check_content(exports: Path, number: int, facts: Facts) -> Path:
         )
     for name, digest in {facts.file: None, **facts.sha256}.items():
         path = folder / name
+        if name == EXAMPLES_FILE and not path.exists():
+            continue
         try:
             found = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:

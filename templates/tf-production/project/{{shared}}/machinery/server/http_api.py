@@ -113,6 +113,7 @@ class Api:
             lifespan=self._lifespan,
             telemetry={"tracing": False, "metrics": False, "logs": False},
         )
+        self._describe, self.app.openapi = self.app.openapi, self.describe
         self.app.add_exception_handler(StarletteHTTPException, answer_refusal)
         self.app.add_exception_handler(Exception, answer_bug)
         add = self.app.add_api_route
@@ -168,6 +169,12 @@ class Api:
         facts = {"experiment": version.facts.experiment, "step": version.facts.step}
         form = version.service.form()
         return {"version": version.number, **facts, "metrics": version.facts.test_metrics, **form}
+
+    def describe(self) -> dict[str, Any]:
+        """Return what /openapi.json says, with requests that the version in service answers."""
+        version = self.current.version
+        form = version.service.form()
+        return openapi.with_examples(self._describe(), version.inputs, form, version.number)
 
     async def server(self) -> dict[str, Any]:
         """What this server is."""

@@ -13,6 +13,7 @@ from build_dataset import Dataset, build_table
 from machinery.column_roles import Roles
 from machinery.columns import Columns, find_categories
 from machinery.errors import InputError
+from machinery.intervals import read_groups
 from machinery.table_overview import find_giveaways
 from machinery.tables import Bad, Table
 from machinery.targets import Target
@@ -85,9 +86,16 @@ def test_a_time_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_a_group_is_in_one_split(tmp_path: Path) -> None:
     rows = make_rows()
     source = write(tmp_path / "t.csv", rows)
-    found = sizes(tmp_path, build(tmp_path, source, group="who", drop=["when"]))
+    dataset = build(tmp_path, source, group="who", drop=["when"])
+    found = sizes(tmp_path, dataset)
     people = [{size // 10 for size in each} for each in found.values()]
     assert sum(map(len, people)) == len(set.union(*people)) == 10
+    for split, each in found.items():  # Intervals draw whole groups.
+        groups = read_groups(dataset, tmp_path / "data", split)
+        assert groups is not None
+        assert len({*zip(groups.tolist(), (size // 10 for size in each), strict=True)}) == len(
+            {*groups.tolist()}
+        )
     rows[0][1] = ""
     with pytest.raises(InputError, match=r"row 2: who: got '', expected a group"):
         build(tmp_path, write(tmp_path / "t.csv", rows), group="who", drop=["when"])

@@ -10,7 +10,8 @@ from machinery.metrics import Objective
 from machinery.server.model_versions import Facts
 
 HOW = (
-    "in brackets 95 % intervals by the bootstrap: other examples of the same kind could give those"
+    "in brackets 95 % intervals by the bootstrap{}: other examples of the same kind could give "
+    "those"
 )
 NO_INTERVAL = (
     "there is no interval: a version holds no predictions of test (evaluate.py, then export.py, "
@@ -108,6 +109,8 @@ def compare(
         low, high = sorted(sign * bound for bound in interval)
         interval = low, high
     change = f"{'worse' if worse > 0 else 'better'} by {abs(worse):.4g}{in_brackets(interval)}"
-    how = HOW if interval else NO_INTERVAL
+    groups = new_facts.test_groups or old_facts.test_groups
+    drawn = f", which draws {groups:,} groups whole" if groups else ""
+    how = HOW.format(drawn) if interval else NO_INTERVAL
     words += f". It is {change if worse else 'as good'}; {how}."
     return Comparison(refused, words, margin)

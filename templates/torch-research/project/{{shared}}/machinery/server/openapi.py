@@ -1,8 +1,15 @@
-"""How /openapi.json describes what the protocol's inference takes, and what is refused."""
+"""How /openapi.json describes what the protocol's inference takes, and what is refused.
 
+With requests that the version in service answers, so a viewer of OpenAPI can send one unchanged.
+"""
+
+import copy
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from machinery.server.binary_tensors import LENGTH, SIZE
+from machinery.server.served_version import Specification
 from machinery.server.tensors import DATATYPES
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -72,3 +79,75 @@ INFERENCE: dict[str, Any] = {
         },
     },
 }
+
+
+def example_request(inputs: Mapping[str, Specification]) -> dict[str, Any]:
+    """Return a request for one example by the protocol; it holds ones, which any network takes.
+
+    Args:
+        inputs: what the network takes.
+    """
+    return {
+        "inputs": [
+            {
+                "name": name,
+                "shape": [1, *shape],
+                "datatype": DATATYPES[dtype],
+                "data": [True if dtype == "bool" else 1] * math.prod(shape),
+            }
+            for name, (dtype, shape) in inputs.items()
+        ]
+    }
+
+
+def example_of_form(form: Mapping[str, Any]) -> Any:
+    """Return JSON that /predict takes, with what the page's form begins with; None: it takes none.
+
+    Args:
+        form: what the page asks for.
+    """
+    if form["kind"] == "text":
+        return {"text": "A sentence."}
+    if form["kind"] == "fields":
+        return {
+            field["name"]: next(iter(field["levels"]), None)
+            if "levels" in field
+            else field["usual"]
+            for field in form["fields"]
+        }
+    return None
+
+
+def with_examples(
+    described: Mapping[str, Any],
+    inputs: Mapping[str, Specification],
+    form: Mapping[str, Any],
+    number: int,
+) -> dict[str, Any]:
+    """Return a description with requests that a version answers.
+
+    Args:
+        described: what FastAPI says of all paths.
+        inputs: what the version takes.
+        form: what the page asks for.
+        number: of the version.
+    """
+    found: dict[str, Any] = copy.deepcopy({**described})
+    examples = {"infer": example_request(inputs), "predict": example_of_form(form)}
+    named = {
+        name: {"summary": f"version {number}", "value": value}
+        for name, value in examples.items()
+        if value is not None
+    }
+    found.setdefault("components", {})["examples"] = named
+    for path, methods in found["paths"].items():
+        for method in methods.values():
+            for parameter in method.get("parameters", ()):
+                if parameter["name"] == "number":
+                    parameter["example"] = str(number)
+        content = methods.get("post", {}).get("requestBody", {}).get("content", {})
+        name = path.rpartition("/")[2]
+        if name in named and "application/json" in content:
+            place = f"#/components/examples/{name}"
+            content["application/json"]["examples"] = {name: {"$ref": place}}
+    return found

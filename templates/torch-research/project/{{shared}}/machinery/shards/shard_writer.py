@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from machinery import places
 from machinery.argument_parser import LARGEST_SEED, ArgumentParser
-from machinery.arrays import DEFAULT_FOLDER, BaseDataset, Examples
+from machinery.arrays import BaseDataset, Examples
 from machinery.contents import new_contents, refuse_to_replace, seal
 from machinery.errors import InputError
 from machinery.files import write_atomically
@@ -26,7 +27,8 @@ MOST_SHARDS = 100_000  # of a split: a file's name has room for 99,999
 def parse_command_line(description: str | None) -> argparse.Namespace:
     """Read the command line; raise InputError if --output holds a data set of another kind."""
     parser = ArgumentParser(description)
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="the arrays [data]")
+    usual = places.folder_to_write()
+    parser.add_argument("--data", type=Path, default=usual, help=f"the arrays [{usual}]")
     parser.add_argument("--output", type=Path, help="where to write [shards, in --data]")
     meaning = "examples of a shard, at most [10000]"
     parser.add_argument("--shard-examples", type=int, default=10_000, help=meaning)
