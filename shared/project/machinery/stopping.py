@@ -63,7 +63,7 @@ class StopRequest:
     signalled = math.inf  # When the first signal came, as time.monotonic() has it.
     is_launched = False  # By a process that lives as long as this one does: its parent.
     parent = 0
-    asked = math.inf  # When a process that waits for others noticed a request.
+    noticed = math.inf  # When a process that waits for others noticed a request.
 
     def __init__(self, max_minutes: float | None = None) -> None:
         self.error: StoppedError | None = None
@@ -96,9 +96,9 @@ class StopRequest:
         if not self:
             return
         assert self.error
-        self.asked = min(self.asked, time.monotonic())
+        self.noticed = min(self.noticed, time.monotonic())
         patience = math.inf if self.is_launched else PATIENCE_SECONDS
-        if self._has_lost_launcher() or time.monotonic() > self.asked + patience:
+        if self._has_lost_launcher() or time.monotonic() > self.noticed + patience:
             message = f"Stopped by {self.error} before the training began."
             raise type(self.error)(f"{message} Run the same command again to start it.")
 
