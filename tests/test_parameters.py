@@ -594,7 +594,8 @@ def check_on_out_of_memory(runs: Runs) -> None:
 
 def check_sharding(runs: Runs) -> None:
     """The plain loop refuses what needs whole weights beside it, the others all of it."""
-    changes, problem = {"training.sharding": "full"}, "got full, expected none"
+    changes: dict[str, Any] = {"training.sharding": "full"}
+    problem = "got full, expected none"
     if answers(runs.project).get("loop") == "plain":
         changes |= {"training.accumulate": 2}
         problem = "training.accumulate: got 2, expected 1 with training.sharding full"

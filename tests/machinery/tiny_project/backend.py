@@ -41,6 +41,9 @@ class State:
     def start(self) -> None:
         """There are no pretrained weights."""
 
+    def initial_arrays(self) -> Mapping[str, np.ndarray]:
+        return self.to_arrays()
+
     def to_arrays(self) -> Mapping[str, np.ndarray]:
         return {"model.weights": self.weights, "optimizer.velocity": self.velocity}
 

@@ -77,6 +77,7 @@ def test_nobody_waits_for_a_leading_process_that_is_done_or_never_starts(
         if len(asked) == 3:
             raise StoppedError
 
+    monkeypatch.setattr(processes, "WAIT_MINUTES", 0.1)
     with pytest.raises(StoppedError):
         wait_for_leader(address, refuse_to_wait)
     monkeypatch.setattr(processes, "WAIT_MINUTES", 0)
