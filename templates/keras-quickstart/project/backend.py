@@ -274,6 +274,10 @@ class State:
             for name, variable in variables.items():
                 variable.assign(arrays[owner + name])
 
+    def initial_arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays that a run begins with."""
+        return self.to_arrays()
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays for a checkpoint."""
         synchronize(self.model)
