@@ -597,7 +597,7 @@ def check_sharding(runs: Runs) -> None:
     changes: dict[str, Any] = {"training.sharding": "full"}
     problem = "got full, expected none"
     if answers(runs.project).get("loop") == "plain":
-        changes |= {"training.accumulate": 2}
+        changes["training.accumulate"] = 2
         problem = "training.accumulate: got 2, expected 1 with training.sharding full"
     assert_refused(runs, changes, problem)
 
