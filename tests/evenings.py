@@ -11,11 +11,11 @@ from projects import answers, experiment, tiny
 KEEP_EVALUATED = """
 import numpy as np
 import model.report as report
-from machinery.predictions import join_arrays
+from machinery.predictions import concatenate_arrays
 add, kept = report.Evaluation.add, []
 def add_and_keep(self, predictions, targets, losses):
     kept.append(dict(predictions))
-    np.savez("evaluated.npz", **join_arrays(kept))
+    np.savez("evaluated.npz", **concatenate_arrays(kept))
     add(self, predictions, targets, losses)
 report.Evaluation.add = add_and_keep
 """

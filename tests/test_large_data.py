@@ -20,6 +20,7 @@ Rendered = Callable[[Combination], Path]
 # One of each template, and one of each task: examples may differ in length.
 TRAINED = [each for each in checked_combinations if each.first_of_template and each.in_full]
 TRAINED += [each for each in checked_combinations if each.choice == "plain" and not each.in_full]
+LAST = "dataset.json"  # The file that names the others.
 SHARDS = ("build_shards.py", "--shard-examples", "100", "--overwrite")
 
 
@@ -99,13 +100,19 @@ def test_the_commands_of_the_page_run(rendered: Rendered, tmp_path: Path) -> Non
     """With a folder in place of the bucket, and the copy in place of its command."""
     project = shutil.copytree(rendered(find_combination("plain")), tmp_path / "leaf")
     page = (root / "docs" / "large-data.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^    (.*)$", page, re.MULTILINE)
-    assert len(commands) == 6
+    block = re.search(r"(?:^    .+\n)+", page, re.MULTILINE)  # The first one holds the commands.
+    assert block
+    commands = [line.partition(" # ")[0] for line in block[0].splitlines()]
+    assert len(commands) == 7
     bucket = tmp_path / "bucket"
     for command in commands:
         words = command.replace("s3://BUCKET/DATA", bucket.as_uri()).split()
-        if words[0] == "aws":
-            shutil.copytree(project / words[3], bucket, ignore=shutil.ignore_patterns(".*"))
+        if words[:3] == ["aws", "s3", "sync"]:
+            assert words[5:] == ["--exclude", '".*"', "--exclude", '"*/.*"', "--exclude", LAST]
+            shutil.copytree(project / words[3], bucket, ignore=shutil.ignore_patterns(".*", LAST))
+        elif words[0] == "aws":
+            assert words[2:] == ["cp", f"data/shards/{LAST}", f"{bucket.as_uri()}/"]
+            shutil.copy(project / words[3], bucket)
         elif words[0] == "pip":
             assert (project / words[-1]).exists()
         else:

@@ -17,11 +17,11 @@ from test_bad_input import assert_refused
 # Keep what the network predicts, with all its bits, before anything is made of it.
 KEEP_PREDICTED = """
 import numpy as np
-from machinery.predictions import PredictionWriter, join_arrays
+from machinery.predictions import PredictionWriter, concatenate_arrays
 write = PredictionWriter.write
 def keep_and_write(self, network, results):
     results = list(results)
-    np.savez("predicted.npz", **join_arrays([predictions for _, predictions in results]))
+    np.savez("predicted.npz", **concatenate_arrays([predictions for _, predictions in results]))
     write(self, network, results)
 PredictionWriter.write = keep_and_write
 """

@@ -217,19 +217,64 @@ def test_a_chief_and_a_worker_of_tf_config_train_as_launched_ones_do(tensorflow:
         cluster = {"chief": [f"127.0.0.1:{ports[0]}"], "worker": [f"127.0.0.1:{ports[1]}"]}
         started = []
         for kind, more in ("chief", ()), ("worker", words):
-            configuration = json.dumps({"cluster": cluster, "task": {"type": kind, "index": 0}})
-            process = subprocess.Popen(
-                [sys.executable, "train.py", "--experiment", folder, *more],
-                cwd=tensorflow.project,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "TF_CONFIG": configuration},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            started.append(process)
+            command = ("train.py", "--experiment", folder, *more)
+            started.append(start_configured(tensorflow.project, cluster, kind, 0, *command))
         output = [process.communicate(timeout=600)[0] for process in started]
         assert [process.returncode for process in started] == [code, code], "\n".join(output)
     assert_same_results(tensorflow.project / folder, tensorflow.project / whole)
+
+
+def start_configured(
+    project: Path, cluster: dict[str, list[str]], kind: str, index: int, *command: object
+) -> Any:
+    """Start a command as one of the processes of TF_CONFIG."""
+    configuration = json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        cwd=project,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TF_CONFIG": configuration},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.deep
+def test_a_worker_that_is_started_again_does_not_wait_for_who_is_done(tensorflow: Place) -> None:
+    """The leading process has finished meanwhile; or the worker is asked to stop."""
+    folder = tensorflow.begin("finished", {})
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    for what, code in ("stop", 75), ("finish", 0):
+        command = ("train.py", "--experiment", folder)
+        worker = start_configured(tensorflow.project, cluster, "worker", 1, *command)
+        assert "Waiting for the leading process, at 127.0.0.1:" in worker.stdout.readline()
+        if what == "stop":
+            worker.send_signal(signal.SIGTERM)
+        else:
+            assert tensorflow.server.run("train", "--experiment", folder).code == 0
+        output, _ = worker.communicate(timeout=120)
+        assert worker.returncode == code, output
+        assert ("before the training began" if code else "is finished") in output
+
+
+@pytest.mark.deep
+def test_workers_with_different_numbers_of_gpus_are_refused(tensorflow: Place) -> None:
+    """Numbers that the test makes up: each worker hears of those of all."""
+    folder = tensorflow.begin("unequal", {})
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    code = "import runpy, framework.processes as p; p.count_gpus = lambda: {}; import sys; "
+    code += "runpy.run_path('train.py', run_name='__main__')"
+    workers = [
+        start_configured(
+            *(tensorflow.project, cluster, "worker", number),
+            *("-c", code.format(gpus), "--experiment", folder),
+        )
+        for number, gpus in enumerate((2, 1))
+    ]
+    for worker in workers:
+        output, _ = worker.communicate(timeout=120)
+        assert worker.returncode == 2, output
+        assert "GPUs: the processes have 2, 1, in the order of TF_CONFIG" in output
 
 
 def free_ports(count: int) -> list[int]:

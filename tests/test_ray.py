@@ -1,12 +1,18 @@
 """ray_launch.py, which a project has where its maker asked for it."""
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from conftest import render, root
 from projects import assert_same_results, run
@@ -75,13 +81,15 @@ def prepared(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def ray_launch(python: Path, project: Path, *words: object) -> subprocess.Popen[str]:
+def ray_launch(
+    python: Path, project: Path, *words: object, processes: int = 2, output: Any = subprocess.PIPE
+) -> subprocess.Popen[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
     return subprocess.Popen(
-        [python, "ray_launch.py", "2", "train.py", *map(str, words)],
+        [python, "ray_launch.py", str(processes), "train.py", *map(str, words)],
         cwd=project,
         env=environment,
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
     )
@@ -106,3 +114,41 @@ def test_two_processes_of_ray_end_in_the_bits_of_launched_ones(
     assert "2 processes" in output
     assert_same_results(folder, whole)
     assert not [path for path in prepared.iterdir() if path.name.startswith(".ray-")]
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(os.name == "nt", reason="the environment has another form there")
+def test_a_killed_process_of_ray_goes_on_and_a_killed_launcher_leaves_none(
+    python: Path, prepared: Path, tmp_path: Path
+) -> None:
+    """Whatever train.py loses, its parent or what started that: it frees the run's folder."""
+    folder = prepared / "experiments" / "killed"
+    options = ("--training.epochs", 100_000, "--training.checkpoint_minutes", 0.01)
+    words = ("--experiment", folder, "--from", "experiments/baseline", *options)
+    with open(tmp_path / "output", "w") as output:
+        launcher = ray_launch(python, prepared, *words, processes=1, output=output)
+        try:
+            wait_until(
+                lambda: len(sessions(folder)) == 1 and (folder / "last.safetensors").exists()
+            )
+            process = sessions(folder)[0]["process"]
+            parent = subprocess.check_output(["ps", "-o", "ppid=", "-p", str(process)], text=True)
+            os.kill(int(parent), signal.SIGKILL)
+            wait_until(lambda: len(sessions(folder)) == 2)
+            assert sessions(folder)[0]["outcome"] == "stopped"
+            assert sessions(folder)[1]["from_step"] > 0
+        finally:
+            launcher.kill()
+    FileLock(folder / ".lock", timeout=60).acquire().lock.release()
+
+
+def sessions(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "run.json"
+    return json.loads(path.read_text("utf-8"))["sessions"] if path.exists() else []
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 180) -> None:
+    limit = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < limit
+        time.sleep(0.1)

@@ -343,6 +343,27 @@ def test_a_second_signal_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> No
     assert str(stop.error) == "the time limit"
 
 
+def test_a_process_that_waits_for_others_leaves_late_and_a_launched_one_with_its_launcher(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stop = StopRequest(1000)
+    stop.refuse_to_wait()
+    stop.error = StoppedError("SIGTERM")
+    stop.refuse_to_wait()  # Others may be about to come.
+    stop.noticed -= 31
+    with pytest.raises(StoppedError, match="Stopped by SIGTERM before the training began"):
+        stop.refuse_to_wait()
+    stop.is_launched = True
+    stop.refuse_to_wait()
+    monkeypatch.setattr(stop, "parent", stop.parent + 1)
+    with pytest.raises(StoppedError, match="before the training began"):
+        stop.refuse_to_wait()
+    launched = StopRequest(1000)
+    launched.is_launched, launched.parent = True, launched.parent + 1
+    assert launched
+    assert str(launched.error) == "a lost launcher"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [("SIGTERM", 75), ("SIGINT", 130)])
 def test_train_stops_on_a_signal_and_goes_on(

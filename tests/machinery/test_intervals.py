@@ -33,7 +33,7 @@ class Spread:
 
 def evaluated(values: np.ndarray) -> dict[str, np.ndarray]:
     zeros = np.zeros(len(values))
-    return intervals.join({"values": values}, {"values": zeros}, zeros)
+    return intervals.merge({"values": values}, {"values": zeros}, zeros)
 
 
 def test_an_interval_is_that_of_scipy() -> None:

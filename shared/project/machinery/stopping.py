@@ -19,6 +19,8 @@ process_start = float(os.environ.get(STARTED, time.monotonic()))
 NAMES = ("SIGTERM", "SIGUSR1", "SIGINT", "SIGBREAK")
 SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 SAME_REQUEST_SECONDS = 1.0
+LOST_LAUNCHER = "a lost launcher"
+PATIENCE_SECONDS = 30.0  # for other processes to come, once a stop is asked for
 
 
 def hide_interrupts() -> None:
@@ -53,13 +55,20 @@ class StopRequest:
     or Ctrl-Break, and `max_minutes` since the process started. A second signal ends the process at
     once. Within a second it is still the same request: a job's scheduler signals all processes of a
     job, and the one that started them passes it on.
+
+    A process that a launcher started stops where the launcher is gone: nobody would restart it or
+    stop it, and it would keep the run's folder locked.
     """
 
     signalled = math.inf  # When the first signal came, as time.monotonic() has it.
+    is_launched = False  # By a process that lives as long as this one does: its parent.
+    parent = 0
+    noticed = math.inf  # When a process that waits for others noticed a request.
 
     def __init__(self, max_minutes: float | None = None) -> None:
         self.error: StoppedError | None = None
         self.deadline = math.inf if max_minutes is None else process_start + 60 * max_minutes
+        self.is_launched, self.parent = STARTED in os.environ, os.getppid()
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
 
@@ -74,7 +83,27 @@ class StopRequest:
     def __bool__(self) -> bool:
         if not self.error and time.monotonic() > self.deadline:
             self.error = StoppedError("the time limit")
+        if not self.error and self._has_lost_launcher():
+            self.error = StoppedError(LOST_LAUNCHER)
         return self.error is not None
+
+    def refuse_to_wait(self) -> None:
+        """Raise the error of a stop, in a process that waits for others before it trains.
+
+        It leaves late, as others may be about to come, who would then wait for it. They stop
+        together after a step. A launcher starts all of them or ends all, so there it stays.
+        """
+        if not self:
+            return
+        assert self.error
+        self.noticed = min(self.noticed, time.monotonic())
+        patience = math.inf if self.is_launched else PATIENCE_SECONDS
+        if self._has_lost_launcher() or time.monotonic() > self.noticed + patience:
+            message = f"Stopped by {self.error} before the training began."
+            raise type(self.error)(f"{message} Run the same command again to start it.")
+
+    def _has_lost_launcher(self) -> bool:
+        return self.is_launched and os.getppid() != self.parent
 
     def stopped(self, folder: Path, step: int) -> StoppedError:
         """Return the error to raise once the run of a folder is saved at a step."""

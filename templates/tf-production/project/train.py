@@ -10,6 +10,7 @@ Written to the experiment's folder: last, previous and best.safetensors, metrics
 learning_curves.png, train.log, run.json and tensorboard/.
 """
 
+import functools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -203,4 +204,4 @@ class TrainingSteps:
         return tape.gradient(loss, self.model.trainable_variables), loss_sum
 
 
-command.run(train, open_dataset, join)
+command.run(train, open_dataset, functools.partial(join, refuse_to_wait=command.refuse_to_wait))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from machinery.predictions import join_arrays
+from machinery.predictions import concatenate_arrays
 
 Arrays = Mapping[str, np.ndarray]  # (N, ...) by name
 # Returns the outputs of a network for some inputs.
@@ -106,7 +106,7 @@ class Batcher:
 
     def _compute(self, batch: Sequence[Waiting]) -> None:
         try:
-            inputs = join_arrays([request.inputs for request in batch])
+            inputs = concatenate_arrays([request.inputs for request in batch])
             outputs = self._compute_in_parts(batch[0].compute, inputs)
         except Exception as error:
             if len(batch) == 1:
@@ -129,4 +129,4 @@ class Batcher:
             part = {name: array[first : first + self.largest] for name, array in inputs.items()}
             outputs.append(compute(part))
             self._on_batch(len(next(iter(part.values()))))
-        return join_arrays(outputs)
+        return concatenate_arrays(outputs)

@@ -9,7 +9,7 @@ import pytest
 from build_dataset import Dataset, build_table, read_unlabelled
 from machinery.column_roles import Roles
 from machinery.errors import InputError
-from machinery.predictions import join
+from machinery.predictions import concatenate
 
 TRAINED = "name,size,town,price\n" + "".join(
     f"h{row},{row * 0.7},{('Ulm', 'Köln', 'Bonn')[row % 3]},{row * 1.5}\n" for row in range(60)
@@ -52,7 +52,7 @@ def test_rows_without_ids_are_numbered(tmp_path: Path, dataset: Dataset) -> None
     other = write(tmp_path, "town,size\nUlm,1\n", "other.csv")
     (block,) = read_unlabelled([one], dataset)
     assert block.ids.tolist() == ["row-2", "row-4"]
-    both = join([*read_unlabelled([other, one], dataset)])
+    both = concatenate([*read_unlabelled([other, one], dataset)])
     names = [f"{other.as_posix()}:row-2", *(f"{one.as_posix()}:row-{n}" for n in (2, 4))]
     assert both.ids.tolist() == names
 

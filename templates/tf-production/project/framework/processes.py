@@ -3,13 +3,16 @@
 Each is a worker of TensorFlow's MultiWorkerMirroredStrategy, with all the GPUs that it sees.
 """
 
+import contextlib
 import io
 import json
 import os
 import pickle
 import signal
+import socket
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from framework.quiet import import_tensorflow
@@ -18,9 +21,10 @@ import_tensorflow()
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import context  # No public module has its coordination service.
 
 import backend
-from machinery.errors import CommandError, InputError
+from machinery.errors import CommandError, InputError, LostProcessError
 from machinery.shared_run import COUNT
 from machinery.stopping import SIGNALS, STARTED
 
@@ -28,6 +32,9 @@ CONFIGURATION = "TF_CONFIG"  # The environment variable that TensorFlow reads.
 EXAMPLE = (
     '{"cluster": {"worker": ["first:2222", "second:2222"]}, "task": {"type": "worker", "index": 0}}'
 )
+WAIT_MINUTES = 30  # for the leading process to start
+SHOWN_SECONDS = 10  # after which it is said that this one waits
+EXCHANGE_MS = 600_000  # for all to tell how many GPUs they have
 HEAD = 8  # Bytes that say how many follow.
 WORD = 4  # Bytes of a number of what the processes exchange.
 CHUNK = 2**24  # Bytes that one process sends to the others at a time.
@@ -45,6 +52,7 @@ class Place(NamedTuple):
 
     number: int  # from 0, the leading one
     processes: int
+    leader: str = ""  # the address of the leading one
 
 
 def find_place(variables: Mapping[str, str] = os.environ) -> Place | None:
@@ -69,9 +77,9 @@ def find_place(variables: Mapping[str, str] = os.environ) -> Place | None:
         cluster, kind = found.get("cluster", {}), found.get("task", {}).get("type")
         if not cluster:
             return None
-        workers = [("chief", n) for n, _ in enumerate(cluster.get("chief", []))]
-        workers += [("worker", n) for n, _ in enumerate(cluster.get("worker", []))]
-        place = Place(workers.index((kind, int(found["task"]["index"]))), len(workers))
+        workers = [(k, n) for k in ("chief", "worker") for n, _ in enumerate(cluster.get(k, []))]
+        number, first = workers.index((kind, int(found["task"]["index"]))), workers[0][0]
+        place = Place(number, len(workers), str(cluster[first][0]))
         if unknown := {*cluster} - {"chief", "worker"}:
             raise ValueError(f"of {unknown.pop()!r} there is no use here")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -82,16 +90,20 @@ def find_place(variables: Mapping[str, str] = os.environ) -> Place | None:
     return place if place.processes > 1 else None
 
 
-def join(device: str) -> "Group | None":
+def join(device: str, refuse_to_wait: Callable[[], None] = lambda: None) -> "Group | None":
     """Join the processes of TF_CONFIG; return None where this one trains alone.
 
     TensorFlow starts its devices here, so what concerns them has to be said before.
 
     Args:
         device: as --device names it.
+        refuse_to_wait: called again and again while others are waited for; raises where that is of
+            no use any more.
 
     Raises:
-        InputError: TF_CONFIG is not what it should be, or the device is for one process.
+        InputError: TF_CONFIG is not what it should be, the device is for one process, or the
+            processes have different numbers of GPUs.
+        LostProcessError: the leading process does not start.
     """
     place = find_place()
     if place is None:
@@ -110,7 +122,86 @@ def join(device: str) -> "Group | None":
         )
     elif here > 1:
         tf.config.set_visible_devices(gpus[int(os.environ["LOCAL_RANK"])], "GPU")
-    return Group(place)
+    if place.number:
+        wait_for_leader(place.leader, refuse_to_wait)
+    group = Group(place)
+    exchange_gpus(place, count_gpus())
+    return group
+
+
+def wait_for_leader(address: str, refuse_to_wait: Callable[[], None]) -> None:
+    """Wait until the leading process listens.
+
+    TensorFlow would wait, too, but for an hour, and without hearing a signal in all that time. A
+    process that was started again may wait for one that is done.
+
+    Args:
+        address: of the leading process, such as first:2222.
+        refuse_to_wait: called again and again; raises where there is nothing to wait for.
+
+    Raises:
+        LostProcessError: nobody listens there for a long time.
+    """
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():  # TensorFlow says what is wrong.
+        return
+    began, is_said = time.monotonic(), False
+    while (waited := time.monotonic() - began) < 60 * WAIT_MINUTES:
+        with contextlib.suppress(OSError):
+            socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+            return
+        refuse_to_wait()
+        if not is_said and waited > SHOWN_SECONDS:
+            is_said = True
+            print(f"Waiting for the leading process, at {address}.", file=sys.stderr)
+        time.sleep(0.2)
+    raise LostProcessError(
+        f"{CONFIGURATION}: nobody listened at {address} for {WAIT_MINUTES} minutes, expected the "
+        "leading process there. Start all processes; if the run is finished, none is needed."
+    )
+
+
+def count_gpus() -> int:
+    """Return how many GPUs this process uses."""
+    return len(tf.config.get_visible_devices("GPU"))
+
+
+def exchange_gpus(place: Place, gpus: int) -> None:
+    """Tell the other processes how many GPUs this one uses; refuse different numbers.
+
+    That goes through TensorFlow's coordination service, since its collective operations hang where
+    the numbers differ.
+
+    Args:
+        place: of this process.
+        gpus: that it uses.
+
+    Raises:
+        InputError: the numbers differ; all processes raise it.
+    """
+    service = context.context()
+    service.set_config_key_value(f"gpus/{place.number}", str(gpus))
+    names = [f"gpus/{number}" for number in range(place.processes)]
+    found = [int(service.get_config_key_value(name, EXCHANGE_MS)) for name in names]
+    service.wait_at_barrier("gpus", EXCHANGE_MS)  # The first one that leaves ends the service.
+    refuse_unequal_gpus(found)
+
+
+def refuse_unequal_gpus(found: list[int]) -> None:
+    """Raise InputError where processes have different numbers of GPUs.
+
+    All parts of a batch are equally large, and TensorFlow takes for granted that each process
+    computes as many.
+
+    Args:
+        found: the numbers, in the order of the processes.
+    """
+    if len({*found}) > 1:
+        raise InputError(
+            f"GPUs: the processes have {', '.join(map(str, found))}, in the order of "
+            f"{CONFIGURATION}; expected as many in each. Hide some (such as "
+            "CUDA_VISIBLE_DEVICES=0), or give each --device cpu."
+        )
 
 
 class Received(pickle.Unpickler):
@@ -134,6 +225,21 @@ class Received(pickle.Unpickler):
         raise pickle.UnpicklingError(f"another process sent {module}.{name}")
 
 
+class Sent(pickle.Pickler):
+    """Writes what another process reads: of an array, its numbers alone, wherever they lie."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """Return an array in a file, mapped into memory, as any other array."""
+        return np.array(value).__reduce__() if isinstance(value, np.memmap) else NotImplemented
+
+
+def write(value: Any) -> bytes:
+    """Return the bytes from which another process reads a value."""
+    file = io.BytesIO()
+    Sent(file).dump(value)
+    return file.getvalue()
+
+
 def read(content: bytes) -> Any:
     """Return the value that another process has sent."""
     return Received(io.BytesIO(content)).load()
@@ -147,7 +253,7 @@ class Group:
     """
 
     def __init__(self, place: Place) -> None:
-        self.number, self.processes = place
+        self.number, self.processes = place.number, place.processes
         self.is_launched = STARTED in os.environ  # Otherwise a shell may end, and they go on.
         self.strategy = tf.distribute.MultiWorkerMirroredStrategy()
         for each in SIGNALS:  # TensorFlow has taken SIGTERM for itself.
@@ -161,7 +267,7 @@ class Group:
 
     def broadcast(self, value: Any) -> Any:
         """Return what the leading process gives."""
-        content = b"" if self.number else pickle.dumps(value)
+        content = b"" if self.number else write(value)
         count = self.largest(-(-len(content) // CHUNK))
         # What is gathered is as long from each, so in one piece all would need that much memory.
         parts = [self._exchange(content[n * CHUNK : (n + 1) * CHUNK])[0] for n in range(count)]
@@ -169,7 +275,7 @@ class Group:
 
     def gather(self, value: Any) -> list[Any]:
         """Return, in the leading process, what each gives, in their order; elsewhere nothing."""
-        found = self._exchange(pickle.dumps(value))
+        found = self._exchange(write(value))
         return [] if self.number else [read(each) for each in found]
 
     def _gather(self, numbers: tf.Tensor) -> tf.Tensor:

@@ -115,13 +115,13 @@ def training_batches(
         shaped = [tf.ensure_shape(x, spec.shape) for x, spec in zip(flat, specs, strict=True)]
         return augmentation.augment(*tf.nest.pack_sequence_as(fetched, shaped), data)
 
-    def share_out() -> Iterator[tuple[int, np.ndarray]]:
+    def own_rows() -> Iterator[tuple[int, np.ndarray]]:
         for epoch, rows in sampler:
             for each in shares:
                 yield epoch, each.take(rows)
 
     types = (tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64))
-    batches = tf.data.Dataset.from_generator(share_out, output_signature=types)
+    batches = tf.data.Dataset.from_generator(own_rows, output_signature=types)
     if workers := helpers(data.workers):
         batches = batches.map(load, num_parallel_calls=workers).prefetch(2)
     else:

@@ -3,14 +3,17 @@
 import json
 import os
 import pickle
+import socket
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from framework.processes import Place, find_place, read
+from framework import processes
+from framework.processes import Place, find_place, read, refuse_unequal_gpus, wait_for_leader, write
 from machinery.checkpoints import Progress
-from machinery.errors import InputError
+from machinery.errors import InputError, LostProcessError, StoppedError
 from machinery.files import remove
 
 WORKERS = {"worker": ["a:1", "b:1"]}
@@ -27,9 +30,9 @@ def configuration(cluster: object, kind: str = "worker", index: object = 0) -> d
         ({"WORLD_SIZE": "1"}, None),
         ({"TF_CONFIG": "{}"}, None),
         (configuration({"worker": ["a:1"]}), None),
-        (configuration(WORKERS, index=1), Place(1, 2)),
-        (configuration({"chief": ["c:1"], **WORKERS}, "chief"), Place(0, 3)),
-        (configuration({**WORKERS, "chief": ["c:1"]}, index="1"), Place(2, 3)),
+        (configuration(WORKERS, index=1), Place(1, 2, "a:1")),
+        (configuration({"chief": ["c:1"], **WORKERS}, "chief"), Place(0, 3, "c:1")),
+        (configuration({**WORKERS, "chief": ["c:1"]}, index="1"), Place(2, 3, "c:1")),
     ],
 )
 def test_who_is_who(variables: dict[str, str], expected: Place | None) -> None:
@@ -57,16 +60,55 @@ def test_another_launcher_is_refused() -> None:
         find_place({"WORLD_SIZE": "2"})
 
 
+def test_a_leading_process_that_listens_is_found() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        wait_for_leader(f"127.0.0.1:{server.getsockname()[1]}", lambda: None)
+
+
+def test_nobody_waits_for_a_leading_process_that_is_done_or_never_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    asked = []
+
+    def refuse_to_wait() -> None:
+        asked.append(None)
+        if len(asked) == 3:
+            raise StoppedError
+
+    monkeypatch.setattr(processes, "WAIT_MINUTES", 0.1)
+    with pytest.raises(StoppedError):
+        wait_for_leader(address, refuse_to_wait)
+    monkeypatch.setattr(processes, "WAIT_MINUTES", 0)
+    with pytest.raises(LostProcessError, match=f"nobody listened at {address}"):
+        wait_for_leader(address, lambda: None)
+
+
+def test_processes_with_different_numbers_of_gpus_are_refused() -> None:
+    refuse_unequal_gpus([2, 2, 2])
+    with pytest.raises(InputError, match=r"GPUs: the processes have 2, 2, 1, .* as many in each"):
+        refuse_unequal_gpus([2, 2, 1])
+
+
 @pytest.mark.parametrize(
     "value", [np.ones((2, 3), np.float32), np.float64(2), np.ones(3)[::2], {"a": (1, None, "b")}]
 )
 def test_values_come_as_they_were_sent(value: Any) -> None:
-    assert str(read(pickle.dumps(value))) == str(value)
+    assert str(read(write(value))) == str(value)
+
+
+def test_arrays_that_are_mapped_into_memory_come_as_arrays(tmp_path: Path) -> None:
+    np.save(tmp_path / "array.npy", np.arange(6))
+    mapped = np.load(tmp_path / "array.npy", mmap_mode="r")
+    (found,) = read(write([mapped.take([1, 3])]))
+    assert type(found) is np.ndarray
+    assert found.tolist() == [1, 3]
 
 
 def test_errors_and_positions_come_as_they_were_sent() -> None:
-    assert read(pickle.dumps(Progress(step=3))).step == 3
-    assert str(read(pickle.dumps(InputError("x: got 1")))) == "x: got 1"
+    assert read(write(Progress(step=3))).step == 3
+    assert str(read(write(InputError("x: got 1")))) == "x: got 1"
 
 
 @pytest.mark.parametrize("sent", [os.system, eval, remove, np.save])

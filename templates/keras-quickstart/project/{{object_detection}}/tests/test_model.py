@@ -74,7 +74,7 @@ def right_outputs(targets: Arrays) -> Arrays:
     return {"classes": classes, "places": places}
 
 
-def join(outputs: Arrays) -> dict[str, Any]:
+def merge(outputs: Arrays) -> dict[str, Any]:
     """Return the outputs as the network has them."""
     boxes = np.concatenate([outputs["classes"], outputs["places"]], axis=3)
     return backend.to_tensors({"boxes": boxes})
@@ -109,7 +109,7 @@ def test_loss_at_the_start() -> None:
 def test_what_is_right_has_no_loss_and_is_predicted() -> None:
     """An image without a box too."""
     dataset, (_, targets) = make_dataset(), make_batch()
-    outputs = join(right_outputs(targets))
+    outputs = merge(right_outputs(targets))
     losses = to_array(net.losses(outputs, backend.to_tensors(targets), dataset))
     assert losses == pytest.approx(np.zeros(8), abs=1e-5)
     predictions = to_numpy(net.predict(outputs, dataset))
@@ -127,7 +127,7 @@ def test_the_weight_of_places_is_for_training_alone() -> None:
     outputs = right_outputs(targets)
     outputs["places"] += 0.25  # Four numbers, each a quarter off.
     for parameters, weight in ((None, 1), (ModelParameters(box_weight=2), 2)):
-        found = net.losses(join(outputs), backend.to_tensors(targets), dataset, parameters)
+        found = net.losses(merge(outputs), backend.to_tensors(targets), dataset, parameters)
         assert to_array(found) == pytest.approx(np.array([0] + [weight] * 7), abs=1e-5)
 
 
@@ -138,7 +138,7 @@ def test_two_boxes_of_a_class_in_a_cell_are_one_answer() -> None:
     outputs["classes"][0, 1, 1, 1] = 30
     targets = backend.to_tensors({"boxes": np.array([[box, box, [-1] * 5]], np.float32)})
     unweighted = ModelParameters(box_weight=0)
-    loss = to_array(net.losses(join(outputs), targets, make_dataset(), unweighted))
+    loss = to_array(net.losses(merge(outputs), targets, make_dataset(), unweighted))
     assert loss == pytest.approx([0], abs=1e-5)
 
 
@@ -148,7 +148,7 @@ def test_a_box_that_another_covers_has_no_score() -> None:
     outputs["classes"][0, 1, 1, 0], outputs["classes"][0, 1, 2, 0] = 3, 2
     outputs["classes"][0, 1, 2, 1] = 1  # The same place, another class.
     outputs["places"][0, 1, 1, 0] = 1  # It lies over its neighbour.
-    predictions = to_numpy(net.predict(join(outputs), make_dataset()))
+    predictions = to_numpy(net.predict(merge(outputs), make_dataset()))
     assert predictions["classes"][0, :3].tolist() == [0, 0, 1]
     assert (predictions["scores"][0, :3] > 0).tolist() == [True, False, True]
 

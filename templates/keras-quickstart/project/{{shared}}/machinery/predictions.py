@@ -52,25 +52,25 @@ def regroup(blocks: Iterable[Unlabelled], size: int) -> Iterator[Unlabelled]:
         count += len(block.ids)
         if count < size:
             continue
-        examples, whole = join(waiting), count - count % size
+        examples, whole = concatenate(waiting), count - count % size
         for first in range(0, whole, size):
             yield examples.part(first, first + size)
         waiting, count = [examples.part(whole, count)], count - whole
     if count:
-        yield join(waiting)
+        yield concatenate(waiting)
 
 
-def join(blocks: Sequence[Unlabelled]) -> Unlabelled:
+def concatenate(blocks: Sequence[Unlabelled]) -> Unlabelled:
     """Return the examples of some blocks as one."""
     originals = [block.originals for block in blocks if block.originals is not None]
     return Unlabelled(
         np.concatenate([block.ids for block in blocks]),
-        join_arrays([block.inputs for block in blocks]),
+        concatenate_arrays([block.inputs for block in blocks]),
         np.concatenate(originals) if originals else None,
     )
 
 
-def join_arrays(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def concatenate_arrays(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Return the arrays of each name, one after the other."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -153,8 +153,8 @@ class PredictionWriter(ABC):
                 raise InputError("no example is left to predict; nothing was written.")
 
         write_csv(self.path, self.titles(), rows())
-        examples = join([examples for examples, _ in first])
-        predictions = join_arrays([predictions for _, predictions in first])
+        examples = concatenate([examples for examples, _ in first])
+        predictions = concatenate_arrays([predictions for _, predictions in first])
 
         def head(number: int) -> tuple[Unlabelled, dict[str, np.ndarray]]:
             return examples.part(0, number), {n: a[:number] for n, a in predictions.items()}

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from machinery import slurm
 from machinery.checkpoints import LAST, State
-from machinery.errors import CommandError, InputError, LostProcessError, StoppedError, known_error
+from machinery.errors import CommandError, InputError, LostProcessError, known_error
 from machinery.metrics import Objective
 from machinery.parameter_file import differences, flatten
 from machinery.run import Run
 from machinery.share import share_out
-from machinery.stopping import NAMES, StopRequest, reason
+from machinery.stopping import LOST_LAUNCHER, NAMES, StopRequest, reason
 
 if TYPE_CHECKING:  # NumPy takes longer to import than --help takes to answer.
     import numpy as np
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # NumPy takes longer to import than --help takes to answer.
 COUNT = "WORLD_SIZE"  # The environment variable with the number of processes, as torchrun has it.
 # Why to look at the state after a step. The processes tell each other the number; the highest wins.
 CHECKPOINT = "a checkpoint is due"
-REASONS = ("", CHECKPOINT, "a request", "the time limit", "a lost launcher", *NAMES, "Ctrl-C")
+REASONS = ("", CHECKPOINT, "a request", "the time limit", LOST_LAUNCHER, *NAMES, "Ctrl-C")
 
 
 class Group(Protocol):
@@ -111,7 +111,7 @@ class AgreedStop(StopRequest):
 
     def __init__(self, own: StopRequest, group: Group) -> None:
         self.own, self.group, self.error = own, group, None
-        self.launcher = os.getppid()
+        own.is_launched = own.is_launched or group.is_launched
 
     def __bool__(self) -> bool:
         return self.error is not None
@@ -122,9 +122,6 @@ class AgreedStop(StopRequest):
         Args:
             save: whether this process wants to save.
         """
-        is_lost = self.group.is_launched and os.getppid() != self.launcher
-        if not self.own.error and is_lost:  # Nobody would restart or stop us.
-            self.own.error = StoppedError("a lost launcher")
         why = str(self.own.error) if self.own else CHECKPOINT if save else ""
         mine = REASONS.index(why if why in REASONS else "a request")
         agreed = REASONS[self.group.largest(mine)]

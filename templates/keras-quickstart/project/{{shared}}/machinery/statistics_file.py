@@ -13,7 +13,7 @@ import pydantic
 from machinery import records
 from machinery.arrays import BLOCK, BLOCK_BYTES, BaseDataset
 from machinery.errors import InputError, first_problem
-from machinery.features import join_features
+from machinery.features import concatenate_features
 from machinery.files import write_atomically
 from machinery.shards import remote
 
@@ -100,7 +100,7 @@ def _describe(dataset: BaseDataset, data: Path, split: str) -> dict[str, np.ndar
     for first in range(0, len(rows), block):
         some = rows[first : first + block]
         parts.append(dataset.describe({name: each.take(some, 0) for name, each in arrays.items()}))
-    return join_features(parts)
+    return concatenate_features(parts)
 
 
 def write_description(folder: Path, dataset: BaseDataset, data: Path) -> None:

@@ -55,7 +55,7 @@ def check_epoch(checkup: Checkup, subject: Subject) -> None:
         checkup.ok(check, "not read through, as train is large")
         return
     batches = [*subject.training_batches(range(steps_per_epoch(subject)), augmented=False)]
-    inputs, targets = (join([batch[part] for batch in batches]) for part in (0, 1))
+    inputs, targets = (concatenate([batch[part] for batch in batches]) for part in (0, 1))
     own_inputs, own_targets = read(subject, "train")
     found, expected = len(next(iter(inputs.values()))), subject.dataset.examples["train"]
     if found != expected:
@@ -82,7 +82,7 @@ def check_epoch(checkup: Checkup, subject: Subject) -> None:
     checkup.judge(check, problem, f"each of the {expected:,} examples of train once", LOADER)
 
 
-def join(parts: list[Arrays]) -> Arrays:
+def concatenate(parts: list[Arrays]) -> Arrays:
     """Return the arrays of several batches as those of one."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -140,8 +140,8 @@ def check_augmentation(checkup: Checkup, subject: Subject) -> None:
         before = [*subject.training_batches(steps, augmented=False)]
         after = [*subject.training_batches(steps, augmented=True)]
         again = [*subject.training_batches(steps, augmented=True)]
-    inputs, targets = (join([batch[part] for batch in before]) for part in (0, 1))
-    new_inputs, new_targets = (join([batch[part] for batch in after]) for part in (0, 1))
+    inputs, targets = (concatenate([batch[part] for batch in before]) for part in (0, 1))
+    new_inputs, new_targets = (concatenate([batch[part] for batch in after]) for part in (0, 1))
     problem = (
         describe_changed(new_inputs, inputs)
         or describe_changed(new_targets, targets)
@@ -214,7 +214,7 @@ def check_evaluation(checkup: Checkup, subject: Subject) -> None:
     """Check that the evaluation gets a split as it is, in its own order."""
     count = subject.dataset.examples["val"]
     batches = [*subject.evaluation_batches("val")]
-    inputs, targets = (join([batch[part] for batch in batches]) for part in (0, 1))
+    inputs, targets = (concatenate([batch[part] for batch in batches]) for part in (0, 1))
     own_inputs, own_targets = read(subject, "val")
     found = len(next(iter(inputs.values())))
     problem = "" if found == count else f"gets {found:,} of the {count:,} examples of val."

@@ -92,6 +92,16 @@ class TrainCommand(Command):
             if arguments.rerun and not run.share.number:  # Of several processes, the leading one.
                 rerun.end_with_comparison(arguments.rerun, arguments.experiment)
 
+    def refuse_to_wait(self) -> None:
+        """End the process where it need not wait for others any more.
+
+        They may have finished the run, or a stop was asked for, or the launcher is gone. Whatever
+        waits calls this again and again.
+        """
+        if self.arguments is not None and self.stop is not None:
+            self.stop.refuse_to_wait()
+            end_if_finished(self.arguments, self.parameters)
+
 
 class EvaluateCommand(Command):
     """The command line of evaluate.py, or of another script that reads a trained experiment."""
@@ -247,13 +257,18 @@ def parse_training(
         rerun.choose_places(arguments, default=parser.get_default("experiment"))
     train_several(arguments, sys.argv[1:], functools.partial(resolve_parameters, schema))
     parameters = resolve_parameters(schema, arguments)
+    end_if_finished(arguments, parameters)
+    arguments.data = arguments.data or records.data_of(arguments.experiment, arguments.source)
+    check_training(arguments, parameters)
+    return arguments, parameters
+
+
+def end_if_finished(arguments: argparse.Namespace, parameters: Any) -> None:
+    """End the process where the experiment is finished already: there is nothing left to do."""
     if records.is_finished(arguments.experiment) and not arguments.overwrite:
         if arguments.rerun:
             rerun.compare_finished(arguments.rerun, arguments.experiment)
         say_finished(arguments.experiment, parameters, arguments.data)
-    arguments.data = arguments.data or records.data_of(arguments.experiment, arguments.source)
-    check_training(arguments, parameters)
-    return arguments, parameters
 
 
 def add_evaluation_options(parser: ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from machinery.checkpoints import LAST, read_checkpoint
 from machinery.errors import InputError
 from machinery.metrics import read_metrics
 from machinery.parameter_file import load_parameters
-from machinery.predictions import join
+from machinery.predictions import concatenate
 from parameters import Parameters
 from service import CONTENT, Service
 
@@ -136,11 +136,11 @@ def test_a_request_is_read_as_a_file_is(data: Path, tmp_path: Path) -> None:
     dataset = read_dataset(data)
     made = task.make_unlabelled(tmp_path, dataset)
     paths = sorted(made.iterdir()) if made.is_dir() else [made]
-    expected = join([*read_unlabelled([made], dataset)])
+    expected = concatenate([*read_unlabelled([made], dataset)])
     service = Service(dataset)
     types = [mimetypes.guess_type(path)[0] or "" for path in paths]
     assert {*types} <= {*CONTENT}
-    found = join(
+    found = concatenate(
         [service.read(path.read_bytes(), kind) for path, kind in zip(paths, types, strict=True)]
     )
     assert len(found.ids) == task.UNLABELLED

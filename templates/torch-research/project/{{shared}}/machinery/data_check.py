@@ -71,7 +71,7 @@ def check(arguments: argparse.Namespace, schema: type[Any], read_unlabelled: Any
         InputError: something cannot be read; nothing was written.
         ShiftError: the examples are not as in training.
     """
-    from machinery.features import join_features
+    from machinery.features import concatenate_features
     from machinery.predictions import read_dataset
     from machinery.shifts import compare
     from machinery.statistics_file import read_statistics
@@ -88,7 +88,7 @@ def check(arguments: argparse.Namespace, schema: type[Any], read_unlabelled: Any
     parts = [*dataset.read_features(arguments.paths, arguments.skip_bad, read_unlabelled)]
     if not parts:
         raise InputError("no example is left to check; nothing was written.")
-    found = join_features(parts)
+    found = concatenate_features(parts)
     examples = sum(len(next(iter(part.values()))) for part in parts)
     if arguments.predictions:
         usual, predicted = compare_with(arguments.predictions, arguments.expected, folder)

@@ -61,7 +61,7 @@ class Described:
             yield self.describe(block.inputs, block.originals)
 
 
-def join_features(parts: Sequence[Features]) -> dict[str, np.ndarray]:
+def concatenate_features(parts: Sequence[Features]) -> dict[str, np.ndarray]:
     """Return the features of all parts; what not every part has is left out."""
     names = [name for name in parts[0] if all(name in part for part in parts)]
     return {name: np.concatenate([part[name] for part in parts]) for name in names}

@@ -56,7 +56,7 @@ class KeptExamples:
     def add(self, predictions: Examples, targets: Examples, losses: np.ndarray) -> None:
         """Add a batch to the evaluation, and keep it."""
         self._add(predictions, targets, losses)
-        batch = join(predictions, targets, losses)
+        batch = merge(predictions, targets, losses)
         self._bytes += sum(array.nbytes for array in batch.values())
         if self._bytes <= MOST_BYTES:
             self._batches.append(batch)
@@ -95,7 +95,7 @@ class KeptExamples:
                 print(f"They are of {count:,} groups, which intervals draw whole.")
 
 
-def join(predictions: Examples, targets: Examples, losses: np.ndarray) -> dict[str, np.ndarray]:
+def merge(predictions: Examples, targets: Examples, losses: np.ndarray) -> dict[str, np.ndarray]:
     """Return what was evaluated under names of which each is there once."""
     return {
         **{f"predictions.{name}": array for name, array in predictions.items()},

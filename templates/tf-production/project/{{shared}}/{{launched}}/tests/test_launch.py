@@ -93,6 +93,25 @@ def test_a_stop_is_passed_on_once(tmp_path: Path) -> None:
     assert len([*tmp_path.glob("got-0-*")]) == len([*tmp_path.glob("got-1-*")]) == 1
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a process keeps its parent's number there")
+def test_a_process_stops_where_its_launcher_is_killed(tmp_path: Path) -> None:
+    """Also one that trains alone, which no other process would miss."""
+    code = [
+        "from machinery.stopping import StopRequest",
+        "stop = StopRequest()",
+        "(here / 'ready').touch()",
+        "while not stop: time.sleep(0.01)",
+        "(here / 'ended').write_text(str(stop.error))",
+    ]
+    process = start(tmp_path, "\n".join(code), processes=1)
+    while not (tmp_path / "ready").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate(timeout=60)  # Its pipes are closed once the other process has ended, too.
+    assert (tmp_path / "ended").read_text() == "a lost launcher"
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 def test_a_second_request_ends_what_hangs(tmp_path: Path) -> None:
     hang = "if number: signal.signal(signal.SIGTERM, signal.SIG_IGN)"

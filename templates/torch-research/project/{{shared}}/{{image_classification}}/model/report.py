@@ -150,11 +150,11 @@ def compare_words(
         pairs = zip(labels, probabilities, strict=True)
         return [f"is {classes[i]}\nsaid {classes[p.argmax()]} {p.max():.0%}" for i, p in pairs]
 
-    def join(found: np.ndarray) -> str:
+    def listed(found: np.ndarray) -> str:
         return ", ".join(classes[i] for i in np.flatnonzero(found)) or "none"
 
     pairs = zip(labels, probabilities > 0.5, strict=True)
-    return [f"is {join(each)}\nsaid {join(predicted)}" for each, predicted in pairs]
+    return [f"is {listed(each)}\nsaid {listed(predicted)}" for each, predicted in pairs]
 
 
 class PredictionWriter(predictions.PredictionWriter):

@@ -10,7 +10,7 @@ import pytest
 from build_dataset import build_table, read_unlabelled
 from machinery.column_roles import Roles
 from machinery.errors import InputError
-from machinery.features import join_features
+from machinery.features import concatenate_features
 from machinery.shifts import Finding, compare
 from machinery.statistics_file import collect
 
@@ -46,7 +46,7 @@ def find(tmp_path_factory: pytest.TempPathFactory) -> Find:
 
     def find(path: Path) -> list[Finding]:
         parts = [*dataset.read_features([path], False, read_unlabelled)]
-        return compare(expected, join_features(parts), dataset.has_units)[0]
+        return compare(expected, concatenate_features(parts), dataset.has_units)[0]
 
     return find
 

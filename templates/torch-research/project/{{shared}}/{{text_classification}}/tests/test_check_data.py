@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from build_dataset import build_texts, read_unlabelled
-from machinery.features import join_features
+from machinery.features import concatenate_features
 from machinery.shifts import Finding, compare
 from machinery.statistics_file import collect
 
@@ -40,7 +40,7 @@ def find(tmp_path_factory: pytest.TempPathFactory) -> Find:
 
     def find(path: Path) -> list[Finding]:
         parts = [*dataset.read_features([path], False, read_unlabelled)]
-        return compare(expected, join_features(parts), dataset.has_units)[0]
+        return compare(expected, concatenate_features(parts), dataset.has_units)[0]
 
     return find
 
