@@ -204,13 +204,18 @@ def test_the_update_on_gitlab(tmp_path: Path, scratch_repository: Path) -> None:
     )
 
     programs = quick_python(tmp_path / "programs")
+    python = (programs / "python").read_text()
+    check = 'test -z "$TEMPLATE_TOKEN" || exit 9\n'  # New code does not get it.
+    (programs / "python").write_text(python.replace("#!/bin/sh\n", "#!/bin/sh\n" + check))
+    (programs / "timeout").write_text(f'#!/bin/sh\necho "$@" >> "{programs}/timed"\nshift\n"$@"\n')
+    (programs / "timeout").chmod(0o755)
 
     def update(expected: int = 0) -> str:
         clone = tmp_path / f"clone{len([*tmp_path.iterdir()])}"
         git(tmp_path, "clone", "--quiet", "--branch", "main", "origin.git", clone.name)
         (clone / ".cache/pip").mkdir(parents=True)
         (clone / ".cache/pip/kept").touch()
-        return bash(script, clone, programs, expected=expected)
+        return bash(script, clone, programs, expected=expected, TEMPLATE_TOKEN="secret")
 
     assert "Up to date" in update()
     publish_next_version(scratch_repository)
@@ -219,6 +224,8 @@ def test_the_update_on_gitlab(tmp_path: Path, scratch_repository: Path) -> None:
     said = "before: loss 0.5, score 0.9; after: loss 0.5, score 0.9.\n"
     assert f"conflicts. Two epochs of training give on test, {said}" in options.read_text()
     assert len((programs / "trained").read_text().splitlines()) == 2
+    timed = (programs / "timed").read_text().splitlines()
+    assert [line.split()[0] for line in timed] == ["10m"] * 6
     assert "kept" not in git(origin, "ls-tree", "-r", "template-update")
     assert "is there: merge it" in update()
     git(origin, "branch", "--quiet", "-D", "template-update")
