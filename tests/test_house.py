@@ -224,7 +224,9 @@ def test_the_update_on_gitlab(tmp_path: Path, scratch_repository: Path) -> None:
         git(tmp_path, "clone", "--quiet", "--branch", "main", "origin.git", clone.name)
         (clone / ".cache/pip").mkdir(parents=True)
         (clone / ".cache/pip/kept").touch()
-        return bash(script, clone, programs, expected=expected, TEMPLATE_TOKEN="secret")
+        return bash(
+            script, clone, programs, expected=expected, variables={"TEMPLATE_TOKEN": "secret"}
+        )
 
     assert "Up to date" in update()
     publish_next_version(scratch_repository)

@@ -33,14 +33,20 @@ def commands(project: Path, workflow: str, job: str | None = None) -> list[str]:
     return [step["run"] for step in steps if "run" in step]
 
 
-def bash(command: str, folder: Path, *programs: Path, expected: int = 0, **variables: str) -> str:
+def bash(
+    command: str,
+    folder: Path,
+    *programs: Path,
+    expected: int = 0,
+    variables: dict[str, str] | None = None,
+) -> str:
     """Run a step as GitHub's runner does; return what it printed."""
     paths = [*programs, Path(sys.executable).parent]
     result = subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", command],
         cwd=folder,
         env={**os.environ, "PATH": os.pathsep.join([*map(str, paths), os.environ["PATH"]])}
-        | variables,
+        | (variables or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
@@ -269,14 +275,14 @@ def test_the_weekly_update(
         variables = {"GITHUB_OUTPUT": str(output), "GITHUB_REPOSITORY": "mina/leaf"}
         install, propose = commands(clone, "update", "update")
         printed = bash(install, clone, programs)
-        printed += bash(propose, clone, programs, expected=expected, **variables)
+        printed += bash(propose, clone, programs, expected=expected, variables=variables)
         if "proposed=yes\n" not in output.read_text():
             return printed
         for command in commands(clone, "update", "train"):
-            bash(command, check_out("template-update"), programs, **variables)
+            bash(command, check_out("template-update"), programs, variables=variables)
         (metrics,) = re.findall("^metrics=(.*)", output.read_text(), re.MULTILINE)
         (tell,) = commands(clone, "update", "tell")
-        return printed + bash(tell, tmp_path, programs, METRICS=metrics, **variables)
+        return printed + bash(tell, tmp_path, programs, variables=variables | {"METRICS": metrics})
 
     def check_out(branch: str) -> Path:
         clone = tmp_path / "clone"
