@@ -252,10 +252,11 @@ def test_a_refusal_changes_nothing(
     assert said in capsys.readouterr().err
 
 
-def test_a_rule_of_a_house_is_taken(tmp_path: Path) -> None:
-    """Nobody is asked for it, and the answers file keeps only what is not the usual."""
+def test_what_the_answers_file_does_not_keep_is_taken(tmp_path: Path) -> None:
+    """The usual of a house, and an answer to a question that does not arise, as Copier takes it."""
     rules = {"tracker": "none", "backstage_owner": "vision"}
-    render_template(str(root), "torch-research", None, rules, tmp_path / "leaf")
+    unasked = {"ci": "azure", "code_owners": "@mina"}
+    render_template(str(root), "torch-research", None, rules | unasked, tmp_path / "leaf")
     record = (tmp_path / "leaf" / ".copier-answers.yml").read_text("utf-8")
     assert "backstage_owner: vision\n" in record
     assert "tracker:" not in record

@@ -155,6 +155,15 @@ def test_what_copier_would_ignore_is_said(text: str, expected: list[str], tmp_pa
         assert part in result.stderr
 
 
+def test_all_problems_are_said_in_one_run(tmp_path: Path) -> None:
+    path = tmp_path / "house.yml"
+    path.write_text('licens: MIT\ndata_root: data\npython_range: ">=3.9"\nauthor: 3\n')
+    said = check_answers(path).stderr
+    assert len(said.splitlines()) == 4
+    for name in ("licens", "data_root", "python_range", "author"):
+        assert name in said
+
+
 # --- continuous integration and what else a team may want
 
 TEMPLATES = ("torch-research", "tf-production", "keras-quickstart")
@@ -204,13 +213,20 @@ def test_the_update_on_gitlab(tmp_path: Path, scratch_repository: Path) -> None:
     )
 
     programs = quick_python(tmp_path / "programs")
+    python = (programs / "python").read_text()
+    check = 'test -z "$TEMPLATE_TOKEN" || exit 9\n'  # New code does not get it.
+    (programs / "python").write_text(python.replace("#!/bin/sh\n", "#!/bin/sh\n" + check))
+    (programs / "timeout").write_text(f'#!/bin/sh\necho "$@" >> "{programs}/timed"\nshift\n"$@"\n')
+    (programs / "timeout").chmod(0o755)
 
     def update(expected: int = 0) -> str:
         clone = tmp_path / f"clone{len([*tmp_path.iterdir()])}"
         git(tmp_path, "clone", "--quiet", "--branch", "main", "origin.git", clone.name)
         (clone / ".cache/pip").mkdir(parents=True)
         (clone / ".cache/pip/kept").touch()
-        return bash(script, clone, programs, expected=expected)
+        return bash(
+            script, clone, programs, expected=expected, variables={"TEMPLATE_TOKEN": "secret"}
+        )
 
     assert "Up to date" in update()
     publish_next_version(scratch_repository)
@@ -219,6 +235,8 @@ def test_the_update_on_gitlab(tmp_path: Path, scratch_repository: Path) -> None:
     said = "before: loss 0.5, score 0.9; after: loss 0.5, score 0.9.\n"
     assert f"conflicts. Two epochs of training give on test, {said}" in options.read_text()
     assert len((programs / "trained").read_text().splitlines()) == 2
+    timed = (programs / "timed").read_text().splitlines()
+    assert [line.split()[0] for line in timed] == ["10m"] * 6
     assert "kept" not in git(origin, "ls-tree", "-r", "template-update")
     assert "is there: merge it" in update()
     git(origin, "branch", "--quiet", "-D", "template-update")
@@ -365,6 +383,16 @@ def test_an_update_keeps_the_rules_of_the_house(tmp_path: Path, scratch_reposito
     assert "other.example.org" in (project / ".gitlab-ci.yml").read_text("utf-8")
     # At the same version, too, Copier takes away what an answer took away.
     assert not (project / "catalog-info.yaml").exists()
+    # Not in README.md, which is the project's: docs/team.md says so.
+    assert answers["package_index"] in (project / "README.md").read_text("utf-8")
+    commit(project)
+    told = {each: answer for each, answer in answers.items() if each != "template_source"}
+    file = tmp_path / "house.yml"
+    file.write_text(yaml.safe_dump(told))
+    command = ["update", "--defaults", "--quiet", "--data-file", file]
+    subprocess.run([sys.executable, "-m", "copier", *command], cwd=project, check=True)
+    record = yaml.safe_load((project / ".copier-answers.yml").read_text("utf-8"))
+    assert {name: record[name] for name in told} == told  # Also what the project had changed.
 
 
 def test_an_update_finds_rules_where_they_stood_before(

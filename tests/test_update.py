@@ -112,6 +112,7 @@ def test_update_merges_what_is_the_templates_and_leaves_what_is_yours(
     assert copier_command(project, "check-update", "--quiet").returncode == 0
     publish_next_version(scratch_repository)
     assert copier_command(project, "check-update", "--quiet").returncode == 2
+    assert copier_command(project, "check-update").returncode == 0
 
     append(project / "utils.py", "MINE = 1")
     append(project / "README.md", "Mine.")

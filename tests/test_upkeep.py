@@ -21,25 +21,32 @@ from test_release import announce, release
 from test_update import append, commit, publish_next_version, replace_line
 
 
-def steps(path: Path) -> list[dict[str, Any]]:
-    """Return the steps of the one job of a workflow."""
-    (job,) = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
-    return job["steps"]
+def jobs(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the jobs of a workflow."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
 
 
-def commands(project: Path, workflow: str) -> list[str]:
-    """Return what a workflow runs, in its order."""
-    path = project / ".github" / "workflows" / f"{workflow}.yml"
-    return [step["run"] for step in steps(path) if "run" in step]
+def commands(project: Path, workflow: str, job: str | None = None) -> list[str]:
+    """Return what a workflow runs, or one job of it, in its order."""
+    found = jobs(project / ".github" / "workflows" / f"{workflow}.yml")
+    steps = [step for name in found if job in (None, name) for step in found[name]["steps"]]
+    return [step["run"] for step in steps if "run" in step]
 
 
-def bash(command: str, folder: Path, *programs: Path, expected: int = 0) -> str:
+def bash(
+    command: str,
+    folder: Path,
+    *programs: Path,
+    expected: int = 0,
+    variables: dict[str, str] | None = None,
+) -> str:
     """Run a step as GitHub's runner does; return what it printed."""
     paths = [*programs, Path(sys.executable).parent]
     result = subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", command],
         cwd=folder,
-        env={**os.environ, "PATH": os.pathsep.join([*map(str, paths), os.environ["PATH"]])},
+        env={**os.environ, "PATH": os.pathsep.join([*map(str, paths), os.environ["PATH"]])}
+        | (variables or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
@@ -104,9 +111,22 @@ def test_a_workflow_may_do_little(workflows: list[Path]) -> None:
     for path in workflows:
         workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
         assert workflow["permissions"] in ({}, {"contents": "read"}), path
-        checkouts = [step for step in steps(path) if "checkout@" in step.get("uses", "")]
+        steps = [step for job in jobs(path).values() for step in job["steps"]]
+        checkouts = [step for step in steps if "checkout@" in step.get("uses", "")]
         assert checkouts, path
         assert all(step["with"]["persist-credentials"] is False for step in checkouts), path
+
+
+def test_new_code_runs_where_nothing_can_be_written(workflows: list[Path]) -> None:
+    """Of the weekly update: the job that trains has no token, and the others do not run it."""
+    for path in [path for path in workflows if path.name == "update.yml"]:
+        found = jobs(path)
+        assert found["train"]["permissions"] == {"contents": "read"}
+        assert not re.search(r"secrets|token|GH_", str(found["train"]), re.IGNORECASE)
+        assert found["tell"]["permissions"] == {"pull-requests": "write"}
+        assert not [step for step in found["tell"]["steps"] if "uses" in step]
+        assert "train.py" in str(found.pop("train"))
+        assert "train.py" not in str(found)
 
 
 def test_zizmor_finds_nothing_in_the_workflows(workflows: list[Path]) -> None:
@@ -244,18 +264,41 @@ def test_the_weekly_update(
     (programs / "gh").write_text(
         "#!/bin/sh\n"
         'case "$2" in setup-git) ;;\n'
-        f'list) test -f "{open_one}" && echo 7;; *) echo "$@" > "{open_one}";; esac\n'
+        f'list) test -f "{open_one}" && echo 7;; *) echo "$@" >> "{open_one}";; esac\n'
         "true\n"
     )
     (programs / "gh").chmod(0o755)
 
     def run_update(expected: int = 0) -> str:
+        clone, output = check_out("main"), tmp_path / "output"
+        output.write_text("")
+        variables = {"GITHUB_OUTPUT": str(output), "GITHUB_REPOSITORY": "mina/leaf"}
+        install, propose = commands(clone, "update", "update")
+        printed = bash(install, clone, programs)
+        printed += bash(propose, clone, programs, expected=expected, variables=variables)
+        if "proposed=yes\n" not in output.read_text():
+            return printed
+        for command in commands(clone, "update", "train"):
+            bash(command, check_out("template-update"), programs, variables=variables)
+        (metrics,) = re.findall("^metrics=(.*)", output.read_text(), re.MULTILINE)
+        (tell,) = commands(clone, "update", "tell")
+        return printed + bash(tell, tmp_path, programs, variables=variables | {"METRICS": metrics})
+
+    def check_out(branch: str) -> Path:
         clone = tmp_path / "clone"
         shutil.rmtree(clone, ignore_errors=True)
-        git(tmp_path, "clone", "--quiet", "--branch", "main", "origin.git", "clone")
-        *others, last = commands(clone, "update")
-        printed = [bash(command, clone, programs) for command in others]
-        return "".join([*printed, bash(last, clone, programs, expected=expected)])
+        git(
+            tmp_path,
+            "clone",
+            "--quiet",
+            "--branch",
+            branch,
+            "--depth",
+            "2",
+            origin.as_uri(),
+            "clone",
+        )
+        return clone
 
     def look_for_conflicts(branch: str, expected: int) -> str:
         """What the workflow of the tests does first."""
@@ -292,9 +335,13 @@ def test_the_weekly_update(
     announce(scratch_repository, "9.1.0")
     assert release(scratch_repository, "9.1.0").returncode == 0
     run_update()
-    assert "pr create --head template-update" in open_one.read_text()
-    body = "Nothing of yours conflicts. Two epochs of training give on test, before: "
-    assert body + "loss 0.5, score 0.9; after: loss 0.5, score 0.9." in open_one.read_text()
+    created, edited = open_one.read_text().splitlines()
+    assert created.startswith("pr create --head template-update")
+    assert created.endswith("--body Nothing of yours conflicts.")
+    assert edited == (
+        "pr edit template-update --repo mina/leaf --body Nothing of yours conflicts. Two epochs of "
+        "training give on test, before: loss 0.5, score 0.9; after: loss 0.5, score 0.9."
+    )
     trained = (programs / "trained").read_text().splitlines()
     assert trained == [
         f"train.py --experiment experiments/{when}-update --from experiments/baseline "

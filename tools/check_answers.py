@@ -9,6 +9,7 @@ and a project's .copier-answers.yml. Needs Copier in the same Python: .venv/bin/
 
 import argparse
 import difflib
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -35,11 +36,13 @@ def problems(path: Path) -> list[str]:
         return [f"{path}: expected `name: answer` lines."]
     known = also_known | questions() | house_rules()
     found = []
+    sound = {**answers}
     for name, answer in answers.items():
         if str(name).startswith("_"):
             continue  # Copier's own: _src_path, _commit.
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
+            del sound[name]
             found.append(
                 f"{path}: {name}: no question has this name"
                 + (f"; did you mean {near[0]}?" if near else f". There are: {', '.join(known)}.")
@@ -47,22 +50,29 @@ def problems(path: Path) -> list[str]:
             continue
         choices = known[name].get("choices", {})
         if choices and answer not in choices.values():
+            del sound[name]
             expected = ", ".join(choices.values())
             found.append(f"{path}: {name}: got {answer!r}, expected one of {expected}.")
         elif not isinstance(answer, str) and name != "house":
+            del sound[name]
             found.append(f"{path}: {name}: got {answer!r}, expected text; put it in quotes.")
-    return found or refused(path, answers)
+    return found + refused(path, sound)
 
 
 def refused(path: Path, answers: dict[str, str]) -> list[str]:
-    """What Copier says of the values, having rendered nothing."""
+    """What Copier says of the values, having rendered nothing; it stops at the first, so again."""
     try:
         with tempfile.TemporaryDirectory() as folder:
             source = root / "templates" / answers.get("template", "torch-research")
             options: Any = {"defaults": True, "pretend": True, "quiet": True}
             copier.run_copy(str(source), folder, data=answers, **options)
     except ValueError as error:
-        return [f"{path}: {' '.join(str(error).split())}"]
+        found = [f"{path}: {' '.join(str(error).split())}"]
+        name = re.search(r"question '(\w+)'", str(error))
+        if not name or name[1] not in answers:
+            return found
+        others = {each: answers[each] for each in answers if each != name[1]}
+        return found + refused(path, others)
     return []
 
 

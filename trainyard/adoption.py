@@ -58,13 +58,8 @@ def render_template(
             quiet=True,
         )
     stored = read_yaml(folder / ANSWERS_FILE)
-    # What a house alone sets is stored only where it differs from the default.
-    of_the_house = {
-        name
-        for name, question in worker.template.questions_data.items()
-        if question.get("ask") is False
-    }
-    for name in {*answers} - {*stored} - of_the_house - {"template"}:
+    # An answer to a question that does not arise, or that is the usual of a house, is not stored.
+    for name in {*answers} - {*worker.template.questions_data} - {"template"}:
         known = ", ".join(sorted(each for each in stored if each[:1] != "_"))
         raise InputError(f"--data: {template} asks no {name!r}. It asks: {known}.")
 
