@@ -10,10 +10,10 @@ percentile interval) and 8 (paired data). It holds for other examples of the sam
 nothing of another training of the same network. Where the data say which examples belong together,
 such as those of a patient (build_dataset.py --group), whole groups are drawn: their examples are
 alike, so they say less than as many of other groups. Source: Davison and Hinkley, Bootstrap Methods
-and their Application, 1997, section 3.8. Over few groups it is too narrow: in a simulation, those of
-5 groups held the truth in 84 % of the cases, those of 20 in 93 %. Fewer than 20 have none. Below
-about 50 examples it is too narrow, and so it is where examples are of groups that nobody named, or
-follow one another in time.
+and their Application, 1997, section 3.8. Over few groups it is too narrow: of means that were drawn
+of 5 groups it held the truth in 84 % of the cases, of 20 groups in 93 %. Fewer than 20 have none.
+Below about 50 examples it is too narrow, and so it is where examples are of groups that nobody
+named, or follow one another in time.
 """
 
 import io
@@ -96,7 +96,11 @@ class KeptExamples:
             write_examples(folder / file, examples)
             if count := count_groups(examples):
                 few = too_few(count)
-                how = f"without an interval: {few}" if few else "export.py's intervals draw them whole"
+                how = (
+                    f"without an interval: {few}"
+                    if few
+                    else "export.py's intervals draw them whole"
+                )
                 print(f"of {count:,} group{'s' * (count > 1)} ({how})")
 
 
@@ -146,7 +150,7 @@ def read_groups(dataset: Any, folder: Path, split: str) -> np.ndarray | None:
     Raises:
         InputError: the file is missing, or does not fit dataset.json.
     """
-    if GROUPS not in dataset.arrays:
+    if not dataset.grouped:
         return None
     groups = dataset.read_split(folder, split, [GROUPS])[GROUPS]
     return groups.take(np.arange(dataset.examples[split]), axis=0)
