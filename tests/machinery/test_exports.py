@@ -106,6 +106,7 @@ def test_a_card_and_a_bill_of_materials_lie_beside_it(tmp_path: Path) -> None:
     ):
         assert f"\n{line}\n" in card
     assert f"```python{LOAD}" in card
+    assert 'is in export.json, under "dataset".' in card
     assert "\n\nNo intervals: evaluate.py kept no predictions of this checkpoint" in card
     bill = json.loads((version / "sbom.cdx.json").read_text("utf-8"))
     assert bill["bomFormat"] == "CycloneDX"

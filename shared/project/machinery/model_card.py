@@ -84,6 +84,7 @@ def card(about: Mapping[str, Any], load: str) -> str:
         ),
         "## How to load it",
         f"```python{load}\n{example}\noutputs = predict(inputs, path)\n```",
+        'What stands where in the arrays, by order and name, is in export.json, under "dataset".',
         "## Limits",
         LIMITS,
         "## Parameters",
