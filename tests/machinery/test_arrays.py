@@ -125,17 +125,22 @@ def test_groups_lie_beside_and_leave_the_fingerprint(tmp_path: Path) -> None:
 def test_an_array_of_ones_own_is_not_called_groups(tmp_path: Path) -> None:
     """It would leave the fingerprint, and nobody would check it."""
     numbers = np.arange(5)
-    for name in ("inputs", "targets"):
+    content = {"groups": numbers}
+    for groups in (None, numbers):
         with pytest.raises(InputError, match="'groups' as a name, expected another"):
             arrays.write_dataset(
-                *(tmp_path, Dataset, {"groups": numbers}, numbers.astype(str), {"train": numbers}),
-                **{"task": "points", "source": "here", "classes": 2, name: ("groups",)},
+                *(tmp_path, Dataset, content, numbers.astype(str), {"train": numbers}),
+                groups=groups,
+                task="points",
+                source="here",
+                classes=2,
+                inputs=("groups",),
             )
     assert not any(tmp_path.iterdir())
     # One of before is an array as any other.
     dataset = write(tmp_path)
-    content = dataset.model_dump_json().replace('"number"', '"groups"')
-    (tmp_path / "dataset.json").write_text(content)
+    described = dataset.model_dump_json().replace('"number"', '"groups"')
+    (tmp_path / "dataset.json").write_text(described)
     for path in (tmp_path / "arrays-1").glob("*_number.npy"):
         path.rename(path.with_name(path.name.replace("number", "groups")))
 

@@ -195,7 +195,7 @@ def test_texts_to_predict_become_the_same_numbers(
 
 def test_a_request_that_is_no_json_may_be_a_text(source: Path, tmp_path: Path) -> None:
     service = Service(build_texts(tmp_path / "data", source))
-    with pytest.raises(InputError, match="not JSON; for a text as it is send .*: text/plain"):
+    with pytest.raises(InputError, match=r"not JSON; for a text as it is send .*: text/plain"):
         service.read(b"The good film", "application/json")
     assert len(service.read(b"The good film", "text/plain").ids) == 1
 

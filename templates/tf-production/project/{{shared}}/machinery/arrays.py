@@ -275,13 +275,7 @@ def write_dataset(
         ExistsError: there is a dataset already.
         InputError: an array has the name of the groups.
     """
-    if GROUPS in arrays:
-        raise InputError(
-            f"arrays: got {GROUPS!r} as a name, expected another one: it is that of what "
-            "write_dataset takes as groups=, of which nothing is learned. Rename the array."
-        )
-    if groups is not None:
-        arrays = {**arrays, GROUPS: np.unique(groups, return_inverse=True)[1]}
+    arrays = _with_groups(arrays, groups)
     with contents.new_contents(folder, "arrays", fields["source"], overwrite) as target:
         described = {name: _describe(array) for name, array in arrays.items()}
         sizes = {split: len(rows) for split, rows in splits.items()}
@@ -309,6 +303,19 @@ def write_dataset(
         text = dataset.model_dump_json(indent=2)
         write_atomically(folder / "dataset.json", text.encode())
     return dataset
+
+
+def _with_groups(
+    arrays: Mapping[str, Examples], groups: np.ndarray | None
+) -> Mapping[str, Examples]:
+    if GROUPS in arrays:
+        raise InputError(
+            f"arrays: got {GROUPS!r} as a name, expected another one: it is that of what "
+            "write_dataset takes as groups=, of which nothing is learned. Rename the array."
+        )
+    if groups is None:
+        return arrays
+    return {**arrays, GROUPS: np.unique(groups, return_inverse=True)[1]}
 
 
 def _describe(array: Examples) -> Array:
