@@ -37,6 +37,19 @@ def test_where_pyproject_says(place: str, to_write: str, kept: Path) -> None:
     assert places.folder_to_write() == Path(to_write)
 
 
+def test_a_place_in_the_home_folder_or_with_a_percent_sign(
+    kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/mina")
+    kept.write_text('[tool.trainyard]\ndata = "~/data"\n')
+    assert places.folder_to_write() == Path.home() / "data"
+    kept.write_text('[tool.trainyard]\ndata = "/data/100%/leaf"\n')
+    parser = ArgumentParser("")
+    parser.add_data()
+    assert "else /data/100%/leaf]" in " ".join(parser.format_help().split())
+    assert "/data/100%/leaf" in parser_of_a_build().format_help()
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -87,7 +87,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def add_data(self, first: str = "that of the experiment, or of --from") -> None:
         where = f"dataset folder [{first}; else {places.usual()}]"
-        self.add_argument("--data", type=_data_place, help=where)
+        self.add_argument("--data", type=_data_place, help=where.replace("%", "%%"))
 
     def add_data_to_write(self) -> None:
         """Add --data of build_dataset.py; data of one's own go to the project's usual place."""
@@ -96,7 +96,8 @@ class ArgumentParser(argparse.ArgumentParser):
         where = (
             usual if Path(usual) == places.DEFAULT_FOLDER else f"{usual}; without --source, data"
         )
-        self.add_argument("--data", type=Path, help=f"where to write [{where}]")
+        meaning = f"where to write [{where}]".replace("%", "%%")
+        self.add_argument("--data", type=Path, help=meaning)
 
     def add_parts(self) -> None:
         meaning = "all, or numbers: train EXPERIMENT/fold-0 on DATA/fold-0, and so on"

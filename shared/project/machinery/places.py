@@ -38,7 +38,7 @@ def usual() -> str:
             f"{FILE}: tool.trainyard.data: got {place!r}, expected a folder or a URL in quotes, "
             'such as "/data/leaf".'
         )
-    return place
+    return str(Path(place).expanduser()) if place.startswith("~") else place
 
 
 def folder_to_write() -> Path:

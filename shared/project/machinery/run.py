@@ -216,7 +216,8 @@ class Run:
         """Delete what is out of date; write params.yaml and what the data is; open train.log."""
         from machinery.statistics_file import write_description
 
-        records.delete_evaluations(self.folder)
+        if deleted := records.delete_evaluations(self.folder):
+            logger.info(f"{self.folder}: deleted, as training goes on: {', '.join(deleted)}")
         if self._anew:
             # The record names the diffs, so they go first.
             for name in (*records.diffs(self.folder), *self.outputs):

@@ -23,7 +23,8 @@ def parse_command_line() -> argparse.Namespace:
     """Read the command line; raise InputError if --records cannot hold the records."""
     parser = ArgumentParser(__doc__)
     usual = places.folder_to_write()
-    parser.add_argument("--data", type=Path, default=usual, help=f"the arrays [{usual}]")
+    meaning = f"the arrays [{usual}]".replace("%", "%%")
+    parser.add_argument("--data", type=Path, default=usual, help=meaning)
     parser.add_argument("--records", type=Path, help="where to write [records, in --data]")
     parser.add_argument("--shards", type=int, default=4, help="files for each split [4]")
     parser.add_argument("--overwrite", action="store_true", help="replace the records there")

@@ -127,9 +127,11 @@ def _read_yaml(path: Path, largest: int = LARGEST_FILE) -> tuple[dict[str, Any],
 
 
 def name_beside(folder: Path) -> str:
-    """Return a sentence that names the experiments beside a folder that was not found."""
-    names = sorted(str(path.parent) for path in folder.parent.glob("*/params.yaml"))[:5]
-    return f" Found: {', '.join(names)}." if names else ""
+    """Return a sentence that names the experiments in a folder, or else those beside it."""
+    for place in (folder, folder.parent):
+        if names := sorted(str(path.parent) for path in place.glob("*/params.yaml"))[:5]:
+            return f" Found: {', '.join(names)}."
+    return ""
 
 
 def load_parameters(

@@ -320,12 +320,13 @@ def writing_evaluation(folder: Path, files: Iterable[str], step: int) -> Generat
         yield
 
 
-def delete_evaluations(folder: Path) -> None:
-    """Delete the files that evaluations wrote, and no others: more training makes them outdated."""
-    for name in (*evaluation_files(folder), EVALUATIONS_FILE):
-        ours = Path(name).name == name and name != "params.yaml"  # That is the person's.
-        if ours and (folder / name).is_file():
-            remove(folder / name)
+def delete_evaluations(folder: Path) -> list[str]:
+    """Delete what evaluations wrote, and no other file, as training goes on; return the names."""
+    names = [name for name in evaluation_files(folder) if Path(name).name == name]
+    names = [name for name in names if name != "params.yaml" and (folder / name).is_file()]
+    for name in (*names, EVALUATIONS_FILE):  # params.yaml is the person's.
+        remove(folder / name)
+    return names
 
 
 def evaluation_files(folder: Path) -> list[str]:

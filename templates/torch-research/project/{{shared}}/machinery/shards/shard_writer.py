@@ -28,7 +28,8 @@ def parse_command_line(description: str | None) -> argparse.Namespace:
     """Read the command line; raise InputError if --output holds a data set of another kind."""
     parser = ArgumentParser(description)
     usual = places.folder_to_write()
-    parser.add_argument("--data", type=Path, default=usual, help=f"the arrays [{usual}]")
+    meaning = f"the arrays [{usual}]".replace("%", "%%")
+    parser.add_argument("--data", type=Path, default=usual, help=meaning)
     parser.add_argument("--output", type=Path, help="where to write [shards, in --data]")
     meaning = "examples of a shard, at most [10000]"
     parser.add_argument("--shard-examples", type=int, default=10_000, help=meaning)
