@@ -122,6 +122,38 @@ def test_groups_lie_beside_and_leave_the_fingerprint(tmp_path: Path) -> None:
     assert found.tolist() == [0, 1, 0]  # Of the examples 4, 0 and 1.
 
 
+def test_an_array_of_ones_own_is_not_called_groups(tmp_path: Path) -> None:
+    """It would leave the fingerprint, and nobody would check it."""
+    numbers = np.arange(5)
+    content = {"groups": numbers}
+    for groups in (None, numbers):
+        with pytest.raises(InputError, match="'groups' as a name, expected another"):
+            arrays.write_dataset(
+                *(tmp_path, Dataset, content, numbers.astype(str), {"train": numbers}),
+                groups=groups,
+                task="points",
+                source="here",
+                classes=2,
+                inputs=("groups",),
+            )
+    assert not any(tmp_path.iterdir())
+    # One of before is an array as any other.
+    dataset = write(tmp_path)
+    described = dataset.model_dump_json().replace('"number"', '"groups"')
+    (tmp_path / "dataset.json").write_text(described)
+    for path in (tmp_path / "arrays-1").glob("*_number.npy"):
+        path.rename(path.with_name(path.name.replace("number", "groups")))
+
+    class Strict(Sequences):
+        def check(self, name: str, array: np.ndarray) -> str:
+            return "is wrong" if name == "groups" else ""
+
+    found = arrays.read_dataset(tmp_path, Strict)
+    assert intervals.read_groups(found, tmp_path, "train") is None
+    with pytest.raises(InputError, match=r"train_groups\.npy: is wrong"):
+        found.read_split(tmp_path, "train")
+
+
 def test_many_examples_are_written_in_blocks(tmp_path: Path) -> None:
     count = 2 * arrays.BLOCK + 3
     rows = np.random.default_rng(0).permutation(count)

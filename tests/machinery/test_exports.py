@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from machinery import elsewhere, exports, intervals, records
+from machinery import elsewhere, exports, intervals, model_card, records
 from machinery.elsewhere import ExportError, compare, predict_elsewhere
 from machinery.errors import InputError
 from machinery.exports import Examples, Format
@@ -106,6 +106,7 @@ def test_a_card_and_a_bill_of_materials_lie_beside_it(tmp_path: Path) -> None:
     ):
         assert f"\n{line}\n" in card
     assert f"```python{LOAD}" in card
+    assert 'is in export.json, under "dataset".' in card
     assert "\n\nNo intervals: evaluate.py kept no predictions of this checkpoint" in card
     bill = json.loads((version / "sbom.cdx.json").read_text("utf-8"))
     assert bill["bomFormat"] == "CycloneDX"
@@ -131,7 +132,7 @@ def test_a_version_keeps_what_was_evaluated_and_says_how_sure_it_is(
     with records.writing_evaluation(tmp_path, ["metrics_test.json", *kept.files("test")], 5):
         (tmp_path / "metrics_test.json").write_text('{"right": 0.8}')
         kept.write(tmp_path, "test", groups)
-    said = "They are of 25 groups, which intervals draw whole.\n"
+    said = "of 25 groups (export.py's intervals draw them whole)\n"
     assert capsys.readouterr().out == ("" if groups is None else said)
     command = argparse.Namespace(experiment=tmp_path, checkpoint="best", format="onnx", int8=False)
     facts = exports.collect_facts(command, Section(), Section(), 5, [], ShareAbove)
@@ -147,6 +148,26 @@ def test_a_version_keeps_what_was_evaluated_and_says_how_sure_it_is(
     assert (kept["predictions.share"] == answers["share"]).all()
     assert words in card
     assert intervals.FILE in json.loads((version / "export.json").read_text())["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("count", "said", "words"),
+    [
+        (1, "of 1 group (without an interval: all examples of test are of one group", "one group"),
+        (5, "of 5 groups (without an interval: the examples of test are of 5", "fewer than 20 it"),
+    ],
+)
+def test_few_groups_have_no_interval_and_the_reason_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, said: str, words: str
+) -> None:
+    evaluation = ShareAbove(None)
+    kept = intervals.KeptExamples(evaluation)
+    evaluation.add({"share": np.ones(10)}, {"above": np.arange(10) > 3}, np.arange(10))
+    kept.write(tmp_path, "test", np.arange(10) % count)
+    assert capsys.readouterr().out.startswith(said)
+    card = model_card.metrics({**FACTS, "test_groups": count, "test_intervals": {}})
+    assert words in card.partition("\n\nNo intervals: ")[2]
+    assert "evaluate.py kept no predictions" not in card
 
 
 @pytest.fixture

@@ -88,8 +88,24 @@ def test_an_interval_of_groups_is_that_of_scipy_over_groups() -> None:
         assert intervals.difference_interval(measure, *pair, "spread") == pytest.approx(found)
 
 
-def test_a_group_is_drawn_whole() -> None:
+def test_fewer_than_twenty_groups_have_no_interval() -> None:
+    """Over few groups it is too narrow; examples that stand for themselves may be as few."""
+    measure, alone, others = intervals.measuring(Spread), *map(evaluated, (NUMBERS, NUMBERS**2))
+    for count in (1, 2, 19, 20):
+        grouped = intervals.with_groups(alone, np.arange(200) % count)
+        assert bool(intervals.metric_intervals(measure, grouped)) == (count == 20)
+        for pair in ((grouped, others), (others, grouped)):
+            found = intervals.difference_interval(measure, *pair, "spread")
+            assert (found is not None) == (count == 20)
+    assert "all examples of test are of one group" in intervals.too_few(1)
+    assert "of 19 groups, and over fewer than 20" in intervals.too_few(19)
+    assert intervals.too_few(0) == intervals.too_few(20) == ""
+    assert intervals.metric_intervals(measure, evaluated(NUMBERS[:19]))
+
+
+def test_a_group_is_drawn_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two groups, both are drawn in half of the resamples, each alone in a quarter of them."""
+    monkeypatch.setattr(intervals, "FEWEST_GROUPS", 2)
     examples = {"losses": np.array([0, 4, 0, 0.0]), "groups": np.array([7, 3, 7, 7])}
     means = [one["mean"] for (one,) in intervals.resample(mean, examples)]
     shares = {value: means.count(value) / len(means) for value in {*means}}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from machinery import places
+from machinery import contents, places
 from machinery.argument_parser import ArgumentParser
 from machinery.errors import InputError
 
@@ -78,6 +78,15 @@ def test_what_is_built_of_ones_own_data_goes_there(kept: Path) -> None:
     assert "[/data/leaf; without --source, data]" in " ".join(parser.format_help().split())
     kept.unlink()
     assert "where to write [data]" in parser_of_a_build().format_help()
+
+
+def test_missing_data_are_no_place_for_what_comes_with_the_project(kept: Path) -> None:
+    message = str(contents.not_found(Path("/data/leaf")))
+    assert "--source YOURS, with the options that TASK.md names (without --source: " in message
+    kept.write_text('[tool.trainyard]\ndata = "/data/leaf"\n')
+    message = str(contents.not_found(Path("/data/leaf")))
+    assert message.endswith("--source YOURS, with the options that TASK.md names.")
+    assert "--data data" in message
 
 
 def parser_of_a_build() -> ArgumentParser:

@@ -163,6 +163,19 @@ def test_a_refusal_says_what_chance_could_do_to_groups(exports: Path) -> None:
     assert [float(each) for each in found.groups()] == pytest.approx([0, 0.3], abs=0.05)
 
 
+def test_few_groups_have_no_interval(exports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a version of before says of its interval is not repeated."""
+    for number, groups in ((2, 5), (3, 1)):
+        keep_examples(exports, number, slice(0, 80), groups=np.arange(400) % groups)
+        change_facts(exports, number, test_groups=groups, test_intervals={"accuracy": [0.1, 0.2]})
+    decide(exports, "accept", "3")
+    why = "; there is no interval: all examples of test are of one group"
+    assert f"the first one; accuracy on test 0.8{why}" in capsys.readouterr().out
+    decide(exports, "accept", "2")
+    why = "; there is no interval: the examples of test are of 5 groups, and over fewer than 20"
+    assert f"version 3 in service 0.8. It is better by 0.15{why}" in capsys.readouterr().out
+
+
 def change_facts(exports: Path, number: int, **changes: Any) -> None:
     """Change what export.json of a version says."""
     path = exports / str(number) / "export.json"

@@ -118,6 +118,25 @@ def test_the_examples_of_the_description_are_answered(exports: Path) -> None:
             assert [each["outputs"][0]["data"] for each in inferred] == [[2.0 * number]] * 2
 
 
+def test_a_description_is_made_once_for_a_version(client: TestClient) -> None:
+    with mock.patch.object(openapi, "with_examples", side_effect=openapi.with_examples) as made:
+        first, second = (client.get("/openapi.json").json() for _ in range(2))
+    assert first == second
+    assert made.call_count == 1
+
+
+@pytest.mark.parametrize(("shape", "shown"), [((100, 100), True), ((100, 101), False)])
+def test_a_large_example_is_left_out(shape: tuple[int, ...], shown: bool) -> None:
+    post = {"post": {"requestBody": {"content": {"application/json": {}}}}}
+    inputs = {"points": Specification("float32", shape)}
+    described = {"paths": {"/v2/models/{name}/infer": post}}
+    found = openapi.with_examples(described, inputs, {"kind": "picture"}, 1)
+    assert ("infer" in found["components"]["examples"]) == shown
+    (path,) = found["paths"].values()
+    content = path["post"]["requestBody"]["content"]["application/json"]
+    assert ("examples" in content) == shown
+
+
 @pytest.mark.parametrize(
     ("form", "expected"),
     [

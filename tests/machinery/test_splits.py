@@ -5,7 +5,7 @@ import pytest
 
 from machinery.arrays import Ragged
 from machinery.sampling import BatchSampler, evaluation_batch_size, fold_seed
-from machinery.splits import StratumError, digests, find_leaks, split_off
+from machinery.splits import StratumError, digests, find_leaks, say_groups, split_off
 
 
 def test_equal_examples_have_equal_digests() -> None:
@@ -34,6 +34,13 @@ def test_missing_splits_come_from_train_by_group_and_stratum() -> None:
     other = split_off(groups, strata, {"train": np.arange(count)}, seed=1)
     assert np.array_equal(splits["val"], again["val"])
     assert not np.array_equal(splits["val"], other["val"])
+
+
+def test_how_many_groups_a_split_got_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    splits = {"train": np.array([0, 1, 2, 3]), "val": np.array([4, 5]), "test": np.array([6])}
+    say_groups(np.array([*"aabbcde"]), splits)
+    say_groups(None, splits)
+    assert capsys.readouterr().out == "groups: 2 train, 2 val, 1 test\n"
 
 
 def test_a_split_that_is_given_stays() -> None:

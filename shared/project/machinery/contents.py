@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from machinery.errors import InputError
 from machinery.files import replace, sync_file, write_atomically
+from machinery.places import DEFAULT_FOLDER, usual
 
 NAME = r"(arrays|records|shards)-\d+"  # Records are TFRecords; shards: see machinery/shards.
 # The names of what builds write there.
@@ -34,6 +35,29 @@ class Marker(pydantic.BaseModel):
 
 class ExistsError(InputError):
     """There is a dataset already, and nobody asked to replace it."""
+
+
+def not_found(folder: Path, default_source: str = "") -> InputError:
+    """Return the error for a folder without dataset.json; it names what is there instead.
+
+    Args:
+        folder: where it was looked for.
+        default_source: unfinished builds from it are not worth a word.
+    """
+    message = f"{folder / 'dataset.json'}: not found."
+    without = " (without --source: the examples that come with the project)"
+    if folder != DEFAULT_FOLDER and folder.as_posix() == usual():
+        message += " pyproject.toml says that the data lie there; what comes with it: --data data."
+        without = ""  # There they would be taken for the data of the person's own.
+    for left in made_by_builds(folder):
+        if (source := read_marker(left).source) != default_source:
+            message += f" {left} was made from {source} by a build that did not come to its end."
+    if there := [str(path.parent) for path in sorted(DEFAULT_FOLDER.rglob("dataset.json"))]:
+        message += f" Found: {', '.join(there[:5])}."
+    return InputError(
+        f"{message} Prepare it: python build_dataset.py --data {folder} --source YOURS, with the "
+        f"options that TASK.md names{without}."
+    )
 
 
 def refuse_to_replace(folder: Path) -> None:

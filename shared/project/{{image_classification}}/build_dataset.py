@@ -34,7 +34,7 @@ from machinery.image_overview import draw_samples
 from machinery.image_splits import Classes, check_small, split_images
 from machinery.predictions import Unlabelled
 from machinery.sampling import evaluation_batch_size
-from machinery.splits import digests, join_groups
+from machinery.splits import digests, join_groups, say_groups
 from machinery.statistics_file import Numbers, summarize
 from machinery.unlabelled_images import find_unlabelled, read_blocks
 
@@ -229,6 +229,7 @@ def write_images(
     shown = ", ".join(f"{count:,} {split}" for split, count in dataset.examples.items())
     what = "labels" if dataset.multilabel else "classes"
     print(f"Wrote {folder}: {shown} images of {len(classes)} {what}.")
+    say_groups(groups, splits)
     if draw_overview:
         say_counts(counts, classes, "images")
         print(f"To look at: samples.png and counts.png in {folder / dataset.arrays_folder}.")

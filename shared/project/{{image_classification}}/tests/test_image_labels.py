@@ -123,7 +123,7 @@ def test_columns_of_which_each_image_has_one_are_classes(
     assert read_labels(source, dataset)["part1/im1.png"] == 0
 
 
-def test_groups_stay_together(source: Path) -> None:
+def test_groups_stay_together(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of a patient with images of both classes all are in one split."""
     rows = [(f"im{n}", n % 2, f"p{n // 4}") for n in range(COUNT)]
     dataset = build(source, ["image", "label", "patient"], rows, group="patient")
@@ -137,6 +137,8 @@ def test_groups_stay_together(source: Path) -> None:
         assert groups is not None
         assert len({*zip(groups.tolist(), numbers, strict=True)}) == len({*groups.tolist()})
     assert len(set.union(*of_split)) == sum(map(len, of_split)) == COUNT // 4
+    train, val, test = map(len, of_split)
+    assert f"\ngroups: {train} train, {val} val, {test} test\n" in capsys.readouterr().out
 
 
 def test_equal_images_join_groups(source: Path) -> None:

@@ -44,7 +44,8 @@ def read_rows(body: bytes, content_type: str) -> Table:
     except UnicodeDecodeError:
         raise InputError("the request: is not UTF-8") from None
     except (ValueError, RecursionError):
-        raise InputError("the request: is not JSON") from None
+        advice = "for CSV send Content-Type: text/csv"
+        raise InputError(f"the request: is not JSON; {advice}") from None
     except csv.Error as error:
         raise InputError(f"the request: is not CSV: {error}") from None
 

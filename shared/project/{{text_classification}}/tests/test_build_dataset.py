@@ -18,6 +18,7 @@ from build_dataset import (
 from machinery.arrays import Ragged
 from machinery.errors import InputError
 from machinery.words import number_vocabulary, number_words, split_words
+from service import Service
 
 
 def write(path: Path, text: str) -> None:
@@ -190,6 +191,13 @@ def test_texts_to_predict_become_the_same_numbers(
     assert tokens.dtype == np.int32
     assert tokens[:3].tolist() == [[4, 6, 2, 3, 1], [4, 6, 2, 3, 1], [1, 1, 0, 0, 0]]
     assert "warning: 1 of 22 texts have no word" in capsys.readouterr().out
+
+
+def test_a_request_that_is_no_json_may_be_a_text(source: Path, tmp_path: Path) -> None:
+    service = Service(build_texts(tmp_path / "data", source))
+    with pytest.raises(InputError, match=r"not JSON; for a text as it is send .*: text/plain"):
+        service.read(b"The good film", "application/json")
+    assert len(service.read(b"The good film", "text/plain").ids) == 1
 
 
 def test_parquet_is_read_as_csv(tmp_path: Path) -> None:

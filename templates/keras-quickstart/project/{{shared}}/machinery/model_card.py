@@ -84,6 +84,7 @@ def card(about: Mapping[str, Any], load: str) -> str:
         ),
         "## How to load it",
         f"```python{load}\n{example}\noutputs = predict(inputs, path)\n```",
+        'What stands where in the arrays, by order and name, is in export.json, under "dataset".',
         "## Limits",
         LIMITS,
         "## Parameters",
@@ -115,7 +116,10 @@ def metrics(about: Mapping[str, Any]) -> str:
         return (
             f"{shown}\n\nNothing of test: this checkpoint was not evaluated (evaluate.py) before."
         )
-    return f"{shown}\n\n{how(about.get('test_groups') or 0) if found else NO_INTERVALS}"
+    groups = about.get("test_groups") or 0
+    few = intervals.too_few(groups)
+    why = f"No intervals: {few}." if few else NO_INTERVALS
+    return f"{shown}\n\n{how(groups) if found else why}"
 
 
 def how(groups: int) -> str:

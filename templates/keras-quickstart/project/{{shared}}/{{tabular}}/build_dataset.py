@@ -39,6 +39,7 @@ from machinery.predictions import Unlabelled
 from machinery.row_features import describe_rows, read_features
 from machinery.row_splits import split_rows
 from machinery.split_columns import read_splits, split_by_time
+from machinery.splits import say_groups
 from machinery.table_overview import draw_overview, say_overview
 from machinery.tables import Bad, Table, read_table, refuse_bad
 from machinery.targets import (
@@ -197,6 +198,7 @@ def build_table(
         *(folder, columns, target, roles.targets, ids, splits, where, overwrite, roles.id, draw),
         groups=groups,
     )
+    say_groups(groups, splits)
     say_overview(columns, target, splits)
     pictures = sorted(path.name for path in (folder / dataset.arrays_folder).glob("*.png"))
     shown = ", ".join(["columns.yaml", *pictures])

@@ -83,7 +83,8 @@ def _read_texts(body: bytes, content_type: str) -> list[str]:
     except UnicodeDecodeError:
         raise InputError("the request: is not UTF-8") from None
     except (ValueError, RecursionError):
-        raise InputError("the request: is not JSON") from None
+        advice = "for a text as it is send Content-Type: text/plain"
+        raise InputError(f"the request: is not JSON; {advice}") from None
     texts = found.get("text") if isinstance(found, dict) else None
     texts = [texts] if isinstance(texts, str) else texts
     if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):

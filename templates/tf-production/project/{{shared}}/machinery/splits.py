@@ -82,6 +82,18 @@ def join_groups(contents: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
             return joined
 
 
+def say_groups(groups: np.ndarray | None, splits: Mapping[str, np.ndarray]) -> None:
+    """Print how many groups each split got, where there are any.
+
+    Args:
+        groups: (N,) such as patients.
+        splits: the row numbers of each split.
+    """
+    if groups is not None:
+        counts = (f"{len(np.unique(groups[rows])):,} {split}" for split, rows in splits.items())
+        print(f"groups: {', '.join(counts)}")
+
+
 def stratum_of_group(groups: np.ndarray, strata: np.ndarray) -> np.ndarray:
     """Return the stratum of the first example of each one's group, (N,) int.
 

@@ -25,7 +25,7 @@ from machinery.errors import InputError, first_problem
 from machinery.features import Described
 from machinery.files import write_atomically
 from machinery.mapped import map_array
-from machinery.places import DEFAULT_FOLDER, usual
+from machinery.places import DEFAULT_FOLDER
 from machinery.ragged import Ragged
 from machinery.shards import remote, shard_list
 from machinery.shards.shard_cache import ShardCache
@@ -75,9 +75,16 @@ class BaseDataset(Described, pydantic.BaseModel):
     examples: dict[str, int]  # by split
     arrays: dict[str, Array]  # by name
     arrays_folder: str = pydantic.Field(pattern=rf"^{contents.NAME}$")
-    fingerprint: str  # of every array: two datasets with one fingerprint are the same
+    fingerprint: (
+        str  # of every array but the groups: two datasets with one are the same to learn from
+    )
 
     default_source: ClassVar[str] = ""  # the source of the data that come with the project
+
+    @property
+    def grouped(self) -> bool:
+        """Whether the array GROUPS says what belongs together; else the task has learned of it."""
+        return GROUPS in self.arrays and GROUPS not in (*self.inputs, *self.targets)
 
     @property
     def positions(self) -> int:
@@ -159,7 +166,8 @@ class BaseDataset(Described, pydantic.BaseModel):
         else:
             values = read_array(path, (count, *array.shape), array.dtype, advice)
             examples = values
-        if name != GROUPS and (problem := self.check(name, values)):
+        theirs = name == GROUPS and self.grouped
+        if not theirs and (problem := self.check(name, values)):
             raise InputError(f"{path}: {problem}. {advice}")
         return examples
 
@@ -182,32 +190,11 @@ def read_dataset(folder: Path, schema: type[BaseDataset], advice: str = "") -> A
     except FileNotFoundError:
         if advice:
             raise InputError(f"{path}: not found. {advice}") from None
-        raise not_found(folder, schema.default_source) from None
+        raise contents.not_found(folder, schema.default_source) from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}.") from None
     except pydantic.ValidationError as error:
         raise InputError(f"{path}: {first_problem(error)}. {advice or again(folder)}") from None
-
-
-def not_found(folder: Path, default_source: str = "") -> InputError:
-    """Return the error for a folder without dataset.json; it names what is there instead.
-
-    Args:
-        folder: where it was looked for.
-        default_source: unfinished builds from it are not worth a word.
-    """
-    message = f"{folder / 'dataset.json'}: not found."
-    if folder != DEFAULT_FOLDER and folder.as_posix() == usual():
-        message += " pyproject.toml says that the data lie there; what comes with it: --data data."
-    for left in contents.made_by_builds(folder):
-        if (source := contents.read_marker(left).source) != default_source:
-            message += f" {left} was made from {source} by a build that did not come to its end."
-    if there := [str(path.parent) for path in sorted(DEFAULT_FOLDER.rglob("dataset.json"))]:
-        message += f" Found: {', '.join(there[:5])}."
-    return InputError(
-        f"{message} Prepare it: python build_dataset.py --data {folder} --source YOURS (without "
-        "--source: the examples that come with the project)."
-    )
 
 
 def open_dataset(folder: Path, schema: type[BaseDataset], prepare: Callable[[Path], object]) -> Any:
@@ -286,9 +273,9 @@ def write_dataset(
 
     Raises:
         ExistsError: there is a dataset already.
+        InputError: an array has the name of the groups.
     """
-    if groups is not None:
-        arrays = {**arrays, GROUPS: np.unique(groups, return_inverse=True)[1]}
+    arrays = _with_groups(arrays, groups)
     with contents.new_contents(folder, "arrays", fields["source"], overwrite) as target:
         described = {name: _describe(array) for name, array in arrays.items()}
         sizes = {split: len(rows) for split, rows in splits.items()}
@@ -316,6 +303,19 @@ def write_dataset(
         text = dataset.model_dump_json(indent=2)
         write_atomically(folder / "dataset.json", text.encode())
     return dataset
+
+
+def _with_groups(
+    arrays: Mapping[str, Examples], groups: np.ndarray | None
+) -> Mapping[str, Examples]:
+    if GROUPS in arrays:
+        raise InputError(
+            f"arrays: got {GROUPS!r} as a name, expected another one: it is that of what "
+            "write_dataset takes as groups=, of which nothing is learned. Rename the array."
+        )
+    if groups is None:
+        return arrays
+    return {**arrays, GROUPS: np.unique(groups, return_inverse=True)[1]}
 
 
 def _describe(array: Examples) -> Array:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from machinery import records
+from machinery.contents import not_found
 from machinery.continuation import EPOCHS, differ_in_epochs
 from machinery.errors import InputError
 from machinery.files import refuse_to_overwrite
@@ -64,8 +65,6 @@ def check_training(arguments: argparse.Namespace, parameters: Section) -> None:
     remote.refresh(arguments.data, "dataset.json")
     # Only in the folder data are the default data prepared.
     if arguments.data != Path("data") and not (arguments.data / "dataset.json").exists():
-        from machinery.arrays import not_found  # It takes NumPy.
-
         raise not_found(arguments.data)
     if arguments.source and not arguments.experiment.exists():
         say_same(arguments.source, parameters, arguments.data)

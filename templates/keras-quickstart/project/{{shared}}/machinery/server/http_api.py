@@ -114,6 +114,7 @@ class Api:
             telemetry={"tracing": False, "metrics": False, "logs": False},
         )
         self._describe, self.app.openapi = self.app.openapi, self.describe
+        self._described: tuple[int, dict[str, Any]] = 0, {}  # of which version, and what
         self.app.add_exception_handler(StarletteHTTPException, answer_refusal)
         self.app.add_exception_handler(Exception, answer_bug)
         add = self.app.add_api_route
@@ -173,8 +174,10 @@ class Api:
     def describe(self) -> dict[str, Any]:
         """Return what /openapi.json says, with requests that the version in service answers."""
         version = self.current.version
-        form = version.service.form()
-        return openapi.with_examples(self._describe(), version.inputs, form, version.number)
+        if self._described[0] != version.number:
+            facts = self._describe(), version.inputs, version.service.form(), version.number
+            self._described = version.number, openapi.with_examples(*facts)
+        return self._described[1]
 
     async def server(self) -> dict[str, Any]:
         """What this server is."""

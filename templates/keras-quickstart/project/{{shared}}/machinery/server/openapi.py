@@ -20,6 +20,9 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
+MOST_NUMBERS = 10_000  # of an example: a larger one would be megabytes that nobody reads
+
+
 def _flag(name: str) -> dict[str, Any]:
     return {"type": "object", "properties": {name: {"type": "boolean"}}}
 
@@ -124,7 +127,7 @@ def with_examples(
     form: Mapping[str, Any],
     number: int,
 ) -> dict[str, Any]:
-    """Return a description with requests that a version answers.
+    """Return a description with requests that a version answers; without one that is large.
 
     Args:
         described: what FastAPI says of all paths.
@@ -133,7 +136,9 @@ def with_examples(
         number: of the version.
     """
     found: dict[str, Any] = copy.deepcopy({**described})
-    examples = {"infer": example_request(inputs), "predict": example_of_form(form)}
+    numbers = sum(math.prod(shape) for _, shape in inputs.values())
+    request = example_request(inputs) if numbers <= MOST_NUMBERS else None
+    examples = {"infer": request, "predict": example_of_form(form)}
     named = {
         name: {"summary": f"version {number}", "value": value}
         for name, value in examples.items()

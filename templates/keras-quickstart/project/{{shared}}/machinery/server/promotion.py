@@ -157,6 +157,8 @@ def check(
         value = acceptance.test_value(facts, objective, number)
         shown = acceptance.describe(value, facts, objective)
         why = f"the first one; {acceptance.metric_name(objective)} on test {shown}"
+        if none := acceptance.no_interval(facts):
+            why += f"; {none}"
     else:
         pairs = (number, facts), (old, read_facts(exports, old))
 

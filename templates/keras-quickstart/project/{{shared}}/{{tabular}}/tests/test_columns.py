@@ -83,13 +83,15 @@ def test_a_time_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         build(tmp_path, write(tmp_path / "t.csv", rows), time="when", drop=["who"])
 
 
-def test_a_group_is_in_one_split(tmp_path: Path) -> None:
+def test_a_group_is_in_one_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = make_rows()
     source = write(tmp_path / "t.csv", rows)
     dataset = build(tmp_path, source, group="who", drop=["when"])
     found = sizes(tmp_path, dataset)
     people = [{size // 10 for size in each} for each in found.values()]
     assert sum(map(len, people)) == len(set.union(*people)) == 10
+    counts = ", ".join(f"{len(each)} {split}" for split, each in zip(found, people, strict=True))
+    assert f"\ngroups: {counts}\n" in capsys.readouterr().out
     for split, each in found.items():  # Intervals draw whole groups.
         groups = read_groups(dataset, tmp_path / "data", split)
         assert groups is not None

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from machinery.errors import InputError
-from machinery.intervals import Interval, in_words
+from machinery.intervals import Interval, in_words, too_few
 from machinery.metrics import Objective
 from machinery.server.model_versions import Facts
 
@@ -29,9 +29,20 @@ class Comparison(NamedTuple):
 
 
 def describe(value: float, facts: Facts, objective: Objective) -> str:
-    """Return a value of the metric in words, with its interval."""
+    """Return a value of the metric in words, with its interval.
+
+    A version of an earlier state of the project may hold one over too few groups.
+    """
+    if too_few(facts.test_groups):
+        return f"{value:.4g}"
     interval = facts.test_intervals.get(metric_name(objective))
     return f"{value:.4g}{in_brackets(interval)}"
+
+
+def no_interval(*versions: Facts) -> str:
+    """Return why versions have no interval where it is for want of groups; else nothing."""
+    few = next(filter(None, (too_few(facts.test_groups) for facts in versions)), "")
+    return few and f"there is no interval: {few}"
 
 
 def in_brackets(interval: Interval | None) -> str:
@@ -111,6 +122,7 @@ def compare(
     change = f"{'worse' if worse > 0 else 'better'} by {abs(worse):.4g}{in_brackets(interval)}"
     groups = new_facts.test_groups or old_facts.test_groups
     drawn = f", which draws {groups:,} groups whole" if groups else ""
-    how = HOW.format(drawn) if interval else NO_INTERVAL
+    none = no_interval(new_facts, old_facts) or NO_INTERVAL
+    how = HOW.format(drawn) if interval else none
     words += f". It is {change if worse else 'as good'}; {how}."
     return Comparison(refused, words, margin)

@@ -8,6 +8,8 @@ import pytest
 
 from build_dataset import build_table
 from machinery.column_roles import Roles
+from machinery.errors import InputError
+from machinery.row_requests import read_rows
 from service import Service
 
 
@@ -26,3 +28,11 @@ def test_categories_that_no_training_row_had_are_named(target: str, tmp_path: Pa
     answers = service.answer(examples, found)
     assert [answer.get("unknown") for answer in answers] == [None, ["town"], ["town"]]
     assert all("values" in answer or "probabilities" in answer for answer in answers)
+
+
+def test_what_is_no_json_may_be_a_table() -> None:
+    body = b"size,town\n3,Ulm\n"
+    for content_type in ("application/json", "application/x-www-form-urlencoded"):
+        with pytest.raises(InputError, match="not JSON; for CSV send Content-Type: text/csv"):
+            read_rows(body, content_type)
+    assert read_rows(body, "text/csv").columns["town"] == ["Ulm"]
