@@ -40,9 +40,9 @@ def test_where_pyproject_says(place: str, to_write: str, kept: Path) -> None:
 def test_a_place_in_the_home_folder_or_with_a_percent_sign(
     kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", "/home/mina")
+    monkeypatch.setenv("HOME", str(kept.parent))
     kept.write_text('[tool.trainyard]\ndata = "~/data"\n')
-    assert places.folder_to_write() == Path.home() / "data"
+    assert places.folder_to_write() == kept.parent / "data"
     kept.write_text('[tool.trainyard]\ndata = "/data/100%/leaf"\n')
     parser = ArgumentParser("")
     parser.add_data()
