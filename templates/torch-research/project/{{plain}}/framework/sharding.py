@@ -77,7 +77,7 @@ def shard(model: torch.nn.Module, device: torch.device, smallest: int = SMALLEST
     for name, layer in [*large_layers(model, smallest), ("the network", model)]:
         try:
             fully_shard(layer, mesh=mesh)
-        except (NotImplementedError, ValueError) as error:
+        except (RuntimeError, ValueError) as error:
             raise InputError(
                 f"training.sharding: got full, but PyTorch cannot share out {name}: {error}. "
                 "Expected none with this network: change it with --from."

@@ -11,7 +11,7 @@ import torch
 from torch import distributed
 
 import backend
-from framework.sharding import EXPECTED, ShardedState, is_on, shard
+from framework.sharding import EXPECTED, ShardedState, is_on, large_layers, shard
 from machinery.errors import InputError
 from machinery.share import ALONE, Share
 
@@ -75,6 +75,22 @@ def test_a_checkpoint_of_another_network_is_refused() -> None:
     arrays = {**state.to_arrays(), "model.2.weight": np.zeros((40, 9), np.float32)}
     with pytest.raises(InputError, match=r"2\.weight"):
         state.load(arrays, HERE)
+
+
+@pytest.mark.usefixtures("_group")
+def test_a_network_that_pytorch_cannot_share_out_is_refused() -> None:
+    network = make(1)
+    network.scale = torch.nn.Parameter(torch.tensor(1.0))  # No row to share out.
+    with pytest.raises(InputError, match="PyTorch cannot share out the network"):
+        shard(network, CPU)
+
+
+def test_lists_and_what_stands_twice_are_no_layers_of_their_own() -> None:
+    layer = torch.nn.Linear(8, 8)
+    inner = torch.nn.ModuleList([layer, torch.nn.Sequential(torch.nn.Linear(8, 8))])
+    network = torch.nn.ModuleDict({"first": torch.nn.ModuleList([inner, layer])})
+    names = [name for name, _ in large_layers(network, smallest=60)]
+    assert names == ["first.0.1.0", "first.0.1", "first.1"]
 
 
 @pytest.mark.parametrize(
