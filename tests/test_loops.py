@@ -20,7 +20,8 @@ LOOPS = ("plain", "lightning")
 
 # What tells Lightning of several processes, and what adds up over them in the plain loop.
 LIGHTNING = {"framework/run_callback.py", "framework/launched.py", "tests/test_launched.py"}
-PLAIN = {"framework/batch_parts.py", "tests/test_batch_parts.py"}
+PLAIN = {f"framework/{name}.py" for name in ("batch_parts", "sharding")}
+PLAIN |= {f"tests/test_{name}.py" for name in ("batch_parts", "sharding")}
 
 
 @pytest.mark.parametrize("task", tasks)
@@ -117,9 +118,9 @@ def test_the_plain_loop_continues_what_lightning_began(loops: list[Loop]) -> Non
     folder = begin(lightning, plain)
     result = plain.server.run("train", "--experiment", folder)
     assert result.code == 0, result.output
-    assert "continuing at step" in result.output
     changed = "evaluate.py, framework/batch_parts.py, framework/launched.py, "
-    changed += "framework/run_callback.py, train.py"
+    changed = "evaluate.py, framework/batch_parts.py, framework/launched.py, "
+    changed += "framework/run_callback.py, framework/sharding.py, train.py"
     assert f"trained with other code than that of now: {changed}" in result.output
 
 

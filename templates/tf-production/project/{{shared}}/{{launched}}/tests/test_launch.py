@@ -109,7 +109,7 @@ def test_a_process_stops_where_its_launcher_is_killed(tmp_path: Path) -> None:
         time.sleep(0.01)
     process.kill()
     process.communicate(timeout=60)  # Its pipes are closed once the other process has ended, too.
-    assert (tmp_path / "ended").read_text() == "a lost launcher"
+    assert (tmp_path / "ended").read_text("utf-8") == "a lost launcher"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
