@@ -1,18 +1,15 @@
-"""From `python train.py` to the prompt, and how much Python there is to read, per combination.
+"""From `python train.py` to the prompt, per combination.
 
     python benchmarks/journey.py                                  # every combination
     python benchmarks/journey.py --template torch-research
 
-- Seconds of `python train.py`: the wall clock from the command to the prompt with the default
-  parameters on the digits, imports and all, with as many threads as the project takes; and its
-  processor time beside it, since a busy machine lengthens the first and hardly the second. Each
-  round runs every project once; one round more comes before, for bytecode and data.
-- Lines: those of Python that a person reads and owns, and those of machinery/, as
-  tools/count_lines.py counts them.
+The wall clock from the command to the prompt with the default parameters on the digits, imports
+and all, with as many threads as the project takes; and its processor time beside it, since a busy
+machine lengthens the first and hardly the second. Each round runs every project once; one round
+more comes before, for bytecode and data.
 """
 
 import argparse
-import importlib
 import subprocess
 import sys
 import tempfile
@@ -26,7 +23,7 @@ from common import (
     combinations,
     machine,
     print_table,
-    root,
+    render,
     spread,
     take_turns,
     title,
@@ -44,8 +41,6 @@ def seconds_to_train(project: Path) -> tuple[float, float]:
 
 def main() -> None:
     """Measure every combination and print one table."""
-    sys.path.append(str(root / "tools"))
-    count = importlib.import_module("count_lines").count
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -53,20 +48,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="rounds to time [3]")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        projects, lines = {}, {}
-        for each in combinations(arguments.template, arguments.choice):
-            name = title(each)
-            projects[name] = Path(folder, name)
-            lines[name] = count(each, projects[name])  # Renders it, too.
-        commands = {name: partial(seconds_to_train, path) for name, path in projects.items()}
+        commands = {
+            title(each): partial(
+                seconds_to_train, render(Path(folder, title(each)), each.template, **each.answers)
+            )
+            for each in combinations(arguments.template, arguments.choice)
+        }
         seconds = take_turns(commands, arguments.rounds)
     packages = ("torch", "pytorch-lightning", "tensorflow-cpu", "keras", "jax")
     print(f"{machine(*packages)}\n")
     rows = []
-    for name, (owned, machinery) in lines.items():
-        both = (spread(each, ".1f") for each in zip(*seconds[name], strict=True))
-        rows.append([name, *both, f"{owned:,}", f"{machinery:,}"])
-    head = ["`python train.py`, seconds", "CPU seconds", "lines you own", "machinery"]
+    for name in commands:
+        rows.append([name, *(spread(each, ".1f") for each in zip(*seconds[name], strict=True))])
+    head = ["`python train.py`, seconds", "CPU seconds"]
     print_table(["combination", *head], rows)
 
 

@@ -1,4 +1,4 @@
-"""Count the lines of Python in a project of each template: for the table in the README.
+"""Count the lines of Python in a project of each template: for the table in docs/choices.md.
 
     python tools/count_lines.py
 
