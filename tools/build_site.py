@@ -9,7 +9,7 @@ the README of a project that is rendered for it. A link to a file that has a pag
 that page; one to a file without a page becomes its text. A link to nothing ends the build, and so
 does what Zensical warns of. Ends with 0 when the site is there, with 2 when something is wrong.
 
-Needs Zensical, which `make test` installs into .venv.
+Needs Copier and Zensical: after `make demo`, `.venv/bin/python -m pip install zensical`.
 """
 
 import argparse
@@ -153,7 +153,7 @@ def build(site: Path, gallery: Path | None) -> None:
     if gallery and gallery.resolve().is_relative_to(site.resolve()):
         raise Refused(f"--gallery {gallery}: lies in what is built anew; keep it elsewhere.")
     if importlib.util.find_spec("zensical") is None:
-        raise Refused("Zensical is not installed here; `make test` installs it into .venv.")
+        raise Refused(f"Zensical is not installed here: {sys.executable} -m pip install zensical")
     shutil.rmtree(site, ignore_errors=True)
     (site / "pages").mkdir(parents=True)
     mark.write_text(MARK, encoding="utf-8")

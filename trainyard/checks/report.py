@@ -139,7 +139,7 @@ def to_lines(results: Sequence[Result], width: int = 100) -> Iterator[str]:
         yield from _wrap(f"left out: {each.check.identifier} ({reasons})", width, "")
     passed, applicable = score(results)
     rest = [each for each in results if not each.applies]
-    others = f" {len(rest)} do not apply." if rest else ""
+    others = f" {len(rest)} {'does' if len(rest) == 1 else 'do'} not apply." if rest else ""
     yield f"{passed} of {applicable} checks passed.{others}"
 
 
