@@ -133,10 +133,10 @@ def edited(tagged_repository: Path, tmp_path: Path) -> Path:
     """A project in which a line was changed that a release has changed since, too."""
     repository = template_repository(tagged_repository, tmp_path)
     project = make(repository, WAYS[0], tmp_path / "leaf")
-    replace_line(project / "pyproject.toml", "line-length = ", "line-length = 120")
+    replace_line(project / "pyproject.toml", "addopts = ", 'addopts = "-ra --maxfail=1"')
     commit(project)
     for path in copies(repository, "pyproject.toml.jinja"):
-        replace_line(path, "line-length = ", "line-length = 88")
+        replace_line(path, "addopts = ", 'addopts = "-ra --durations=5"')
     publish(repository, "v0.2.0")
     return project
 
@@ -144,7 +144,7 @@ def edited(tagged_repository: Path, tmp_path: Path) -> Path:
 def test_update(edited: Path) -> None:
     """In small templates; with --deep in the whole ones."""
     type_page("update.md", edited, re.sub(ANOTHER_ANSWER, "", typed("update.md")))
-    assert "line-length = 88" in (edited / "pyproject.toml").read_text("utf-8")
+    assert '"-ra --durations=5"' in (edited / "pyproject.toml").read_text("utf-8")
     assert git(edited, "status", "--porcelain") == ""
     assert git(edited, "log", "-1", "--format=%s") == "Update from the template\n"
 

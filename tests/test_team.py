@@ -81,11 +81,11 @@ def test_the_page_word_for_word(tagged_repository: Path, tmp_path: Path) -> None
     for block in shown:
         assert one_line(block) in printed
     for name in NAMES:
-        assert "line-length = 88" in git(host / f"{name}.git", "show", "main:pyproject.toml")
+        assert "--durations=5" in git(host / f"{name}.git", "show", "main:pyproject.toml")
         text = (work / f"team/requests/{name}-v1.1.0.md").read_text(encoding="utf-8")
-        assert "- Lines have at most 88 characters." in text
+        assert "- The tests name their five slowest." in text
         assert ("Not to be merged" in text) == (name == "leaf")
-    assert "A network of our own" in git(host / "bark.git", "show", "main:model/net.py")
+    assert "Our own network" in git(host / "bark.git", "show", "main:model/net.py")
 
 
 def test_a_second_template_and_ours_are_updated_each_by_itself(
