@@ -119,7 +119,7 @@ def test_the_examples_of_the_description_are_answered(exports: Path) -> None:
 
 
 def test_a_description_is_made_once_for_a_version(client: TestClient) -> None:
-    with mock.patch.object(openapi, "with_examples", side_effect=openapi.with_examples) as made:
+    with mock.patch.object(openapi, "describe_version", wraps=openapi.describe_version) as made:
         first, second = (client.get("/openapi.json").json() for _ in range(2))
     assert first == second
     assert made.call_count == 1
@@ -130,7 +130,7 @@ def test_a_large_example_is_left_out(shape: tuple[int, ...], shown: bool) -> Non
     post = {"post": {"requestBody": {"content": {"application/json": {}}}}}
     inputs = {"points": Specification("float32", shape)}
     described = {"paths": {"/v2/models/{name}/infer": post}}
-    found = openapi.with_examples(described, inputs, {"kind": "picture"}, 1)
+    found = openapi.describe_version(described, inputs, {"kind": "picture"}, {}, 1)
     assert ("infer" in found["components"]["examples"]) == shown
     (path,) = found["paths"].values()
     content = path["post"]["requestBody"]["content"]["application/json"]
