@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import jsonschema
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
@@ -116,6 +117,24 @@ def test_the_examples_of_the_description_are_answered(exports: Path) -> None:
             predicted, *inferred = send_examples(client)
             assert predicted["answers"] == [{"sum": 3.0 * number}]
             assert [each["outputs"][0]["data"] for each in inferred] == [[2.0 * number]] * 2
+
+
+def test_answers_and_refusals_are_what_is_said_of_them(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()
+    places = {"/predict": {"point": [1, 2.5]}, "/v2/models/{name}/infer": tensor([[1, 2]])}
+    for place, body in places.items():
+        said = described["paths"][place]["post"]["responses"]
+        for sent, status in ((body, 200), ({}, 400)):
+            answer = client.post(place.format(name="model"), json=sent)
+            assert answer.status_code == status
+            schema = said[str(status)]["content"]["application/json"]["schema"]
+            validator = jsonschema.Draft202012Validator({**described, **schema})
+            found = answer.json()
+            validator.validate(found)
+            for name in found:
+                assert not validator.is_valid({**found, name: None}), name
+                others = {key: value for key, value in found.items() if key != name}
+                assert not validator.is_valid(others), name
 
 
 def test_a_description_is_made_once_for_a_version(client: TestClient) -> None:

@@ -186,7 +186,7 @@ def describe_version(
         for method in methods.values():
             for parameter in method.get("parameters", ()):
                 if parameter["name"] == "number":
-                    parameter["example"] = str(number)
+                    parameter |= {"schema": {"type": "string"}, "example": str(number)}
         content = methods.get("post", {}).get("requestBody", {}).get("content", {})
         name = path.rpartition("/")[2]
         if name in named and "application/json" in content:

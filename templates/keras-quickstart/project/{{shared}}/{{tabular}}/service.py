@@ -52,12 +52,11 @@ class Service:
         columns = {name: {"type": ["number", "null"]} for name in self.dataset.number_columns}
         columns |= {name: {"type": ["string", "null"]} for name in self.dataset.category_columns}
         row = {"type": "object", "required": [*columns], "properties": columns}
+        answer: dict[str, Any] = LABELS if self.dataset.kind == "multilabel" else ONE_CLASS
         if self.dataset.kind == "regression":
             (name,) = self.dataset.target_columns
             values = {"type": "object", "required": [name], "properties": {name: NUMBER}}
             answer = {"type": "object", "required": ["values"], "properties": {"values": values}}
-        else:
-            answer = LABELS if self.dataset.kind == "multilabel" else ONE_CLASS
         properties = {**answer["properties"], "unknown": NAMES}
         return {"Answer": {**answer, "properties": properties}, "Row": row}
 
