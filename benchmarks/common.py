@@ -46,7 +46,10 @@ def combinations(
     return [
         each
         for each in harness().checked_combinations
-        if each.task == task and template in (None, each.template) and choice in (None, each.choice)
+        if each.task == task
+        and not each.kaggle
+        and template in (None, each.template)
+        and choice in (None, each.choice)
     ]
 
 

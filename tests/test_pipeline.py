@@ -329,6 +329,10 @@ def test_seeds_and_a_baseline(project: Path) -> None:
     assert trained.stdout.count("next: ") == 1
     again = run(project, "train.py", *words, "--device", "cpu")
     assert again.stdout.count("is finished; nothing to do") == 2
+    evaluated = run(project, "evaluate.py", "--experiment", "experiments/more", "--split", "val")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert "mean of 2 seeds ± standard deviation:  val loss " in evaluated.stdout
+    assert (project / "experiments/more/seed-5/metrics_val.json").exists()
     compared = run(project, "synthesize_results.py", "--baseline", "more")
     assert compared.returncode == 0, compared.stderr
     table = (project / "experiments" / "results.md").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from machinery import records
+from machinery import records, rerun
 from machinery.contents import not_found
 from machinery.continuation import EPOCHS, differ_in_epochs
 from machinery.errors import InputError
@@ -83,6 +83,14 @@ def say_same(source: Path, parameters: Section, data: Path) -> None:
         same = trained and not differences(now | trained, now)
         if same and session.get("fingerprint") == records.read_fingerprint(data):
             print(f"Parameters and data are those of {source}: this trains the same again.")
+
+
+def end_if_finished(arguments: argparse.Namespace, parameters: Any) -> None:
+    """End the process where the experiment is finished already: there is nothing left to do."""
+    if records.is_finished(arguments.experiment) and not arguments.overwrite:
+        if arguments.rerun:
+            rerun.compare_finished(arguments.rerun, arguments.experiment)
+        say_finished(arguments.experiment, parameters, arguments.data)
 
 
 def say_finished(folder: Path, parameters: Section, data: Path | None) -> None:

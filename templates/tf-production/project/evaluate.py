@@ -4,7 +4,8 @@
     python evaluate.py --experiment experiments/wide --split val
 
 Writes metrics, pictures and predictions into the experiment's folder, named after the split, such
-as metrics_test.json; for the last checkpoint, such as metrics_test_last.json.
+as metrics_test.json; for the last checkpoint, such as metrics_test_last.json. Of an experiment with
+a run for each seed or fold, all runs are evaluated, and their mean is printed.
 """
 
 import argparse

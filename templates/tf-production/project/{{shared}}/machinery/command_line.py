@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from machinery import checkpoints, debugging, histograms, records, rerun
+from machinery import checkpoints, debugging, histograms, records, rerun, several_evaluations
 from machinery.argument_parser import ArgumentParser
 from machinery.contents import made_by_builds
 from machinery.continuation import EPOCHS
@@ -33,7 +33,7 @@ from machinery.parameter_file import (
 )
 from machinery.several_runs import train_several
 from machinery.stopping import StopRequest, hide_interrupts, ignore_signals
-from machinery.trained import check_places, check_training, say_finished, trained_parameters
+from machinery.trained import check_places, check_training, end_if_finished, trained_parameters
 
 
 class Command:
@@ -104,13 +104,25 @@ class TrainCommand(Command):
 
 
 class EvaluateCommand(Command):
-    """The command line of evaluate.py, or of another script that reads a trained experiment."""
+    """The command line of evaluate.py, or of another script that reads a trained experiment.
+
+    Args:
+        runs: arguments and parameters of each run to read; none: the script is only imported.
+    """
+
+    def __init__(self, *runs: tuple[argparse.Namespace, Any]) -> None:
+        super().__init__(*(runs[0] if runs else ()))
+        self.runs = runs
 
     def run(self, main: Callable[[argparse.Namespace, Any], object]) -> None:
-        """Call `main` with arguments and parameters; end with the exit code of what happened."""
-        if self.arguments is not None:
-            with exit_codes():
-                main(self.arguments, self.parameters)
+        """Call `main` for each run; end with the exit code of what happened."""
+        if not self.runs:
+            return
+        with exit_codes():
+            for arguments, parameters in self.runs:
+                main(arguments, parameters)
+            for line in several_evaluations.summarize([arguments for arguments, _ in self.runs]):
+                print(line)
 
 
 class CheckupCommand(Command):
@@ -164,7 +176,8 @@ def evaluation(
         name: __name__ of the script.
         description: its docstring.
         schema: of params.yaml.
-        add_options: adds the script's own options; without it, those of evaluate.py.
+        add_options: adds the script's own options; without it, those of evaluate.py, which reads
+            each run of an experiment with several.
     """
     if name != "__main__":
         return EvaluateCommand()
@@ -175,9 +188,11 @@ def evaluation(
         parser.add_checkpoint()
         (add_options or add_evaluation_options)(parser)
         arguments = parser.parse_args()
-        parameters = trained_parameters(arguments, schema)
-        arguments.data = arguments.data or records.data_of(arguments.experiment)
-        return EvaluateCommand(arguments, parameters)
+        runs = [arguments] if add_options else several_evaluations.split_runs(arguments)
+        parameters = [trained_parameters(run, schema) for run in runs]
+        for run in runs:
+            run.data = run.data or records.data_of(run.experiment)
+        return EvaluateCommand(*zip(runs, parameters, strict=True))
 
 
 def prediction(name: str, description: str | None, schema: type[Section]) -> EvaluateCommand:
@@ -205,7 +220,7 @@ def prediction(name: str, description: str | None, schema: type[Section]) -> Eva
         arguments = parser.parse_args()
         parameters = trained_parameters(arguments, schema)
         check_places(arguments)
-        return EvaluateCommand(arguments, parameters)
+        return EvaluateCommand((arguments, parameters))
 
 
 def checkup(name: str, description: str | None, schema: type[Section]) -> CheckupCommand:
@@ -261,14 +276,6 @@ def parse_training(
     arguments.data = arguments.data or records.data_of(arguments.experiment, arguments.source)
     check_training(arguments, parameters)
     return arguments, parameters
-
-
-def end_if_finished(arguments: argparse.Namespace, parameters: Any) -> None:
-    """End the process where the experiment is finished already: there is nothing left to do."""
-    if records.is_finished(arguments.experiment) and not arguments.overwrite:
-        if arguments.rerun:
-            rerun.compare_finished(arguments.rerun, arguments.experiment)
-        say_finished(arguments.experiment, parameters, arguments.data)
 
 
 def add_evaluation_options(parser: ArgumentParser) -> None:

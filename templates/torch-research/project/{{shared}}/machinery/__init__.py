@@ -25,6 +25,7 @@ code hands in what it needs of them. Each file has one subject:
     seed_runs        one for each seed, train.py --seeds,
     part_runs        what is trained of them, and what again,
     run_processes    the processes that train them
+    several_evaluations  all of them by one evaluate.py, and the mean
     debugging        one process, nothing compiled: train.py --debug
     histograms       weights and gradients for TensorBoard: train.py --histograms
     rerun            a finished run, trained again and compared: train.py --rerun
