@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
@@ -109,6 +110,9 @@ def test_answers_are_those_of_predict(
     assert run(project, "predict.py", *words).returncode == 0
     rows = [row for _, *row in read_rows(output)[1:]]
     known = [float(cell) for row in rows for cell in row if re.fullmatch(r"-?\d+(\.\d+)?", cell)]
+    with urllib.request.urlopen(f"{served}/openapi.json") as response:
+        described = json.load(response)
+    schema = {**described, "$ref": "#/components/schemas/Answers"}
     answers = []
     for path in sorted(made.iterdir()) if made.is_dir() else [made]:
         kind = mimetypes.guess_type(path)[0] or ""
@@ -116,7 +120,9 @@ def test_answers_are_those_of_predict(
             f"{served}/predict", path.read_bytes(), {"Content-Type": kind}
         )
         with urllib.request.urlopen(request) as response:
-            answers += json.load(response)["answers"]
+            found = json.load(response)
+        jsonschema.validate(found, schema, jsonschema.Draft202012Validator)
+        answers += found["answers"]
     assert len(answers) == 3
     for answer in answers:
         sizes = {"width", "height"}

@@ -45,6 +45,10 @@ class Service:
     def form(self) -> dict[str, Any]:
         return {"kind": "fields", "fields": [{"name": "point", "usual": [1, 2]}]}
 
+    def schemas(self) -> dict[str, Any]:
+        sums = {"sum": {"type": "number"}}
+        return {"Answer": {"type": "object", "required": ["sum"], "properties": sums}}
+
     def read(self, body: bytes, content_type: str) -> Unlabelled:
         del content_type
         found = parse_json(body)

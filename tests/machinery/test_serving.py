@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import jsonschema
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
@@ -118,8 +119,26 @@ def test_the_examples_of_the_description_are_answered(exports: Path) -> None:
             assert [each["outputs"][0]["data"] for each in inferred] == [[2.0 * number]] * 2
 
 
+def test_answers_and_refusals_are_what_is_said_of_them(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()
+    places = {"/predict": {"point": [1, 2.5]}, "/v2/models/{name}/infer": tensor([[1, 2]])}
+    for place, body in places.items():
+        said = described["paths"][place]["post"]["responses"]
+        for sent, status in ((body, 200), ({}, 400)):
+            answer = client.post(place.format(name="model"), json=sent)
+            assert answer.status_code == status
+            schema = said[str(status)]["content"]["application/json"]["schema"]
+            validator = jsonschema.Draft202012Validator({**described, **schema})
+            found = answer.json()
+            validator.validate(found)
+            for name in found:
+                assert not validator.is_valid({**found, name: None}), name
+                others = {key: value for key, value in found.items() if key != name}
+                assert not validator.is_valid(others), name
+
+
 def test_a_description_is_made_once_for_a_version(client: TestClient) -> None:
-    with mock.patch.object(openapi, "with_examples", side_effect=openapi.with_examples) as made:
+    with mock.patch.object(openapi, "describe_version", wraps=openapi.describe_version) as made:
         first, second = (client.get("/openapi.json").json() for _ in range(2))
     assert first == second
     assert made.call_count == 1
@@ -130,7 +149,7 @@ def test_a_large_example_is_left_out(shape: tuple[int, ...], shown: bool) -> Non
     post = {"post": {"requestBody": {"content": {"application/json": {}}}}}
     inputs = {"points": Specification("float32", shape)}
     described = {"paths": {"/v2/models/{name}/infer": post}}
-    found = openapi.with_examples(described, inputs, {"kind": "picture"}, 1)
+    found = openapi.describe_version(described, inputs, {"kind": "picture"}, {}, 1)
     assert ("infer" in found["components"]["examples"]) == shown
     (path,) = found["paths"].values()
     content = path["post"]["requestBody"]["content"]["application/json"]

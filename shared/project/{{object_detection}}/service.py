@@ -20,6 +20,20 @@ if TYPE_CHECKING:
 
 __all__ = ["CONTENT", "Service"]
 
+EDGES = ("left", "top", "right", "bottom")
+_OBJECT = {"class": {"type": "string"}, "score": {"type": "number"}}
+_OBJECT |= {name: {"type": "number"} for name in EDGES}
+_OBJECTS = {"type": "object", "required": [*_OBJECT], "properties": _OBJECT}
+ANSWER = {
+    "type": "object",
+    "required": ["width", "height", "objects"],
+    "properties": {
+        "width": {"type": "integer"},
+        "height": {"type": "integer"},
+        "objects": {"type": "array", "items": _OBJECTS},
+    },
+}
+
 
 class Service:
     """Reads a picture, and answers with boxes.
@@ -34,6 +48,10 @@ class Service:
     def form(self) -> dict[str, Any]:
         """Return what the page asks for."""
         return FORM
+
+    def schemas(self) -> dict[str, Any]:
+        """Return what /openapi.json says of an answer."""
+        return {"Answer": ANSWER}
 
     def read(self, body: bytes, content_type: str) -> "Unlabelled":
         """Return the picture of a request; raise InputError where there is none."""
@@ -56,6 +74,3 @@ class Service:
             ]
             answers.append({"width": width, "height": height, "objects": objects})
         return answers
-
-
-EDGES = ("left", "top", "right", "bottom")

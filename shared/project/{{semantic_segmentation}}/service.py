@@ -24,6 +24,19 @@ if TYPE_CHECKING:
 
 __all__ = ["CONTENT", "Service"]
 
+ANSWER = {
+    "type": "object",
+    "required": ["width", "height", "confidence", "shares", "colours", "mask"],
+    "properties": {
+        "width": {"type": "integer"},
+        "height": {"type": "integer"},
+        "confidence": {"type": "number"},
+        "shares": {"type": "object", "additionalProperties": {"type": "number"}},
+        "colours": {"type": "object", "additionalProperties": {"type": "string"}},
+        "mask": {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"},
+    },
+}
+
 
 class Service:
     """Reads a picture, and answers with a mask.
@@ -38,6 +51,10 @@ class Service:
     def form(self) -> dict[str, Any]:
         """Return what the page asks for."""
         return FORM
+
+    def schemas(self) -> dict[str, Any]:
+        """Return what /openapi.json says of an answer."""
+        return {"Answer": ANSWER}
 
     def read(self, body: bytes, content_type: str) -> "Unlabelled":
         """Return the picture of a request; raise InputError where there is none."""

@@ -1,4 +1,4 @@
-"""How /openapi.json describes what the protocol's inference takes, and what is refused.
+"""How /openapi.json describes requests and answers; each type has a name, for generated clients.
 
 With requests that the version in service answers, so a viewer of OpenAPI can send one unchanged.
 """
@@ -12,14 +12,27 @@ from machinery.server.binary_tensors import LENGTH, SIZE
 from machinery.server.served_version import Specification
 from machinery.server.tensors import DATATYPES
 
+
+def _json(name: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+
+
+_REFUSED = {"content": _json("Refusal")}
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"description": 'The request cannot be used; "error" says why.'},
-    408: {"description": "The body did not come in time."},
-    413: {"description": "The body is too large."},
-    503: {"description": "Too many requests wait: try again after Retry-After seconds."},
+    400: {"description": 'The request cannot be used; "error" says why.', **_REFUSED},
+    408: {"description": "The body did not come in time.", **_REFUSED},
+    413: {"description": "The body is too large.", **_REFUSED},
+    503: {
+        "description": "Too many requests wait: try again after Retry-After seconds.",
+        **_REFUSED,
+    },
 }
-
-
+MISSING: dict[int | str, dict[str, Any]] = {
+    404: {"description": "No such network here.", **_REFUSED}
+}
+PREDICTED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "What people read of each example.", "content": _json("Answers")}
+}
 MOST_NUMBERS = 10_000  # of an example: a larger one would be megabytes that nobody reads
 
 
@@ -38,29 +51,47 @@ _TENSOR = {
         "parameters": {"type": "object", "properties": {SIZE: {"type": "integer", "minimum": 0}}},
     },
 }
-_TENSORS: dict[str, Any] = {
-    "schema": {
+_TENSORS = {"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}}
+_ANSWERS = {"type": "array", "items": {"$ref": "#/components/schemas/Answer"}}
+_TEXT = {"type": "string"}
+# A version adds Answer, and what its task's requests refer to.
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "Refusal": {"type": "object", "required": ["error"], "properties": {"error": _TEXT}},
+    "Answers": {
+        "type": "object",
+        "required": ["model", "version", "answers"],
+        "properties": {"model": _TEXT, "version": {"type": "integer"}, "answers": _ANSWERS},
+    },
+    "Tensor": _TENSOR,
+    "InferenceRequest": {
         "type": "object",
         "required": ["inputs"],
         "properties": {
-            "id": {"type": "string"},
-            "inputs": {"type": "array", "items": _TENSOR},
+            "id": _TEXT,
+            "inputs": _TENSORS,
             "outputs": {
                 "type": "array",
                 "items": {
                     "type": "object",
-                    "properties": {"name": {"type": "string"}, "parameters": _flag("binary_data")},
+                    "properties": {"name": _TEXT, "parameters": _flag("binary_data")},
                 },
             },
             "parameters": _flag("binary_data_output"),
         },
-    }
+    },
+    "InferenceAnswer": {
+        "type": "object",
+        "required": ["model_name", "model_version", "outputs"],
+        "properties": {
+            **{"model_name": _TEXT, "model_version": _TEXT, "id": _TEXT, "outputs": _TENSORS}
+        },
+    },
 }
-ANSWERS: dict[int | str, dict[str, Any]] = {
+INFERRED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The outputs: as JSON, or as JSON with arrays as bytes behind it.",
         "content": {
-            "application/json": {},
+            **_json("InferenceAnswer"),
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }
@@ -77,7 +108,7 @@ INFERENCE: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": _TENSORS,
+            **_json("InferenceRequest"),
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     },
@@ -121,18 +152,22 @@ def example_of_form(form: Mapping[str, Any]) -> Any:
     return None
 
 
-def with_examples(
+def describe_version(
     described: Mapping[str, Any],
     inputs: Mapping[str, Specification],
     form: Mapping[str, Any],
+    schemas: Mapping[str, Any],
     number: int,
 ) -> dict[str, Any]:
-    """Return a description with requests that a version answers; without one that is large.
+    """Return a description with the types of a version, and requests that it answers.
+
+    A request that is large is left out.
 
     Args:
         described: what FastAPI says of all paths.
         inputs: what the version takes.
         form: what the page asks for.
+        schemas: those of the task by name.
         number: of the version.
     """
     found: dict[str, Any] = copy.deepcopy({**described})
@@ -144,12 +179,14 @@ def with_examples(
         for name, value in examples.items()
         if value is not None
     }
-    found.setdefault("components", {})["examples"] = named
+    components = found.setdefault("components", {})
+    components["schemas"] = {**components.get("schemas", {}), **SCHEMAS, **schemas}
+    components["examples"] = named
     for path, methods in found["paths"].items():
         for method in methods.values():
             for parameter in method.get("parameters", ()):
                 if parameter["name"] == "number":
-                    parameter["example"] = str(number)
+                    parameter |= {"schema": {"type": "string"}, "example": str(number)}
         content = methods.get("post", {}).get("requestBody", {}).get("content", {})
         name = path.rpartition("/")[2]
         if name in named and "application/json" in content:

@@ -6,6 +6,24 @@ from typing import Any
 import numpy as np
 
 LIKELY = 0.5  # A label is predicted above this probability.
+# The JSON Schemas of what answer_probabilities() returns of an example.
+NUMBER = {"type": "number"}
+NAMES = {"type": "array", "items": {"type": "string"}}
+_PROBABILITIES = {"type": "object", "additionalProperties": NUMBER}
+ONE_CLASS: dict[str, Any] = {
+    "type": "object",
+    "required": ["class", "probability", "probabilities"],
+    "properties": {
+        "class": {"type": "string"},
+        "probability": NUMBER,
+        "probabilities": _PROBABILITIES,
+    },
+}
+LABELS: dict[str, Any] = {
+    "type": "object",
+    "required": ["labels", "probabilities"],
+    "properties": {"labels": NAMES, "probabilities": _PROBABILITIES},
+}
 
 
 def answer_probabilities(

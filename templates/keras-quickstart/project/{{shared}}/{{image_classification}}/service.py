@@ -10,7 +10,7 @@ Where a picture may have several labels, an answer has "labels" in place of the 
 
 from typing import TYPE_CHECKING, Any
 
-from machinery.class_answers import answer_probabilities
+from machinery.class_answers import LABELS, ONE_CLASS, answer_probabilities
 from machinery.picture_requests import CONTENT, FORM, read_picture
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ class Service:
     def form(self) -> dict[str, Any]:
         """Return what the page asks for."""
         return FORM
+
+    def schemas(self) -> dict[str, Any]:
+        """Return what /openapi.json says of an answer."""
+        return {"Answer": LABELS if self.dataset.multilabel else ONE_CLASS}
 
     def read(self, body: bytes, content_type: str) -> "Unlabelled":
         """Return the picture of a request; raise InputError where there is none."""

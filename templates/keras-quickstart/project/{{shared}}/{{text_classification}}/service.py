@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from machinery.class_answers import answer_probabilities
+from machinery.class_answers import ONE_CLASS, answer_probabilities
 from machinery.errors import InputError
 from machinery.predictions import Unlabelled
 from machinery.text_numbers import TextReader
@@ -56,6 +56,10 @@ class Service:
     def form(self) -> dict[str, Any]:
         """Return what the page asks for."""
         return {"kind": "text"}
+
+    def schemas(self) -> dict[str, Any]:
+        """Return what /openapi.json says of an answer."""
+        return {"Answer": ONE_CLASS}
 
     def read(self, body: bytes, content_type: str) -> Unlabelled:
         """Return the texts of a request; raise InputError where there are none."""

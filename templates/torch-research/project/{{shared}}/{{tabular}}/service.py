@@ -14,7 +14,7 @@ training row had, the answer has "unknown": ["town"] beside it.
 
 from typing import TYPE_CHECKING, Any
 
-from machinery.class_answers import answer_probabilities
+from machinery.class_answers import LABELS, NAMES, NUMBER, ONE_CLASS, answer_probabilities
 from machinery.row_requests import CONTENT, read_rows
 from machinery.unlabelled_rows import RowReader
 
@@ -46,6 +46,19 @@ class Service:
         for name, levels in self.dataset.category_columns.items():
             fields.append({"name": name, "levels": levels})
         return {"kind": "fields", "fields": fields}
+
+    def schemas(self) -> dict[str, Any]:
+        """Return what /openapi.json says of an answer, and of a row: it may have more columns."""
+        columns = {name: {"type": ["number", "null"]} for name in self.dataset.number_columns}
+        columns |= {name: {"type": ["string", "null"]} for name in self.dataset.category_columns}
+        row = {"type": "object", "required": [*columns], "properties": columns}
+        answer: dict[str, Any] = LABELS if self.dataset.kind == "multilabel" else ONE_CLASS
+        if self.dataset.kind == "regression":
+            (name,) = self.dataset.target_columns
+            values = {"type": "object", "required": [name], "properties": {name: NUMBER}}
+            answer = {"type": "object", "required": ["values"], "properties": {"values": values}}
+        properties = {**answer["properties"], "unknown": NAMES}
+        return {"Answer": {**answer, "properties": properties}, "Row": row}
 
     def read(self, body: bytes, content_type: str) -> "Unlabelled":
         """Return the rows of a request; raise InputError where they cannot be used."""

@@ -54,6 +54,10 @@ class Service(Protocol):
         """Return what the page asks for."""
         ...
 
+    def schemas(self) -> dict[str, Any]:
+        """Return the JSON Schema of one answer, "Answer", and those that its requests refer to."""
+        ...
+
     def read(self, body: bytes, content_type: str) -> Unlabelled:
         """Return the examples of a request; raise InputError where it cannot be used."""
         ...
@@ -123,23 +127,24 @@ class Api:
         add("/readyz", self.live)
         add("/metrics", self.counted, include_in_schema=False)
         body = {"requestBody": {"required": True, "content": request_content}}
-        posts: dict[str, Any] = {"methods": ["POST"], "responses": openapi.REFUSALS}
-        posts["route_class_override"] = DirectRoute
-        self.app.router.add_api_route("/predict", self.predict, openapi_extra=body, **posts)
+        posts: dict[str, Any] = {"methods": ["POST"], "route_class_override": DirectRoute}
+        described: dict[str, Any] = {"responses": {**openapi.PREDICTED, **openapi.REFUSALS}}
+        described["openapi_extra"] = body
+        self.app.router.add_api_route("/predict", self.predict, **described, **posts)
         add("/form", self.form)
         self._add_protocol(posts)
 
     def _add_protocol(self, posts: dict[str, Any]) -> None:
         add = self.app.add_api_route
-        missing: dict[int | str, dict[str, Any]] = {404: {"description": "No such network here."}}
         add("/v2", self.server)
         add("/v2/health/live", self.live)
         add("/v2/health/ready", self.live)
         for place in ("/v2/models/{name}", "/v2/models/{name}/versions/{number}"):
-            add(place, self.model, responses=missing)
-            add(f"{place}/ready", self.model_ready, responses=missing)
+            add(place, self.model, responses=openapi.MISSING)
+            add(f"{place}/ready", self.model_ready, responses=openapi.MISSING)
             described: dict[str, Any] = {**posts, "openapi_extra": openapi.INFERENCE}
-            described["responses"] = {**openapi.ANSWERS, **posts["responses"], **missing}
+            refused = {**openapi.REFUSALS, **openapi.MISSING}
+            described["responses"] = {**openapi.INFERRED, **refused}
             self.app.router.add_api_route(f"{place}/infer", self.infer, **described)
 
     @contextlib.asynccontextmanager
@@ -172,11 +177,12 @@ class Api:
         return {"version": version.number, **facts, "metrics": version.facts.test_metrics, **form}
 
     def describe(self) -> dict[str, Any]:
-        """Return what /openapi.json says, with requests that the version in service answers."""
+        """Return what /openapi.json says, with the types and requests of the version in service."""
         version = self.current.version
         if self._described[0] != version.number:
-            facts = self._describe(), version.inputs, version.service.form(), version.number
-            self._described = version.number, openapi.with_examples(*facts)
+            task = version.service.form(), version.service.schemas()
+            facts = self._describe(), version.inputs, *task, version.number
+            self._described = version.number, openapi.describe_version(*facts)
         return self._described[1]
 
     async def server(self) -> dict[str, Any]:

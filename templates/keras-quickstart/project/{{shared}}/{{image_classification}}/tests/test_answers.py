@@ -1,8 +1,24 @@
 """What serve.py answers: the most probable class, or every label that is likely."""
 
-import numpy as np
+import json
 
+import numpy as np
+import pytest
+from answer_schema import check_answer
+
+from build_dataset import Dataset
 from machinery.class_answers import answer_probabilities
+from machinery.predictions import Unlabelled
+from service import Service
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_an_answer_is_what_is_said_of_it(multilabel: bool) -> None:
+    service = Service(Dataset.model_construct(classes=["no", "yes"], multilabel=multilabel))
+    examples = Unlabelled(np.array(["request"]), {})
+    predictions = {"probabilities": np.array([[0.25, 0.75]], np.float32)}
+    (answer,) = service.answer(examples, predictions)
+    check_answer(json.loads(json.dumps(answer)), service.schemas()["Answer"])
 
 
 def test_the_most_probable_class() -> None:

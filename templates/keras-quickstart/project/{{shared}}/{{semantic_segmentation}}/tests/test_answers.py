@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import numpy as np
+from answer_schema import check_answer
 from PIL import Image
 
 from build_dataset import Dataset
@@ -27,7 +28,7 @@ def test_the_mask_has_the_size_of_the_picture() -> None:
     masks[0, :8] = 1
     predictions = {"masks": masks, "confidence": np.array([0.5], np.float32)}
     (answer,) = service.answer(examples, predictions)
-    assert json.dumps(answer)
+    check_answer(json.loads(json.dumps(answer)), service.schemas()["Answer"])
     assert answer["shares"] == {"sky": 0.75, "road": 0.25}
     assert answer["confidence"] == 0.5
     with Image.open(io.BytesIO(base64.b64decode(answer["mask"]))) as image:

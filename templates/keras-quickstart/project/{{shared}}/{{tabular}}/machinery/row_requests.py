@@ -12,12 +12,13 @@ from machinery.tables import Bad, Table, find_uneven
 
 MOST_ROWS = 10_000
 PLACE = Path("request")  # What messages call it.
+_ROW = {"$ref": "#/components/schemas/Row"}  # It names the columns: see service.py.
 CONTENT: dict[str, Any] = {
     "application/json": {
         "schema": {
             "anyOf": [
-                {"type": "object", "additionalProperties": True},
-                {"type": "array", "items": {"type": "object"}, "maxItems": MOST_ROWS},
+                _ROW,
+                {"type": "array", "items": _ROW, "minItems": 1, "maxItems": MOST_ROWS},
             ]
         }
     },

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from answer_schema import check_answer
 
 from build_dataset import (
     Dataset,
@@ -197,7 +198,10 @@ def test_a_request_that_is_no_json_may_be_a_text(source: Path, tmp_path: Path) -
     service = Service(build_texts(tmp_path / "data", source))
     with pytest.raises(InputError, match=r"not JSON; for a text as it is send .*: text/plain"):
         service.read(b"The good film", "application/json")
-    assert len(service.read(b"The good film", "text/plain").ids) == 1
+    examples = service.read(b"The good film", "text/plain")
+    assert len(examples.ids) == 1
+    (answer,) = service.answer(examples, {"probabilities": np.array([[0.25, 0.75]], np.float32)})
+    check_answer(answer, service.schemas()["Answer"])
 
 
 def test_parquet_is_read_as_csv(tmp_path: Path) -> None:

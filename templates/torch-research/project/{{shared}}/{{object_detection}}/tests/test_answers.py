@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from answer_schema import check_answer
 from PIL import Image
 
 from build_dataset import Dataset, write_images
@@ -32,6 +33,9 @@ def test_boxes_are_those_of_the_picture(dataset: Dataset) -> None:
         "classes": np.array([[1, 0, 0]]),
     }
     (answer,) = service.answer(examples, predictions)
+    schema = service.schemas()["Answer"]
+    check_answer(answer, schema)
+    check_answer(answer["objects"][0], schema["properties"]["objects"]["items"])
     assert (answer["width"], answer["height"]) == (64, 32)
     places = {"left": 0, "top": 0, "right": 64, "bottom": 32}  # Inside the picture.
     first, second = answer["objects"]
