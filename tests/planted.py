@@ -44,6 +44,14 @@ if __name__ == "__main__":
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train(settings, torch.nn.Linear(2, 2), device)
 '''
+WITHOUT_CARE = """import torch
+
+
+def test(model, batches):
+    return [model(inputs) for inputs in batches]
+
+
+"""
 EVALUATE = '''"""Evaluate a network."""
 
 import torch
@@ -163,6 +171,12 @@ PLANTED: list[tuple[str, Mapping[str, str | None], str]] = [
     ("TY308", {"a.py": "import requests\nrequests.get('a', verify=False)\n"}, "a.py:2"),
     ("TY401", in_train('torch.manual_seed(settings["seed"])', "pass"), "train.py"),
     (
+        "TY401",
+        in_train('torch.manual_seed(settings["seed"])', "pass")
+        | {"a.py": "train, test = train_test_split(rows, random_state=0)\n"},
+        "train.py",
+    ),
+    (
         "TY402",
         {
             "train.py": TRAIN.replace('{"config": settings}', "1")
@@ -201,6 +215,8 @@ PLANTED: list[tuple[str, Mapping[str, str | None], str]] = [
     ("TY501", {"a.py": "EarlyStopping(monitor='test_loss')\n"}, "a.py:1"),
     ("TY501", {"a.py": "model.fit(x, y, validation_data=(x_test, y_test))\n"}, "a.py:1"),
     ("TY502", {"evaluate.py": EVALUATE.replace("    model.eval()\n", "")}, "evaluate.py:8"),
+    ("TY502", {"a.py": WITHOUT_CARE + "torch.set_grad_enabled(False)\n"}, "a.py:5"),
+    ("TY503", {"a.py": WITHOUT_CARE + "network.eval()\n"}, "a.py:5"),
     (
         "TY503",
         {"evaluate.py": EVALUATE.replace("@torch.inference_mode()\n", "")},

@@ -10,6 +10,7 @@ from trainyard.checks.repository import Repository
 from trainyard.checks.sources import Function, Source, is_constant, keyword
 
 NO_GRADIENTS = {"no_grad", "inference_mode", "set_grad_enabled", "requires_grad_"}
+EVALUATION = re.compile(r"(^|_)(test|eval|evaluate|evaluation|valid|validate|validation)(_|$)")
 ORDERS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 NETWORK = re.compile(r"(^|[._])(model|net|network|classifier|module)\w*$", re.IGNORECASE)
 # What makes, loads or stores a network, and calls none.
@@ -111,14 +112,22 @@ def _has_no_gradients(source: Source, node: Function) -> bool:
     return any(name.rpartition(".")[2] in NO_GRADIENTS for name in names)
 
 
+def _evaluates(source: Source, node: Function) -> bool:
+    """Return whether a function evaluates: it says so, and takes no gradients."""
+    calls = [name for name, _ in source.calls_in(node)]
+    trains = any(name.endswith((".backward", ".grad", ".step")) for name in calls)
+    return bool(EVALUATION.search(node.name)) and not trains
+
+
 @check(
     "TY502",
     "Evaluates without model.eval()",
     why="Dropout stays on, and batch norm uses the batch and learns from it, so the numbers are "
     "worse, random, and changed by looking.",
     mend="model.eval() before, model.train() after.",
-    doubt="It looks at functions that call a network without gradients, in files where nothing "
-    "calls eval() or train(False). Another file may do it; a network may have no such layers.",
+    doubt="It looks at functions that call a network without gradients, or are called test, "
+    "evaluate, validate or the like, in files where nothing calls eval() or train(False). Another "
+    "file may do it; a network may have no such layers.",
     applies=uses_torch,
 )
 def no_eval(repository: Repository) -> Iterator[Finding]:
@@ -131,7 +140,9 @@ def no_eval(repository: Repository) -> Iterator[Finding]:
         if switches:
             continue
         for node in source.functions:
-            if _has_no_gradients(source, node) and (call := _calls_network(source, node)):
+            if not _has_no_gradients(source, node) and not _evaluates(source, node):
+                continue
+            if call := _calls_network(source, node):
                 yield source.finding(call, f"{node.name}() never calls eval()")
 
 
@@ -141,8 +152,9 @@ def no_eval(repository: Repository) -> Iterator[Finding]:
     why="It keeps every layer's outputs for a backward pass that never comes: several times the "
     "memory, and slower.",
     mend="with torch.inference_mode(): around the evaluation.",
-    doubt="It looks at functions that call eval() and a network, where the file has neither "
-    "no_grad nor inference_mode. Gradients of the inputs need them.",
+    doubt="It looks at functions that call a network and eval(), or are called test, evaluate, "
+    "validate or the like, where the file has neither no_grad nor inference_mode. Gradients of the "
+    "inputs need them.",
     applies=uses_torch,
 )
 def evaluated_with_gradients(repository: Repository) -> Iterator[Finding]:
@@ -156,6 +168,7 @@ def evaluated_with_gradients(repository: Repository) -> Iterator[Finding]:
         for node in source.functions:
             calls = [*source.calls_in(node)]
             evaluates = any(n.endswith(".eval") and not call.args for n, call in calls)
+            evaluates |= _evaluates(source, node)
             trained = any(name.endswith((".backward", ".grad")) for name, _ in calls)
             if evaluates and not trained and (call := _calls_network(source, node)):
                 yield source.finding(call, f"{node.name}() keeps gradients")
