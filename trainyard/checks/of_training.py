@@ -113,10 +113,13 @@ def _has_no_gradients(source: Source, node: Function) -> bool:
 
 
 def _evaluates(source: Source, node: Function) -> bool:
-    """Return whether a function evaluates: it says so, and takes no gradients."""
+    """Return whether a function evaluates: it says so, is given something, and does not train.
+
+    A function `test()` without a parameter tries the layers above it.
+    """
     calls = [name for name, _ in source.calls_in(node)]
     trains = any(name.endswith((".backward", ".grad", ".step")) for name in calls)
-    return bool(EVALUATION.search(node.name)) and not trains
+    return bool(EVALUATION.search(node.name) and node.args.args) and not trains
 
 
 @check(
