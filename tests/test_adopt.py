@@ -202,6 +202,7 @@ def uncommitted(folder: Path) -> None:
 
 def new_file(folder: Path) -> None:
     (folder / "new.py").write_text("")
+    git(folder, "config", "status.showUntrackedFiles", "no")
 
 
 def templated(folder: Path) -> None:

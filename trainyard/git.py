@@ -80,7 +80,7 @@ def repository_of(folder: Path) -> tuple[Path, Path]:
 
 def is_dirty(folder: Path) -> bool:
     """Say whether a folder has changes that are not committed, new files among them."""
-    return bool(git(folder, "status", "--porcelain", "--", "."))
+    return bool(git(folder, "status", "--porcelain", "--untracked-files=normal", "--", "."))
 
 
 def not_on_default_branch(folder: Path) -> str:
