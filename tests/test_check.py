@@ -77,6 +77,10 @@ BINARY = "import torch\nloss = torch.nn.functional.binary_cross_entropy(torch.so
         {"a.py": NO_GRADIENTS.format("Net(x)")},
         {"a.py": NO_GRADIENTS.format("load_model(x)")},
         {"a.py": BINARY},
+        {"a.py": "tokenizer = 'bert-base-uncased-2'\npad_token = '[unused_token_99999999]'\n"},
+        {"a.yml": "password: /run/secrets/db-password-1\nsecret: leaf-12-of-my-forest\n"},
+        {"a.yml": "token: ${{ secrets.A1B2C3D4E5F6G7H8 }}\npassword: $A1B2C3D4E5\n"},
+        {".env.example": "API_TOKEN=your-Zx9kQ2mW7pL4vT8\n"},
         {"a.yml": "image: /ho" + "me/vscode/data\nother: /ho" + "me/jovyan/work\n"},
         {"a.py": LOAD, **NO_TORCH, "environment.yml": "dependencies:\n  - pytorch=2.6\n"},
         {"a.py": LOAD, **NO_TORCH, "environment.yml": "dependencies:\n  - pytorch>=2.6\n"},
@@ -140,6 +144,14 @@ TY107 = "not decided yet"
     assert "TY203 (goes away in May)" in said
     write(tmp_path, {"new.py": "from os import *\n"})
     assert main(["check", str(tmp_path)]) == 65
+
+
+@pytest.mark.parametrize("reason", ["", " ", " - 1", " -->"])
+def test_a_comment_without_a_reason_leaves_out_nothing(reason: str, tmp_path: Path) -> None:
+    line = f"KEY = 'ghp_{'a1B2c3D4e5' * 3}f6G7h8'  # trainyard: ignore[TY106]{reason}\n"
+    write(tmp_path, {**CLEAN, "mine.py": line})
+    assert outcomes(tmp_path) == {"TY106": ["mine.py:1"]}
+    assert "gives no reason, so it counts" in "\n".join(to_lines(check_folder(tmp_path)))
 
 
 @pytest.mark.parametrize(

@@ -335,8 +335,17 @@ def damaged(project: Path) -> list[object]:
 
 
 def secret(project: Path) -> list[object]:
-    append(project / "train.py", "KEY = 'ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8'")
+    reason = "  # trainyard: ignore[TY106] revoked long ago"  # It counts for the check alone.
+    append(project / "train.py", "KEY = 'ghp_" + "a1B2c3D4e5" * 3 + f"f6G7h8'{reason}")
     git(project, "commit", "--all", "--quiet", "--message", "A key")
+    finished(project)
+    return [project, "experiments/a"]
+
+
+def password(project: Path) -> list[object]:
+    (project / "my.cnf").write_text("[client]\npassword = " + "S3cr3t!Pass\n")
+    git(project, "add", "my.cnf")
+    git(project, "commit", "--quiet", "--message", "A password")
     finished(project)
     return [project, "experiments/a"]
 
@@ -386,6 +395,7 @@ def no_project(project: Path) -> list[object]:
         (unfinished, "its run is not finished"),
         (damaged, "not found, or damaged"),
         (secret, "train.py:2 (a token of GitHub)"),
+        (password, "my.cnf:2 (a secret in a text)"),
         (environment, "secrets would leave with the copy: .env"),
         (link, "holds a link out of it"),
         (no_diff, "cannot be brought back"),

@@ -12,6 +12,7 @@ from trainyard.checks.definition import GROUPS, Check, Finding, all_checks
 from trainyard.checks.repository import Repository
 from trainyard.checks.settings import Settings, read_exceptions, reason_in_line
 
+NO_REASON = " (the comment that leaves it out gives no reason, so it counts)"
 SHOWN = 5  # Findings of a check in the table; the JSON has all.
 
 
@@ -60,17 +61,18 @@ def _make(check: Check, repository: Repository, settings: Settings) -> Result:
     result = Result(check, check.applies(repository), [], [])
     for finding in sorted({*check.find(repository)}) if result.applies else []:
         reason = _reason(check.identifier, finding, repository, settings)
-        if reason is None:
-            result.findings.append(finding)
-        else:
+        if reason:
             result.ignored.append((finding, reason))
+        else:
+            said = "" if reason is None else NO_REASON
+            result.findings.append(dataclasses.replace(finding, message=finding.message + said))
     return result
 
 
 def _reason(
     identifier: str, finding: Finding, repository: Repository, settings: Settings
 ) -> str | None:
-    """Return the reason by which a project leaves out a finding; None: it does not."""
+    """Return the reason by which a project leaves out a finding; none, or empty: it does not."""
     for rule in settings.ignore:
         if rule.covers(identifier, finding):
             return rule.reason
