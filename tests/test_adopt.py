@@ -85,7 +85,8 @@ def small_template(tmp_path: Path) -> Path:
     names = ("train.py", "utils.py", "model/__init__.py", "model/net.py", "model/report.py")
     files = {f"project/{name}": f"# {name} of the template\n" for name in names}
     files |= {
-        "copier.yml": "_subdirectory: project\ntemplate: {type: str}\ntask: {default: a}\n",
+        "copier.yml": "_subdirectory: project\ntemplate: {type: str}\ntask: {default: a}\n"
+        "model_of: {default: '', when: false}\n",
         "project/{{_copier_conf.answers_file}}.jinja": ANSWERS,
         "project/.gitignore": "secret/\n/experiments/*.pt\n",
         "project/parameters.py": "# parameters\n",
@@ -215,6 +216,19 @@ def has_branch(folder: Path) -> None:
     git(folder, "branch", "trainyard/adopt")
 
 
+def has_branch_below(folder: Path) -> None:
+    git(folder, "branch", "trainyard/adopt/old")
+
+
+def has_branch_above(folder: Path) -> None:
+    git(folder, "branch", "trainyard")
+
+
+def cannot_sign(folder: Path) -> None:
+    git(folder, "config", "commit.gpgsign", "true")
+    git(folder, "config", "gpg.program", "false")
+
+
 def has_report(folder: Path) -> None:
     (folder / "ADOPT.md").write_text("Mine")
     git(folder, "add", "--all")
@@ -228,9 +242,12 @@ def has_report(folder: Path) -> None:
         (new_file, [], "not committed"),
         (templated, [], "made from a template already"),
         (has_branch, [], "has a branch trainyard/adopt"),
+        (has_branch_below, [], "has a branch trainyard/adopt/old"),
+        (has_branch_above, [], "has a branch trainyard already"),
+        (cannot_sign, [], "/signs: git commit failed: error: gpg failed to sign"),
         (has_report, [], "ADOPT.md: is there already"),
         (None, ["--data", "loop"], "expected NAME=VALUE"),
-        (None, ["--data", "looop=plain"], "asks no 'looop'"),
+        (None, ["--data", "looop=plain"], "asks no 'looop'. It asks: template, task."),
         (None, ["--version", "v9"], "v9"),
         (None, ["--source", "nowhere"], "has no copier.yml"),
         (None, ["--source", "https://me:" + "secret@host/x"], "password"),
@@ -251,6 +268,18 @@ def test_a_refusal_changes_nothing(
     assert adopt(folder, small_template, *words) == 2
     assert state(folder) == before
     assert said in capsys.readouterr().err
+
+
+def test_both_branches_are_made_or_none(
+    small_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A branch may come while the template is rendered."""
+    folder = repository(tmp_path / "signs", CS230)
+    has_branch_below(folder)
+    before = state(folder)
+    monkeypatch.setattr("trainyard.adopt.refuse_unfit", lambda _: None)
+    assert adopt(folder, small_template) == 2
+    assert state(folder) == before
 
 
 def test_what_the_answers_file_does_not_keep_is_taken(tmp_path: Path) -> None:
