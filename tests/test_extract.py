@@ -101,6 +101,7 @@ def test_the_copy_has_the_code_of_the_commit(signs: Path, tmp_path: Path) -> Non
     guide = (tmp_path / "paper/REPRODUCE.md").read_text()
     assert f"commit {git(signs, 'rev-parse', 'HEAD').strip()}, which experiments/a" in guide
     assert "python train.py --rerun experiments/a" in guide
+    assert "ends with exit code 0 where all metrics are the same, bit for bit, else 65." in guide
     assert "fingerprint `0123456789abcdef`" in guide
 
 
