@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -180,6 +181,20 @@ def test_a_project_without_pyproject_has_its_settings_elsewhere(tmp_path: Path) 
     write(tmp_path, {**CLEAN, "pyproject.toml": None, ".python-version": "3.12"})
     write(tmp_path, {"old/a.py": "from os import *\n", ".trainyard.yml": settings})
     assert outcomes(tmp_path) == {}
+
+
+def test_colours_are_for_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = check_folder(write(tmp_path, {**CLEAN, "mine.py": "from os import *\n"}))
+    plain = [*to_lines(results)]
+    assert "\033" not in "".join(plain)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    painted = [*to_lines(results)]
+    assert any("\033[31mTY203\033[0m" in line for line in painted)
+    assert painted[-1].startswith("\033[31m")
+    assert [re.sub(r"\033\[\d+m", "", line) for line in painted] == plain
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert [*to_lines(results)] == plain
 
 
 @pytest.mark.parametrize("name", ["none", "empty", "file"])
