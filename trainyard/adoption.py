@@ -148,8 +148,8 @@ def make_branches(
             git(adopted, *QUIET_COMMIT, "--message", message)
         except InputError as error:
             raise InputError(
-                f"{error}. Nothing was changed. See that `git commit --allow-empty` works there (a key "
-                "that signs has to be unlocked before), then adopt again."
+                f"{error}. Nothing was changed. See that `git commit --allow-empty` works there (a "
+                "key that signs has to be unlocked before), then adopt again."
             ) from None
         commit = git(adopted, "rev-parse", "HEAD").strip()
         words = ("--quiet", "--no-tags", "--no-write-fetch-head", str(rendered))

@@ -135,12 +135,12 @@ def test_the_changes_bring_the_code_back_whatever_the_settings_of_git(
     settings: dict[str, str], code: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     git = ["git", "-c", "user.name=T", "-c", "user.email=t@example.org"]
-    (code / ".gitattributes").write_text("*.py diff=python\nbinary.txt -diff\n")
-    (code / "binary.txt").write_bytes(b"\0\1")
+    (code / ".gitattributes").write_text("*.py diff=python\nbytes.txt -diff\n")
+    (code / "bytes.txt").write_bytes(b"\0\1")
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
         subprocess.run([*git, *command], check=True)
     subprocess.run(["git", "clone", "-q", code, tmp_path / "clone"], check=True)
-    changed = {"model/net.py": b"x = 1\n", "model/n\u00e4her.py": b"y = 1\n", "binary.txt": b"\0\2"}
+    changed = {"model/net.py": b"x = 1\n", "model/n\u00e4her.py": b"y = 1\n", "bytes.txt": b"\0\2"}
     for name, content in changed.items():
         (code / name).write_bytes(content)
     monkeypatch.setenv("GIT_CONFIG_COUNT", str(len(settings)))

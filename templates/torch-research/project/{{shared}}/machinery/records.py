@@ -291,7 +291,7 @@ def git_state() -> tuple[str | None, bytes]:
     commit = _git("rev-parse", "HEAD")
     code = ("--", "*.py", "*.toml", "*.txt")
     # A patch that `git apply` takes, whatever the person's settings make `git diff` show.
-    diff = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--binary", "--unified=3")
+    diff = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--text", "--unified=3")
     diff += ("--src-prefix=a/", "--dst-prefix=b/")
     changes = [_git(*diff, "--relative", "HEAD", *code)]
     for name in _git("ls-files", "-z", "--others", "--exclude-standard", *code).split(b"\0")[:-1]:
