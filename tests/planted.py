@@ -124,6 +124,7 @@ def in_train(old: str, new: str) -> dict[str, str]:
 
 
 # Of each: the check, the files that are other than in the clean project, the place that it names.
+RANDOM = "Zx9kQ2mW7p" + "L4vT8nB3cR6d"  # As a token is; whole, the check would find it here.
 PLANTED: list[tuple[str, Mapping[str, str | None], str]] = [
     ("TY101", {"a.txt": "a\n<<<<<<< HEAD\nb\n=======\nc\n>>>>>>> other\n"}, "a.txt:2"),
     ("TY102", {"train.py.rej": "@@"}, "train.py.rej"),
@@ -140,6 +141,14 @@ PLANTED: list[tuple[str, Mapping[str, str | None], str]] = [
         {"a.ipynb": json.dumps({"s": 'API_KEY = "' + "a1b2c3d4e5f6g7h8" * 2 + '"'})},
         "a.ipynb:1",
     ),
+    ("TY106", {"a.py": f"aws_secret_access_key = '{RANDOM}'\n"}, "a.py:1"),
+    ("TY106", {"a.py": f"import os\n\nos.environ['HF_HUB_TOKEN'] = '{RANDOM}'\n"}, "a.py:3"),
+    ("TY106", {"a.py": f"API_TOKEN: str = '{RANDOM}'\n"}, "a.py:1"),
+    ("TY106", {"a.yml": f"tracker:\n  api_key: {RANDOM}  # mine\n"}, "a.yml:2"),
+    ("TY106", {"a.yml": "db_password: " + "S3cr3t!Pass\n"}, "a.yml:1"),
+    ("TY106", {"my.cnf": "[client]\npassword = " + "S3cr3t!Pass\n"}, "my.cnf:2"),
+    ("TY106", {"Dockerfile": f"FROM python:3.13\nENV API_TOKEN={RANDOM}\n"}, "Dockerfile:2"),
+    ("TY106", {".env.local": "A=b\n"}, ".env.local"),
     ("TY106", {".env": "T\0O\0K\0"}, ".env"),
     ("TY106", {"kaggle.json": '{"key": "x"}'}, "kaggle.json"),
     ("TY107", {"LICENSE": None}, "."),

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,10 +86,12 @@ def small_template(tmp_path: Path) -> Path:
     names = ("train.py", "utils.py", "model/__init__.py", "model/net.py", "model/report.py")
     files = {f"project/{name}": f"# {name} of the template\n" for name in names}
     files |= {
-        "copier.yml": "_subdirectory: project\ntemplate: {type: str}\ntask: {default: a}\n",
+        "copier.yml": "_subdirectory: project\ntemplate: {type: str}\ntask: {default: a}\n"
+        "model_of: {default: '', when: false}\n",
         "project/{{_copier_conf.answers_file}}.jinja": ANSWERS,
         "project/.gitignore": "secret/\n/experiments/*.pt\n",
         "project/parameters.py": "# parameters\n",
+        "project/.github/workflows/test.yml": "name: test\n",
         "project/machinery/run.py": "# run\n",
         "project/data/README.md": "# data\n",
     }
@@ -158,6 +161,26 @@ def test_the_report_says_what_is_left(small_template: Path, tmp_path: Path) -> N
     assert "class `Signs`: reading raw data goes into build_dataset.py" in report
 
 
+@pytest.mark.parametrize(
+    ("own", "fails"),
+    [
+        (CS230, ["ruff check --fix", "`pytest`", "in `model/net.py`, `train.py`"]),
+        ({"a.py": "A = 1\n"}, ["ruff check --fix"]),
+        ({"README.md": "# Signs\n"}, []),
+        ({"a.py": "A = 1\n", ".github/workflows/test.yml": "name: mine\n"}, []),
+    ],
+)
+def test_the_report_says_which_checks_fail_at_first(
+    own: dict[str, str], fails: list[str], small_template: Path, tmp_path: Path
+) -> None:
+    folder = repository(tmp_path / "signs", own)
+    assert adopt(folder, small_template) == 0
+    report = git(folder, "show", "trainyard/adopt:ADOPT.md")
+    said = report.partition("## Checks that may fail")[2].partition("## Then")[0]
+    words = ("ruff check --fix", "`pytest`", "in `model/net.py`, `train.py`")
+    assert [each for each in words if each in said] == fails
+
+
 def test_a_file_whose_name_differs_in_case_is_yours(small_template: Path, tmp_path: Path) -> None:
     (small_template / "project/requirements.txt").write_text("numpy\ntorch\n")
     git(small_template, "add", "--all")
@@ -202,6 +225,7 @@ def uncommitted(folder: Path) -> None:
 
 def new_file(folder: Path) -> None:
     (folder / "new.py").write_text("")
+    git(folder, "config", "status.showUntrackedFiles", "no")
 
 
 def templated(folder: Path) -> None:
@@ -210,8 +234,13 @@ def templated(folder: Path) -> None:
     git(folder, "commit", "--quiet", "--message", "From a template")
 
 
-def has_branch(folder: Path) -> None:
-    git(folder, "branch", "trainyard/adopt")
+def has_branch(name: str) -> Callable[[Path], object]:
+    return lambda folder: git(folder, "branch", name)
+
+
+def cannot_sign(folder: Path) -> None:
+    git(folder, "config", "commit.gpgsign", "true")
+    git(folder, "config", "gpg.program", "false")
 
 
 def has_report(folder: Path) -> None:
@@ -226,17 +255,20 @@ def has_report(folder: Path) -> None:
         (uncommitted, [], "not committed"),
         (new_file, [], "not committed"),
         (templated, [], "made from a template already"),
-        (has_branch, [], "has a branch trainyard/adopt"),
+        (has_branch("trainyard/adopt"), [], "has a branch trainyard/adopt"),
+        (has_branch("trainyard/adopt/old"), [], "has a branch trainyard/adopt/old"),
+        (has_branch("trainyard"), [], "has a branch trainyard already"),
+        (cannot_sign, [], "/signs: git commit failed: error: gpg failed to sign"),
         (has_report, [], "ADOPT.md: is there already"),
         (None, ["--data", "loop"], "expected NAME=VALUE"),
-        (None, ["--data", "looop=plain"], "asks no 'looop'"),
+        (None, ["--data", "looop=plain"], "asks no 'looop'. It asks: template, task."),
         (None, ["--version", "v9"], "v9"),
         (None, ["--source", "nowhere"], "has no copier.yml"),
         (None, ["--source", "https://me:" + "secret@host/x"], "password"),
     ],
 )
 def test_a_refusal_changes_nothing(
-    prepare: Callable[[Path], None] | None,
+    prepare: Callable[[Path], object] | None,
     words: list[str],
     said: str,
     small_template: Path,
@@ -250,6 +282,18 @@ def test_a_refusal_changes_nothing(
     assert adopt(folder, small_template, *words) == 2
     assert state(folder) == before
     assert said in capsys.readouterr().err
+
+
+def test_both_branches_are_made_or_none(
+    small_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A branch may come while the template is rendered."""
+    folder = repository(tmp_path / "signs", CS230)
+    git(folder, "branch", "trainyard/template/old")
+    before = state(folder)
+    monkeypatch.setattr("trainyard.adopt.refuse_unfit", lambda _: None)
+    assert adopt(folder, small_template) == 2
+    assert state(folder) == before
 
 
 def test_what_the_answers_file_does_not_keep_is_taken(tmp_path: Path) -> None:
@@ -281,6 +325,11 @@ def test_with_the_whole_template(scratch_repository: Path, tmp_path: Path) -> No
     passed, applicable = score(check_folder(folder))
     assert adopt(folder, scratch_repository, "--data", "loop=plain") == 0
     git(folder, "switch", "--quiet", "trainyard/adopt")
+    ruff = [sys.executable, "-m", "ruff"]
+    assert subprocess.run([*ruff, "check"], cwd=folder).returncode == 1
+    for command in (["check", "--fix"], ["format"]):  # As ADOPT.md says.
+        assert subprocess.run([*ruff, *command], cwd=folder).returncode == 0
+    git(folder, "restore", ".")
     now = score(check_folder(folder))
     assert now[1] - now[0] < applicable - passed
     prepend(scratch_repository / "shared/project/check_data.py", "# changed by the template")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -77,6 +78,10 @@ BINARY = "import torch\nloss = torch.nn.functional.binary_cross_entropy(torch.so
         {"a.py": NO_GRADIENTS.format("Net(x)")},
         {"a.py": NO_GRADIENTS.format("load_model(x)")},
         {"a.py": BINARY},
+        {"a.py": "tokenizer = 'bert-base-uncased-2'\npad_token = '[unused_token_99999999]'\n"},
+        {"a.yml": "password: /run/secrets/db-password-1\nsecret: leaf-12-of-my-forest\n"},
+        {"a.yml": "token: ${{ secrets.A1B2C3D4E5F6G7H8 }}\npassword: $A1B2C3D4E5\n"},
+        {".env.example": "API_TOKEN=your-Zx9kQ2mW7pL4vT8\n"},
         {"a.yml": "image: /ho" + "me/vscode/data\nother: /ho" + "me/jovyan/work\n"},
         {"a.py": LOAD, **NO_TORCH, "environment.yml": "dependencies:\n  - pytorch=2.6\n"},
         {"a.py": LOAD, **NO_TORCH, "environment.yml": "dependencies:\n  - pytorch>=2.6\n"},
@@ -142,6 +147,14 @@ TY107 = "not decided yet"
     assert main(["check", str(tmp_path)]) == 65
 
 
+@pytest.mark.parametrize("reason", ["", " ", " - 1", " -->"])
+def test_a_comment_without_a_reason_leaves_out_nothing(reason: str, tmp_path: Path) -> None:
+    line = f"KEY = 'ghp_{'a1B2c3D4e5' * 3}f6G7h8'  # trainyard: ignore[TY106]{reason}\n"
+    write(tmp_path, {**CLEAN, "mine.py": line})
+    assert outcomes(tmp_path) == {"TY106": ["mine.py:1"]}
+    assert "gives no reason, so it counts" in "\n".join(to_lines(check_folder(tmp_path)))
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -168,6 +181,20 @@ def test_a_project_without_pyproject_has_its_settings_elsewhere(tmp_path: Path) 
     write(tmp_path, {**CLEAN, "pyproject.toml": None, ".python-version": "3.12"})
     write(tmp_path, {"old/a.py": "from os import *\n", ".trainyard.yml": settings})
     assert outcomes(tmp_path) == {}
+
+
+def test_colours_are_for_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = check_folder(write(tmp_path, {**CLEAN, "mine.py": "from os import *\n"}))
+    plain = [*to_lines(results)]
+    assert "\033" not in "".join(plain)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    painted = [*to_lines(results)]
+    assert any("\033[31mTY203\033[0m" in line for line in painted)
+    assert painted[-1].startswith("\033[31m")
+    assert [re.sub(r"\033\[\d+m", "", line) for line in painted] == plain
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert [*to_lines(results)] == plain
 
 
 @pytest.mark.parametrize("name", ["none", "empty", "file"])

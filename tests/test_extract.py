@@ -101,6 +101,7 @@ def test_the_copy_has_the_code_of_the_commit(signs: Path, tmp_path: Path) -> Non
     guide = (tmp_path / "paper/REPRODUCE.md").read_text()
     assert f"commit {git(signs, 'rev-parse', 'HEAD').strip()}, which experiments/a" in guide
     assert "python train.py --rerun experiments/a" in guide
+    assert "ends with exit code 0 where all metrics are the same, bit for bit, else 65." in guide
     assert "fingerprint `0123456789abcdef`" in guide
 
 
@@ -335,8 +336,17 @@ def damaged(project: Path) -> list[object]:
 
 
 def secret(project: Path) -> list[object]:
-    append(project / "train.py", "KEY = 'ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8'")
+    reason = "  # trainyard: ignore[TY106] revoked long ago"  # It counts for the check alone.
+    append(project / "train.py", "KEY = 'ghp_" + "a1B2c3D4e5" * 3 + f"f6G7h8'{reason}")
     git(project, "commit", "--all", "--quiet", "--message", "A key")
+    finished(project)
+    return [project, "experiments/a"]
+
+
+def password(project: Path) -> list[object]:
+    (project / "my.cnf").write_text("[client]\npassword = " + "S3cr3t!Pass\n")
+    git(project, "add", "my.cnf")
+    git(project, "commit", "--quiet", "--message", "A password")
     finished(project)
     return [project, "experiments/a"]
 
@@ -386,6 +396,7 @@ def no_project(project: Path) -> list[object]:
         (unfinished, "its run is not finished"),
         (damaged, "not found, or damaged"),
         (secret, "train.py:2 (a token of GitHub)"),
+        (password, "my.cnf:2 (a secret in a text)"),
         (environment, "secrets would leave with the copy: .env"),
         (link, "holds a link out of it"),
         (no_diff, "cannot be brought back"),

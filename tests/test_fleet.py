@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import yaml
 from packaging.version import Version
 
 import combinations
-from combinations import checked_combinations
+from combinations import Combination, checked_combinations
 from conftest import files_of, first_tag, git, root
 from fleets import (
     WAYS,
@@ -26,7 +27,9 @@ from fleets import (
     third_release,
 )
 from test_update import append, commit
+from trainyard.answers import read_settings
 from trainyard.command_line import main
+from trainyard.drift import find_drift
 from trainyard.fleet import look_at_all
 
 Captured = pytest.CaptureFixture[str]
@@ -80,6 +83,38 @@ def test_drift_is_what_differs_of_the_templates_files(
 
     (project / ".trainyard.yml").write_text("drift: [machinery/*, requirements/dev.txt]\n")
     assert drift(project, capsys) == (0, [])
+
+
+def test_what_our_pages_tell_people_to_change_is_no_drift(
+    rendered: Callable[[Combination], Path], tmp_path: Path
+) -> None:
+    """New parameters renew schemas/, Renovate renews actions, and one of two updates goes."""
+    pristine, project = rendered(WAYS[0]), tmp_path / "leaf"
+    shutil.copytree(pristine, project)
+    paths = [*files_of(pristine)]
+    for name in ("schemas/params.json", "schemas/search.json", ".gitignore", "LICENSE"):
+        assert name in paths
+        append(project / name, "mine")
+    for name in ("renovate.json", ".github/workflows/update.yml"):
+        (project / name).unlink()
+    workflow = project / ".github/workflows/test.yml"
+    bumped = re.sub(r"(uses: [^@]+)@.*", r"\1@0123abcd # v99", workflow.read_text("utf-8"))
+    assert "actions/checkout@0123abcd # v99" in bumped
+    workflow.write_text(bumped, "utf-8")
+    assert find_drift(project, pristine, paths, read_settings(project)) == []
+
+    workflow.write_text(bumped.replace("actions/checkout", "mine/checkout"), "utf-8")
+    append(project / "machinery/errors.py", "MINE = 1")
+    (project / "schemas/params.json").unlink()
+    (project / "machinery/run.py").unlink()
+    found = [
+        (each.path, each.kind)
+        for each in find_drift(project, pristine, paths, read_settings(project))
+    ]
+    assert found == [
+        (".github/workflows/test.yml", "changed"),
+        *(("machinery/errors.py", "changed"), ("machinery/run.py", "deleted")),
+    ]
 
 
 def test_renovate_would_find_the_template(template: Path, tmp_path: Path) -> None:

@@ -78,12 +78,15 @@ def refuse_unfit(folder: Path) -> None:
             f"{folder / ANSWERS_FILE}: the project was made from a template already. To another "
             "version: copier update. To another of ours: copier update --data template=NAME."
         )
-    for branch in (BRANCH, PRISTINE):
-        if git(folder, "branch", "--list", branch).strip():
-            raise InputError(
-                f"{folder}: has a branch {branch} already. Rename or delete it first: "
-                f"git branch --move {branch} NEW_NAME"
-            )
+    # To git a branch is a file: below trainyard/adopt, or at trainyard, there cannot be one either.
+    for branch in git(folder, "for-each-ref", "--format=%(refname)", "refs/heads").split():
+        branch = branch.removeprefix("refs/heads/")
+        for ours in (BRANCH, PRISTINE):
+            if f"{branch}/".startswith(f"{ours}/") or f"{ours}/".startswith(f"{branch}/"):
+                raise InputError(
+                    f"{folder}: has a branch {branch} already, so {ours} cannot be made. Rename or "
+                    f"delete it first: git branch --move {branch} NEW_NAME"
+                )
 
 
 def read_data(words: list[str]) -> dict[str, str]:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import copier
 
 from trainyard.adoption_report import write_report
-from trainyard.answers import ANSWERS_FILE, read_yaml
 from trainyard.errors import InputError
 from trainyard.git import git, names
 from trainyard.templates import refusals
@@ -57,10 +56,10 @@ def render_template(
             defaults=True,
             quiet=True,
         )
-    stored = read_yaml(folder / ANSWERS_FILE)
     # An answer to a question that does not arise, or that is the usual of a house, is not stored.
     for name in {*answers} - {*worker.template.questions_data} - {"template"}:
-        known = ", ".join(sorted(each for each in stored if each[:1] != "_"))
+        asked = worker.template.questions_data.items()
+        known = ", ".join(each for each, about in asked if about.get("when") is not False)
         raise InputError(f"--data: {template} asks no {name!r}. It asks: {known}.")
 
 
@@ -144,11 +143,20 @@ def make_branches(
             shutil.copy(rendered / name, target)
         report = write_report(folder, adopted, rendered, plan, pristine)
         git(adopted, "add", "--force", "--", *plan.added, report)
-        git(adopted, *QUIET_COMMIT, "--message", "Take the template on; ADOPT.md says what is left")
+        try:
+            message = "Take the template on; ADOPT.md says what is left"
+            git(adopted, *QUIET_COMMIT, "--message", message)
+        except InputError as error:
+            raise InputError(
+                f"{error}. Nothing was changed. See that `git commit --allow-empty` works there (a "
+                "key that signs has to be unlocked before), then adopt again."
+            ) from None
         commit = git(adopted, "rev-parse", "HEAD").strip()
-        refs = f"+refs/heads/template:refs/heads/{pristine}"
-        git(folder, "fetch", "--quiet", "--no-tags", str(rendered), refs)
-        git(folder, "branch", "--no-track", branch, commit)
+        words = ("--quiet", "--no-tags", "--no-write-fetch-head", str(rendered))
+        git(folder, "fetch", *words, "refs/heads/template")
+        template = git(rendered, "rev-parse", "HEAD").strip()
+        both = f"create refs/heads/{branch} {commit}\ncreate refs/heads/{pristine} {template}\n"
+        git(folder, "update-ref", "--stdin", text=both)  # Both, or none.
     return commit
 
 
@@ -158,5 +166,7 @@ def _worktree(folder: Path, place: Path) -> Generator[Path]:
     git(folder, *NO_HOOKS, "worktree", "add", "--quiet", "--detach", str(place), "HEAD")
     try:
         yield place
+    except InputError as error:  # Nobody finds the place any more.
+        raise InputError(str(error).replace(str(place), str(folder))) from None
     finally:
         git(folder, "worktree", "remove", "--force", str(place))

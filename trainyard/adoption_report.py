@@ -28,6 +28,7 @@ ADVICE = {
     "LICENSE": "Keep yours",
     "pyproject.toml": "Copy requires-python and the tools' settings",
 }
+CHECKS = (".github/workflows/test.yml", ".gitlab-ci.yml", "azure-pipelines.yml")
 
 
 def write_report(folder: Path, adopted: Path, rendered: Path, plan: Any, pristine: str) -> str:
@@ -78,8 +79,10 @@ def _lines(folder: Path, adopted: Path, rendered: Path, plan: Any, pristine: str
         yield from (f"- `{name}`: {reason}." for name, reason in plan.left_out.items())
         yield from ("", f"Move or rename yours first, then `git checkout {pristine} -- FILE`.")
     yield from ("", "## Where your code goes", "")
-    found = [*_homes(Repository(folder))]
+    repository = Repository(folder)
+    found = [*_homes(repository)]
     yield from found or ["Nothing was recognised. README.md says what each file is for."]
+    yield from _red_checks(repository, plan)
     yield from (
         "",
         "## Then",
@@ -92,6 +95,35 @@ def _lines(folder: Path, adopted: Path, rendered: Path, plan: Any, pristine: str
         "The tests of the template test `model/` by the names that it relies on, so they pass once "
         "your network has them. From here on `copier update` brings newer versions of the "
         "template: it merges into what was added, and leaves files alone that you deleted.",
+    )
+
+
+def _red_checks(repository: Repository, plan: Any) -> Iterator[str]:
+    """Yield lines on the checks that came with the template and judge the project's own code."""
+    came = [name for name in CHECKS if name in plan.added]
+    if not came or not repository.find("*.py", "*.ipynb"):
+        return
+    yield from (
+        "",
+        "## Checks that may fail until you have mended them",
+        "",
+        f"`{came[0]}` came with the template, and judges your code, too, which was not written "
+        "for it:",
+        "",
+        "- `ruff check` and `ruff format --check`: the commands below mend most of it; `git diff` "
+        "shows what they changed, and the first names what is left to do by hand.",
+        "- `ty check`: mend the types that it names.",
+    )
+    own = [name for name in (*plan.kept.values(), *plan.left_out) if name.endswith(".py")]
+    if own:
+        shown = ", ".join(f"`{name}`" for name in own)
+        yield (
+            "- `pytest`, and the training of two epochs: they use the template's names in "
+            f"{shown}, so they fail until these are there."
+        )
+    yield from (
+        *("", "    python -m pip install -c constraints.txt -r requirements/dev.txt"),
+        *("    python -m ruff check --fix", "    python -m ruff format"),
     )
 
 

@@ -72,7 +72,7 @@ def read_news(repository: Path, old: str, new: str) -> str:
         new: that it is updated to.
     """
     try:
-        text = git(repository, "show", f"{new}:CHANGELOG.md")
+        text = git(repository, "cat-file", "blob", f"{new}:CHANGELOG.md")
     except InputError:
         return ""  # It has none.
     sections = re.split(r"^(?=## \[)", text, flags=re.MULTILINE)[1:]

@@ -7,8 +7,10 @@
 The project is made anew, in a temporary folder, from the version and the answers that
 .copier-answers.yml records; then each file of the template is compared. What is yours never counts:
 the commands at the project's top (train.py, parameters.py, ...), model/, experiments/, data/,
-competition/, tests/, README.md, TASK.md, KAGGLE.md, and the packages in requirements.txt and
-constraints.txt. A project that means to differ says so in .trainyard.yml:
+competition/, tests/, schemas/, README.md, TASK.md, KAGGLE.md, LICENSE, .gitignore, and the packages
+in requirements.txt and constraints.txt; nor another version of an action in a workflow, nor that
+update.yml or renovate.json is deleted, of which a project needs one at most. A project that means
+to differ says so in .trainyard.yml:
 
     drift: [.github/workflows/*, machinery/pictures.py]     # these are ours
 
@@ -18,6 +20,7 @@ exit codes: 0 nothing has drifted; 65 something has; 2 bad input
 import argparse
 import difflib
 import json
+import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,8 +31,13 @@ from trainyard.errors import FOUND, InputError
 from trainyard.progress import print_table, say
 from trainyard.templates import render
 
-YOURS = ("model/", "experiments/", "data/", "competition/", "tests/")
-YOUR_FILES = ("README.md", "TASK.md", "KAGGLE.md", "requirements.txt", "constraints.txt")
+YOURS = ("model/", "experiments/", "data/", "competition/", "tests/", "schemas/")
+YOUR_FILES = (
+    *("README.md", "TASK.md", "KAGGLE.md", "LICENSE", ".gitignore"),
+    *("requirements.txt", "constraints.txt"),
+)
+DELETED_AT_WILL = (".github/workflows/update.yml", "renovate.json")  # Two ways to one thing.
+ACTION = re.compile(r"(\buses:\s*[^@\s]+)@.*")  # Renovate writes newer versions behind the @.
 
 
 class Drift(NamedTuple):
@@ -97,7 +105,8 @@ def find_drift(
         if not is_owned_by_template(path) or settings.is_yours(path):
             continue
         if not (project / path).is_file():
-            found.append(Drift(path, "deleted", 0, len(lines(pristine / path))))
+            if path not in DELETED_AT_WILL:
+                found.append(Drift(path, "deleted", 0, len(lines(pristine / path))))
         elif difflines := difference(project, pristine, path):
             signs = [line[0] for line in difflines[2:]]
             found.append(Drift(path, "changed", signs.count("+"), signs.count("-")))
@@ -105,9 +114,15 @@ def find_drift(
 
 
 def difference(project: Path, pristine: Path, path: str) -> list[str]:
-    """Return the lines of a unified difference, from the template's file to the project's."""
+    """Return the lines of a unified difference, from the template's file to the project's.
+
+    There are none where only the versions of actions differ.
+    """
     mine = lines(project / path) if (project / path).is_file() else []
-    return [*difflib.unified_diff(lines(pristine / path), mine, f"template/{path}", path)]
+    template = lines(pristine / path)
+    if [ACTION.sub(r"\1", line) for line in mine] == [ACTION.sub(r"\1", line) for line in template]:
+        return []
+    return [*difflib.unified_diff(template, mine, f"template/{path}", path)]
 
 
 def lines(path: Path) -> list[str]:

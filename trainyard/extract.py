@@ -10,7 +10,7 @@ it: REPRODUCE.md, CITATION.cff, ro-crate-metadata.json and checksums.sha256. In 
     python train.py --rerun experiments/wide
 
 trains again, and compares the metrics. Names of machines and their paths are taken out of the
-records; where a secret is found in any file, nothing is written.
+records; where `trainyard check` would find a secret in any file (TY106), nothing is written.
 
 exit codes: 0 done; 2 refused (no finished run, other code in each, a secret): nothing was written
 """

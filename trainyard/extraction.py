@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from trainyard.checks.of_secrets import MACHINE, SECRET_FILES, secrets_in
-from trainyard.checks.settings import reason_in_line
+from trainyard.checks.of_secrets import MACHINE, secrets_in, usually_holds_secrets
 from trainyard.errors import InputError
 
 RECORD = "run.json"
@@ -183,14 +182,12 @@ def refuse_secrets(staging: Path, project: Path) -> list[str]:
     own = (str(_absolute(project)), str(project.resolve()))
     secrets, machines = [], []
     for name, path in _files(staging):
-        if path.name in SECRET_FILES and path.stat().st_size:
+        if usually_holds_secrets(name) and path.stat().st_size:
             secrets.append(name)
         text = _text_of(path)
-        lines = text.splitlines()
-        for number, kind in secrets_in(text):
-            if reason_in_line("TY106", lines[number - 1]) is None:
-                secrets.append(f"{name}:{number} ({kind})")
-        for number, line in enumerate(lines, 1):
+        # A comment that leaves out a check is for a private repository, not for a publication.
+        secrets += [f"{name}:{number} ({kind})" for number, kind in secrets_in(text, name)]
+        for number, line in enumerate(text.splitlines(), 1):
             if MACHINE.search(line) or any(folder in line for folder in own):
                 machines.append(f"{name}:{number}")
     if secrets:

@@ -100,7 +100,7 @@ def _guide(staging: Path, about: About, runs: Sequence[Run], notes: Sequence[str
     yield from (
         "",
         "Each trains beside the recorded run, says which of the recorded conditions differ on your "
-        "machine, and ends with exit code 0 where all metrics are the same, bit for bit, else 1. "
+        "machine, and ends with exit code 0 where all metrics are the same, bit for bit, else 65. "
         "On other hardware or versions the last digits differ.",
         "",
         "| experiment | Python | device | versions | metrics of the test, or the last epoch |",

@@ -9,8 +9,13 @@ from urllib.parse import urlsplit
 from trainyard.errors import InputError
 
 
-def git(folder: Path, *words: str) -> str:
+def git(folder: Path, *words: str, text: str = "") -> str:
     """Return what git prints, run in a folder.
+
+    Args:
+        folder: of a repository.
+        words: of the command; options of git itself stand before it.
+        text: for its standard input.
 
     Raises:
         InputError: git failed, or is not there.
@@ -22,7 +27,7 @@ def git(folder: Path, *words: str) -> str:
         result = subprocess.run(
             command,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            input=text,
             capture_output=True,
             encoding="utf-8",
             errors="surrogateescape",
@@ -31,7 +36,10 @@ def git(folder: Path, *words: str) -> str:
         raise InputError("git: not found. Install it from git-scm.com.") from None
     if result.returncode:
         said = " ".join(result.stderr.split()) or f"exit code {result.returncode}"
-        raise InputError(f"{folder}: git {words[0]} failed: {said}")
+        rest = [*words]
+        while rest[0].startswith("-"):
+            del rest[: 2 if rest[0] == "-c" else 1]
+        raise InputError(f"{folder}: git {rest[0]} failed: {said}")
     return result.stdout
 
 
@@ -80,7 +88,7 @@ def repository_of(folder: Path) -> tuple[Path, Path]:
 
 def is_dirty(folder: Path) -> bool:
     """Say whether a folder has changes that are not committed, new files among them."""
-    return bool(git(folder, "status", "--porcelain", "--", "."))
+    return bool(git(folder, "status", "--porcelain", "--untracked-files=normal", "--", "."))
 
 
 def not_on_default_branch(folder: Path) -> str:

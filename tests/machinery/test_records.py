@@ -120,6 +120,41 @@ def test_the_commit_and_the_changes_are_kept(code: Path, tmp_path: Path) -> None
     assert len(records.diffs(run)) == 2
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"diff.external": "echo EXTERNAL"},
+        {"color.ui": "always", "core.quotePath": "false", "diff.context": "0"},
+        {"diff.noprefix": "true"},
+        {"diff.mnemonicPrefix": "true", "status.showUntrackedFiles": "no"},
+        {"diff.python.textconv": "echo", "diff.python.command": "echo COMMAND"},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_the_changes_bring_the_code_back_whatever_the_settings_of_git(
+    settings: dict[str, str], code: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = ["git", "-c", "user.name=T", "-c", "user.email=t@example.org"]
+    (code / ".gitattributes").write_text("*.py diff=python\nbytes.txt -diff\n")
+    (code / "bytes.txt").write_bytes(b"\0\1")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], check=True)
+    subprocess.run(["git", "clone", "-q", code, tmp_path / "clone"], check=True)
+    changed = {"model/net.py": b"x = 1\n", "model/n\u00e4her.py": b"y = 1\n", "bytes.txt": b"\0\2"}
+    for name, content in changed.items():
+        (code / name).write_bytes(content)
+    monkeypatch.setenv("GIT_CONFIG_COUNT", str(len(settings)))
+    for number, (name, value) in enumerate(settings.items()):
+        monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", name)
+        monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", value)
+    commit, changes = records.git_state()
+    assert commit
+    monkeypatch.delenv("GIT_CONFIG_COUNT")
+    subprocess.run(["git", "apply"], input=changes, cwd=tmp_path / "clone", check=True)
+    for name, content in changed.items():
+        assert (tmp_path / "clone" / name).read_bytes() == content
+
+
 @pytest.mark.parametrize("above", ["", "nested"])
 def test_the_way_back_to_changed_code_is_one(
     code: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, above: str

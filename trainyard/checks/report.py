@@ -11,7 +11,9 @@ from tqdm import tqdm
 from trainyard.checks.definition import GROUPS, Check, Finding, all_checks
 from trainyard.checks.repository import Repository
 from trainyard.checks.settings import Settings, read_exceptions, reason_in_line
+from trainyard.progress import paint
 
+NO_REASON = " (the comment that leaves it out gives no reason, so it counts)"
 SHOWN = 5  # Findings of a check in the table; the JSON has all.
 
 
@@ -60,17 +62,18 @@ def _make(check: Check, repository: Repository, settings: Settings) -> Result:
     result = Result(check, check.applies(repository), [], [])
     for finding in sorted({*check.find(repository)}) if result.applies else []:
         reason = _reason(check.identifier, finding, repository, settings)
-        if reason is None:
-            result.findings.append(finding)
-        else:
+        if reason:
             result.ignored.append((finding, reason))
+        else:
+            said = "" if reason is None else NO_REASON
+            result.findings.append(dataclasses.replace(finding, message=finding.message + said))
     return result
 
 
 def _reason(
     identifier: str, finding: Finding, repository: Repository, settings: Settings
 ) -> str | None:
-    """Return the reason by which a project leaves out a finding; None: it does not."""
+    """Return the reason by which a project leaves out a finding; none, or empty: it does not."""
     for rule in settings.ignore:
         if rule.covers(identifier, finding):
             return rule.reason
@@ -123,7 +126,7 @@ def to_lines(results: Sequence[Result], width: int = 100) -> Iterator[str]:
             continue
         yield f"{group}xx  {title}"
         for each in found:
-            yield f"  {each.check.identifier}  {each.check.title}"
+            yield f"  {paint(each.check.identifier, 'red')}  {each.check.title}"
             shown = each.findings[:SHOWN]
             places = [finding.place for finding in shown]
             longest = min(max(map(len, places)), 48)
@@ -136,11 +139,13 @@ def to_lines(results: Sequence[Result], width: int = 100) -> Iterator[str]:
     ignored = [each for each in results if each.ignored]
     for each in ignored:
         reasons = "; ".join(dict.fromkeys(reason for _, reason in each.ignored))
-        yield from _wrap(f"left out: {each.check.identifier} ({reasons})", width, "")
+        for line in _wrap(f"left out: {each.check.identifier} ({reasons})", width, ""):
+            yield paint(line, "yellow")
     passed, applicable = score(results)
     rest = [each for each in results if not each.applies]
     others = f" {len(rest)} {'does' if len(rest) == 1 else 'do'} not apply." if rest else ""
-    yield f"{passed} of {applicable} checks passed.{others}"
+    colour = "green" if passed == applicable else "red"
+    yield f"{paint(f'{passed} of {applicable} checks passed.', colour)}{others}"
 
 
 def to_list(width: int = 100) -> Iterator[str]:

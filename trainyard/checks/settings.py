@@ -103,8 +103,11 @@ def _settings(where: str, table: Any, known: Sequence[str]) -> Settings:
 
 
 def reason_in_line(identifier: str, line: str) -> str | None:
-    """Return the reason by which a comment leaves out a check in its line; None: it does not."""
+    """Return the reason by which a comment leaves out a check in its line.
+
+    None: no comment does; an empty text: one would, but gives no reason, so it does not.
+    """
     found = COMMENT.search(line)
     if found and identifier in re.split(r"[, ]+", found[1]):
-        return found[2].strip(" -#>*/") or "a comment in the line"
+        return found[2].strip(" -#>*/") if re.search(r"[^\W\d_]{2}", found[2]) else ""
     return None

@@ -290,9 +290,12 @@ def git_state() -> tuple[str | None, bytes]:
         return None, b""
     commit = _git("rev-parse", "HEAD")
     code = ("--", "*.py", "*.toml", "*.txt")
-    changes = [_git("diff", "--relative", "HEAD", *code)]
+    # A patch that `git apply` takes, whatever the person's settings make `git diff` show.
+    diff = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--text", "--unified=3")
+    diff += ("--src-prefix=a/", "--dst-prefix=b/")
+    changes = [_git(*diff, "--relative", "HEAD", *code)]
     for name in _git("ls-files", "-z", "--others", "--exclude-standard", *code).split(b"\0")[:-1]:
-        changes.append(_git("diff", "--no-index", os.devnull, os.fsdecode(name)))
+        changes.append(_git(*diff, "--no-index", os.devnull, os.fsdecode(name)))
     return commit.decode().strip(), b"".join(changes)
 
 

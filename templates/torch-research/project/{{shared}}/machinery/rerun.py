@@ -5,7 +5,7 @@
 trains experiments/wide-rerun with the parameters, the data, the device and the number of threads
 that experiments/wide/run.json holds. A fresh clone of the project has what this takes: run.json and
 metrics.jsonl are committed, and checkpoints are not needed. Before training it names the recorded
-conditions that differ here. Exit code 0: all metrics are the same, bit for bit; 1: they are not.
+conditions that differ here. Exit code 0: all metrics are the same, bit for bit; 65: they are not.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import pydantic
 
 from machinery import records
 from machinery.argument_parser import DEVICES, ArgumentParser
-from machinery.errors import InputError
+from machinery.errors import InputError, ShiftError
 from machinery.metrics import read_metrics
 from machinery.parameter_file import Section, change, differences, flatten, name_beside, old_names
 
@@ -180,14 +180,14 @@ def end_with_comparison(folder: Path, again: Path) -> None:
     """Say whether two runs have the same metrics, and end the process.
 
     Raises:
-        SystemExit: with 0, they have; with 1, they have not.
+        SystemExit: with 0, they have; with 65, they have not.
     """
     then, now = read_metrics(folder), read_metrics(again)
     if found := next(_differences(then, now), ""):
         print(f"{again} is not the same as {folder}. {found}")
         session = records.read_sessions(again)[-1]
         print("\n".join(compare_conditions(folder, session)))
-        raise SystemExit(1)
+        raise SystemExit(ShiftError.exit_code)
     print(f"{again} has the same metrics as {folder}, bit for bit: {len(now)} epochs.")
     raise SystemExit(0)
 

@@ -70,7 +70,8 @@ def read_commit() -> str:
     """
     try:
         commit = git("rev-parse", "HEAD").strip()
-        changed = git("status", "--porcelain", "-z", "--", ".").split("\0")[:-1]
+        words = ("status", "--porcelain", "-z", "--untracked-files=normal", "--", ".")
+        changed = git(*words).split("\0")[:-1]
     except (OSError, subprocess.CalledProcessError):
         raise InputError(
             "no commit to package. Begin with: git init, then git add --all, then git commit"
