@@ -415,6 +415,12 @@ def test_a_refusal_writes_nothing(
     assert {path.name for path in tmp_path.iterdir()} == {"signs"}
 
 
+def test_a_line_that_only_looks_like_a_secret_is_named(signs: Path, tmp_path: Path) -> None:
+    words = [*secret(signs), "--output", tmp_path / "paper", "--not-secret"]
+    assert extract(*words, "train.py:3") == 2
+    assert extract(*words, "train.py:2") == 0
+
+
 @pytest.mark.parametrize("output", ["signs", "none/paper"])
 def test_an_output_that_cannot_be_is_refused(output: str, signs: Path, tmp_path: Path) -> None:
     assert extract(signs, "experiments/a", "--output", tmp_path / output) == 2

@@ -33,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--title", help="of the paper or the code [the project's description]")
     meaning = "who is to be cited; again for more [the project's authors]"
     parser.add_argument("--author", action="append", default=[], metavar="NAME", help=meaning)
+    meaning = "a line that looks like a secret and is none, as the refusal names it; again for more"
+    parser.add_argument(
+        "--not-secret", action="append", default=[], metavar="FILE:LINE", help=meaning
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -58,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             copy_run(each, staging, arguments.checkpoint)
         about = describe_project(staging, project, arguments.title, arguments.author)
         say("Describing")
-        notes = [origin, *refuse_secrets(staging, project)]
+        notes = [origin, *refuse_secrets(staging, project, arguments.not_secret)]
         write_papers(staging, about, runs, notes)
         move(staging, output)
     files = sum(path.is_file() for path in output.rglob("*"))
