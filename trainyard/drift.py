@@ -26,7 +26,7 @@ from typing import NamedTuple
 from trainyard.answers import ProjectSettings, read_answers, read_settings
 from trainyard.errors import FOUND, InputError
 from trainyard.progress import print_table, say
-from trainyard.templates import render
+from trainyard.templates import render_recorded
 
 YOURS = ("model/", "experiments/", "data/", "competition/", "tests/")
 YOUR_FILES = ("README.md", "TASK.md", "KAGGLE.md", "requirements.txt", "constraints.txt")
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as name:
         pristine = Path(name, project.name)
         say(f"making it anew from {answers.version}")
-        files = render(answers, answers.version, pristine)
+        files = render_recorded(answers, pristine)
         found = find_drift(project, pristine, files, settings)
         if arguments.json:
             told = {"version": answers.version, "files": [each._asdict() for each in found]}

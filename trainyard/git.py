@@ -8,6 +8,10 @@ from urllib.parse import urlsplit
 
 from trainyard.errors import InputError
 
+# The person's hooks are for the person's changes.
+NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
+QUIET_COMMIT = (*NO_HOOKS, "commit", "--quiet", "--no-verify")
+
 
 def git(folder: Path, *words: str) -> str:
     """Return what git prints, run in a folder.
@@ -30,8 +34,9 @@ def git(folder: Path, *words: str) -> str:
     except FileNotFoundError:
         raise InputError("git: not found. Install it from git-scm.com.") from None
     if result.returncode:
+        verb = next(word for word in words if word not in NO_HOOKS)
         said = " ".join(result.stderr.split()) or f"exit code {result.returncode}"
-        raise InputError(f"{folder}: git {words[0]} failed: {said}")
+        raise InputError(f"{folder}: git {verb} failed: {said}")
     return result.stdout
 
 
@@ -106,7 +111,7 @@ def not_on_default_branch(folder: Path) -> str:
 def clone(source: str, target: Path) -> None:
     """Clone a repository, which is only read: a path as it is committed, a URL without history."""
     how = ["--shared"] if Path(source).is_dir() else ["--depth", "1"]
-    git(target.parent, "clone", "--quiet", *how, "--", source, str(target))
+    git(target.parent, *NO_HOOKS, "clone", "--quiet", *how, "--", source, str(target))
     try:
         git(target, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     except InputError:
