@@ -1,5 +1,7 @@
 """The command line of `trainyard`: what it refuses, and what it does not touch."""
 
+import argparse
+import importlib
 import shutil
 import subprocess
 import sys
@@ -39,6 +41,22 @@ def test_help_has_an_example_of_each_verb(capsys: Captured) -> None:
     command = [sys.executable, "-c", code]
     printed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     assert printed == "['trainyard.errors', 'trainyard.command_line']\n"
+
+
+def test_the_verbs_speak_with_one_voice() -> None:
+    """An option that several have means the same, in the same words; each project is `project`."""
+    meanings: dict[str, set[object]] = {}
+    for name in VERBS:
+        parser = argparse.ArgumentParser()
+        importlib.import_module(f"trainyard.{name}").add_arguments(parser)
+        for action in parser._actions:
+            if action.nargs != "?":
+                told = (action.help, action.metavar, action.type, action.nargs)
+                meanings.setdefault("/".join(action.option_strings) or action.dest, set()).add(told)
+            else:
+                assert action.dest == "project"
+    assert {"--to", "--data", "--data-file", "--json"} <= meanings.keys()
+    assert {option: told for option, told in meanings.items() if len(told) > 1} == {}
 
 
 def test_the_package_holds_the_program_alone(tmp_path: Path) -> None:

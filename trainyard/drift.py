@@ -49,7 +49,7 @@ def is_owned_by_template(path: str) -> bool:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
-    parser.add_argument("project", nargs="?", type=Path, default=Path(), help="folder [.]")
+    parser.add_argument("project", nargs="?", type=Path, default=Path(), help="its folder [.]")
     parser.add_argument("--json", action="store_true", help="print it for a program to read")
     parser.add_argument("--diff", action="store_true", help="print what is different, too")
 

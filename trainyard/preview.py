@@ -38,7 +38,7 @@ COLOURS = {"conflict": "red", "overwritten": "red", "removed": "yellow", "new": 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
-    parser.add_argument("project", nargs="?", type=Path, default=Path(), help="folder [.]")
+    parser.add_argument("project", nargs="?", type=Path, default=Path(), help="its folder [.]")
     parser.add_argument("--to", metavar="VERSION", help="of the template [the newest]")
     add_data(parser)
     parser.add_argument("--json", action="store_true", help="print it for a program to read")
