@@ -267,3 +267,9 @@ def test_projects_in_folders_of_a_repository(
     assert git(mono, "diff", "--name-only", "main", f"{BRANCH}-a").split() == [
         *("a/.copier-answers.yml", "a/a.txt")
     ]
+
+
+def test_a_check_with_a_number_for_a_name_is_refused(tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / ".trainyard.yml").write_text("check: {ignore: {1: why}}\n")
+    git(tmp_path, "init", "--quiet")
+    assert "1 is no check" in refused(capsys, "check", str(tmp_path))

@@ -2,6 +2,7 @@
 
     trainyard fleet fleet.yml                       # version, behind by, drift, conflicts
     trainyard fleet fleet.yml --json >fleet.json
+    trainyard fleet fleet.yml --data-file house.yml # what would these answers change?
     trainyard fleet fleet.yml --update --requests requests/
 
 fleet.yml lists paths, relative to it, and URLs:
@@ -53,7 +54,10 @@ from trainyard.members import Member, Wish, look
 from trainyard.progress import print_table
 from trainyard.templates import distance, history
 
-COLOURS = {"up to date": "green", "branch made": "green", "behind": "yellow", "refused": "red"}
+COLOURS = {
+    **{"up to date": "green", "branch made": "green", "refused": "red"},
+    **{"behind": "yellow", "answers differ": "yellow"},
+}
 HEADINGS = ("repository", "version", "behind by", "drifted", "conflicts", "state")
 
 
