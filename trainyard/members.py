@@ -117,6 +117,7 @@ def _look(entry: Entry, wish: Wish, folder: Path) -> tuple[Member, Path]:
         state = "behind"
     elif wish.data and update.changes:
         state = "answers differ"
+    given = copy.answers.given
     member = Member(
         entry.name,
         state,
@@ -125,7 +126,7 @@ def _look(entry: Entry, wish: Wish, folder: Path) -> tuple[Member, Path]:
         update.version,
         tuple(each.path for each in drift),
         tuple(update.changes),
-        answers=tuple(wish.data),
+        answers=tuple(name for name, new in wish.data.items() if given.get(name) != new),
     )
     if member.conflicts and state != "up to date":
         member = member._replace(state="conflicts")
