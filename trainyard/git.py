@@ -34,9 +34,11 @@ def git(folder: Path, *words: str) -> str:
     except FileNotFoundError:
         raise InputError("git: not found. Install it from git-scm.com.") from None
     if result.returncode:
-        verb = next(word for word in words if word not in NO_HOOKS)
         said = " ".join(result.stderr.split()) or f"exit code {result.returncode}"
-        raise InputError(f"{folder}: git {verb} failed: {said}")
+        rest = [*words]
+        while rest[0].startswith("-"):
+            del rest[: 2 if rest[0] == "-c" else 1]
+        raise InputError(f"{folder}: git {rest[0]} failed: {said}")
     return result.stdout
 
 
