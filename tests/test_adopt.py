@@ -262,7 +262,7 @@ def has_report(folder: Path) -> None:
         (has_report, [], "ADOPT.md: is there already"),
         (None, ["--data", "loop"], "expected NAME=VALUE"),
         (None, ["--data", "looop=plain"], "asks no 'looop'. It asks: template, task."),
-        (None, ["--version", "v9"], "v9"),
+        (None, ["--to", "v9"], "v9"),
         (None, ["--source", "nowhere"], "has no copier.yml"),
         (None, ["--source", "https://me:" + "secret@host/x"], "password"),
     ],

@@ -171,13 +171,14 @@ def test_a_fleet_and_its_branches(template: Path, tmp_path: Path, capsys: Captur
     write_list(tmp_path, [*names], opted_out)
     jobs = ("--jobs", "2" if combinations.deep else "1")
     branch, requests = "trainyard/update-v0.3.0", tmp_path / "requests"
+    update = ("--update", "--requests", str(requests))
     heads = [git(tmp_path / name, "rev-parse", "main") for name in names]
     if combinations.deep:  # At the gate, --update alone: it tells the same.
         code, stands = fleet(tmp_path, capsys, *jobs)
         check_stands(stands, names, opted_out)
         assert not [name for name in names if git(tmp_path / name, "branch", "--list", branch)]
 
-    code, stands = fleet(tmp_path, capsys, "--update", "--requests", str(requests), *jobs)
+    code, stands = fleet(tmp_path, capsys, *update, *jobs)
     assert code == 65
     check_stands(stands, names, opted_out)
     made = {name for name in names if stands[name]["state"] == "branch made"}
@@ -204,12 +205,12 @@ def test_a_fleet_and_its_branches(template: Path, tmp_path: Path, capsys: Captur
     assert "still are:\n`machinery/errors.py`." in text
 
     write_list(tmp_path, ["p1.git"], {})
-    code, stands = fleet(tmp_path, capsys, "--update", "--with-conflicts", *jobs)
+    code, stands = fleet(tmp_path, capsys, *update, "--with-conflicts", *jobs)
     assert stands["p1.git"]["state"] == "branch made, with conflicts"
     marked = git(tmp_path / "p1.git", "show", f"{branch}:constraints.txt")
     assert "<<<<<<< before updating" in marked
     if combinations.deep:
-        code, stands = fleet(tmp_path, capsys, "--update", "--with-conflicts", *jobs)
+        code, stands = fleet(tmp_path, capsys, *update, "--with-conflicts", *jobs)
         assert stands["p1.git"]["state"] == "its branch is there already"
         assert git(tmp_path / "p1.git", "show", f"{branch}:constraints.txt") == marked
 
@@ -241,7 +242,10 @@ def test_no_two_processes_share_a_cache_of_copier(monkeypatch: pytest.MonkeyPatc
     shared = os.environ["COPIER_CACHE_DIR"]
     monkeypatch.setattr("trainyard.fleet.look", say_cache)
     entries: Any = ["leaf", "bark", "moss", "fern", "reed", "oak"]
-    said: Any = look_at_all(entries, wish=cast("Any", None), jobs=2)
+    arrived: dict[int, Any] = {}
+    look_at_all(entries, cast("Any", None), 2, arrived.__setitem__)
+    assert arrived.keys() == {*range(len(entries))}
+    said = arrived.values()
     caches = {pid: cache for pid, cache in said}
     assert len({*said}) == len(caches) == len({*caches.values()})
     assert shared not in caches.values()

@@ -1,5 +1,7 @@
 """The command line of `trainyard`: what it refuses, and what it does not touch."""
 
+import argparse
+import importlib
 import shutil
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import pytest
 
 from conftest import git, root
 from trainyard.command_line import VERBS, main
-from trainyard.fleet import compare_versions
+from trainyard.fleet import Report
 from trainyard.members import Member
 
 Captured = pytest.CaptureFixture[str]
@@ -39,6 +41,22 @@ def test_help_has_an_example_of_each_verb(capsys: Captured) -> None:
     command = [sys.executable, "-c", code]
     printed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     assert printed == "['trainyard.errors', 'trainyard.command_line']\n"
+
+
+def test_the_verbs_speak_with_one_voice() -> None:
+    """An option that several have means the same, in the same words; each project is `project`."""
+    meanings: dict[str, set[object]] = {}
+    for name in VERBS:
+        parser = argparse.ArgumentParser()
+        importlib.import_module(f"trainyard.{name}").add_arguments(parser)
+        for action in parser._actions:
+            if action.nargs != "?":
+                told = (action.help, action.metavar, action.type, action.nargs)
+                meanings.setdefault("/".join(action.option_strings) or action.dest, set()).add(told)
+            else:
+                assert action.dest == "project"
+    assert {"--to", "--data", "--data-file", "--json"} <= meanings.keys()
+    assert {option: told for option, told in meanings.items() if len(told) > 1} == {}
 
 
 def test_the_package_holds_the_program_alone(tmp_path: Path) -> None:
@@ -117,6 +135,10 @@ def test_what_is_no_project_is_refused(
         ("{repositories: [a], opt_out: {a: 3}}", "REPOSITORY: why"),
         ("{repositories: [a], opt_out: {a: ' '}}", "REPOSITORY: why"),
         ("{repositories: [a], opt_out: {b: old}}", "opt_out: b is none of the repositories"),
+        ("repositories: [{repository: a}]", "{repository: ../mono, folder: leaf}"),
+        ("repositories: [{repository: a, folder: ../b}]", "a path below its repository"),
+        ("repositories: [{repository: a, folder: b}, a/b]", "listed twice"),
+        ("repositores: [a]", "did you mean repositories?"),
         ("[", "cannot be read"),
     ],
 )
@@ -159,7 +181,10 @@ def test_a_bug_in_one_does_not_stop_the_others(
 
 def test_a_template_that_is_gone_leaves_the_rest_of_the_report() -> None:
     gone = Member("leaf", "behind", "/nowhere/at/all", "v1.0.0", "v1.1.0")
-    assert compare_versions([gone, gone]) == (["", ""], ["", ""])
+    with Report(["leaf", "moss"], None) as report:
+        report.add(1, gone)
+        report.add(0, gone._replace(name="moss"))
+    assert report.in_order() == ([gone._replace(name="moss"), gone], ["", ""])
 
 
 TEMPLATE = {
@@ -171,7 +196,11 @@ TEMPLATE = {
 
 @pytest.fixture
 def behind(tmp_path: Path) -> Path:
-    """A committed project that is one release behind its template."""
+    return make_behind(tmp_path)
+
+
+def make_behind(tmp_path: Path) -> Path:
+    """Return a committed project that is one release behind its template."""
     template, project = tmp_path / "template", tmp_path / "leaf"
     for name, text in TEMPLATE.items():
         (template / name).parent.mkdir(parents=True, exist_ok=True)
@@ -191,7 +220,7 @@ def behind(tmp_path: Path) -> Path:
 
 def leave_uncommitted(project: Path) -> str:
     (project / "new.py").write_text("")
-    return "has changes that are not committed: no branch"
+    return "refused: has changes that are not committed: no branch"
 
 
 def opt_out(project: Path) -> str:
@@ -206,6 +235,17 @@ def give_no_reason(project: Path) -> str:
     return "opt_out: expected the reason in words"
 
 
+def misspell(project: Path) -> str:
+    (project / ".trainyard.yml").write_text("opt-out: the paper is out\n")
+    commit(project)
+    return "opt-out: unknown name; did you mean opt_out?"
+
+
+def lose_the_template(project: Path) -> str:
+    write_answers(project, "/nowhere/at/all", "v1.0.0")
+    return opt_out(project)
+
+
 def switch(project: Path) -> str:
     git(project, "switch", "--quiet", "--create", "wip")
     return "refused: wip is checked out, not main: no branch"
@@ -216,13 +256,17 @@ def detach(project: Path) -> str:
     return "refused: no branch is checked out: no branch"
 
 
-@pytest.mark.parametrize("prepare", [leave_uncommitted, opt_out, give_no_reason, switch, detach])
+@pytest.mark.parametrize(
+    "prepare",
+    [leave_uncommitted, opt_out, lose_the_template, give_no_reason, misspell, switch, detach],
+)
 def test_no_branch_where_somebody_works_or_wants_none(
     prepare: Callable[[Path], str], behind: Path, tmp_path: Path, capsys: Captured
 ) -> None:
     expected = prepare(behind)
     (tmp_path / "fleet.yml").write_text("repositories: [leaf]\n")
-    main(["fleet", str(tmp_path / "fleet.yml"), "--update", "--jobs", "1"])
+    code = main(["fleet", str(tmp_path / "fleet.yml"), "--update", "--jobs", "1"])
+    assert code == (0 if expected.startswith("opted out") else 65)
     assert expected in capsys.readouterr().out
     assert not git(behind, "branch", "--list", "trainyard/*")
 
@@ -259,6 +303,9 @@ def test_options_that_need_another_one(tmp_path: Path, capsys: Captured) -> None
     path = tmp_path / "fleet.yml"
     path.write_text("repositories: [leaf]\n")
     assert "--update" in refused(capsys, "fleet", str(path), "--with-conflicts")
+    assert "--update" in refused(capsys, "fleet", str(path), "--smoke")
+    said = refused(capsys, "fleet", str(path), "--update", "--json")
+    assert "would be lost. Add --requests" in said
     assert "1 or more" in refused(capsys, "fleet", str(path), "--jobs", "0")
     assert "leave one of them out" in refused(capsys, "drift", str(tmp_path), "--json", "--diff")
     assert "invalid choice" in refused(capsys, "fleets")

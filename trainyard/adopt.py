@@ -17,6 +17,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from trainyard.answers import add_data, read_data
 from trainyard.errors import InputError
 
 BRANCH = "trainyard/adopt"
@@ -25,14 +26,13 @@ PRISTINE = "trainyard/template"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
-    meaning = "the top of a git repository [the folder here]"
-    parser.add_argument("folder", nargs="?", type=Path, default=Path(), help=meaning)
+    meaning = "its folder, the top of a git repository [.]"
+    parser.add_argument("project", nargs="?", type=Path, default=Path(), help=meaning)
     parser.add_argument("--template", required=True, metavar="NAME", help="such as torch-research")
     meaning = "path or URL of the templates [where this program was installed from]"
     parser.add_argument("--source", metavar="WHERE", help=meaning)
-    parser.add_argument("--version", metavar="TAG", help="tag or commit of the templates [newest]")
-    meaning = "an answer to a question of the template, such as task=tabular; again for more"
-    parser.add_argument("--data", action="append", default=[], metavar="NAME=VALUE", help=meaning)
+    parser.add_argument("--to", metavar="VERSION", help="of the template [the newest]")
+    add_data(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,16 +41,16 @@ def run(arguments: argparse.Namespace) -> int:
     from trainyard.progress import say
     from trainyard.template_source import find_source
 
-    folder = arguments.folder
+    folder = arguments.project
     refuse_unfit(folder)
-    answers = read_data(arguments.data)
+    answers = read_data(arguments.data, arguments.data_file)
     source = find_source(arguments.source)
     with tempfile.TemporaryDirectory() as temporary:
-        say(f"Rendering {arguments.template}")
+        say(f"making {arguments.template}")
         rendered = Path(temporary, "rendered", folder.resolve().name)
-        render_template(source, arguments.template, arguments.version, answers, rendered)
+        render_template(source, arguments.template, arguments.to, answers, rendered)
         plan = make_plan(folder, rendered)
-        say("Comparing and checking")
+        say("comparing and checking")
         commit = make_branches(folder, rendered, plan, Path(temporary), BRANCH, PRISTINE)
     print(f"{BRANCH}: {len(plan.added)} files of the template added, in {commit[:10]}.")
     print(f"Yours at the same path, kept: {', '.join(plan.kept.values()) or 'none'}.")
@@ -87,15 +87,3 @@ def refuse_unfit(folder: Path) -> None:
                     f"{folder}: has a branch {branch} already, so {ours} cannot be made. Rename or "
                     f"delete it first: git branch --move {branch} NEW_NAME"
                 )
-
-
-def read_data(words: list[str]) -> dict[str, str]:
-    """Return the answers of --data.
-
-    Raises:
-        InputError: one has no =.
-    """
-    for word in words:
-        if "=" not in word:
-            raise InputError(f"--data: {word!r}, expected NAME=VALUE, such as task=tabular.")
-    return {name: value for name, _, value in (word.partition("=") for word in words)}

@@ -12,14 +12,11 @@ import copier
 
 from trainyard.adoption_report import write_report
 from trainyard.errors import InputError
-from trainyard.git import git, names
+from trainyard.git import NO_HOOKS, QUIET_COMMIT, git, names
 from trainyard.templates import refusals
 
 # As the author of the template's own branch; the branch with the person's files is theirs.
 AUTHOR = ("-c", "user.name=trainyard", "-c", "user.email=trainyard@localhost")
-# The person's hooks are for the person's changes.
-NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
-QUIET_COMMIT = (*NO_HOOKS, "commit", "--quiet", "--no-verify")
 
 
 class Plan(NamedTuple):

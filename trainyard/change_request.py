@@ -22,9 +22,10 @@ def write_request(member: Member, behind: str, news: str) -> str:
 
 
 def _lines(member: Member, behind: str, news: str) -> Iterator[str]:
-    title = f"# Update from the template: {member.version} to {member.to}"
-    yield f"{title}, with conflicts" if member.conflicts else title
-    yield f"\nBranch `{member.branch}`; {behind} of {member.source}."
+    yield f"# {member.title}"
+    yield f"\nBranch `{member.branch}`; {behind or member.to} of {member.source}."
+    if member.answers:
+        yield f"\nChanged answers: {', '.join(f'`{name}`' for name in member.answers)}."
     if member.conflicts:
         yield "\n**Not to be merged as it is.**"
     if marked := [each.path for each in member.changes if each.kind == "conflict"]:
@@ -52,7 +53,7 @@ def _lines(member: Member, behind: str, news: str) -> Iterator[str]:
 
 def _metrics(member: Member) -> Iterator[str]:
     """Yield a table of the metrics on test; where there are none, why."""
-    before, after = (*member.metrics, "not trained: the conflicts come first")[:2]
+    before, after = member.metrics
     if isinstance(before, str) or isinstance(after, str):
         for when, told in (("Before", before), ("After", after)):
             yield f"{when}: {told if isinstance(told, str) else 'trained'}\n"

@@ -28,11 +28,8 @@ from trainyard.errors import FOUND
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
-    meaning = "of the project [the folder here]"
-    parser.add_argument(
-        "folder", nargs="?", type=Path, default=Path(), metavar="FOLDER", help=meaning
-    )
-    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    parser.add_argument("project", nargs="?", type=Path, default=Path(), help="its folder [.]")
+    parser.add_argument("--json", action="store_true", help="print it for a program to read")
     parser.add_argument(
         "--list", action="store_true", help="describe all checks, and check nothing"
     )
@@ -55,9 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             print("\n".join(to_list(width)))
         return 0
-    results = check_folder(arguments.folder, quiet=not sys.stderr.isatty())
+    results = check_folder(arguments.project, quiet=not sys.stderr.isatty())
     if arguments.json:
-        print(json.dumps(to_json(arguments.folder, results), indent=2, ensure_ascii=False))
+        print(json.dumps(to_json(arguments.project, results), indent=2, ensure_ascii=False))
     else:
         print("\n".join(to_lines(results, width)))
     passed, applicable = score(results)

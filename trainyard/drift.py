@@ -29,7 +29,7 @@ from typing import NamedTuple
 from trainyard.answers import ProjectSettings, read_answers, read_settings
 from trainyard.errors import FOUND, InputError
 from trainyard.progress import print_table, say
-from trainyard.templates import render
+from trainyard.templates import render_recorded
 
 YOURS = ("model/", "experiments/", "data/", "competition/", "tests/", "schemas/")
 YOUR_FILES = (
@@ -57,7 +57,7 @@ def is_owned_by_template(path: str) -> bool:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
-    parser.add_argument("project", nargs="?", type=Path, default=Path(), help="folder [.]")
+    parser.add_argument("project", nargs="?", type=Path, default=Path(), help="its folder [.]")
     parser.add_argument("--json", action="store_true", help="print it for a program to read")
     parser.add_argument("--diff", action="store_true", help="print what is different, too")
 
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as name:
         pristine = Path(name, project.name)
         say(f"making it anew from {answers.version}")
-        files = render(answers, answers.version, pristine)
+        files = render_recorded(answers, pristine)
         found = find_drift(project, pristine, files, settings)
         if arguments.json:
             told = {"version": answers.version, "files": [each._asdict() for each in found]}

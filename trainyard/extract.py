@@ -56,12 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
     newest = same_code(runs)
     with tempfile.TemporaryDirectory() as temporary:
         staging = Path(temporary, "copy")
-        say("Bringing back the code")
+        say("bringing back the code")
         origin = restore_code(project, newest, staging)
         for each in runs:
             copy_run(each, staging, arguments.checkpoint)
         about = describe_project(staging, project, arguments.title, arguments.author)
-        say("Describing")
+        say("describing")
         notes = [origin, *refuse_secrets(staging, project, arguments.not_secret)]
         write_papers(staging, about, runs, notes)
         move(staging, output)

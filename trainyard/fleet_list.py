@@ -1,13 +1,14 @@
 """The file that lists the repositories of a fleet."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from trainyard.answers import read_yaml
+from trainyard.answers import read_yaml, refuse_unknown
 from trainyard.errors import InputError
 from trainyard.git import refuse_credentials
 
 KEYS = ("repositories", "opt_out")
+EXPECTED = "expected a list of paths, URLs and lines such as {repository: ../mono, folder: leaf}."
 
 
 class Entry(NamedTuple):
@@ -16,6 +17,7 @@ class Entry(NamedTuple):
     name: str  # As the list has it.
     source: str  # What git clones: a URL or a whole path.
     opted_out: str  # Why it is left alone; empty: it is not.
+    folder: str = ""  # Of the project in the repository; empty: its top.
 
 
 def read_list(path: Path) -> list[Entry]:
@@ -25,31 +27,50 @@ def read_list(path: Path) -> list[Entry]:
         InputError: a line is of no use, or holds a password.
     """
     content = read_yaml(path)
-    if unknown := sorted(content.keys() - {*KEYS}):
-        raise InputError(f"{path}: {unknown[0]}: unknown name; there are {' and '.join(KEYS)}.")
+    refuse_unknown(content, KEYS, path)
     listed, reasons = content.get("repositories") or [], content.get("opt_out") or {}
-    if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
-        raise InputError(f"{path}: repositories: expected a list of paths and URLs.")
+    if not isinstance(listed, list):
+        raise InputError(f"{path}: repositories: got {listed!r}, {EXPECTED}")
     if not isinstance(reasons, dict) or not all(
         isinstance(each, str) and each.strip() for each in reasons.values()
     ):
         raise InputError(f"{path}: opt_out: expected lines such as `REPOSITORY: why`.")
     if not listed:
         raise InputError(f"{path}: lists no repository. Expected repositories: [PATH or URL, ...]")
-    for name in (*listed, *reasons):
+    for name in reasons:
         refuse_credentials(str(name), str(path))
-    sources = {name: _source(name, path.parent) for name in listed}
-    keys = [_key(sources[name]) for name in listed]
-    for name, key in zip(listed, keys, strict=True):
+    entries = [_read_entry(each, path) for each in listed]
+    keys = [_key(_below(entry.source, entry.folder)) for entry in entries]
+    for entry, key in zip(entries, keys, strict=True):
         if keys.count(key) > 1:
-            raise InputError(f"{path}: {name} is listed twice.")
+            raise InputError(f"{path}: {entry.name} is listed twice.")
     why = {_key(_source(str(name), path.parent)): reason for name, reason in reasons.items()}
     for name in map(str, reasons):
         if _key(_source(name, path.parent)) not in keys:
             raise InputError(f"{path}: opt_out: {name} is none of the repositories. List it, too.")
     return [
-        Entry(name, sources[name], why.get(key, "")) for name, key in zip(listed, keys, strict=True)
+        entry._replace(opted_out=why.get(key, "")) for entry, key in zip(entries, keys, strict=True)
     ]
+
+
+def _read_entry(listed: object, path: Path) -> Entry:
+    """Return what a line of the list names: a repository, or a folder of one."""
+    name, folder = listed, ""
+    if isinstance(listed, dict) and {*listed} == {"repository", "folder"}:
+        name, folder = listed["repository"], listed["folder"]
+    if not isinstance(name, str) or not isinstance(folder, str):
+        raise InputError(f"{path}: repositories: got {listed!r}, {EXPECTED}")
+    refuse_credentials(name, str(path))
+    parts = PurePosixPath(folder)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise InputError(f"{path}: folder: got {folder}, expected a path below its repository.")
+    folder = "" if parts == PurePosixPath() else parts.as_posix()
+    return Entry(_below(name, folder), _source(name, path.parent), "", folder)
+
+
+def _below(repository: str, folder: str) -> str:
+    """Return the name of a folder of a repository, or of the repository itself."""
+    return f"{repository.rstrip('/')}/{folder}" if folder else repository
 
 
 def _source(name: str, folder: Path) -> str:

@@ -8,6 +8,10 @@ from urllib.parse import urlsplit
 
 from trainyard.errors import InputError
 
+# The person's hooks are for the person's changes.
+NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
+QUIET_COMMIT = (*NO_HOOKS, "commit", "--quiet", "--no-verify")
+
 
 def git(folder: Path, *words: str, text: str = "") -> str:
     """Return what git prints, run in a folder.
@@ -114,7 +118,7 @@ def not_on_default_branch(folder: Path) -> str:
 def clone(source: str, target: Path) -> None:
     """Clone a repository, which is only read: a path as it is committed, a URL without history."""
     how = ["--shared"] if Path(source).is_dir() else ["--depth", "1"]
-    git(target.parent, "clone", "--quiet", *how, "--", source, str(target))
+    git(target.parent, *NO_HOOKS, "clone", "--quiet", *how, "--", source, str(target))
     try:
         git(target, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     except InputError:

@@ -4,23 +4,42 @@ Everything happens in a clone in a temporary folder. Of the repository itself, a
 is all that is ever written.
 """
 
+import hashlib
 import json
+import os
+import re
 import shutil
 import subprocess
 import tempfile
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trainyard import updates
 from trainyard.answers import read_settings
 from trainyard.drift import find_drift
 from trainyard.errors import InputError
 from trainyard.fleet_list import Entry
-from trainyard.git import git, is_dirty, not_on_default_branch
+from trainyard.git import (
+    NO_HOOKS,
+    QUIET_COMMIT,
+    git,
+    is_dirty,
+    not_on_default_branch,
+    repository_of,
+)
 from trainyard.progress import say_nothing
 
 BRANCH = "trainyard/update-{}"
+NOT_TRAINED = "not trained: the conflicts come first"
+# What training takes of this environment. The rest, such as tokens, is kept from the new code,
+# which nobody has read yet.
+KEPT = (
+    *("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", "CUDA_HOME", "SYSTEMROOT"),
+    *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TMPDIR", "TEMP", "TMP", "USER", "LOGNAME", "TZ"),
+    *("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE"),
+)
 
 
 class Wish(NamedTuple):
@@ -30,6 +49,7 @@ class Wish(NamedTuple):
     update: bool  # Make the branch.
     with_conflicts: bool  # Also where somebody has to resolve conflicts in it.
     python: str  # Trains the projects before and after; empty: nothing trains them.
+    data: Mapping[str, Any]  # Answers that change.
 
 
 class Member(NamedTuple):
@@ -44,11 +64,20 @@ class Member(NamedTuple):
     changes: tuple[updates.Change, ...] = ()
     branch: str = ""
     metrics: tuple[dict[str, float] | str, ...] = ()  # Of the smoke training, before and after.
+    answers: tuple[str, ...] = ()  # The names of those that change.
 
     @property
     def conflicts(self) -> list[str]:
         """Return the paths that somebody has to look at."""
         return [change.path for change in self.changes if change.needs_a_person]
+
+    @property
+    def title(self) -> str:
+        """Return the first line of the commit and of the change request."""
+        title = f"Update from the template: {self.version} to {self.to}"
+        if self.version == self.to:
+            title = f"Other answers to the template: {', '.join(self.answers)}"
+        return f"{title}, with conflicts" if self.conflicts else title
 
 
 def look(entry: Entry, wish: Wish) -> Member:
@@ -58,48 +87,61 @@ def look(entry: Entry, wish: Wish) -> Member:
     """
     if entry.opted_out:
         return Member(entry.name, f"opted out: {entry.opted_out}")
+    member = Member(entry.name, "")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         try:
-            return _look(entry, wish, Path(name))
+            member, project = _look(entry, wish, Path(name))
+            if wish.update and member.state in ("behind", "answers differ", "conflicts"):
+                member = make_branch(entry, member, wish, project, Path(name))
+            return member
         except InputError as error:
             said = str(error)
         except Exception as error:
             said = f"{type(error).__name__}: {' '.join(str(error).split())}"
         # The message names the clone; show the repository's own path.
-        return Member(entry.name, f"refused: {said.replace(f'{name}/copy/', '')}")
+        return member._replace(state=f"refused: {said.replace(f'{name}/copy/', '')}")
 
 
-def _look(entry: Entry, wish: Wish, folder: Path) -> Member:
-    copy = updates.copy_repository(entry.source, folder, Path(), say_nothing)
-    settings = read_settings(copy.project)
-    if settings.opted_out:
-        return Member(entry.name, f"opted out: {settings.opted_out}")
+def _look(entry: Entry, wish: Wish, folder: Path) -> tuple[Member, Path]:
+    """Return how a repository stands, and its project in a clone, updated."""
+    refuse_folder_of_a_repository(entry)
+    project = updates.clone_repository(entry.source, folder, Path(entry.folder))
+    settings = read_settings(project)
+    if settings.opted_out:  # Said before the template is needed, which may be gone by now.
+        return Member(entry.name, f"opted out: {settings.opted_out}"), project
+    copy = updates.make_copy(project, folder, say_nothing)
     drift = find_drift(copy.project, copy.pristine, copy.files, settings)
-    metrics = [smoke(copy.project, folder / "before", wish.python)] if wish.python else []
-    update = updates.update(copy, folder, wish.to, say_nothing)
+    update = updates.update(copy, folder, wish.to, wish.data, say_nothing)
+    state = "up to date"
+    if update.version != copy.answers.version:
+        state = "behind"
+    elif wish.data and update.changes:
+        state = "answers differ"
+    given = copy.answers.given
     member = Member(
         entry.name,
-        "behind" if update.version != copy.answers.version else "up to date",
+        state,
         copy.answers.source,
         copy.answers.version,
         update.version,
         tuple(each.path for each in drift),
         tuple(update.changes),
+        answers=tuple(name for name, new in wish.data.items() if given.get(name) != new),
     )
-    if member.state == "behind" and member.conflicts:
+    if member.conflicts and state != "up to date":
         member = member._replace(state="conflicts")
-    if member.state == "up to date" or not wish.update:
-        return member
-    if member.conflicts and not wish.with_conflicts:
-        return member
+    return member, project
+
+
+def refuse_folder_of_a_repository(entry: Entry) -> None:
+    """Raise InputError where a path of the list is below the top of a repository."""
     if is_working_tree(entry.source):
-        if elsewhere := not_on_default_branch(Path(entry.source)):
-            return member._replace(state=f"refused: {elsewhere}: no branch")
-        if is_dirty(Path(entry.source)):
-            return member._replace(state="has changes that are not committed: no branch")
-    if wish.python and not member.conflicts:
-        metrics.append(smoke(copy.project, folder / "after", wish.python))
-    return push_branch(member._replace(metrics=tuple(metrics)), copy.project)
+        top, below = repository_of(Path(entry.source))
+        if below != Path():
+            raise InputError(
+                f"{entry.name}: is a folder of the repository {top}. List it as "
+                f"{{repository: {top}, folder: {below.as_posix()}}}."
+            )
 
 
 def is_working_tree(source: str) -> bool:
@@ -109,20 +151,64 @@ def is_working_tree(source: str) -> bool:
     return git(Path(source), "rev-parse", "--is-bare-repository").strip() == "false"
 
 
-def push_branch(member: Member, project: Path) -> Member:
-    """Commit an updated clone and push it as a new branch, unless there is one of this name."""
-    branch = BRANCH.format(member.to)
+def make_branch(entry: Entry, member: Member, wish: Wish, project: Path, folder: Path) -> Member:
+    """Commit an updated clone and push it as a new branch, where nothing is in its way.
+
+    Training comes last, and only for a branch that is made.
+
+    Args:
+        entry: of the list.
+        member: how the repository stands.
+        wish: what is to be done.
+        project: in the clone, updated.
+        folder: that the clone is in.
+    """
+    if member.conflicts and not wish.with_conflicts:
+        return member
+    branch = name_branch(entry, member, wish)
     if git(project, "ls-remote", "--heads", "origin", f"refs/heads/{branch}"):
         return member._replace(state="its branch is there already", branch=branch)
-    git(project, "switch", "--quiet", "--create", branch)
+    if is_working_tree(entry.source):
+        if elsewhere := not_on_default_branch(Path(entry.source)):
+            return member._replace(state=f"refused: {elsewhere}: no branch")
+        if is_dirty(Path(entry.source, entry.folder)):
+            return member._replace(state="refused: has changes that are not committed: no branch")
+    if wish.python:
+        member = member._replace(
+            metrics=train_before_and_after(entry, member, wish, project, folder)
+        )
+    # As for adopt, the person's hooks are for the person's changes.
+    git(project, *NO_HOOKS, "switch", "--quiet", "--create", branch)
     git(project, "add", "--all")
-    title = f"Update from the template: {member.version} to {member.to}"
-    if member.conflicts:
-        title += ", with conflicts"
-    git(project, "commit", "--quiet", "--message", title)
-    git(project, "push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
+    git(project, *QUIET_COMMIT, "--message", member.title)
+    git(project, *NO_HOOKS, "push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
     state = "branch made, with conflicts" if member.conflicts else "branch made"
     return member._replace(state=state, branch=branch)
+
+
+def name_branch(entry: Entry, member: Member, wish: Wish) -> str:
+    """Return a name of its own for each folder, version and change of answers."""
+    parts = [BRANCH.format(member.to)]
+    if entry.folder:
+        parts.append(re.sub(r"[^\w-]+", "-", entry.folder))
+    if wish.data:
+        told = json.dumps({**wish.data}, sort_keys=True, default=str)
+        parts.append(f"answers-{hashlib.sha256(told.encode()).hexdigest()[:8]}")
+    return "-".join(parts)
+
+
+def train_before_and_after(
+    entry: Entry, member: Member, wish: Wish, project: Path, folder: Path
+) -> tuple[dict[str, float] | str, ...]:
+    """Return the metrics of two epochs on the last commit, and on the update of it."""
+    if member.conflicts:
+        return NOT_TRAINED, NOT_TRAINED
+    before = folder / "committed"
+    git(project, *NO_HOOKS, "worktree", "add", "--quiet", "--detach", str(before), "HEAD")
+    return (
+        smoke(before / entry.folder, folder / "before", wish.python),
+        smoke(project, folder / "after", wish.python),
+    )
 
 
 def data_that_come_with(project: Path) -> list[str]:
@@ -155,11 +241,17 @@ def smoke(project: Path, folder: Path, python: str) -> dict[str, float] | str:
         "2",
         *data_that_come_with(project),
     ]
+    home = Path(f"{folder}-home")
+    home.mkdir()
+    environment = {name: os.environ[name] for name in KEPT if name in os.environ}
+    environment |= {"HOME": str(home), "USERPROFILE": str(home)}
     for words in (["train.py", *experiment, *epochs], ["evaluate.py", *experiment]):
         try:
             done = subprocess.run(
                 [python, *words],
                 cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
                 capture_output=True,
                 encoding="utf-8",
                 errors="replace",

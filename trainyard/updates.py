@@ -7,14 +7,14 @@ files before and after are compared.
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import copier
 
-from trainyard.answers import Answers, read_answers
+from trainyard.answers import Answers, read_answers, refuse_unknown
 from trainyard.git import clone, digests, git, names, repository_of
 from trainyard.progress import Say
-from trainyard.templates import refusals, render
+from trainyard.templates import refusals, render_recorded, render_updated
 
 # What an update does to a file; what a person has to look at comes first.
 KINDS = {
@@ -75,55 +75,74 @@ def copy_project(project: Path, folder: Path, say: Say) -> Copy:
     top, below = repository_of(project)
     read_answers(project)
     say("copying the project")
-    return copy_repository(str(top), folder, below, say)
+    return make_copy(clone_repository(str(top), folder, below), folder, say)
 
 
-def copy_repository(source: str, folder: Path, below: Path, say: Say) -> Copy:
-    """Clone a repository, a path or a URL, into an empty folder.
+def clone_repository(source: str, folder: Path, below: Path) -> Path:
+    """Clone a repository, a path or a URL; return the folder of the project in the clone.
 
     Args:
         source: of the clone.
-        folder: for the clone and for the project as the template made it.
+        folder: an empty one, for the clone.
         below: where the project lies in the repository.
-        say: tells what is being done.
     """
     # The name stays, since Copier gives it to templates.
     name = Path(source.rstrip("/")).name.removesuffix(".git") or "project"
     target = folder / "copy" / name
     target.parent.mkdir()
     clone(source, target)
-    project = target / below
+    return target / below
+
+
+def make_copy(project: Path, folder: Path, say: Say) -> Copy:
+    """Make what the template made of the project in a clone, beside it.
+
+    Args:
+        project: its folder in the clone.
+        folder: that the clone is in.
+        say: tells what is being done.
+    """
     answers = read_answers(project)
     say(f"making it anew from {answers.version}")
     pristine = folder / "pristine" / project.name
-    return Copy(project, answers, pristine, render(answers, answers.version, pristine))
+    return Copy(project, answers, pristine, render_recorded(answers, pristine))
 
 
 def update(
-    copy: Copy, folder: Path, to: str | None, say: Say, beside: Path | None = None
+    copy: Copy,
+    folder: Path,
+    to: str | None,
+    data: Mapping[str, Any],
+    say: Say,
+    beside: Path | None = None,
 ) -> Update:
-    """Let Copier update a copy.
+    """Let Copier update a copy, as `copier update` of this person does it in the project.
 
     Args:
         copy: of a project; it is changed.
         folder: an empty folder for the new version of the template.
         to: a version of the template; None: the newest, as Copier finds it.
+        data: answers that change.
         say: tells what is being done.
         beside: the project itself, where the ignored files matter that an update could overwrite.
             None: a branch has no such files. Then nothing is said of what is kept either.
 
     Raises:
-        InputError: Copier refuses the update.
+        InputError: Copier refuses the update, or the template has no such question.
     """
     new, ignored = {}, set()
     if beside:
         say(f"making it anew from {to or 'the newest version'}")
-        new = render(copy.answers, to, folder / "new" / copy.project.name)
+        new = render_updated(copy.answers, to, folder / "new" / copy.project.name, data)
         ignored = copy_ignored(beside, copy.project, {*copy.files, *new})
     before = digests(copy.project)
     say("updating the copy")
     with refusals(copy.project.name):
-        copier.run_update(copy.project, defaults=True, overwrite=True, quiet=True, vcs_ref=to)
+        worker = copier.run_update(
+            copy.project, {**data}, defaults=True, overwrite=True, quiet=True, vcs_ref=to
+        )
+    known = [name for name in worker.template.questions_data if name[:1] != "_"]
+    refuse_unknown(data, known, "--data")
     conflicts = names(copy.project, "diff", "-z", "--name-only", "--relative", "--diff-filter=U")
     changes = compare(before, digests(copy.project), copy.files, new, {*conflicts}, ignored)
     return Update(read_answers(copy.project).version, changes)

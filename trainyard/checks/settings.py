@@ -93,7 +93,7 @@ def _settings(where: str, table: Any, known: Sequence[str]) -> Settings:
         )
     rules = []
     for key, reason in ignore.items():
-        identifier, _, pattern = key.partition(":")
+        identifier, _, pattern = str(key).partition(":")
         if identifier not in known:
             raise InputError(f"{where} ignore: {key!r} is no check. `--list` names them all.")
         if not isinstance(reason, str) or not reason.strip():
