@@ -415,6 +415,19 @@ def test_no_secret_and_nothing_for_a_shell_lands(name: str, text: str, tmp_path:
     assert not (tmp_path / "leaf").exists()
 
 
+@pytest.mark.parametrize("scheme", ["http", "https", "git+https", "ssh", "git+ssh", "ftp"])
+def test_no_password_lands_in_the_source(scheme: str, tmp_path: Path) -> None:
+    """By whatever scheme: each project would record it. The user of ssh is no secret."""
+    for template in (root, *sorted((root / "templates").iterdir())):
+        for secret in ("me:secret", ":secret"):
+            source = f"{scheme}://{secret}@git.example.org:22/t.git"
+            with pytest.raises(ValueError, match="question 'template_source'"):
+                render(template, tmp_path / "leaf", template_source=source)
+    assert not (tmp_path / "leaf").exists()
+    source = "ssh://git@git.example.org:22/t.git"
+    assert render_for(tmp_path / "leaf", template_source=source)
+
+
 @pytest.mark.parametrize("name", [*FREE_RULES, "tracker", "template_source"])
 def test_rules_of_a_settings_file_are_checked_too(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

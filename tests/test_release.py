@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jinja2
 import pytest
+import yaml
 
-from conftest import files_of, first_tag, git, version_recorded
+import release as tool
+from conftest import files_of, first_tag, git, root, version_recorded
 
 OPTIONS = ("--trust-updates",)
 
@@ -75,9 +78,17 @@ def leave_a_refusing_hook(repository: Path) -> None:
     hook.chmod(0o755)
 
 
+def sign_without_a_key(repository: Path) -> None:
+    """git makes the commit, and no tag."""
+    announce(repository, "9.1.0")
+    git(repository, "config", "tag.gpgSign", "true")
+    git(repository, "config", "gpg.program", "false")
+
+
 @pytest.mark.parametrize(
     ("prepare", "version", "message"),
     [
+        (sign_without_a_key, "9.1.0", "git refused to tag the release"),
         (leave_a_change, "9.1.0", "working tree has changes"),
         (leave_an_outdated_copy, "9.1.0", "out of date"),
         (leave_the_tag, "9.1.0", "tag v9.1.0 exists"),
@@ -128,9 +139,10 @@ except release.Refused as refusal:
 
 
 def change_utils(repository: Path, message: str) -> None:
-    """Commit a change of a file that all templates share."""
-    with open(repository / "shared" / "project" / "utils.py", "a") as file:
-        file.write(f"# {message}\n")
+    """Commit a change of a file that all templates share, and of one that is people's own."""
+    for name in ("utils.py", "{{image_classification}}/TASK.md"):
+        with open(repository / "shared" / "project" / name, "a") as file:
+            file.write(f"# {message}\n")
     subprocess.run([sys.executable, repository / "tools/sync_shared.py"], check=True)
     git(repository, "commit", "--all", "--quiet", "--message", message)
 
@@ -154,6 +166,32 @@ def test_a_file_that_updates_leave_behind_is_found(scratch_repository: Path) -> 
     found = refusal()
     assert found.startswith("A torch-research project of v0.1.0 does not become one of v9.1.0")
     assert ": utils.py differ" in found
+
+
+def test_what_a_release_takes_for_peoples_own_is_what_updates_keep() -> None:
+    settings = yaml.safe_load((root / "shared" / "settings.yml").read_text(encoding="utf-8"))
+    (rule,) = [each for each in settings["_exclude"] if "_copier_operation" in each]
+    project = {"template": "a", "task": "b", "model_of": "a/b", "_copier_operation": "update"}
+    kept = jinja2.Template(rule).render(project).split()
+    assert sorted(kept) == sorted("/" + name.rstrip("/") for name in tool.yours)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{{ no_such_answer }}", "'no_such_answer' is undefined"), ("{% if %}", "Expected")],
+)
+def test_a_broken_template_is_named(scratch_repository: Path, text: str, message: str) -> None:
+    path = scratch_repository / "shared" / "project" / "README.md.jinja"
+    path.write_text(f"A line.\n{text}\n")
+    subprocess.run([sys.executable, scratch_repository / "tools/sync_shared.py"], check=True)
+    announce(scratch_repository, "9.1.0")
+    before = state(scratch_repository)
+    refused = release(scratch_repository, "9.1.0", "--")
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stderr
+    assert "/project/{{shared}}/README.md.jinja:2: cannot be rendered: " in refused.stderr
+    assert message in refused.stderr
+    assert state(scratch_repository) == before
 
 
 @pytest.mark.deep

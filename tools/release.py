@@ -18,8 +18,11 @@ import re
 import subprocess
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import Any
+
+import jinja2
 
 import record_version
 import renew_examples
@@ -27,6 +30,8 @@ import sync_shared
 
 root = Path(__file__).resolve().parent.parent
 ignore_rules = root / "tools" / "commonly_ignored.gitignore"
+# What an update has to leave as it is; shared/settings.yml keeps these from updates.
+yours = ("model/", "experiments/", "data/", "TASK.md", "README.md")
 
 
 class Refused(Exception):
@@ -88,14 +93,19 @@ def results_changed() -> bool:
 
 def release(version: str) -> None:
     """Write the version into the tree, commit and tag it."""
+    before = git("rev-parse", "HEAD").strip()
     record_version.write(f"v{version}")
-    if git("status", "--porcelain"):
-        try:
+    act = "commit"
+    try:
+        if git("status", "--porcelain"):
             git("commit", "--all", "--quiet", "--message", f"Release {version}")
-        except subprocess.CalledProcessError:
-            git("checkout", "--quiet", "--", ".")  # The tree was clean before.
-            raise Refused("git refused to commit the release; see its message above.") from None
-    git("tag", "--annotate", f"v{version}", "--message", f"Release {version}")
+        act = "tag"
+        git("tag", "--annotate", f"v{version}", "--message", f"Release {version}")
+    except subprocess.CalledProcessError:
+        git("reset", "--quiet", "--hard", before)  # The tree was clean before.
+        raise Refused(
+            f"git refused to {act} the release; see its message above. Nothing is changed."
+        ) from None
 
 
 def check_cookiecutter() -> None:
@@ -193,7 +203,6 @@ def check_updates(version: str) -> None:
 
 def differing_files(project: Path, new: Path) -> list[str]:
     """The template's files that an updated project and a new one do not have in common."""
-    yours = ("model/", "experiments/", "data/", "README.md", ".git/")
     files = [
         {
             path.relative_to(folder).as_posix(): path.read_bytes()
@@ -206,8 +215,21 @@ def differing_files(project: Path, new: Path) -> list[str]:
     return [
         name
         for name in names
-        if not name.startswith(yours) and files[0].get(name) != files[1].get(name)
+        if not name.startswith((*yours, ".git/")) and files[0].get(name) != files[1].get(name)
     ]
+
+
+def place_of(error: jinja2.TemplateError) -> str:
+    """The file and line of an error; Jinja has templates in the traceback as if they were code."""
+    if isinstance(error, jinja2.TemplateSyntaxError):
+        file, line = error.filename or error.name or "a template", error.lineno
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        found = [
+            (each.filename, each.lineno) for each in frames if each.filename.endswith(".jinja")
+        ]
+        file, line = found[-1] if found else ("the name of a file, or a question", 0)
+    return f"{re.sub('.*/templates/', 'templates/', file)}:{line}"
 
 
 def main() -> int:
@@ -229,6 +251,9 @@ def main() -> int:
         release(version)
     except Refused as refusal:
         print(f"error: {refusal}", file=sys.stderr)
+        return 2
+    except jinja2.TemplateError as error:
+        print(f"error: {place_of(error)}: cannot be rendered: {error}", file=sys.stderr)
         return 2
     print(f"Tagged v{version}. Publish it: git push --follow-tags")
     return 0 if arguments.trust_updates else show(version)
