@@ -1,5 +1,6 @@
 """tools/release.py in a scratch clone: it tags what the tree says, or changes nothing."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 import release as tool
+from build_cookiecutter import house_rules, questions
 from conftest import files_of, first_tag, git, root, version_recorded
 
 OPTIONS = ("--trust-updates",)
@@ -124,13 +126,15 @@ def test_changed_results_want_their_mark(scratch_repository: Path) -> None:
     assert release(scratch_repository, "9.1.0").returncode == 0
 
 
-# The check of updates, with the projects of one template.
+# The check of updates, with the second project of one template.
 ONE_TEMPLATE = """
 import release
 git = release.git
 release.git = lambda *words, **options: (
     "torch-research" if words[:2] == ("ls-tree", "--name-only") else git(*words, **options)
 )
+varied = release.varied_answers
+release.varied_answers = lambda *words: varied(*words)[1:2]
 try:
     release.check_updates("9.1.0")
 except release.Refused as refusal:
@@ -140,7 +144,7 @@ except release.Refused as refusal:
 
 def change_utils(repository: Path, message: str) -> None:
     """Commit a change of a file that all templates share, and of one that is people's own."""
-    for name in ("utils.py", "{{image_classification}}/TASK.md"):
+    for name in ("utils.py", "{{tabular}}/TASK.md"):
         with open(repository / "shared" / "project" / name, "a") as file:
             file.write(f"# {message}\n")
     subprocess.run([sys.executable, repository / "tools/sync_shared.py"], check=True)
@@ -165,7 +169,29 @@ def test_a_file_that_updates_leave_behind_is_found(scratch_repository: Path) -> 
     change_utils(scratch_repository, "changed again")
     found = refusal()
     assert found.startswith("A torch-research project of v0.1.0 does not become one of v9.1.0")
-    assert ": utils.py differ" in found
+    assert ": utils.py differ. Its answers: template=torch-research, " in found
+    assert "loop=lightning" in found
+
+
+def test_updates_are_checked_with_every_choice(scratch_repository: Path) -> None:
+    """Of each loop, backend, task and host, in as many projects as there are tasks."""
+    command = "import json, release, sys; "
+    command += "print(json.dumps(release.varied_answers('v0.1.0', sys.argv[1])))"
+    own = {"torch-research": "loop", "keras-quickstart": "backend", "tf-production": "task"}
+    for template, question in own.items():
+        printed = subprocess.run(
+            [sys.executable, "-c", command, template],
+            cwd=scratch_repository / "tools",
+            check=True,
+            stdout=subprocess.PIPE,
+        ).stdout
+        projects = json.loads(printed)
+        asked = questions()
+        assert len(projects) == len(asked["task"]["choices"])
+        for name in (question, "task", "ci", "licence", "tracker"):
+            expected = {**asked, **house_rules()}[name]["choices"].values()
+            assert {each[name] for each in projects} == {*expected}, name
+        assert {each["template"] for each in projects} == {template}
 
 
 def test_what_a_release_takes_for_peoples_own_is_what_updates_keep() -> None:

@@ -5,8 +5,9 @@
 Refuses, and changes nothing, unless the tree is clean; cookiecutter.json asks what Copier asks;
 CHANGELOG.md has the version's heading with its date, and with the mark **[results change]** where
 tests/results.json differs from that of the release before; the tag is new; no new file of a project
-lies where people's .gitignore would match it; and a project of every template and earlier release
-becomes by `copier update` what the new release would make of it. The version stands in
+lies where people's .gitignore would match it; and projects of every template and earlier release
+become by `copier update` what the new release would make of them: a few of each, which have every
+choice of every question between them, but not all combinations. The version stands in
 shared/version.yml alone: a project copied from a template's folder records it, and `copier update`
 looks for the tag of that name. Then the example projects, branches of their own, are updated to it
 (tools/renew_examples.py); where that fails, the tag stays, and the exit code is 1. Needs Copier,
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import yaml
 
 import record_version
 import renew_examples
@@ -169,8 +171,8 @@ def check_ignored_paths() -> None:
 def check_updates(version: str) -> None:
     """Refuse a release to which projects of earlier ones do not come.
 
-    In a clone of its own, where the release is made first: each earlier tag's project of each
-    template is updated, and compared with a new one.
+    In a clone of its own, where the release is made first: a few projects of each earlier tag and
+    template are updated, and compared with new ones.
     """
     import copier
 
@@ -184,21 +186,41 @@ def check_updates(version: str) -> None:
         git("tag", f"v{version}", folder=clone)
         for tag in earlier_tags():
             for template in git("ls-tree", "--name-only", f"{tag}:templates").split():
-                project, new = (
-                    Path(folder, kind, tag, template, "leaf") for kind in ("old", "new")
-                )
-                options: Any = {"data": {"template": template}, "defaults": True, "quiet": True}
-                copier.run_copy(str(clone), project, vcs_ref=tag, **options)
-                git("init", "--quiet", folder=project)
-                git("add", "--all", folder=project)
-                git("commit", "--quiet", "--message", tag, folder=project)
-                copier.run_update(project, defaults=True, overwrite=True, quiet=True)
-                copier.run_copy(str(clone), new, vcs_ref=f"v{version}", **options)
-                if different := differing_files(project, new):
-                    raise Refused(
-                        f"A {template} project of {tag} does not become one of v{version} by "
-                        f"`copier update`: {', '.join(different)} differ."
+                for number, answers in enumerate(varied_answers(tag, template)):
+                    project, new = (
+                        Path(folder, kind, tag, template, str(number), "leaf")
+                        for kind in ("old", "new")
                     )
+                    options: Any = {"data": answers, "defaults": True, "quiet": True}
+                    copier.run_copy(str(clone), project, vcs_ref=tag, **options)
+                    git("init", "--quiet", folder=project)
+                    git("add", "--all", folder=project)
+                    git("commit", "--quiet", "--message", tag, folder=project)
+                    copier.run_update(project, defaults=True, overwrite=True, quiet=True)
+                    copier.run_copy(str(clone), new, vcs_ref=f"v{version}", **options)
+                    if different := differing_files(project, new):
+                        raise Refused(
+                            f"A {template} project of {tag} does not become one of v{version} by "
+                            f"`copier update`: {', '.join(different)} differ. Its answers: "
+                            + ", ".join(f"{name}={each}" for name, each in answers.items())
+                        )
+
+
+def varied_answers(tag: str, template: str) -> list[dict[str, str]]:
+    """Answers for a few projects, which have each choice of each question between them.
+
+    Not the product: the first project has every question's first choice, the second one the second.
+    """
+    choices = {}
+    for folder in ("shared", f"templates/{template}"):
+        for document in yaml.safe_load_all(git("show", f"{tag}:{folder}/questions.yml")):
+            for name, question in (document or {}).items():
+                if found := question.get("choices"):
+                    choices[name] = [*found.values()]
+    return [
+        {"template": template, **{name: each[i % len(each)] for name, each in choices.items()}}
+        for i in range(max(map(len, choices.values())))
+    ]
 
 
 def differing_files(project: Path, new: Path) -> list[str]:
