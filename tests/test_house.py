@@ -418,14 +418,22 @@ def test_no_secret_and_nothing_for_a_shell_lands(name: str, text: str, tmp_path:
 @pytest.mark.parametrize("scheme", ["http", "https", "git+https", "ssh", "git+ssh", "ftp"])
 def test_no_password_lands_in_the_source(scheme: str, tmp_path: Path) -> None:
     """By whatever scheme: each project would record it. The user of ssh is no secret."""
-    for template in (root, *sorted((root / "templates").iterdir())):
-        for secret in ("me:secret", ":secret"):
-            source = f"{scheme}://{secret}@git.example.org:22/t.git"
-            with pytest.raises(ValueError, match="question 'template_source'"):
-                render(template, tmp_path / "leaf", template_source=source)
+    for secret in ("me:secret", ":secret"):
+        source = f"{scheme}://{secret}@git.example.org:22/t.git"
+        with pytest.raises(ValueError, match="question 'template_source'"):
+            render_for(tmp_path / "leaf", template_source=source)
     assert not (tmp_path / "leaf").exists()
     source = "ssh://git@git.example.org:22/t.git"
     assert render_for(tmp_path / "leaf", template_source=source)
+
+
+def test_each_entry_refuses_the_same_sources() -> None:
+    entries = [root / "copier.yml", *root.glob("templates/*/copier.yml")]
+    rules = {
+        line for path in entries for line in path.read_text("utf-8").splitlines() if "@" in line
+    }
+    assert len(entries) == 4
+    assert len(rules) == 1
 
 
 @pytest.mark.parametrize("name", [*FREE_RULES, "tracker", "template_source"])
