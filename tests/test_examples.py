@@ -107,9 +107,10 @@ def test_a_clone_goes_on_from_the_published_branch(scratch_repository: Path) -> 
 
 def test_an_address_with_a_password_is_not_published(scratch_repository: Path) -> None:
     tag(scratch_repository, "v9.1.0")
-    for address in ("", "https://me:secret@example.org/trainyard.git"):
-        if address:
-            git(scratch_repository, "remote", "add", "origin", address)
+    for scheme in ("", "https", "git+https", "ssh"):
+        if scheme:
+            address = f"{scheme}://me:secret@example.org/trainyard.git"
+            git(scratch_repository, "config", "remote.origin.url", address)
         refused = renew(scratch_repository, "v9.1.0")
         assert refused.startswith("refused: ")
         assert "secret" not in refused

@@ -65,6 +65,16 @@ def test_refusals_write_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert build_gallery.main([str(tmp_path), "--only", NAME]) == 2
     assert "expected an empty folder or an earlier gallery" in capsys.readouterr().err
     assert [*tmp_path.iterdir()] == [other]
+    assert build_gallery.main([str(other), "--only", NAME]) == 2
+    assert f"{other}: expected an empty folder" in capsys.readouterr().err
+    assert other.read_text() == "mine"
+    for damaged in (b'{"plain": ', b"[]", b"\xff"):
+        results = tmp_path / "gallery" / "results.json"
+        results.parent.mkdir(exist_ok=True)
+        results.write_bytes(damaged)
+        assert build_gallery.main([str(results.parent), "--only", NAME]) == 2
+        assert f"{results}: damaged; expected" in capsys.readouterr().err
+        assert [*results.parent.iterdir()] == [results]
     assert build_gallery.main([str(tmp_path / "new"), "--only", "tabluar"]) == 2
     assert NAME in capsys.readouterr().err
     assert not (tmp_path / "new").exists()

@@ -5,7 +5,10 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 import tomllib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import copier
@@ -17,7 +20,7 @@ from combinations import Combination, checked_combinations
 from conftest import git, render, root
 from projects import task
 from test_update import append, commit, publish_next_version, replace_line
-from test_upkeep import bash, commands, quick_python
+from test_upkeep import bash, commands, jobs, quick_python
 
 house = root / "docs" / "house.yml"
 answers = yaml.safe_load(house.read_text(encoding="utf-8"))
@@ -183,7 +186,15 @@ def test_each_provider_runs_the_same_commands(tmp_path: Path) -> None:
     (job,) = yaml.safe_load((azure / "azure-pipelines.yml").read_text("utf-8"))["jobs"]
     version, *steps = job["steps"]
     assert version["inputs"] == {"versionSpec": "3.12"}
-    expected = commands(render_for(tmp_path / "github"), "test")
+    github = render_for(tmp_path / "github", python_range=">=3.12,<3.14")
+    for workflow in ("test", "update"):
+        steps_of = [
+            job["steps"] for job in jobs(github / f".github/workflows/{workflow}.yml").values()
+        ]
+        found = [step["with"] for each in steps_of for step in each if "setup-python" in str(step)]
+        assert found
+        assert {each["python-version"] for each in found} == {"3.12"}
+    expected = commands(github, "test")
     assert len(expected) == 8
     assert pipeline["test"]["script"] == expected == [step["script"] for step in steps]
     nowhere = render_for(tmp_path / "nowhere", ci="none")
@@ -192,8 +203,50 @@ def test_each_provider_runs_the_same_commands(tmp_path: Path) -> None:
     assert not files & {".devcontainer", "CODEOWNERS", "catalog-info.yaml"}
 
 
-def test_the_update_on_gitlab(tmp_path: Path, scratch_repository: Path) -> None:
-    """It proposes a release once, as a draft and with a failing job where that conflicts."""
+class MergeRequests(BaseHTTPRequestHandler):
+    """A stand-in for GitLab's merge requests, with one that is open."""
+
+    def do_GET(self) -> None:
+        assert self.path == "/projects/7/merge_requests?state=opened&source_branch=template-update"
+        self.answer([{"iid": 3}])
+
+    def do_PUT(self) -> None:
+        assert self.path == "/projects/7/merge_requests/3"
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
+        told.append((self.headers["PRIVATE-TOKEN"], json.loads(sent)["description"]))
+        self.answer({})
+
+    def answer(self, found: object) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(found).encode())
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Keep quiet."""
+
+
+told: list[tuple[str, str]] = []  # The token and the text of each change of a merge request.
+
+
+@pytest.fixture
+def gitlab_address() -> Iterator[str]:
+    told.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), MergeRequests) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+WEEKLY = ["update from the template", "train the update", "tell the metrics"]
+
+
+def test_the_update_on_gitlab(
+    tmp_path: Path, scratch_repository: Path, gitlab_address: str
+) -> None:
+    """It proposes a release once, as a draft and with a failing job where that conflicts.
+
+    Each job has a clone of its own, of one commit, and what the job before it left as an artifact.
+    """
     project = render(f"git+{scratch_repository.as_uri()}", tmp_path / "leaf", ci="gitlab")
     git(project, "init", "--quiet", "--initial-branch", "main")
     append(project / "utils.py", "MINE = 1")
@@ -208,45 +261,98 @@ def test_the_update_on_gitlab(tmp_path: Path, scratch_repository: Path) -> None:
     git(project, "remote", "add", "origin", str(origin))
     git(project, "push", "--quiet", "origin", "main")
     pipeline = yaml.safe_load((project / ".gitlab-ci.yml").read_text("utf-8"))
-    script = (
-        f"export TEMPLATE_REMOTE='{origin}'\n" + pipeline["update from the template"]["script"][1]
-    )
-
     programs = quick_python(tmp_path / "programs")
+    # New code sees its parent's environment, too.
+    look = (
+        f'case "$1" in *.py) cat /proc/$PPID/environ /proc/self/environ >> "{programs}/seen";; esac'
+    )
     python = (programs / "python").read_text()
-    check = 'test -z "$TEMPLATE_TOKEN" || exit 9\n'  # New code does not get it.
-    (programs / "python").write_text(python.replace("#!/bin/sh\n", "#!/bin/sh\n" + check))
-    (programs / "timeout").write_text(f'#!/bin/sh\necho "$@" >> "{programs}/timed"\nshift\n"$@"\n')
-    (programs / "timeout").chmod(0o755)
+    (programs / "python").write_text(python.replace("#!/bin/sh\n", f"#!/bin/sh\n{look}\n"))
+    variables = {"TEMPLATE_REMOTE": str(origin), "CI_PROJECT_ID": "7"}
+    variables["CI_API_V4_URL"] = gitlab_address
+    before = pipeline["default"]["before_script"]
 
-    def update(expected: int = 0) -> str:
+    def run_job(name: str, artifacts: Path, expected: int = 0) -> str:
+        job = pipeline[name]
         clone = tmp_path / f"clone{len([*tmp_path.iterdir()])}"
-        git(tmp_path, "clone", "--quiet", "--branch", "main", "origin.git", clone.name)
-        (clone / ".cache/pip").mkdir(parents=True)
-        (clone / ".cache/pip/kept").touch()
-        return bash(
-            script, clone, programs, expected=expected, variables={"TEMPLATE_TOKEN": "secret"}
-        )
+        git(tmp_path, "clone", "--quiet", "--depth", "1", "-b", "main", origin.as_uri(), clone.name)
+        for path in artifacts.iterdir():
+            path.rename(clone / path.name)
+        token = {"TEMPLATE_TOKEN": "secret"} if "environment" in job else {}
+        script = "\n".join([*job.get("before_script", before), *job["script"]])
+        printed = bash(script, clone, programs, expected=expected, variables=variables | token)
+        for name in job.get("artifacts", {"paths": []})["paths"]:
+            if (clone / name).exists():
+                (clone / name).rename(artifacts / name)
+        return printed
 
-    assert "Up to date" in update()
+    def update() -> str:
+        artifacts = tmp_path / f"artifacts{len([*tmp_path.iterdir()])}"
+        artifacts.mkdir()
+        return "".join(run_job(name, artifacts) for name in WEEKLY)
+
+    said = update()
+    assert "Up to date" in said
+    assert said.count("Nothing is proposed") == 2
     publish_next_version(scratch_repository)
     update()
     assert "merge_request.title=Update from the template\n" in options.read_text()
-    said = "before: loss 0.5, score 0.9; after: loss 0.5, score 0.9.\n"
-    assert f"conflicts. Two epochs of training give on test, {said}" in options.read_text()
-    assert len((programs / "trained").read_text().splitlines()) == 2
-    timed = (programs / "timed").read_text().splitlines()
-    assert [line.split()[0] for line in timed] == ["10m"] * 6
-    assert "kept" not in git(origin, "ls-tree", "-r", "template-update")
+    assert "merge_request.description=Nothing of yours conflicts.\n" in options.read_text()
+    metrics = "before: loss 0.5, score 0.9; after: loss 0.5, score 0.9."
+    text = f"Nothing of yours conflicts. Two epochs of training give on test, {metrics}"
+    assert told == [("secret", text)]
+    assert "secret" not in (programs / "seen").read_text()
+    assert "CI_PROJECT_ID=7" in (programs / "seen").read_text()  # It has looked.
+    trained = (programs / "trained").read_text().splitlines()
+    assert [line.split()[-1] for line in trained] == ["v0.1.0", "v9.0.0"]
     assert "is there: merge it" in update()
     git(origin, "branch", "--quiet", "-D", "template-update")
     replace_line(project / "requirements.txt", "tqdm", "tqdm==4.68")
     commit(project)
     git(project, "push", "--quiet", "origin", "main")
-    assert "conflicts with your changes: requirements.txt" in update(expected=1)
+    (tmp_path / "none").mkdir()
+    said = run_job(WEEKLY[0], tmp_path / "none", expected=1)
+    assert "conflicts with your changes: requirements.txt" in said
+    assert not [*(tmp_path / "none").iterdir()]
     sent = options.read_text()
     assert "merge_request.title=Draft: Update from the template: conflicts\n" in sent
     assert "Conflicts: requirements.txt\n" in sent
+
+
+def test_no_job_on_gitlab_runs_new_code_with_the_token(tmp_path: Path) -> None:
+    """Where the variable is not for the environment alone, all jobs have it; these refuse."""
+    project = render_for(tmp_path / "leaf", ci="gitlab")
+    pipeline = yaml.safe_load((project / ".gitlab-ci.yml").read_text("utf-8"))
+    found = {name: job for name, job in pipeline.items() if "script" in job}
+    assert [*found] == ["test", *WEEKLY]
+    (refuse,) = pipeline["default"]["before_script"]
+    for name, job in found.items():
+        runs_code = "train.py" in str(job["script"])
+        assert runs_code == (name in ("test", "train the update"))
+        assert runs_code == ("environment" not in job) == ("before_script" not in job)
+    assert bash(refuse, tmp_path) == ""
+    said = bash(refuse, tmp_path, expected=1, variables={"TEMPLATE_TOKEN": "secret"})
+    assert "template-update" in said
+    assert "secret" not in said
+
+
+def test_the_metrics_bring_no_secret_into_the_merge_request(
+    tmp_path: Path, gitlab_address: str
+) -> None:
+    """Training code writes them: a link elsewhere is not followed, and text is only text."""
+    project = render_for(tmp_path / "leaf", ci="gitlab")
+    pipeline = yaml.safe_load((project / ".gitlab-ci.yml").read_text("utf-8"))
+    (tell,) = pipeline["tell the metrics"]["script"]
+    variables = {"CI_API_V4_URL": gitlab_address, "CI_PROJECT_ID": "7", "TEMPLATE_TOKEN": "secret"}
+    (project / "json.py").write_text("raise SystemExit('new code ran')\n")
+    (project / "metrics.txt").symlink_to("/proc/self/environ")
+    assert "Nothing is proposed" in bash(tell, project, variables=variables)
+    assert told == []
+    (project / "metrics.txt").unlink()
+    (project / "metrics.txt").write_text("loss 0.5, [x](https://example.org) <img> @all\n/merge")
+    bash(tell, project, variables=variables)
+    said = "Nothing of yours conflicts. loss 0.5, xhttps:example.org img allmerge"
+    assert told == [("secret", said)]
 
 
 @pytest.mark.parametrize("ci", ["github", "gitlab", "azure", "none"])
@@ -307,6 +413,27 @@ def test_no_secret_and_nothing_for_a_shell_lands(name: str, text: str, tmp_path:
     with pytest.raises(ValueError, match=f"question '{name}'"):
         render_for(tmp_path / "leaf", **{name: text})
     assert not (tmp_path / "leaf").exists()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "git+https", "ssh", "git+ssh", "ftp"])
+def test_no_password_lands_in_the_source(scheme: str, tmp_path: Path) -> None:
+    """By whatever scheme: each project would record it. The user of ssh is no secret."""
+    for secret in ("me:secret", ":secret"):
+        source = f"{scheme}://{secret}@git.example.org:22/t.git"
+        with pytest.raises(ValueError, match="question 'template_source'"):
+            render_for(tmp_path / "leaf", template_source=source)
+    assert not (tmp_path / "leaf").exists()
+    source = "ssh://git@git.example.org:22/t.git"
+    assert render_for(tmp_path / "leaf", template_source=source)
+
+
+def test_each_entry_refuses_the_same_sources() -> None:
+    entries = [root / "copier.yml", *root.glob("templates/*/copier.yml")]
+    rules = {
+        line for path in entries for line in path.read_text("utf-8").splitlines() if "@" in line
+    }
+    assert len(entries) == 4
+    assert len(rules) == 1
 
 
 @pytest.mark.parametrize("name", [*FREE_RULES, "tracker", "template_source"])

@@ -1,12 +1,17 @@
 """tools/release.py in a scratch clone: it tags what the tree says, or changes nothing."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import jinja2
 import pytest
+import yaml
 
-from conftest import files_of, first_tag, git, version_recorded
+import release as tool
+from build_cookiecutter import house_rules, questions
+from conftest import files_of, first_tag, git, root, version_recorded
 
 OPTIONS = ("--trust-updates",)
 
@@ -75,9 +80,17 @@ def leave_a_refusing_hook(repository: Path) -> None:
     hook.chmod(0o755)
 
 
+def sign_without_a_key(repository: Path) -> None:
+    """git makes the commit, and no tag."""
+    announce(repository, "9.1.0")
+    git(repository, "config", "tag.gpgSign", "true")
+    git(repository, "config", "gpg.program", "false")
+
+
 @pytest.mark.parametrize(
     ("prepare", "version", "message"),
     [
+        (sign_without_a_key, "9.1.0", "git refused to tag the release"),
         (leave_a_change, "9.1.0", "working tree has changes"),
         (leave_an_outdated_copy, "9.1.0", "out of date"),
         (leave_the_tag, "9.1.0", "tag v9.1.0 exists"),
@@ -113,13 +126,15 @@ def test_changed_results_want_their_mark(scratch_repository: Path) -> None:
     assert release(scratch_repository, "9.1.0").returncode == 0
 
 
-# The check of updates, with the projects of one template.
+# The check of updates, with the second project of one template.
 ONE_TEMPLATE = """
 import release
 git = release.git
 release.git = lambda *words, **options: (
     "torch-research" if words[:2] == ("ls-tree", "--name-only") else git(*words, **options)
 )
+varied = release.varied_answers
+release.varied_answers = lambda *words: varied(*words)[1:2]
 try:
     release.check_updates("9.1.0")
 except release.Refused as refusal:
@@ -128,9 +143,10 @@ except release.Refused as refusal:
 
 
 def change_utils(repository: Path, message: str) -> None:
-    """Commit a change of a file that all templates share."""
-    with open(repository / "shared" / "project" / "utils.py", "a") as file:
-        file.write(f"# {message}\n")
+    """Commit a change of a file that all templates share, and of one that is people's own."""
+    for name in ("utils.py", "{{tabular}}/TASK.md"):
+        with open(repository / "shared" / "project" / name, "a") as file:
+            file.write(f"# {message}\n")
     subprocess.run([sys.executable, repository / "tools/sync_shared.py"], check=True)
     git(repository, "commit", "--all", "--quiet", "--message", message)
 
@@ -153,7 +169,55 @@ def test_a_file_that_updates_leave_behind_is_found(scratch_repository: Path) -> 
     change_utils(scratch_repository, "changed again")
     found = refusal()
     assert found.startswith("A torch-research project of v0.1.0 does not become one of v9.1.0")
-    assert ": utils.py differ" in found
+    assert ": utils.py differ. Its answers: template=torch-research, " in found
+    assert "loop=lightning" in found
+
+
+def test_updates_are_checked_with_every_choice(scratch_repository: Path) -> None:
+    """Of each loop, backend, task and host, in as many projects as there are tasks."""
+    command = "import json, release, sys; "
+    command += "print(json.dumps(release.varied_answers('v0.1.0', sys.argv[1])))"
+    own = {"torch-research": "loop", "keras-quickstart": "backend", "tf-production": "task"}
+    for template, question in own.items():
+        printed = subprocess.run(
+            [sys.executable, "-c", command, template],
+            cwd=scratch_repository / "tools",
+            check=True,
+            stdout=subprocess.PIPE,
+        ).stdout
+        projects = json.loads(printed)
+        asked = questions()
+        assert len(projects) == len(asked["task"]["choices"])
+        for name in (question, "task", "ci", "licence", "tracker"):
+            expected = {**asked, **house_rules()}[name]["choices"].values()
+            assert {each[name] for each in projects} == {*expected}, name
+        assert {each["template"] for each in projects} == {template}
+
+
+def test_what_a_release_takes_for_peoples_own_is_what_updates_keep() -> None:
+    settings = yaml.safe_load((root / "shared" / "settings.yml").read_text(encoding="utf-8"))
+    (rule,) = [each for each in settings["_exclude"] if "_copier_operation" in each]
+    project = {"template": "a", "task": "b", "model_of": "a/b", "_copier_operation": "update"}
+    kept = jinja2.Template(rule).render(project).split()
+    assert sorted(kept) == sorted("/" + name.rstrip("/") for name in tool.yours)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{{ no_such_answer }}", "'no_such_answer' is undefined"), ("{% if %}", "Expected")],
+)
+def test_a_broken_template_is_named(scratch_repository: Path, text: str, message: str) -> None:
+    path = scratch_repository / "shared" / "project" / "README.md.jinja"
+    path.write_text(f"A line.\n{text}\n")
+    subprocess.run([sys.executable, scratch_repository / "tools/sync_shared.py"], check=True)
+    announce(scratch_repository, "9.1.0")
+    before = state(scratch_repository)
+    refused = release(scratch_repository, "9.1.0", "--")
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stderr
+    assert "/project/{{shared}}/README.md.jinja:2: cannot be rendered: " in refused.stderr
+    assert message in refused.stderr
+    assert state(scratch_repository) == before
 
 
 @pytest.mark.deep

@@ -14,6 +14,7 @@ import pytest
 
 from conftest import git, render, root
 from test_house import tag_a_change
+from test_release import announce, release
 from test_update import append, commit
 from trainyard.command_line import make_parser
 
@@ -23,9 +24,12 @@ NAMES = ["leaf", "bark", "moss", "fern", "reed"]
 PRINTED = ("drift ", "change ", "repository ", "<<<<<<< ")
 
 
-def blocks() -> list[str]:
-    """Return the indented blocks of the page, in their order."""
-    found = re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", PAGE, re.MULTILINE)
+NEWS = re.findall("^## News from Trainyard itself\n.*?(?=^## )", PAGE, re.MULTILINE | re.DOTALL)[0]
+
+
+def blocks(page: str = PAGE.replace(NEWS, "")) -> list[str]:
+    """Return the indented blocks of a page, in their order; without news, which have a test."""
+    found = re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", page, re.MULTILINE)
     split = [part for block in found for part in re.split(r"\n\n", block)]
     return [re.sub("^    ", "", block, flags=re.MULTILINE).strip("\n") for block in split]
 
@@ -41,6 +45,43 @@ def test_the_commands_are_those_of_the_program() -> None:
 def one_line(text: str) -> str:
     """Return a text with one blank for each gap."""
     return " ".join(text.split())
+
+
+def test_news_from_trainyard_itself(scratch_repository: Path) -> None:
+    """Word for word, where both sides have recorded another version since."""
+    house = scratch_repository.parent / "templates"
+    clone = ["clone", "--quiet", "--no-tags", str(scratch_repository), str(house)]
+    git(scratch_repository, *clone)
+    announce(house, "1.0.0")
+    assert release(house, "1.0.0").returncode == 0
+    append(scratch_repository / "README.md", "News.")
+    append(scratch_repository / "shared/project/utils.py", "# News.")
+    subprocess.run([sys.executable, scratch_repository / "tools/sync_shared.py"], check=True)
+    commit(scratch_repository)
+    recorded = [sys.executable, scratch_repository / "tools/record_version.py"]
+    subprocess.run(recorded, check=True)
+    commit(scratch_repository)
+    pull, resolve = blocks(NEWS)
+    environment = {
+        **os.environ,
+        "TRAINYARD": scratch_repository.as_uri(),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
+    options: Any = {"cwd": house, "env": environment, "capture_output": True, "text": True}
+    pulled = subprocess.run(["bash", "-ec", pull], **options)
+    assert pulled.returncode == 1
+    conflicts = git(house, "diff", "--name-only", "--diff-filter=U").split()
+    copies = sorted(path.relative_to(house).as_posix() for path in house.glob("*/*/*/version.yml"))
+    assert conflicts == ["shared/version.yml", *copies]
+    resolved = subprocess.run(["bash", "-ec", resolve], **options)
+    assert resolved.returncode == 0, resolved.stderr
+    assert git(house, "status", "--porcelain") == ""
+    announce(house, "1.1.0")
+    released = release(house, "1.1.0")
+    assert released.returncode == 0, released.stderr
+    assert git(house, "tag").split() == ["v1.0.0", "v1.1.0"]
+    assert "# News." in (house / "shared/project/utils.py").read_text(encoding="utf-8")
+    assert "News." in (house / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.deep

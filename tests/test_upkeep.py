@@ -358,3 +358,28 @@ def test_a_template_in_a_folder_is_not_looked_for_elsewhere(
 ) -> None:
     project = shutil.copytree(rendered(combinations[0]), tmp_path / "leaf")
     assert "is no URL" in bash(commands(project, "update")[1], project)
+
+
+@pytest.mark.parametrize("ci", ["github", "gitlab"])
+def test_what_is_looked_for_weekly(ci: str, tmp_path: Path) -> None:
+    """Whatever address Copier takes, also where it stands for a host; and no folder."""
+    project = render(root / "templates" / "torch-research", tmp_path / "leaf", ci=ci)
+    name = ".github/workflows/update.yml" if ci == "github" else ".gitlab-ci.yml"
+    (look,) = re.findall(r"if ! (grep .*); then", (project / name).read_text("utf-8"))
+    record = project / ".copier-answers.yml"
+    for address in ("https://a.org/t", "ssh://git@a.org/t", "git@a.org:t.git", "gh:a/t", "gl:a/t"):
+        record.write_text(f"_src_path: {address}\n")
+        bash(look, project)
+    for folder in ("/templates", "../gh:a", "C:/templates"):
+        record.write_text(f"_src_path: {folder}\n")
+        bash(look, project, expected=1)
+
+
+def test_the_weekly_update_takes_the_copier_that_we_test() -> None:
+    """One version: what it brings writes into the repository."""
+    tested = re.findall(
+        "^copier==(.*)$", (root / "requirements/constraints.txt").read_text("utf-8"), re.MULTILINE
+    )
+    for name in ("{{github_actions}}/.github/workflows/update.yml", "{{gitlab_ci}}/.gitlab-ci.yml"):
+        text = (root / "shared/project" / f"{name}.jinja").read_text(encoding="utf-8")
+        assert re.findall(r"pip install \"?copier(?:==)?(.*)", text) == tested, name

@@ -206,6 +206,21 @@ def build(chosen: list[Combination], gallery: Path, docs: bool) -> list[str]:
     return failed
 
 
+def problem_of(gallery: Path) -> str:
+    """What is wrong with the place of a gallery; nothing if it is right."""
+    file = gallery / "results.json"
+    if gallery.is_dir() and file.is_file():
+        try:
+            if isinstance(json.loads(file.read_text(encoding="utf-8")), dict):
+                return ""
+        except ValueError:
+            pass
+        return f"{file}: damaged; expected what this tool wrote. Delete it and the pages beside it."
+    if gallery.exists() and not (gallery.is_dir() and not [*gallery.iterdir()]):
+        return f"{gallery}: expected an empty folder or an earlier gallery. Name another."
+    return ""
+
+
 def main(words: list[str] | None = None) -> int:
     """Build what the command line names; return the exit code."""
     parser = argparse.ArgumentParser(
@@ -229,13 +244,8 @@ def main(words: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    known = (given.folder / "results.json").is_file()
-    if given.folder.exists() and not known and [*given.folder.glob("*")]:
-        print(
-            f"error: {given.folder}: expected an empty folder or an earlier gallery; nothing was "
-            "written. Name another.",
-            file=sys.stderr,
-        )
+    if problem := problem_of(given.folder):
+        print(f"error: {problem} Nothing was written.", file=sys.stderr)
         return 2
     try:
         failed = build(chosen, given.folder, given.docs)

@@ -5,8 +5,9 @@
 Refuses, and changes nothing, unless the tree is clean; cookiecutter.json asks what Copier asks;
 CHANGELOG.md has the version's heading with its date, and with the mark **[results change]** where
 tests/results.json differs from that of the release before; the tag is new; no new file of a project
-lies where people's .gitignore would match it; and a project of every template and earlier release
-becomes by `copier update` what the new release would make of it. The version stands in
+lies where people's .gitignore would match it; and projects of every template and earlier release
+become by `copier update` what the new release would make of them: a few of each, which have every
+choice of every question between them, but not all combinations. The version stands in
 shared/version.yml alone: a project copied from a template's folder records it, and `copier update`
 looks for the tag of that name. Then the example projects, branches of their own, are updated to it
 (tools/renew_examples.py); where that fails, the tag stays, and the exit code is 1. Needs Copier,
@@ -18,8 +19,12 @@ import re
 import subprocess
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import Any
+
+import jinja2
+import yaml
 
 import record_version
 import renew_examples
@@ -27,6 +32,8 @@ import sync_shared
 
 root = Path(__file__).resolve().parent.parent
 ignore_rules = root / "tools" / "commonly_ignored.gitignore"
+# What an update has to leave as it is; shared/settings.yml keeps these from updates.
+yours = ("model/", "experiments/", "data/", "TASK.md", "README.md")
 
 
 class Refused(Exception):
@@ -88,14 +95,19 @@ def results_changed() -> bool:
 
 def release(version: str) -> None:
     """Write the version into the tree, commit and tag it."""
+    before = git("rev-parse", "HEAD").strip()
     record_version.write(f"v{version}")
-    if git("status", "--porcelain"):
-        try:
+    act = "commit"
+    try:
+        if git("status", "--porcelain"):
             git("commit", "--all", "--quiet", "--message", f"Release {version}")
-        except subprocess.CalledProcessError:
-            git("checkout", "--quiet", "--", ".")  # The tree was clean before.
-            raise Refused("git refused to commit the release; see its message above.") from None
-    git("tag", "--annotate", f"v{version}", "--message", f"Release {version}")
+        act = "tag"
+        git("tag", "--annotate", f"v{version}", "--message", f"Release {version}")
+    except subprocess.CalledProcessError:
+        git("reset", "--quiet", "--hard", before)  # The tree was clean before.
+        raise Refused(
+            f"git refused to {act} the release; see its message above. Nothing is changed."
+        ) from None
 
 
 def check_cookiecutter() -> None:
@@ -159,8 +171,8 @@ def check_ignored_paths() -> None:
 def check_updates(version: str) -> None:
     """Refuse a release to which projects of earlier ones do not come.
 
-    In a clone of its own, where the release is made first: each earlier tag's project of each
-    template is updated, and compared with a new one.
+    In a clone of its own, where the release is made first: a few projects of each earlier tag and
+    template are updated, and compared with new ones.
     """
     import copier
 
@@ -174,26 +186,45 @@ def check_updates(version: str) -> None:
         git("tag", f"v{version}", folder=clone)
         for tag in earlier_tags():
             for template in git("ls-tree", "--name-only", f"{tag}:templates").split():
-                project, new = (
-                    Path(folder, kind, tag, template, "leaf") for kind in ("old", "new")
-                )
-                options: Any = {"data": {"template": template}, "defaults": True, "quiet": True}
-                copier.run_copy(str(clone), project, vcs_ref=tag, **options)
-                git("init", "--quiet", folder=project)
-                git("add", "--all", folder=project)
-                git("commit", "--quiet", "--message", tag, folder=project)
-                copier.run_update(project, defaults=True, overwrite=True, quiet=True)
-                copier.run_copy(str(clone), new, vcs_ref=f"v{version}", **options)
-                if different := differing_files(project, new):
-                    raise Refused(
-                        f"A {template} project of {tag} does not become one of v{version} by "
-                        f"`copier update`: {', '.join(different)} differ."
+                for number, answers in enumerate(varied_answers(tag, template)):
+                    project, new = (
+                        Path(folder, kind, tag, template, str(number), "leaf")
+                        for kind in ("old", "new")
                     )
+                    options: Any = {"data": answers, "defaults": True, "quiet": True}
+                    copier.run_copy(str(clone), project, vcs_ref=tag, **options)
+                    git("init", "--quiet", folder=project)
+                    git("add", "--all", folder=project)
+                    git("commit", "--quiet", "--message", tag, folder=project)
+                    copier.run_update(project, defaults=True, overwrite=True, quiet=True)
+                    copier.run_copy(str(clone), new, vcs_ref=f"v{version}", **options)
+                    if different := differing_files(project, new):
+                        raise Refused(
+                            f"A {template} project of {tag} does not become one of v{version} by "
+                            f"`copier update`: {', '.join(different)} differ. Its answers: "
+                            + ", ".join(f"{name}={each}" for name, each in answers.items())
+                        )
+
+
+def varied_answers(tag: str, template: str) -> list[dict[str, str]]:
+    """Answers for a few projects, which have each choice of each question between them.
+
+    Not the product: the first project has every question's first choice, the second one the second.
+    """
+    choices = {}
+    for folder in ("shared", f"templates/{template}"):
+        for document in yaml.safe_load_all(git("show", f"{tag}:{folder}/questions.yml")):
+            for name, question in (document or {}).items():
+                if found := question.get("choices"):
+                    choices[name] = [*found.values()]
+    return [
+        {"template": template, **{name: each[i % len(each)] for name, each in choices.items()}}
+        for i in range(max(map(len, choices.values())))
+    ]
 
 
 def differing_files(project: Path, new: Path) -> list[str]:
     """The template's files that an updated project and a new one do not have in common."""
-    yours = ("model/", "experiments/", "data/", "README.md", ".git/")
     files = [
         {
             path.relative_to(folder).as_posix(): path.read_bytes()
@@ -206,8 +237,21 @@ def differing_files(project: Path, new: Path) -> list[str]:
     return [
         name
         for name in names
-        if not name.startswith(yours) and files[0].get(name) != files[1].get(name)
+        if not name.startswith((*yours, ".git/")) and files[0].get(name) != files[1].get(name)
     ]
+
+
+def place_of(error: jinja2.TemplateError) -> str:
+    """The file and line of an error; Jinja has templates in the traceback as if they were code."""
+    if isinstance(error, jinja2.TemplateSyntaxError):
+        file, line = error.filename or error.name or "a template", error.lineno
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        found = [
+            (each.filename, each.lineno) for each in frames if each.filename.endswith(".jinja")
+        ]
+        file, line = found[-1] if found else ("the name of a file, or a question", 0)
+    return f"{re.sub('.*/templates/', 'templates/', file)}:{line}"
 
 
 def main() -> int:
@@ -229,6 +273,9 @@ def main() -> int:
         release(version)
     except Refused as refusal:
         print(f"error: {refusal}", file=sys.stderr)
+        return 2
+    except jinja2.TemplateError as error:
+        print(f"error: {place_of(error)}: cannot be rendered: {error}", file=sys.stderr)
         return 2
     print(f"Tagged v{version}. Publish it: git push --follow-tags")
     return 0 if arguments.trust_updates else show(version)

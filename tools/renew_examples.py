@@ -170,7 +170,7 @@ def origin() -> str:
     url = git("config", "--default", "", "--get", "remote.origin.url")
     if not url:
         raise Refused("There is no remote `origin`, which the examples would be updated from.")
-    if re.match("https?://[^/]*@", url):
+    if re.match("(git[+])?https?://[^/]*@|.*://[^/]*:[^/]*@", url):
         raise Refused(
             "The address of `origin` holds a user or a password, which the examples would publish. "
             "Leave that to git's credential helper: `git remote set-url origin ADDRESS`."
