@@ -87,6 +87,7 @@ def small_template(tmp_path: Path) -> Path:
     files = {f"project/{name}": f"# {name} of the template\n" for name in names}
     files |= {
         "copier.yml": "_subdirectory: project\ntemplate: {type: str}\ntask: {default: a}\n"
+        "licence: {default: MIT}\n"
         "model_of: {default: '', when: false}\n",
         "project/{{_copier_conf.answers_file}}.jinja": ANSWERS,
         "project/.gitignore": "secret/\n/experiments/*.pt\n",
@@ -156,6 +157,7 @@ def test_the_report_says_what_is_left(small_template: Path, tmp_path: Path) -> N
     report = git(folder, "show", "trainyard/adopt:ADOPT.md")
     assert "- `train.py`: The template's records parameters" in report
     assert "- `.gitignore`: Add what yours has not: `/experiments/*.pt`." in report
+    assert "made with template=torch-research, task=a, licence=none." in report
     assert "- `model/net.py`: `loss_fn()`: `losses` in model/net.py" in report
     assert "- `train.py`: its options `--lr`" in report
     assert "class `Signs`: reading raw data goes into build_dataset.py" in report
@@ -182,14 +184,17 @@ def test_the_report_says_which_checks_fail_at_first(
 
 
 def test_a_file_whose_name_differs_in_case_is_yours(small_template: Path, tmp_path: Path) -> None:
-    (small_template / "project/requirements.txt").write_text("numpy\ntorch\n")
+    (small_template / "project/requirements.txt").write_text("numpy\ntorch>=2\n")
     git(small_template, "add", "--all")
     git(small_template, "commit", "--quiet", "--message", "Requirements")
     git(small_template, "tag", "v1.1.0")
     folder = repository(tmp_path / "signs", {"a.py": "A = 1\n", "Requirements.txt": "torch\n"})
     assert adopt(folder, small_template) == 0
     report = git(folder, "show", "trainyard/adopt:ADOPT.md")
-    line = "- `requirements.txt`, yours is `Requirements.txt`: Add what yours has not: `numpy`."
+    line = (
+        "- `requirements.txt`, yours is `Requirements.txt`: Add what yours has not: `numpy`. Take "
+        "in place of yours: `torch>=2`."
+    )
     assert line in report
 
 
@@ -261,7 +266,7 @@ def has_report(folder: Path) -> None:
         (cannot_sign, [], "/signs: git commit failed: error: gpg failed to sign"),
         (has_report, [], "ADOPT.md: is there already"),
         (None, ["--data", "loop"], "expected NAME=VALUE"),
-        (None, ["--data", "looop=plain"], "asks no 'looop'. It asks: template, task."),
+        (None, ["--data", "looop=plain"], "asks no 'looop'. It asks: template, task, licence."),
         (None, ["--to", "v9"], "v9"),
         (None, ["--source", "nowhere"], "has no copier.yml"),
         (None, ["--source", "https://me:" + "secret@host/x"], "password"),

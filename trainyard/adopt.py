@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Make the two branches; return the exit code."""
     from trainyard.adoption import make_branches, make_plan, render_template
+    from trainyard.adoption_report import describe_answers
     from trainyard.progress import say
     from trainyard.template_source import find_source
 
@@ -49,10 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"making {arguments.template}")
         rendered = Path(temporary, "rendered", folder.resolve().name)
         render_template(source, arguments.template, arguments.to, answers, rendered)
+        answered = describe_answers(rendered)
         plan = make_plan(folder, rendered)
         say("comparing and checking")
         commit = make_branches(folder, rendered, plan, Path(temporary), BRANCH, PRISTINE)
     print(f"{BRANCH}: {len(plan.added)} files of the template added, in {commit[:10]}.")
+    print(f"Made with {answered}; --data answers otherwise.")
     print(f"Yours at the same path, kept: {', '.join(plan.kept.values()) or 'none'}.")
     for name, reason in plan.left_out.items():
         print(f"Left out: {name}: {reason}")

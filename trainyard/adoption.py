@@ -49,6 +49,8 @@ def render_template(
             source,
             folder,
             data={"template": template, **answers},
+            # Code that is there may not get a licence that nobody chose for it.
+            user_defaults={"licence": "none"},
             vcs_ref=version,
             defaults=True,
             quiet=True,

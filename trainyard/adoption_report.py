@@ -1,10 +1,12 @@
 """ADOPT.md: what was added, what stayed, and what is left to do by hand."""
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from trainyard.answers import ANSWERS_FILE, read_yaml
 from trainyard.checks.report import check_folder, score
 from trainyard.checks.repository import Repository, trains
 from trainyard.checks.sources import Function, Source
@@ -16,7 +18,9 @@ ADVICE = {
     "move what is yours into model/",
     "evaluate.py": "Take the template's; your metrics go into `Evaluation` in model/report.py",
     "model/net.py": "Keep your network, and give the file what the template's has: Net(parameters, "
-    "dataset), losses(...) -> (B,), predict(...)",
+    "dataset), losses(...) -> (B,), predict(...). They take dictionaries, such as {'images': (B, "
+    "height, width, channels)} as they are stored: see the docstrings there. Then delete your own "
+    "loss",
     "model/data_loader.py": "Take the template's; reading and preparing raw data goes into "
     "build_dataset.py, random changes of examples into model/augmentation.py",
     "build_dataset.py": "Take the template's; TASK.md says how it reads your own data",
@@ -53,6 +57,13 @@ def write_report(folder: Path, adopted: Path, rendered: Path, plan: Any, pristin
     return REPORT
 
 
+def describe_answers(rendered: Path) -> str:
+    """Return what the template was made with, such as "task=tabular, loop=plain, licence=none"."""
+    stored = read_yaml(rendered / ANSWERS_FILE)
+    names = ("template", "task", "loop", "backend", "licence", "ci")
+    return ", ".join(f"{name}={stored[name]}" for name in names if stored.get(name))
+
+
 def _lines(folder: Path, adopted: Path, rendered: Path, plan: Any, pristine: str) -> Iterator[str]:
     before, after = (score(check_folder(each)) for each in (folder, adopted))
     yield from (
@@ -61,8 +72,12 @@ def _lines(folder: Path, adopted: Path, rendered: Path, plan: Any, pristine: str
         f"{len(plan.added)} files of the template were added. All of yours are as they were. "
         "Delete this file when you are done with it.",
         "",
+        f"It was made with {describe_answers(rendered)}. For other answers, delete the two "
+        "branches and adopt again with `--data`, such as `--data task=tabular --data licence=MIT`.",
+        "",
         f"`trainyard check` passed {before[0]} of {before[1]} before, and passes {after[0]} of "
-        f"{after[1]} now.",
+        f"{after[1]} now. It counts the template's files, also those that your code does not use "
+        "yet.",
         "",
         "## Files that both have: yours stayed",
         "",
@@ -134,9 +149,23 @@ def _advice(path: Path, rendered: Path, name: str) -> str:
         own = path.read_text(encoding="utf-8", errors="replace").splitlines()
         lines = (rendered / name).read_text(encoding="utf-8").splitlines()
         missing = [each for each in lines if each and each[0] != "#" and each not in own]
-        shown = ", ".join(f"`{each}`" for each in missing)
-        return f"Add what yours has not: {shown}" if missing else "Yours has all lines of it"
+        packages = {_package(each) for each in own if name.endswith(".txt")}
+        other = [each for each in missing if _package(each) in packages]
+        new = [each for each in missing if each not in other]
+        words = {"Add what yours has not": new, "Take in place of yours": other}
+        said = [
+            f"{word}: {', '.join(f'`{each}`' for each in found)}"
+            for word, found in words.items()
+            if found
+        ]
+        return ". ".join(said) or "Yours has all lines of it"
     return ADVICE.get(name, "Compare the two, and decide")
+
+
+def _package(line: str) -> str:
+    """Return the name of the package that a line of requirements asks for, as pip compares it."""
+    name = re.match(r"[\w.-]*", line.strip())
+    return re.sub(r"[-_.]+", "-", name[0]).lower() if name else ""
 
 
 def _homes(repository: Repository) -> Iterator[str]:
