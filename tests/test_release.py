@@ -161,6 +161,9 @@ def test_a_file_that_updates_leave_behind_is_found(scratch_repository: Path) -> 
         ).stdout
         return printed.partition("refused: ")[2]
 
+    # A project keeps its answers, also where another one becomes the usual one.
+    questions = scratch_repository / "shared" / "questions.yml"
+    questions.write_text(questions.read_text().replace("A deep-learning project", "Ours"))
     change_utils(scratch_repository, "changed")
     assert refusal() == ""
     settings = scratch_repository / "shared" / "settings.yml"

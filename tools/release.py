@@ -6,8 +6,9 @@ Refuses, and changes nothing, unless the tree is clean; cookiecutter.json asks w
 CHANGELOG.md has the version's heading with its date, and with the mark **[results change]** where
 tests/results.json differs from that of the release before; the tag is new; no new file of a project
 lies where people's .gitignore would match it; and projects of every template and earlier release
-become by `copier update` what the new release would make of them: a few of each, which have every
-choice of every question between them, but not all combinations. The version stands in
+become by `copier update` what the new release would make of them: of the newest one a few of each
+template, which have every choice of every question between them, but not all combinations, and of
+older ones one of each. The version stands in
 shared/version.yml alone: a project copied from a template's folder records it, and `copier update`
 looks for the tag of that name. Then the example projects, branches of their own, are updated to it
 (tools/renew_examples.py); where that fails, the tag stays, and the exit code is 1. Needs Copier,
@@ -174,36 +175,55 @@ def check_updates(version: str) -> None:
     In a clone of its own, where the release is made first: a few projects of each earlier tag and
     template are updated, and compared with new ones.
     """
-    import copier
-
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder, "repository")
         git("clone", "--quiet", str(root), str(clone))
         path = clone / record_version.version_file.relative_to(root)
         path.write_text(record_version.text(f"v{version}"), encoding="utf-8")
-        subprocess.run([sys.executable, clone / "tools/sync_shared.py"], check=True)
+        words = [sys.executable, clone / "tools/sync_shared.py"]
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
         git("commit", "--all", "--quiet", "--allow-empty", "--message", version, folder=clone)
         git("tag", f"v{version}", folder=clone)
-        for tag in earlier_tags():
+        tags = earlier_tags()
+        for tag in tags:
             for template in git("ls-tree", "--name-only", f"{tag}:templates").split():
-                for number, answers in enumerate(varied_answers(tag, template)):
-                    project, new = (
-                        Path(folder, kind, tag, template, str(number), "leaf")
-                        for kind in ("old", "new")
-                    )
-                    options: Any = {"data": answers, "defaults": True, "quiet": True}
-                    copier.run_copy(str(clone), project, vcs_ref=tag, **options)
-                    git("init", "--quiet", folder=project)
-                    git("add", "--all", folder=project)
-                    git("commit", "--quiet", "--message", tag, folder=project)
-                    copier.run_update(project, defaults=True, overwrite=True, quiet=True)
-                    copier.run_copy(str(clone), new, vcs_ref=f"v{version}", **options)
-                    if different := differing_files(project, new):
-                        raise Refused(
-                            f"A {template} project of {tag} does not become one of v{version} by "
-                            f"`copier update`: {', '.join(different)} differ. Its answers: "
-                            + ", ".join(f"{name}={each}" for name, each in answers.items())
-                        )
+                print(f"Updating {template} projects of {tag} ...", flush=True)
+                varied = varied_answers(tag, template)
+                # Of the newest one each choice is tried; most projects are brought there first.
+                for answers in varied if tag == tags[-1] else varied[:1]:
+                    with tempfile.TemporaryDirectory(dir=folder) as place:
+                        check_update(clone, Path(place), tag, version, answers)
+
+
+def check_update(clone: Path, place: Path, tag: str, version: str, answers: dict[str, str]) -> None:
+    """Refuse a release to which one project of an earlier tag does not come.
+
+    Args:
+        clone: of this repository, in which the release is tagged.
+        place: an empty folder.
+        tag: the earlier release.
+        version: the new one.
+        answers: of the project; the others are the usual ones of the earlier release.
+    """
+    import copier
+
+    project, new = place / "old" / "leaf", place / "new" / "leaf"
+    options: Any = {"defaults": True, "quiet": True}
+    copier.run_copy(str(clone), project, vcs_ref=tag, data=answers, **options)
+    git("init", "--quiet", folder=project)
+    git("add", "--all", folder=project)
+    git("commit", "--quiet", "--message", tag, folder=project)
+    copier.run_update(project, overwrite=True, **options)
+    # It keeps its answers, also where another one has become the usual one.
+    stored = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
+    kept = {name: each for name, each in stored.items() if not name.startswith("_")}
+    copier.run_copy(str(clone), new, vcs_ref=f"v{version}", data=kept, **options)
+    if different := differing_files(project, new):
+        raise Refused(
+            f"A {answers['template']} project of {tag} does not become one of v{version} by "
+            f"`copier update`: {', '.join(different)} differ. Its answers: "
+            + ", ".join(f"{name}={each}" for name, each in answers.items())
+        )
 
 
 def varied_answers(tag: str, template: str) -> list[dict[str, str]]:
