@@ -2,10 +2,12 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from machinery.errors import InputError
 from machinery.several_evaluations import split_runs, summarize
 
 
@@ -17,7 +19,14 @@ def experiment(tmp_path: Path) -> Path:
     for number, name in enumerate(runs):
         (folder / name).mkdir(parents=True)
         (folder / name / "params.yaml").write_text(f"seed: {number}\n", encoding="utf-8")
+        record(folder / name, "finished", {"seed": number, "training.epochs": 3})
     return folder
+
+
+def record(folder: Path, outcome: str, parameters: Mapping[str, int]) -> None:
+    """Write a run.json."""
+    sessions = [{"outcome": outcome, "parameters": parameters}]
+    (folder / "run.json").write_text(json.dumps({"sessions": sessions}), encoding="utf-8")
 
 
 def arguments(experiment: Path, **others: object) -> argparse.Namespace:
@@ -42,13 +51,28 @@ def test_an_experiment_with_a_checkpoint_is_one_run(experiment: Path, tmp_path: 
     assert split_runs(given := arguments(tmp_path)) == [given]
 
 
+def test_what_is_not_trained_to_its_end_is_left_out(
+    experiment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(experiment / "seed-3", "diverged", {})
+    record(experiment / "seed-4", "stopped", {})
+    (experiment / "seed-5/run.json").unlink()
+    found = split_runs(arguments(experiment))
+    assert {"seed-2", "seed-6"} <= {run.experiment.name for run in found}
+    assert len(found) == 10
+    said = capsys.readouterr().err
+    for number in (3, 4, 5):
+        assert f"seed-{number} is not trained to its end: left out." in said
+    for path in experiment.glob("*/run.json"):
+        path.unlink()
+    with pytest.raises(InputError, match="none of its runs is trained to its end"):
+        split_runs(arguments(experiment))
+
+
 def write_evaluations(experiment: Path, name: str) -> list[argparse.Namespace]:
     """Write what evaluate.py writes for seeds 0 to 2; return their runs."""
     for number, accuracy in enumerate((0.90, 0.94, 0.98)):
         folder = experiment / f"seed-{number}"
-        parameters = {"seed": number, "training.epochs": 3}
-        record = [{"outcome": "finished", "parameters": parameters}]
-        (folder / "run.json").write_text(json.dumps({"sessions": record}), encoding="utf-8")
         found = {"loss": 0.5, "accuracy": accuracy, "auc": None if number else 0.7}
         (folder / f"metrics_{name}.json").write_text(json.dumps(found), encoding="utf-8")
     return [arguments(experiment / f"seed-{number}") for number in range(3)]

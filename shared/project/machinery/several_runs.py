@@ -3,7 +3,7 @@
 import argparse
 import os
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from machinery import records
@@ -97,6 +97,29 @@ def find_differences(folders: Sequence[Path]) -> list[str]:
     return [name for name in names if any(p.get(name) != found[0].get(name) for p in found)]
 
 
+def describe_mean(
+    folders: Sequence[Path], rows: Sequence[Mapping[str, float | None]], kind: str
+) -> str:
+    """Return a line with the mean of what several runs reached, or why there is none.
+
+    Args:
+        folders: of the runs, two or more.
+        rows: the metrics of each, by name; None: it has not this one.
+        kind: what they are: "folds" or "seeds".
+    """
+    if differing := find_differences(folders):
+        return f"No mean: the runs differ by more than their {kind}, in {', '.join(differing)}."
+    columns = {
+        name: [value for row in rows if (value := row.get(name)) is not None] for name in rows[0]
+    }
+    said = [
+        f"{name.replace('_', ' ')} {statistics.fmean(values):.4f} ± {statistics.stdev(values):.4f}"
+        for name, values in columns.items()
+        if len(values) > 1
+    ]
+    return f"mean of {len(rows)} {kind} ± standard deviation:  {'  '.join(said)}"
+
+
 def summarize(folders: Sequence[Path], kind: str) -> Iterator[str]:
     """Yield a line for each run with the metrics of its best epoch; of several, the mean and best.
 
@@ -107,19 +130,16 @@ def summarize(folders: Sequence[Path], kind: str) -> Iterator[str]:
     rows = [*best_epochs(folders)]
     for folder, row in zip(folders, rows, strict=True):
         yield f"{folder.name}  best epoch {row['epoch']:3}  {describe(row, '  ')}"
-    if differing := find_differences(folders):
-        yield f"No mean: the runs differ by more than their {kind}, in {', '.join(differing)}."
-        return
     if len(rows) > 1:
         names = [name for name in rows[0] if name.startswith("val_")]
-        columns = {name: [row[name] for row in rows if name in row] for name in names}
-        said = [
-            f"{name.replace('_', ' ')} {statistics.fmean(values):.4f} ± "
-            f"{statistics.stdev(values):.4f}"
-            for name, values in columns.items()
-            if len(values) > 1
-        ]
-        yield f"mean of {len(rows)} {kind} ± standard deviation:  {'  '.join(said)}"
-    if len(rows) > 1 and kind == "seeds" and (objective := objective_of(folders[0])):
+        yield describe_mean(
+            folders, [{name: row.get(name) for name in names} for row in rows], kind
+        )
+    if (
+        len(rows) > 1
+        and not find_differences(folders)
+        and kind == "seeds"
+        and (objective := objective_of(folders[0]))
+    ):
         best = objective.best(rows)
         yield f"best of {len(rows)} seeds: {folders[rows.index(best)].name}" if best else ""
