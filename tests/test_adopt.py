@@ -184,7 +184,7 @@ def test_the_report_says_which_checks_fail_at_first(
 
 
 def test_a_file_whose_name_differs_in_case_is_yours(small_template: Path, tmp_path: Path) -> None:
-    (small_template / "project/requirements.txt").write_text("numpy\ntorch>=2\n")
+    (small_template / "project/requirements.txt").write_text("-r base.txt\nnumpy\ntorch>=2\n")
     git(small_template, "add", "--all")
     git(small_template, "commit", "--quiet", "--message", "Requirements")
     git(small_template, "tag", "v1.1.0")
@@ -192,8 +192,8 @@ def test_a_file_whose_name_differs_in_case_is_yours(small_template: Path, tmp_pa
     assert adopt(folder, small_template) == 0
     report = git(folder, "show", "trainyard/adopt:ADOPT.md")
     line = (
-        "- `requirements.txt`, yours is `Requirements.txt`: Add what yours has not: `numpy`. Take "
-        "in place of yours: `torch>=2`."
+        "- `requirements.txt`, yours is `Requirements.txt`: Add what yours has not: `-r "
+        "base.txt`, `numpy`. Take in place of yours: `torch>=2`."
     )
     assert line in report
 

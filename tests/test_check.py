@@ -77,6 +77,8 @@ BINARY = "import torch\nloss = torch.nn.functional.binary_cross_entropy(torch.so
         {"a.py": "def test(best_checkpoint):\n    if best_checkpoint is not None:\n        pass\n"},
         {"a.py": NO_GRADIENTS.format("Net(x)")},
         {"a.py": NO_GRADIENTS.format("load_model(x)")},
+        {"a.py": "import torch\ndef validate_config(config):\n    return model_names(config)\n"},
+        {"a.py": "import torch\ndef test():\n    return model(torch.ones(1))\n"},
         {"a.py": BINARY},
         {"a.py": "tokenizer = 'bert-base-uncased-2'\npad_token = '[unused_token_99999999]'\n"},
         {"a.yml": "password: /run/secrets/db-password-1\nsecret: leaf-12-of-my-forest\n"},

@@ -98,12 +98,16 @@ def test_what_our_pages_tell_people_to_change_is_no_drift(
     for name in ("renovate.json", ".github/workflows/update.yml"):
         (project / name).unlink()
     workflow = project / ".github/workflows/test.yml"
-    bumped = re.sub(r"(uses: [^@]+)@.*", r"\1@0123abcd # v99", workflow.read_text("utf-8"))
-    assert "actions/checkout@0123abcd # v99" in bumped
+    newer = f"@{'0123abcd' * 5} # v99"
+    bumped = re.sub(r"(uses: [^@]+)@.*", rf"\1{newer}", workflow.read_text("utf-8"))
+    assert f"actions/checkout{newer}" in bumped
     workflow.write_text(bumped, "utf-8")
     assert find_drift(project, pristine, paths, read_settings(project)) == []
 
-    workflow.write_text(bumped.replace("actions/checkout", "mine/checkout"), "utf-8")
+    for theirs, mine in ("actions/checkout", "mine/checkout"), (newer, "@main"):
+        workflow.write_text(bumped.replace(theirs, mine, 1), "utf-8")
+        (one,) = find_drift(project, pristine, paths, read_settings(project))
+        assert one == (".github/workflows/test.yml", "changed", 1, 1)
     append(project / "machinery/errors.py", "MINE = 1")
     (project / "schemas/params.json").unlink()
     (project / "machinery/run.py").unlink()

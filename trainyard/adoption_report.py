@@ -149,7 +149,7 @@ def _advice(path: Path, rendered: Path, name: str) -> str:
         own = path.read_text(encoding="utf-8", errors="replace").splitlines()
         lines = (rendered / name).read_text(encoding="utf-8").splitlines()
         missing = [each for each in lines if each and each[0] != "#" and each not in own]
-        packages = {_package(each) for each in own if name.endswith(".txt")}
+        packages = {_package(each) for each in own if name.endswith(".txt")} - {""}
         other = [each for each in missing if _package(each) in packages]
         new = [each for each in missing if each not in other]
         words = {"Add what yours has not": new, "Take in place of yours": other}
@@ -163,9 +163,12 @@ def _advice(path: Path, rendered: Path, name: str) -> str:
 
 
 def _package(line: str) -> str:
-    """Return the name of the package that a line of requirements asks for, as pip compares it."""
-    name = re.match(r"[\w.-]*", line.strip())
-    return re.sub(r"[-_.]+", "-", name[0]).lower() if name else ""
+    """Return the name of the package that a line of requirements asks for, as pip compares it.
+
+    Nothing where the line is an option or an address.
+    """
+    name = re.match(r"([A-Za-z0-9][\w.-]*)\s*($|[\[=<>!~;#@])", line.strip())
+    return re.sub(r"[-_.]+", "-", name[1]).lower() if name else ""
 
 
 def _homes(repository: Repository) -> Iterator[str]:

@@ -37,7 +37,8 @@ YOUR_FILES = (
     *("requirements.txt", "constraints.txt"),
 )
 DELETED_AT_WILL = (".github/workflows/update.yml", "renovate.json")  # Two ways to one thing.
-ACTION = re.compile(r"(\buses:\s*[^@\s]+)@.*")  # Renovate writes newer versions behind the @.
+# An action of GitHub at a commit or a version, which Renovate replaces by newer ones.
+ACTION = re.compile(r"(.*\buses:\s*[^@\s]+@)(?:[0-9a-f]{40}|v?\d[\w.]*)\s*(?:#.*)?")
 
 
 class Drift(NamedTuple):
@@ -116,12 +117,14 @@ def find_drift(
 def difference(project: Path, pristine: Path, path: str) -> list[str]:
     """Return the lines of a unified difference, from the template's file to the project's.
 
-    There are none where only the versions of actions differ.
+    Versions of actions do not count.
     """
     mine = lines(project / path) if (project / path).is_file() else []
-    template = lines(pristine / path)
-    if [ACTION.sub(r"\1", line) for line in mine] == [ACTION.sub(r"\1", line) for line in template]:
-        return []
+    versions = {match[1]: line for line in mine if (match := ACTION.fullmatch(line.rstrip()))}
+    template = [
+        versions.get(match[1], line) if (match := ACTION.fullmatch(line.rstrip())) else line
+        for line in lines(pristine / path)
+    ]
     return [*difflib.unified_diff(template, mine, f"template/{path}", path)]
 
 

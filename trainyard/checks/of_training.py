@@ -113,13 +113,17 @@ def _has_no_gradients(source: Source, node: Function) -> bool:
 
 
 def _evaluates(source: Source, node: Function) -> bool:
-    """Return whether a function evaluates: it says so, is given something, and does not train.
+    """Return whether a function evaluates: it says so, calls what it is given, and does not train.
 
     A function `test()` without a parameter tries the layers above it.
     """
     calls = [name for name, _ in source.calls_in(node)]
+    networks = {"model", "net", "network"} | {
+        each.arg for each in node.args.args if NETWORK.search(each.arg)
+    }
+    evaluates = node.args.args and any(name.rpartition(".")[2] in networks for name in calls)
     trains = any(name.endswith((".backward", ".grad", ".step")) for name in calls)
-    return bool(EVALUATION.search(node.name) and node.args.args) and not trains
+    return bool(EVALUATION.search(node.name) and evaluates) and not trains
 
 
 @check(
