@@ -217,6 +217,9 @@ class MergeRequests(BaseHTTPRequestHandler):
         self.answer({})
 
     def answer(self, found: object) -> None:
+        if self.headers["PRIVATE-TOKEN"] == "old":
+            self.send_error(403)
+            return
         self.send_response(200)
         self.end_headers()
         self.wfile.write(json.dumps(found).encode())
@@ -317,6 +320,18 @@ def test_the_update_on_gitlab(
     sent = options.read_text()
     assert "merge_request.title=Draft: Update from the template: conflicts\n" in sent
     assert "Conflicts: requirements.txt\n" in sent
+
+
+def test_a_token_that_may_not_tell_is_named(tmp_path: Path, gitlab_address: str) -> None:
+    project = render_for(tmp_path / "leaf", ci="gitlab")
+    (project / "metrics.txt").write_text("Two epochs give 0.9.\n", encoding="utf-8")
+    pipeline = yaml.safe_load((project / ".gitlab-ci.yml").read_text("utf-8"))
+    variables = {"CI_API_V4_URL": gitlab_address, "CI_PROJECT_ID": "7", "TEMPLATE_TOKEN": "old"}
+    script = "\n".join(pipeline["tell the metrics"]["script"])
+    said = bash(script, project, expected=1, variables=variables)
+    assert said.startswith("Two epochs give 0.9.")
+    assert "403: Forbidden; TEMPLATE_TOKEN needs the scope api." in said
+    assert "Traceback" not in said
 
 
 def test_no_job_on_gitlab_runs_new_code_with_the_token(tmp_path: Path) -> None:

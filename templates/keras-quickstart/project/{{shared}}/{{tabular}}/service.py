@@ -51,7 +51,8 @@ class Service:
         """Return what /openapi.json says of an answer, and of a row: it may have more columns."""
         columns = {name: {"type": ["number", "null"]} for name in self.dataset.number_columns}
         columns |= {name: {"type": ["string", "null"]} for name in self.dataset.category_columns}
-        row = {"type": "object", "required": [*columns], "properties": columns}
+        row: dict[str, Any] = {"type": "object", "required": [*columns], "properties": columns}
+        row["additionalProperties"] = {"type": ["number", "string", "null"]}  # They are not used.
         answer: dict[str, Any] = LABELS if self.dataset.kind == "multilabel" else ONE_CLASS
         if self.dataset.kind == "regression":
             (name,) = self.dataset.target_columns

@@ -54,7 +54,7 @@ _TENSOR = {
 _TENSORS = {"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}}
 _ANSWERS = {"type": "array", "items": {"$ref": "#/components/schemas/Answer"}}
 _TEXT = {"type": "string"}
-# A version adds Answer, and what its task's requests refer to.
+# Of the server itself. A version adds Answer, and for tables Row.
 SCHEMAS: dict[str, dict[str, Any]] = {
     "Refusal": {"type": "object", "required": ["error"], "properties": {"error": _TEXT}},
     "Answers": {

@@ -40,8 +40,12 @@ def test_categories_that_no_training_row_had_are_named(targets: list[str], tmp_p
     if "values" in answers[0]:
         check_answer(answers[0]["values"], schemas["Answer"]["properties"]["values"])
     validator = jsonschema.Draft202012Validator(schemas["Row"])
-    for row in (*asked, {**known, "another": [1]}):
+    for row in (*asked, {**known, "another": 1}):
         validator.validate(row)
+        service.read(json.dumps(row).encode(), "application/json")
+    assert not validator.is_valid({**known, "another": [1]})
+    with pytest.raises(InputError, match="another: expected"):
+        service.read(json.dumps({**known, "another": [1]}).encode(), "application/json")
     for name, value in known.items():
         others = {key: each for key, each in known.items() if key != name}
         assert not validator.is_valid(others)
