@@ -177,11 +177,16 @@ def test_other_answers_for_all(behind: Path, tmp_path: Path, capsys: Captured) -
     assert main(["preview", str(behind), *data, "--data", "rule=a b"]) == 0
     told = f"Next: copier update --defaults --data-file {house} --data 'rule=a b'"
     assert told in capsys.readouterr().out
-    assert fleet(tmp_path, "--update", *data) == 0
+    requests = tmp_path / "req"
+    assert fleet(tmp_path, "--update", "--requests", str(requests)) == 0
+    assert fleet(tmp_path, "--update", "--requests", str(requests), *data) == 0
+    git(behind, "branch", "-D", "trainyard/update-v1.2.0")
     (branch,) = git(
         behind, "branch", "--format", "%(refname:short)", "--list", "trainyard/*"
     ).split()
     assert branch.startswith("trainyard/update-v1.2.0-answers-")
+    ends = {"v1.2.0", branch.removeprefix("trainyard/update-")}
+    assert {path.name for path in requests.iterdir()} == {f"leaf-{end}.md" for end in ends}
     assert git(behind, "show", f"{branch}:b.txt") == "wide\n"
     git(behind, "merge", "--quiet", branch)
     capsys.readouterr()
@@ -267,7 +272,7 @@ def test_projects_in_folders_of_a_repository(
     requests = tmp_path / "req"
     assert fleet(tmp_path, "--update", "--requests", str(requests), listed=listed) == 65
     assert "mono/b      v1.0.0" in capsys.readouterr().out
-    assert [path.name for path in requests.iterdir()] == ["a-v1.1.0.md"]
+    assert [path.name for path in requests.iterdir()] == ["a-v1.1.0-a.md"]
     assert git(mono, "diff", "--name-only", "main", f"{BRANCH}-a").split() == [
         *("a/.copier-answers.yml", "a/a.txt")
     ]

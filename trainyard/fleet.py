@@ -50,7 +50,7 @@ from trainyard.answers import add_data, read_data
 from trainyard.change_request import read_news, write_request
 from trainyard.errors import FOUND, InputError
 from trainyard.fleet_list import Entry, read_list
-from trainyard.members import Member, Wish, look
+from trainyard.members import Member, Wish, end_of, look
 from trainyard.progress import print_table
 from trainyard.templates import distance, history
 
@@ -212,8 +212,7 @@ class Report:
         if not self.requests:
             self.told.append(f"\n{text.rstrip()}")
             return
-        version = re.sub(r"[^\w.-]+", "-", member.to)
-        path = self.requests / f"{self.titles[number]}-{version}.md"
+        path = self.requests / f"{self.titles[number]}-{end_of(member.branch)}.md"
         try:
             # The text of a branch that was there before may have metrics that this one has not.
             if member.state.startswith("branch made") or not path.is_file():

@@ -197,6 +197,11 @@ def name_branch(entry: Entry, member: Member, wish: Wish) -> str:
     return "-".join(parts)
 
 
+def end_of(branch: str) -> str:
+    """Return what tells a branch of this program from its others, as a part of a file's name."""
+    return re.sub(r"[^\w.-]+", "-", branch.removeprefix(BRANCH.format("")))
+
+
 def train_before_and_after(
     entry: Entry, member: Member, wish: Wish, project: Path, folder: Path
 ) -> tuple[dict[str, float] | str, ...]:
