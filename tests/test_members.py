@@ -160,6 +160,8 @@ def ask(template: Path) -> None:
     (template / "copier.yml").write_text(
         "_subdirectory: project\n_envops: {undefined: jinja2.StrictUndefined}\n"
         "rule: {type: str, default: short}\n"
+        "wide: {type: bool, default: false}\n"
+        "width: {type: int, default: 80, when: '{{ wide }}'}\n"
         "project_title: {type: str, default: leaf}\n"
     )
     (template / "project/b.txt.jinja").write_text("{{ rule }}\n")
@@ -193,10 +195,10 @@ def test_other_answers_for_all(behind: Path, tmp_path: Path, capsys: Captured) -
 
     assert fleet(tmp_path, *data) == 0
     assert "up to date" in capsys.readouterr().out
-    house.write_text("rule: none\nproject_title: leaf\n")
+    house.write_text("rule: none\nproject_title: leaf\nwidth: 120\n")
     (behind / ".copier-answers.yml").open("a").write("project_title: leaf\n")
     commit(behind)
-    assert fleet(tmp_path, "--update", *data) == 0
+    assert fleet(tmp_path, "--update", *data, "--data", "wide=no") == 0
     printed = capsys.readouterr().out
     assert "# Other answers to the template: rule\n" in printed
     assert "Changed answers: `rule`." in printed

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainyard import updates
-from trainyard.answers import read_settings
+from trainyard.answers import read_answers, read_settings
 from trainyard.drift import find_drift
 from trainyard.errors import InputError
 from trainyard.fleet_list import Entry
@@ -76,7 +76,7 @@ class Member(NamedTuple):
         """Return the first line of the commit and of the change request."""
         title = f"Update from the template: {self.version} to {self.to}"
         if self.version == self.to:
-            title = f"Other answers to the template: {', '.join(self.answers)}"
+            title = ": ".join(filter(None, ["Other answers to the template", ", ".join(self.answers)]))
         return f"{title}, with conflicts" if self.conflicts else title
 
 
@@ -117,7 +117,9 @@ def _look(entry: Entry, wish: Wish, folder: Path) -> tuple[Member, Path]:
         state = "behind"
     elif wish.data and update.changes:
         state = "answers differ"
-    given = copy.answers.given
+    # As the files have them: a default is not stored, nor what is not asked, and words become
+    # numbers.
+    old, new = copy.answers.given, read_answers(project).given
     member = Member(
         entry.name,
         state,
@@ -126,7 +128,7 @@ def _look(entry: Entry, wish: Wish, folder: Path) -> tuple[Member, Path]:
         update.version,
         tuple(each.path for each in drift),
         tuple(update.changes),
-        answers=tuple(name for name, new in wish.data.items() if given.get(name) != new),
+        answers=tuple(name for name in wish.data if old.get(name) != new.get(name)),
     )
     if member.conflicts and state != "up to date":
         member = member._replace(state="conflicts")
