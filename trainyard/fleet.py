@@ -49,7 +49,7 @@ from tqdm import tqdm
 from trainyard.answers import add_data, read_data
 from trainyard.change_request import read_news, write_request
 from trainyard.errors import FOUND, InputError
-from trainyard.fleet_list import Entry, read_list
+from trainyard.fleet_list import Entry, read_list, tell_apart
 from trainyard.members import Member, Wish, end_of, look
 from trainyard.progress import print_table
 from trainyard.templates import distance, history
@@ -282,4 +282,4 @@ def name_requests(names: Sequence[str]) -> list[str]:
         name if lower.count(short.lower()) > 1 else short
         for name, short in zip(whole, last, strict=True)
     ]
-    return [re.sub(r"[^\w.-]+", "-", name) for name in shown]
+    return tell_apart(shown)

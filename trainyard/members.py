@@ -76,7 +76,8 @@ class Member(NamedTuple):
         """Return the first line of the commit and of the change request."""
         title = f"Update from the template: {self.version} to {self.to}"
         if self.version == self.to:
-            title = ": ".join(filter(None, ["Other answers to the template", ", ".join(self.answers)]))
+            which = f": {', '.join(self.answers)}" if self.answers else ""
+            title = f"Other answers to the template{which}"
         return f"{title}, with conflicts" if self.conflicts else title
 
 
@@ -191,8 +192,8 @@ def make_branch(entry: Entry, member: Member, wish: Wish, project: Path, folder:
 def name_branch(entry: Entry, member: Member, wish: Wish) -> str:
     """Return a name of its own for each folder, version and change of answers."""
     parts = [BRANCH.format(member.to)]
-    if entry.folder:
-        parts.append(re.sub(r"[^\w-]+", "-", entry.folder))
+    if entry.label:
+        parts.append(entry.label)
     if wish.data:
         told = json.dumps({**wish.data}, sort_keys=True, default=str)
         parts.append(f"answers-{hashlib.sha256(told.encode()).hexdigest()[:8]}")
