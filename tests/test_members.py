@@ -55,9 +55,9 @@ def test_a_text_can_be_had_again(behind: Path, tmp_path: Path, capsys: Captured)
 
 
 def test_each_text_is_written_when_its_branch_is_made(
-    behind: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    behind: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    """Ctrl-C at the second one leaves the text of the first."""
+    """Ctrl-C at the second one leaves the text of the first, and names its branch."""
     from trainyard import fleet as module
 
     def stop_at_bark(entry: module.Entry, wish: module.Wish) -> module.Member:
@@ -72,6 +72,12 @@ def test_each_text_is_written_when_its_branch_is_made(
         fleet(tmp_path, "--update", "--requests", str(requests), listed="[leaf, bark]")
     assert ended.value.code == 130
     assert [path.name for path in requests.iterdir()] == ["leaf-v1.1.0.md"]
+    assert f"leaf: {BRANCH}: branch made\n" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        fleet(tmp_path, "--update", listed="[leaf, bark]")
+    printed = capsys.readouterr().err
+    assert f"leaf: {BRANCH}: its branch is there already\n" in printed
+    assert "# Update from the template: v1.0.0 to v1.1.0\n" in printed
 
 
 def test_a_text_that_cannot_be_written_leaves_the_others(
@@ -170,15 +176,21 @@ def ask(template: Path) -> None:
     git(template, "tag", "v1.2.0")
 
 
-def test_other_answers_for_all(behind: Path, tmp_path: Path, capsys: Captured) -> None:
+def test_other_answers_for_all(
+    behind: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of a file of the house or of the command line, previewed and then as branches."""
     ask(tmp_path / "template")
     house = tmp_path / "house.yml"
     house.write_text("rule: wide\n")
     data = ("--data-file", str(house))
-    assert main(["preview", str(behind), *data, "--data", "rule=a b"]) == 0
-    told = f"Next: copier update --defaults --data-file {house} --data 'rule=a b'"
-    assert told in capsys.readouterr().out
+    preview = ("preview", *data, "--data", "rule=a b")
+    assert main([*preview, str(behind)]) == 0
+    told = f"copier update --defaults --data-file {house} --data 'rule=a b'"
+    assert f"Next: cd {behind} && {told}\n" in capsys.readouterr().out
+    monkeypatch.chdir(behind)
+    assert main([*preview]) == 0
+    assert f"Next: {told}\n" in capsys.readouterr().out
     requests = tmp_path / "req"
     assert fleet(tmp_path, "--update", "--requests", str(requests)) == 0
     assert fleet(tmp_path, "--update", "--requests", str(requests), *data) == 0
