@@ -68,7 +68,7 @@ def test_the_smoke_training_copies_no_data_from_elsewhere(project: Path, tmp_pat
     assert (tmp_path / "before/same.py").is_symlink()
     (project / "data").symlink_to(tmp_path)
     said = smoke(project, tmp_path / "after", sys.executable)
-    assert said == "not trained: data is a link that leads out of the repository"
+    assert said == "not trained: data is a link that leads out of the project"
     assert not (tmp_path / "after").exists()
 
 

@@ -1,6 +1,7 @@
 """`trainyard fleet` and `preview` on small repositories: texts, training, answers, folders."""
 
 import json
+import site
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -128,12 +129,15 @@ def test_training_sees_no_token(
     (behind / "train.py").write_text(TRAIN + told)
     commit(behind)
     monkeypatch.setenv("GH_TOKEN", "s3cret")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    kept = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "ROCR_VISIBLE_DEVICES", "USERNAME")
+    for name in kept:
+        monkeypatch.setenv(name, f"my {name}")
     fleet(tmp_path, "--update", "--smoke", "--python", sys.executable)
     seen = json.loads(log.read_text())
     assert "s3cret" not in seen.values()
-    assert seen["CUDA_VISIBLE_DEVICES"] == "0"
+    assert {name: seen[name] for name in kept} == {name: f"my {name}" for name in kept}
     assert seen["HOME"] != str(Path.home())
+    assert seen["PYTHONUSERBASE"] == site.getuserbase()
 
 
 def test_the_persons_hooks_do_not_run(

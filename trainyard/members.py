@@ -9,10 +9,11 @@ import json
 import os
 import re
 import shutil
+import site
 import subprocess
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +38,8 @@ NOT_TRAINED = "not trained: the conflicts come first"
 # which nobody has read yet.
 KEPT = (
     *("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", "CUDA_HOME", "SYSTEMROOT"),
-    *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TMPDIR", "TEMP", "TMP", "USER", "LOGNAME", "TZ"),
+    *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
+    *("OMP_NUM_THREADS", "TMPDIR", "TEMP", "TMP", "USER", "USERNAME", "LOGNAME", "TZ"),
     *("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE"),
 )
 
@@ -228,6 +230,29 @@ def data_that_come_with(project: Path) -> list[str]:
     return ["--data", "data"] if content.get("tool", {}).get("trainyard") else []
 
 
+def find_link_out_of(project: Path) -> str:
+    """Return the path of a link that leads elsewhere, which a copy would not have; or nothing."""
+    for path in sorted(project.rglob("*")):
+        if path.is_symlink() and not path.resolve().is_relative_to(project.resolve()):
+            return path.relative_to(project).as_posix()
+    return ""
+
+
+def make_environment(home: Path) -> dict[str, str]:
+    """Return the variables for training, with a home of its own and the person's packages.
+
+    Args:
+        home: an empty folder.
+    """
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    # Else packages of `pip install --user` would be looked for in the new home.
+    return kept | {
+        "HOME": str(home),
+        "USERPROFILE": str(home),
+        "PYTHONUSERBASE": site.getuserbase(),
+    }
+
+
 def smoke(project: Path, folder: Path, python: str) -> dict[str, float] | str:
     """Train a copy of a project for two epochs; return its metrics on test, or why there are none.
 
@@ -236,40 +261,43 @@ def smoke(project: Path, folder: Path, python: str) -> dict[str, float] | str:
         folder: for the copy, a new one.
         python: a program in whose environment the project's requirements are installed.
     """
-    for path in sorted(project.rglob("*")):
-        if path.is_symlink() and not path.resolve().is_relative_to(project.resolve()):
-            name = path.relative_to(project).as_posix()
-            return f"not trained: {name} is a link that leads out of the repository"
+    if name := find_link_out_of(project):
+        return f"not trained: {name} is a link that leads out of the project"
     shutil.copytree(project, folder, symlinks=True, ignore=shutil.ignore_patterns(".git"))
-    experiment = ["--experiment", "experiments/smoke"]
-    epochs = [
-        "--from",
-        "experiments/baseline",
-        "--training.epochs",
-        "2",
-        *data_that_come_with(project),
-    ]
     home = Path(f"{folder}-home")
     home.mkdir()
-    environment = {name: os.environ[name] for name in KEPT if name in os.environ}
-    environment |= {"HOME": str(home), "USERPROFILE": str(home)}
+    environment = make_environment(home)
+    experiment = ["--experiment", "experiments/smoke"]
+    epochs = ["--from", "experiments/baseline", "--training.epochs", "2"]
+    epochs += data_that_come_with(project)
     for words in (["train.py", *experiment, *epochs], ["evaluate.py", *experiment]):
-        try:
-            done = subprocess.run(
-                [python, *words],
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-            )
-        except OSError as error:
-            raise InputError(f"--python: {python} cannot be run: {error.strerror}.") from None
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-            return f"{words[0]} ended with {done.returncode}: {last[0]}"
-    path = folder / "experiments/smoke/metrics_test.json"
+        if said := run_python([python, *words], folder, environment):
+            return said
+    return read_metrics(folder / "experiments/smoke/metrics_test.json")
+
+
+def run_python(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> str:
+    """Run a script in a folder; return how it failed, or nothing."""
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except OSError as error:
+        raise InputError(f"--python: {command[0]} cannot be run: {error.strerror}.") from None
+    if not done.returncode:
+        return ""
+    last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+    return f"{command[1]} ended with {done.returncode}: {last[0]}"
+
+
+def read_metrics(path: Path) -> dict[str, float] | str:
+    """Return the metrics that an evaluation wrote, or that there are none."""
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
