@@ -1,5 +1,6 @@
 """The text of a change request, and the smoke training whose metrics it has."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from conftest import git
 from trainyard.change_request import read_news, write_request
 from trainyard.errors import InputError
 from trainyard.fleet import name_requests
+from trainyard.fleet_list import read_list
 from trainyard.members import Member, smoke
 from trainyard.updates import LOST, Change
 
@@ -66,7 +68,7 @@ def test_the_smoke_training_copies_no_data_from_elsewhere(project: Path, tmp_pat
     assert (tmp_path / "before/same.py").is_symlink()
     (project / "data").symlink_to(tmp_path)
     said = smoke(project, tmp_path / "after", sys.executable)
-    assert said == "not trained: data is a link that leads out of the repository"
+    assert said == "not trained: data is a link that leads out of the project"
     assert not (tmp_path / "after").exists()
 
 
@@ -107,6 +109,21 @@ def test_each_repository_has_a_text_of_its_own() -> None:
     names = ["team-a/leaf", "https://host/team-b/Leaf.git", "../bark/", "git@host:moss.git"]
     expected = ["team-a-leaf", "https-host-team-b-Leaf", "bark", "moss"]
     assert name_requests(names) == expected
+    names = name_requests(["x/leaf", "y/leaf", "x-leaf"])
+    assert [name[:6] for name in names] == ["x-leaf", "y-leaf", "x-leaf"]
+    assert len({*names}) == 3
+
+
+def test_each_folder_of_a_repository_has_a_branch_of_its_own(tmp_path: Path) -> None:
+    folders = ["models/leaf", "models-leaf", "models.leaf", "models leaf", "bark", "moss..lock"]
+    listed = [{"repository": "mono", "folder": folder} for folder in folders]
+    listed.append({"repository": "other", "folder": "models/leaf"})
+    (tmp_path / "fleet.yml").write_text(json.dumps({"repositories": listed}))
+    labels = [entry.label for entry in read_list(tmp_path / "fleet.yml")]
+    assert labels[4:] == ["bark", "moss-lock", "models-leaf"]
+    assert len({*labels[:6]}) == 6
+    for label in labels:
+        git(tmp_path, "check-ref-format", f"refs/heads/trainyard/update-v1.0.0-{label}")
 
 
 def test_a_training_that_failed_is_said() -> None:

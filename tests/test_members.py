@@ -1,6 +1,7 @@
 """`trainyard fleet` and `preview` on small repositories: texts, training, answers, folders."""
 
 import json
+import site
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -55,9 +56,9 @@ def test_a_text_can_be_had_again(behind: Path, tmp_path: Path, capsys: Captured)
 
 
 def test_each_text_is_written_when_its_branch_is_made(
-    behind: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    behind: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    """Ctrl-C at the second one leaves the text of the first."""
+    """Ctrl-C at the second one leaves the text of the first, and names its branch."""
     from trainyard import fleet as module
 
     def stop_at_bark(entry: module.Entry, wish: module.Wish) -> module.Member:
@@ -72,6 +73,12 @@ def test_each_text_is_written_when_its_branch_is_made(
         fleet(tmp_path, "--update", "--requests", str(requests), listed="[leaf, bark]")
     assert ended.value.code == 130
     assert [path.name for path in requests.iterdir()] == ["leaf-v1.1.0.md"]
+    assert f"leaf: {BRANCH}: branch made\n" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        fleet(tmp_path, "--update", listed="[leaf, bark]")
+    printed = capsys.readouterr().err
+    assert f"leaf: {BRANCH}: its branch is there already\n" in printed
+    assert "# Update from the template: v1.0.0 to v1.1.0\n" in printed
 
 
 def test_a_text_that_cannot_be_written_leaves_the_others(
@@ -122,12 +129,15 @@ def test_training_sees_no_token(
     (behind / "train.py").write_text(TRAIN + told)
     commit(behind)
     monkeypatch.setenv("GH_TOKEN", "s3cret")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    kept = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "ROCR_VISIBLE_DEVICES", "USERNAME")
+    for name in kept:
+        monkeypatch.setenv(name, f"my {name}")
     fleet(tmp_path, "--update", "--smoke", "--python", sys.executable)
     seen = json.loads(log.read_text())
     assert "s3cret" not in seen.values()
-    assert seen["CUDA_VISIBLE_DEVICES"] == "0"
+    assert {name: seen[name] for name in kept} == {name: f"my {name}" for name in kept}
     assert seen["HOME"] != str(Path.home())
+    assert seen["PYTHONUSERBASE"] == site.getuserbase()
 
 
 def test_the_persons_hooks_do_not_run(
@@ -160,6 +170,8 @@ def ask(template: Path) -> None:
     (template / "copier.yml").write_text(
         "_subdirectory: project\n_envops: {undefined: jinja2.StrictUndefined}\n"
         "rule: {type: str, default: short}\n"
+        "wide: {type: bool, default: false}\n"
+        "width: {type: int, default: 80, when: '{{ wide }}'}\n"
         "project_title: {type: str, default: leaf}\n"
     )
     (template / "project/b.txt.jinja").write_text("{{ rule }}\n")
@@ -168,30 +180,41 @@ def ask(template: Path) -> None:
     git(template, "tag", "v1.2.0")
 
 
-def test_other_answers_for_all(behind: Path, tmp_path: Path, capsys: Captured) -> None:
+def test_other_answers_for_all(
+    behind: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of a file of the house or of the command line, previewed and then as branches."""
     ask(tmp_path / "template")
     house = tmp_path / "house.yml"
     house.write_text("rule: wide\n")
     data = ("--data-file", str(house))
-    assert main(["preview", str(behind), *data, "--data", "rule=a b"]) == 0
-    told = f"Next: copier update --defaults --data-file {house} --data 'rule=a b'"
-    assert told in capsys.readouterr().out
-    assert fleet(tmp_path, "--update", *data) == 0
+    preview = ("preview", *data, "--data", "rule=a b")
+    assert main([*preview, str(behind)]) == 0
+    told = f"copier update --defaults --data-file {house} --data 'rule=a b'"
+    assert f"Next: cd {behind} && {told}\n" in capsys.readouterr().out
+    monkeypatch.chdir(behind)
+    assert main([*preview]) == 0
+    assert f"Next: {told}\n" in capsys.readouterr().out
+    requests = tmp_path / "req"
+    assert fleet(tmp_path, "--update", "--requests", str(requests)) == 0
+    assert fleet(tmp_path, "--update", "--requests", str(requests), *data) == 0
+    git(behind, "branch", "-D", "trainyard/update-v1.2.0")
     (branch,) = git(
         behind, "branch", "--format", "%(refname:short)", "--list", "trainyard/*"
     ).split()
     assert branch.startswith("trainyard/update-v1.2.0-answers-")
+    ends = {"v1.2.0", branch.removeprefix("trainyard/update-")}
+    assert {path.name for path in requests.iterdir()} == {f"leaf-{end}.md" for end in ends}
     assert git(behind, "show", f"{branch}:b.txt") == "wide\n"
     git(behind, "merge", "--quiet", branch)
     capsys.readouterr()
 
     assert fleet(tmp_path, *data) == 0
     assert "up to date" in capsys.readouterr().out
-    house.write_text("rule: none\nproject_title: leaf\n")
+    house.write_text("rule: none\nproject_title: leaf\nwidth: 120\n")
     (behind / ".copier-answers.yml").open("a").write("project_title: leaf\n")
     commit(behind)
-    assert fleet(tmp_path, "--update", *data) == 0
+    assert fleet(tmp_path, "--update", *data, "--data", "wide=no") == 0
     printed = capsys.readouterr().out
     assert "# Other answers to the template: rule\n" in printed
     assert "Changed answers: `rule`." in printed
@@ -267,7 +290,7 @@ def test_projects_in_folders_of_a_repository(
     requests = tmp_path / "req"
     assert fleet(tmp_path, "--update", "--requests", str(requests), listed=listed) == 65
     assert "mono/b      v1.0.0" in capsys.readouterr().out
-    assert [path.name for path in requests.iterdir()] == ["a-v1.1.0.md"]
+    assert [path.name for path in requests.iterdir()] == ["a-v1.1.0-a.md"]
     assert git(mono, "diff", "--name-only", "main", f"{BRANCH}-a").split() == [
         *("a/.copier-answers.yml", "a/a.txt")
     ]

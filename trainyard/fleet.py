@@ -43,14 +43,15 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
 
 from trainyard.answers import add_data, read_data
 from trainyard.change_request import read_news, write_request
 from trainyard.errors import FOUND, InputError
-from trainyard.fleet_list import Entry, read_list
-from trainyard.members import Member, Wish, look
+from trainyard.fleet_list import Entry, read_list, tell_apart
+from trainyard.members import Member, Wish, end_of, look
 from trainyard.progress import print_table
 from trainyard.templates import distance, history
 
@@ -106,10 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(told, indent=2))
     else:
         show(members, behind)
-    for line in report.told:
-        print(line, file=sys.stderr if arguments.json else sys.stdout)
-    for line in report.failed:
-        print(line, file=sys.stderr)
+    report.tell(sys.stderr if arguments.json else sys.stdout)
     found = (m.drifted or m.conflicts or m.state.startswith("refused") for m in members)
     return FOUND if report.failed or any(found) else 0
 
@@ -184,7 +182,8 @@ def begin_process(caches: str) -> None:
 class Report:
     """Takes the results as they arrive, and writes the text of each branch at once.
 
-    So neither Ctrl-C nor a file that cannot be written loses the texts of branches that are made.
+    So neither Ctrl-C nor a file that cannot be written loses the texts of branches that are made:
+    where the program ends early, it prints the branches and what it has to tell of them.
     """
 
     def __init__(self, names: Sequence[str], requests: Path | None) -> None:
@@ -199,8 +198,20 @@ class Report:
     def __enter__(self) -> "Report":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.clones.close()
+        if kind:
+            for member, _far in self.members.values():
+                if member.branch:
+                    print(f"{member.name}: {member.branch}: {member.state}", file=sys.stderr)
+            self.tell(sys.stderr)
+
+    def tell(self, file: TextIO) -> None:
+        """Print the texts, or where they are, and on standard error which were not written."""
+        for line in self.told:
+            print(line, file=file)
+        for line in self.failed:
+            print(line, file=sys.stderr)
 
     def add(self, number: int, member: Member) -> None:
         """Take the result of an entry of the list."""
@@ -212,8 +223,7 @@ class Report:
         if not self.requests:
             self.told.append(f"\n{text.rstrip()}")
             return
-        version = re.sub(r"[^\w.-]+", "-", member.to)
-        path = self.requests / f"{self.titles[number]}-{version}.md"
+        path = self.requests / f"{self.titles[number]}-{end_of(member.branch)}.md"
         try:
             # The text of a branch that was there before may have metrics that this one has not.
             if member.state.startswith("branch made") or not path.is_file():
@@ -283,4 +293,4 @@ def name_requests(names: Sequence[str]) -> list[str]:
         name if lower.count(short.lower()) > 1 else short
         for name, short in zip(whole, last, strict=True)
     ]
-    return [re.sub(r"[^\w.-]+", "-", name) for name in shown]
+    return tell_apart(shown)

@@ -1,5 +1,8 @@
 """The file that lists the repositories of a fleet."""
 
+import hashlib
+import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -18,6 +21,7 @@ class Entry(NamedTuple):
     source: str  # What git clones: a URL or a whole path.
     opted_out: str  # Why it is left alone; empty: it is not.
     folder: str = ""  # Of the project in the repository; empty: its top.
+    label: str = ""  # Of the folder, in the name of its branch.
 
 
 def read_list(path: Path) -> list[Entry]:
@@ -49,7 +53,35 @@ def read_list(path: Path) -> list[Entry]:
         if _key(_source(name, path.parent)) not in keys:
             raise InputError(f"{path}: opt_out: {name} is none of the repositories. List it, too.")
     return [
-        entry._replace(opted_out=why.get(key, "")) for entry, key in zip(entries, keys, strict=True)
+        entry._replace(opted_out=why.get(key, ""), label=label)
+        for entry, key, label in zip(entries, keys, _labels(entries), strict=True)
+    ]
+
+
+def _labels(entries: Sequence[Entry]) -> list[str]:
+    """Return a name of its own for each folder of a repository."""
+    found = [""] * len(entries)
+    for source in {_key(entry.source) for entry in entries}:
+        numbers = [n for n, entry in enumerate(entries) if _key(entry.source) == source]
+        labels = tell_apart([entries[n].folder for n in numbers])
+        for number, label in zip(numbers, labels, strict=True):
+            found[number] = label
+    return found
+
+
+def tell_apart(names: Sequence[str]) -> list[str]:
+    """Return each name as a part of a file's or a branch's; where two are one, with a hash.
+
+    Args:
+        names: each another one.
+    """
+    plain = [re.sub(r"[^\w-]+", "-", name) for name in names]
+    lower = [name.lower() for name in plain]  # Some systems take A.md and a.md for one file.
+    return [
+        f"{short}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        if lower.count(short.lower()) > 1
+        else short
+        for name, short in zip(names, plain, strict=True)
     ]
 
 

@@ -9,15 +9,16 @@ import json
 import os
 import re
 import shutil
+import site
 import subprocess
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainyard import updates
-from trainyard.answers import read_settings
+from trainyard.answers import read_answers, read_settings
 from trainyard.drift import find_drift
 from trainyard.errors import InputError
 from trainyard.fleet_list import Entry
@@ -37,7 +38,8 @@ NOT_TRAINED = "not trained: the conflicts come first"
 # which nobody has read yet.
 KEPT = (
     *("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", "CUDA_HOME", "SYSTEMROOT"),
-    *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TMPDIR", "TEMP", "TMP", "USER", "LOGNAME", "TZ"),
+    *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
+    *("OMP_NUM_THREADS", "TMPDIR", "TEMP", "TMP", "USER", "USERNAME", "LOGNAME", "TZ"),
     *("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE"),
 )
 
@@ -76,7 +78,8 @@ class Member(NamedTuple):
         """Return the first line of the commit and of the change request."""
         title = f"Update from the template: {self.version} to {self.to}"
         if self.version == self.to:
-            title = f"Other answers to the template: {', '.join(self.answers)}"
+            which = f": {', '.join(self.answers)}" if self.answers else ""
+            title = f"Other answers to the template{which}"
         return f"{title}, with conflicts" if self.conflicts else title
 
 
@@ -117,7 +120,9 @@ def _look(entry: Entry, wish: Wish, folder: Path) -> tuple[Member, Path]:
         state = "behind"
     elif wish.data and update.changes:
         state = "answers differ"
-    given = copy.answers.given
+    # As the files have them: a default is not stored, nor what is not asked, and words become
+    # numbers.
+    old, new = copy.answers.given, read_answers(project).given
     member = Member(
         entry.name,
         state,
@@ -126,7 +131,7 @@ def _look(entry: Entry, wish: Wish, folder: Path) -> tuple[Member, Path]:
         update.version,
         tuple(each.path for each in drift),
         tuple(update.changes),
-        answers=tuple(name for name, new in wish.data.items() if given.get(name) != new),
+        answers=tuple(name for name in wish.data if old.get(name) != new.get(name)),
     )
     if member.conflicts and state != "up to date":
         member = member._replace(state="conflicts")
@@ -189,12 +194,17 @@ def make_branch(entry: Entry, member: Member, wish: Wish, project: Path, folder:
 def name_branch(entry: Entry, member: Member, wish: Wish) -> str:
     """Return a name of its own for each folder, version and change of answers."""
     parts = [BRANCH.format(member.to)]
-    if entry.folder:
-        parts.append(re.sub(r"[^\w-]+", "-", entry.folder))
+    if entry.label:
+        parts.append(entry.label)
     if wish.data:
         told = json.dumps({**wish.data}, sort_keys=True, default=str)
         parts.append(f"answers-{hashlib.sha256(told.encode()).hexdigest()[:8]}")
     return "-".join(parts)
+
+
+def end_of(branch: str) -> str:
+    """Return what tells a branch of this program from its others, as a part of a file's name."""
+    return re.sub(r"[^\w.-]+", "-", branch.removeprefix(BRANCH.format("")))
 
 
 def train_before_and_after(
@@ -220,6 +230,29 @@ def data_that_come_with(project: Path) -> list[str]:
     return ["--data", "data"] if content.get("tool", {}).get("trainyard") else []
 
 
+def find_link_out_of(project: Path) -> str:
+    """Return the path of a link that leads elsewhere, which a copy would not have; or nothing."""
+    for path in sorted(project.rglob("*")):
+        if path.is_symlink() and not path.resolve().is_relative_to(project.resolve()):
+            return path.relative_to(project).as_posix()
+    return ""
+
+
+def make_environment(home: Path) -> dict[str, str]:
+    """Return the variables for training, with a home of its own and the person's packages.
+
+    Args:
+        home: an empty folder.
+    """
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    # Else packages of `pip install --user` would be looked for in the new home.
+    return kept | {
+        "HOME": str(home),
+        "USERPROFILE": str(home),
+        "PYTHONUSERBASE": site.getuserbase(),
+    }
+
+
 def smoke(project: Path, folder: Path, python: str) -> dict[str, float] | str:
     """Train a copy of a project for two epochs; return its metrics on test, or why there are none.
 
@@ -228,40 +261,43 @@ def smoke(project: Path, folder: Path, python: str) -> dict[str, float] | str:
         folder: for the copy, a new one.
         python: a program in whose environment the project's requirements are installed.
     """
-    for path in sorted(project.rglob("*")):
-        if path.is_symlink() and not path.resolve().is_relative_to(project.resolve()):
-            name = path.relative_to(project).as_posix()
-            return f"not trained: {name} is a link that leads out of the repository"
+    if name := find_link_out_of(project):
+        return f"not trained: {name} is a link that leads out of the project"
     shutil.copytree(project, folder, symlinks=True, ignore=shutil.ignore_patterns(".git"))
-    experiment = ["--experiment", "experiments/smoke"]
-    epochs = [
-        "--from",
-        "experiments/baseline",
-        "--training.epochs",
-        "2",
-        *data_that_come_with(project),
-    ]
     home = Path(f"{folder}-home")
     home.mkdir()
-    environment = {name: os.environ[name] for name in KEPT if name in os.environ}
-    environment |= {"HOME": str(home), "USERPROFILE": str(home)}
+    environment = make_environment(home)
+    experiment = ["--experiment", "experiments/smoke"]
+    epochs = ["--from", "experiments/baseline", "--training.epochs", "2"]
+    epochs += data_that_come_with(project)
     for words in (["train.py", *experiment, *epochs], ["evaluate.py", *experiment]):
-        try:
-            done = subprocess.run(
-                [python, *words],
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-            )
-        except OSError as error:
-            raise InputError(f"--python: {python} cannot be run: {error.strerror}.") from None
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-            return f"{words[0]} ended with {done.returncode}: {last[0]}"
-    path = folder / "experiments/smoke/metrics_test.json"
+        if said := run_python([python, *words], folder, environment):
+            return said
+    return read_metrics(folder / "experiments/smoke/metrics_test.json")
+
+
+def run_python(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> str:
+    """Run a script in a folder; return how it failed, or nothing."""
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except OSError as error:
+        raise InputError(f"--python: {command[0]} cannot be run: {error.strerror}.") from None
+    if not done.returncode:
+        return ""
+    last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+    return f"{command[1]} ended with {done.returncode}: {last[0]}"
+
+
+def read_metrics(path: Path) -> dict[str, float] | str:
+    """Return the metrics that an evaluation wrote, or that there are none."""
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

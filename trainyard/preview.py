@@ -61,7 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         show(copy.answers.version, update)
         if any(change.kind != "kept" for change in update.changes):
-            print(f"Next: {shlex.join(command(arguments))}")
+            # `copier update ../leaf` fails in Copier 9.19.
+            there = project == Path().resolve()
+            before = "" if there else f"cd {shlex.quote(str(arguments.project))} && "
+            print(f"Next: {before}{shlex.join(command(arguments))}")
     return FOUND if update.needs_a_person else 0
 
 
