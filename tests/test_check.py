@@ -13,7 +13,7 @@ import pytest
 
 from combinations import Combination, combinations
 from conftest import git, root
-from planted import CLEAN, PLANTED
+from planted import CLEAN, PLANTED, RANDOM
 from trainyard.checks.definition import all_checks
 from trainyard.checks.of_secrets import secrets_in
 from trainyard.checks.report import check_folder, score, to_lines, to_page
@@ -100,6 +100,14 @@ def test_what_only_looks_like_a_defect_is_left_alone(
     files: Mapping[str, str], tmp_path: Path
 ) -> None:
     assert outcomes(write(tmp_path, {**CLEAN, **files})) == {}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_a_text_of_another_encoding_is_read(encoding: str, tmp_path: Path) -> None:
+    write(tmp_path, CLEAN)
+    text = f"Started\r\nexport API_TOKEN={RANDOM}\r\n"
+    (tmp_path / "log.txt").write_text(text, encoding=encoding)
+    assert outcomes(tmp_path) == {"TY106": ["log.txt:2"]}
 
 
 @pytest.mark.parametrize("name", ["a.py", "a.md", "a.yml", "Dockerfile"])

@@ -359,6 +359,15 @@ def environment(project: Path) -> list[object]:
     return [project, "experiments/a"]
 
 
+def other_encoding(project: Path) -> list[object]:
+    token = "ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8"
+    (project / "log.txt").write_text(f"Started\r\nwith {token}\r\n", encoding="utf-16")
+    git(project, "add", "log.txt")
+    git(project, "commit", "--quiet", "--message", "A log of PowerShell")
+    finished(project)
+    return [project, "experiments/a"]
+
+
 def link(project: Path) -> list[object]:
     (project / "data").symlink_to("/etc")
     git(project, "add", "data")
@@ -398,6 +407,7 @@ def no_project(project: Path) -> list[object]:
         (secret, "train.py:2 (a token of GitHub)"),
         (password, "my.cnf:2 (a secret in a text)"),
         (environment, "secrets would leave with the copy: .env"),
+        (other_encoding, "log.txt:2 (a token of GitHub)"),
         (link, "holds a link out of it"),
         (no_diff, "cannot be brought back"),
         (no_checkpoint, "Leave out --checkpoint"),

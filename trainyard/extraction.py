@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from trainyard.checks.of_secrets import MACHINE, secrets_in, usually_holds_secrets
+from trainyard.checks.repository import decode
 from trainyard.errors import InputError
 
 RECORD = "run.json"
@@ -251,4 +252,4 @@ def _text_of(path: Path) -> str:
             size = int.from_bytes(file.read(8), "little")
             return file.read(min(size, LARGEST_HEADER)).decode("utf-8", "replace")
         start = file.read(8192)
-        return "" if b"\0" in start else (start + file.read()).decode("utf-8", "replace")
+        return decode(start + file.read()) if decode(start) else ""

@@ -142,7 +142,7 @@ def _is_random(name: str, value: str) -> bool:
 )
 def secrets(repository: Repository) -> Iterator[Finding]:
     for name in repository.names:
-        # Of UTF-16, as a shell of Windows writes it, text() gives nothing.
+        # Of bytes that are no text, text() gives nothing.
         is_named = usually_holds_secrets(name)
         if is_named and (repository.folder / name).read_bytes().strip():
             yield Finding(name, 0, "a file that usually holds secrets")
