@@ -104,9 +104,8 @@ def secrets_in(text: str, name: str) -> Iterator[tuple[int, str]]:
             found.append(each)
             continue
         # One secret in several forms: what is known best is named.
-        start, end, *kind_before = found[-1]
-        rank, kind = min(each[2:], (kind_before[0], kind_before[1]))
-        found[-1] = (start, max(end, each[1]), rank, kind)
+        best = min(found[-1], each, key=lambda place: place[2])
+        found[-1] = (found[-1][0], max(found[-1][1], each[1]), best[2], best[3])
     for start, *_, kind in found:
         yield bisect.bisect_left(ends, start) + 1, kind
 
