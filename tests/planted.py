@@ -148,6 +148,39 @@ PLANTED: list[tuple[str, Mapping[str, str | None], str]] = [
     ("TY106", {"a.yml": "db_password: " + "S3cr3t!Pass\n"}, "a.yml:1"),
     ("TY106", {"my.cnf": "[client]\npassword = " + "S3cr3t!Pass\n"}, "my.cnf:2"),
     ("TY106", {"Dockerfile": f"FROM python:3.13\nENV API_TOKEN={RANDOM}\n"}, "Dockerfile:2"),
+    *(
+        ("TY106", {name: f"{text}\n"}, f"{name}:1")
+        for name, texts in {
+            "a.py": [
+                f'token = os.environ.get("API_TOKEN", "{RANDOM}")',
+                'password = os.getenv("DB_PASSWORD", "' + 'hunter22xyz9")',
+                f'os.environ.setdefault("API_TOKEN", "{RANDOM}")',
+                f'parser.add_argument("--api-token", type=str, default="{RANDOM}")',
+                f'parser.add_argument("-t", "--api-token", default="{RANDOM}")',
+                f'API_TOKEN = b"{RANDOM}"',
+                f'API_TOKEN = f"{RANDOM}"',
+                f'API_TOKEN = """{RANDOM}"""',
+                f'API_TOKEN = ("{RANDOM}")',
+                f'TOKEN: Optional[str] = "{RANDOM}"',
+                f'API_TOKEN_PROD = "{RANDOM}"',
+                "password1='" + "hunter22xyz9'",
+            ],
+            "a.ipynb": [json.dumps({"source": f'os.getenv("API_KEY", "{RANDOM}")'})],
+            "docs/use.md": [
+                f"    export API_TOKEN={RANDOM}",
+                f"Say `API_TOKEN={RANDOM}`, or `export API_TOKEN={RANDOM}`.",
+                f"$ API_TOKEN='{RANDOM}' python train.py",
+                f"docker run -e API_TOKEN={RANDOM} leaf",
+            ],
+            "notes.txt": [f"export API_TOKEN={RANDOM}"],
+            "run.bash": [f"export API_TOKEN={RANDOM}"],
+            "run": [f"export API_TOKEN={RANDOM}"],
+            "a.yml": ["password1: " + "hunter22xyz9"],
+            "Dockerfile": [f"ENV API_TOKEN {RANDOM}"],
+            "Dockerfile.gpu": [f"ENV API_TOKEN={RANDOM}"],
+        }.items()
+        for text in texts
+    ),
     ("TY106", {".env.local": "A=b\n"}, ".env.local"),
     ("TY106", {".env": "T\0O\0K\0"}, ".env"),
     ("TY106", {"kaggle.json": '{"key": "x"}'}, "kaggle.json"),

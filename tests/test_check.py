@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 
 from combinations import Combination, combinations
 from conftest import git, root
-from planted import CLEAN, PLANTED
+from planted import CLEAN, PLANTED, RANDOM
 from trainyard.checks.definition import all_checks
+from trainyard.checks.of_secrets import secrets_in
 from trainyard.checks.report import check_folder, score, to_lines, to_page
 from trainyard.command_line import main
 
@@ -83,6 +85,10 @@ BINARY = "import torch\nloss = torch.nn.functional.binary_cross_entropy(torch.so
         {"a.py": "tokenizer = 'bert-base-uncased-2'\npad_token = '[unused_token_99999999]'\n"},
         {"a.yml": "password: /run/secrets/db-password-1\nsecret: leaf-12-of-my-forest\n"},
         {"a.yml": "token: ${{ secrets.A1B2C3D4E5F6G7H8 }}\npassword: $A1B2C3D4E5\n"},
+        {"a.py": "NAMES = ['user_password',\n  'ssh2_auth_password', 'password', 'sha256_sums']\n"},
+        {"a.py": "token = make(password, 'sha256_sums')\nget('API_TOKEN', '')\n"},
+        {"a.yml": "password_hash: pbkdf2_sha256\nsecret_name: leaf2forest3tree4\n"},
+        {"docs/use.md": "    token=read_environment1(x)\nThe token leaf12forest34tree\n"},
         {".env.example": "API_TOKEN=your-Zx9kQ2mW7pL4vT8\n"},
         {"a.yml": "image: /ho" + "me/vscode/data\nother: /ho" + "me/jovyan/work\n"},
         {"a.py": LOAD, **NO_TORCH, "environment.yml": "dependencies:\n  - pytorch=2.6\n"},
@@ -96,6 +102,23 @@ def test_what_only_looks_like_a_defect_is_left_alone(
     files: Mapping[str, str], tmp_path: Path
 ) -> None:
     assert outcomes(write(tmp_path, {**CLEAN, **files})) == {}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_a_text_of_another_encoding_is_read(encoding: str, tmp_path: Path) -> None:
+    write(tmp_path, CLEAN)
+    text = f"Started\r\nexport API_TOKEN={RANDOM}\r\n"
+    (tmp_path / "log.txt").write_text(text, encoding=encoding)
+    assert outcomes(tmp_path) == {"TY106": ["log.txt:2"]}
+
+
+@pytest.mark.parametrize("name", ["a.py", "a.md", "a.yml", "Dockerfile"])
+@pytest.mark.parametrize("part", ["token=", "token_", "sk-", "a+", "f('token',", "password: a "])
+def test_no_long_line_takes_long(part: str, name: str) -> None:
+    """What grows with the square of a line took minutes for these."""
+    start = time.process_time()
+    assert not [*secrets_in(part * (300_000 // len(part)) + "(", name)]
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize("line", ["pytorch=2.5", "pytorch-lightning>=2.6", "pytorch>=1.13"])

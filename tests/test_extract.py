@@ -359,6 +359,15 @@ def environment(project: Path) -> list[object]:
     return [project, "experiments/a"]
 
 
+def other_encoding(project: Path) -> list[object]:
+    token = "ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8"
+    (project / "log.txt").write_text(f"Started\r\nwith {token}\r\n", encoding="utf-16")
+    git(project, "add", "log.txt")
+    git(project, "commit", "--quiet", "--message", "A log of PowerShell")
+    finished(project)
+    return [project, "experiments/a"]
+
+
 def link(project: Path) -> list[object]:
     (project / "data").symlink_to("/etc")
     git(project, "add", "data")
@@ -398,6 +407,7 @@ def no_project(project: Path) -> list[object]:
         (secret, "train.py:2 (a token of GitHub)"),
         (password, "my.cnf:2 (a secret in a text)"),
         (environment, "secrets would leave with the copy: .env"),
+        (other_encoding, "log.txt:2 (a token of GitHub)"),
         (link, "holds a link out of it"),
         (no_diff, "cannot be brought back"),
         (no_checkpoint, "Leave out --checkpoint"),
@@ -419,6 +429,34 @@ def test_a_line_that_only_looks_like_a_secret_is_named(signs: Path, tmp_path: Pa
     words = [*secret(signs), "--output", tmp_path / "paper", "--not-secret"]
     assert extract(*words, "train.py:3") == 2
     assert extract(*words, "train.py:2") == 0
+
+
+def test_a_file_that_is_refused_by_its_name_is_named(signs: Path, tmp_path: Path) -> None:
+    words = [*environment(signs), "--output", tmp_path / "paper", "--not-secret"]
+    assert extract(*words, ".env:1") == 2
+    assert extract(*words, ".env") == 0
+
+
+def test_an_exception_that_names_nothing_is_refused(
+    signs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [signs, "experiments/a", "--output", tmp_path / "paper"]
+    assert extract(*words, "--not-secret", "train.py:1") == 2
+    assert "--not-secret train.py:1: nothing there looks like" in capsys.readouterr().err
+    assert not (tmp_path / "paper").exists()
+
+
+def test_all_secrets_of_a_line_are_named(
+    signs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "KEYS = 'ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8', 'AKIA" + "Q7W8E9R5T4Y6U2I3'"
+    append(signs / "train.py", f"{line}; password = '" + "hunter22xyz9'")
+    git(signs, "commit", "--all", "--quiet", "--message", "Keys")
+    finished(signs)
+    assert extract(signs, "experiments/a", "--output", tmp_path / "paper") == 2
+    said = capsys.readouterr().err
+    assert "train.py:2 (a token of GitHub, a key of AWS, a secret in a text)" in said
+    assert "say --not-secret and the place, such as --not-secret train.py:2" in said
 
 
 @pytest.mark.parametrize("output", ["signs", "none/paper"])

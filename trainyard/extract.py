@@ -33,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--title", help="of the paper or the code [the project's description]")
     meaning = "who is to be cited; again for more [the project's authors]"
     parser.add_argument("--author", action="append", default=[], metavar="NAME", help=meaning)
-    meaning = "a line that looks like a secret and is none, as the refusal names it; again for more"
+    meaning = "a place that only looks like a secret, as the refusal names it; again for more"
     parser.add_argument(
-        "--not-secret", action="append", default=[], metavar="FILE:LINE", help=meaning
+        "--not-secret", action="append", default=[], metavar="FILE[:LINE]", help=meaning
     )
 
 

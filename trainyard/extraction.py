@@ -4,11 +4,12 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from trainyard.checks.of_secrets import MACHINE, secrets_in, usually_holds_secrets
+from trainyard.checks.repository import decode
 from trainyard.errors import InputError
 
 RECORD = "run.json"
@@ -175,38 +176,64 @@ def refuse_secrets(staging: Path, project: Path, no_secrets: Collection[str] = (
     Args:
         staging: the copy.
         project: its folder on this machine.
-        no_secrets: lines that look like a secret, which the person has looked at: "train.py:2".
+        no_secrets: what looks like a secret, which the person has looked at: all of a line,
+            "train.py:2", or a file that is refused by its name, ".env.local".
 
     Raises:
-        InputError: a secret lies in the copy.
+        InputError: a secret lies in the copy, or one of `no_secrets` names nothing.
     """
     own = (str(_absolute(project)), str(project.resolve()))
-    secrets, machines = [], []
+    secrets: dict[str, list[str]] = {}
+    machines = []
     for name, path in _files(staging):
         if usually_holds_secrets(name) and path.stat().st_size:
-            secrets.append(name)
+            secrets[name] = ["a file that usually holds secrets"]
         text = _text_of(path)
         # A comment that leaves out a check is for a private repository, not for a publication.
-        secrets += [
-            f"{name}:{number} ({kind})"
-            for number, kind in secrets_in(text, name)
-            if f"{name}:{number}" not in no_secrets
-        ]
+        for number, kind in secrets_in(text, name):
+            secrets.setdefault(f"{name}:{number}", []).append(kind)
         for number, line in enumerate(text.splitlines(), 1):
             if MACHINE.search(line) or any(folder in line for folder in own):
                 machines.append(f"{name}:{number}")
-    if secrets:
-        raise InputError(
-            f"secrets would leave with the copy: {', '.join(secrets)}. Nothing was written. Revoke "
-            "them, since git's history holds them; then commit, train and extract again. Of a line "
-            "that only looks like one, say --not-secret FILE:LINE."
-        )
+    _judge(secrets, no_secrets)
     if not machines:
         return []
     return [
         "Paths of a machine are left in code and records, as they were written: "
         f"{', '.join(machines)}. Look at these lines before you publish."
     ]
+
+
+def _judge(secrets: Mapping[str, Sequence[str]], no_secrets: Collection[str]) -> None:
+    """Refuse secrets, and exceptions that name none.
+
+    Args:
+        secrets: of each place that holds some, all their kinds.
+        no_secrets: places that only look like it.
+
+    Raises:
+        InputError: there are any.
+    """
+    # All of a line is named, so that who leaves the line out has read of each.
+    left = [
+        f"{place} ({', '.join(secrets[place])})" for place in secrets if place not in no_secrets
+    ]
+    unknown = [place for place in no_secrets if place not in secrets]
+    said = []
+    if unknown:
+        said.append(
+            f"--not-secret {', '.join(unknown)}: nothing there looks like a secret. Expected "
+            "a place as the refusal names it, FILE:LINE or FILE. Leave it out, or correct it."
+        )
+    if left:
+        said.append(
+            f"secrets would leave with the copy: {', '.join(left)}. Revoke "
+            "them, since git's history holds them; then commit, train and extract again. If all "
+            "that is named of a place only looks like it, say --not-secret and the place, "
+            f"such as --not-secret {left[0].partition(' (')[0]}"
+        )
+    if said:
+        raise InputError(" ".join([*said, "Nothing was written."]))
 
 
 def _files(staging: Path) -> Iterator[tuple[str, Path]]:
@@ -225,4 +252,4 @@ def _text_of(path: Path) -> str:
             size = int.from_bytes(file.read(8), "little")
             return file.read(min(size, LARGEST_HEADER)).decode("utf-8", "replace")
         start = file.read(8192)
-        return "" if b"\0" in start else (start + file.read()).decode("utf-8", "replace")
+        return decode(start + file.read()) if decode(start) else ""

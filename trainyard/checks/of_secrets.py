@@ -1,6 +1,7 @@
 """TY1, continued: what belongs to a person or a machine."""
 
 import ast
+import bisect
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -13,25 +14,43 @@ SECRETS = {
     "a token of GitHub": r"\b(gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{50,})\b",
     "a token of GitLab": r"\bglpat-[A-Za-z0-9_-]{20,}\b",
     "a token of Hugging Face": r"\bhf_[A-Za-z0-9]{34}\b",
-    "a key of OpenAI or Anthropic": r"\bsk-(?=[\w-]*\d)(?=[\w-]*[A-Z])[\w-]{32,}",
+    "a key of OpenAI or Anthropic": r"\bsk-(?=[\w-]{0,200}\d)(?=[\w-]{0,200}[A-Z])[\w-]{32,}",
     "a token of Slack": r"\bxox[abprs]-[A-Za-z0-9-]{10,}",
     "a key of Google": r"\bAIza[0-9A-Za-z_-]{35}\b",
     "a private key": r"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----",
     "a key of Weights & Biases": r"(?i)wandb.{0,30}[\"'= ][0-9a-f]{40}\b",
-    "a URL with a password": r"\b[a-z][a-z0-9+]*://[^/\s:@\"'<{$]+:[^/\s:@\"'<>{}$*]{3,}@[\w.-]+",
+    "a URL with a password": r"\b[a-z][a-z0-9+]{0,30}://[^/\s:@\"'<{$]+:[^/\s:@\"'<>{}$*]{3,}@[\w.-]+",
     "a secret in a text": r"(?i)(api_?key|secret(_key)?|access_token|auth_token|password)\b"
     # In a notebook, a quote has a backslash before it.
     r"\\?[\"']?\s*[:=]\s*\\?[\"'][A-Za-z0-9/+_.-]{16,}\\?[\"']",
 }
-# A name that may have more before it (AWS_SECRET_ACCESS_KEY), and the value that it gets, which
-# needs no quotes in a configuration.
-NAMED = (
-    r"(?i)(?P<name>(?:api|access|secret|private|account)[_-]?key|secret|token|password|passwd"
-    r"|passphrase|pwd)\b\\?[\"']?\]?\s*(?::\s*[a-z]\w*(?:\s*\|\s*None)?\s*)?[:=][ \t]*"
+# A name that may have more around it (AWS_SECRET_ACCESS_KEY, API_TOKEN_PROD, password1), and the
+# value that it gets. No part may take long: each is short, or ends where the next one starts.
+WORD = (
+    r"(?P<name>(?:api|access|secret|private|account)[_-]?key|secret|token|password|passwd"
+    r"|passphrase|pwd)(?:[_-](?!\w{0,40}(?:file|path|name|env|var|url|uri|hash|hasher|type|kind"
+    r"|field|algorithm|encoder|policy)\b)\w{0,40}|\d{1,3})?(?!\w)"
 )
-VALUE = r"(?P<value>[^\s\"'`<>{}()\[\]$*,;\\]{8,})"
-QUOTED = re.compile(rf"{NAMED}\\?(?P<quote>[\"']){VALUE}\\?(?P=quote)")
-UNQUOTED = re.compile(rf"{NAMED}[\"']?{VALUE}(?=[\"',;]|\s|$)")
+TYPE = r"(?::\s*[a-z][\w.]*(?:\[[\w.,| ]{1,60}\])?(?:\s*\|\s*None)?\s*)?"
+NAMED = rf"(?i){WORD}\\?[\"']?\]?\s*{TYPE}[:=][ \t]*"
+# A call's arguments: os.getenv("API_TOKEN", "..."), add_argument("--api-token", default="...").
+ARGUMENT = (
+    r"\w\(\s*(?:[\"']-\w[\"'],\s*)?\\?[\"'][\w-]{0,60}?"
+    rf"{WORD}\\?[\"']\s*,(?:[^()]{{0,100}}\bdefault\s*=)?\s*"
+)
+SIGN = r"[^\s\"'`<>{}()\[\]$*,;\\]"
+QUOTE = r"\(?\s*[bfru]{0,2}(?P<quote>(?:\\?[\"']){3}|\\?[\"'])"
+VALUES = rf"{QUOTE}(?P<value>{SIGN}{{8,}})(?P=quote)"
+QUOTED = (re.compile(rf"{NAMED}{VALUES}"), re.compile(rf"(?i){ARGUMENT}{VALUES}"))
+BARE = rf"(?P<value>{SIGN}{{8,2000}}+)(?=[\"',;`]|\s|$)"
+UNQUOTED = re.compile(rf"{NAMED}[\"']?{BARE}")
+# A line of a shell or of Docker, which any text may quote: export API_TOKEN=..., ENV API_TOKEN ...
+BEFORE = r"[ \t]{1,8}[\"']?\w{0,60}?"
+COMMAND = re.compile(
+    rf"(?im)(?:^[ \t>$#]{{0,12}}(?:\w{{0,60}}?|(?:export|env|arg|set){BEFORE})"
+    rf"|(?<!\w)(?:export|env|-e|--env|set){BEFORE}){WORD}=[\"']?{BARE}"
+)
+OF_DOCKER = re.compile(rf"(?im)^[ \t]{{0,12}}env{BEFORE}{WORD}[ \t]{{1,8}}[\"']?{BARE}")
 SECRET_FILES = ("kaggle.json", ".netrc", "id_rsa", "id_ed25519", "credentials.json")
 # .env and .env.local, and not what is there to be copied.
 ENVIRONMENT = re.compile(r"\.env(?!.*(example|sample|template|dist|default))([._-].*)?")
@@ -48,6 +67,7 @@ CONFIGURATIONS = {".yaml", ".yml", ".json", ".toml", ".cfg", ".ini", ".sh", ".sl
 # Endings of files, or whole names.
 WITHOUT_QUOTES = CONFIGURATIONS | {
     *(".cnf", ".conf", ".env", ".properties", ".tf", ".tfvars", ".bat", ".ps1", ".bashrc"),
+    *(".bash", ".zsh", ".envrc"),
     *(".npmrc", ".pypirc", "Dockerfile", "Makefile"),
 }
 
@@ -59,27 +79,43 @@ def usually_holds_secrets(name: str) -> bool:
 
 
 def secrets_in(text: str, name: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a text, from 1, that hold a secret, and its kind.
+    """Yield of each secret in a text its line, from 1, and its kind.
 
     Args:
         text: of a file.
         name: its path.
     """
-    path = PurePosixPath(name)
-    is_plain = bool({path.suffix, path.name} & WITHOUT_QUOTES) or path.name.startswith(".env")
     places = [
-        (each, "a secret in a text")
-        for each in (UNQUOTED if is_plain else QUOTED).finditer(text)
-        if _is_random(each["name"], each["value"])
+        (*each.span(), len(SECRETS), "a secret in a text")
+        for pattern in _forms(PurePosixPath(name))
+        for each in pattern.finditer(text)
+        if _is_random(each["name"], each["value"]) and not PLACEHOLDER.search(each[0])
     ]
-    for kind, pattern in reversed(SECRETS.items()):  # What is known best is named.
-        places += [(each, kind) for each in re.finditer(pattern, text)]
-    found = {
-        text.count("\n", 0, each.start()) + 1: kind
-        for each, kind in places
-        if not PLACEHOLDER.search(each[0])
-    }
-    yield from sorted(found.items())
+    for rank, (kind, pattern) in enumerate(SECRETS.items()):
+        places += [
+            (*each.span(), rank, kind)
+            for each in re.finditer(pattern, text)
+            if not PLACEHOLDER.search(each[0])
+        ]
+    ends = [each.start() for each in re.finditer("\n", text)]
+    found: list[tuple[int, int, int, str]] = []
+    for each in sorted(places):
+        if not found or each[0] >= found[-1][1]:
+            found.append(each)
+            continue
+        # One secret in several forms: what is known best is named.
+        best = min(found[-1], each, key=lambda place: place[2])
+        found[-1] = (found[-1][0], max(found[-1][1], each[1]), best[2], best[3])
+    for start, *_, kind in found:
+        yield bisect.bisect_left(ends, start) + 1, kind
+
+
+def _forms(path: PurePosixPath) -> tuple[re.Pattern[str], ...]:
+    """Return how a name and its value are written in a file."""
+    docker = (OF_DOCKER,) if "dockerfile" in path.name.lower() else ()
+    if {path.suffix, path.name} & WITHOUT_QUOTES or docker or path.name.startswith(".env"):
+        return (UNQUOTED, *docker)
+    return QUOTED if path.suffix in (".py", ".ipynb") else (*QUOTED, COMMAND)
 
 
 def _is_random(name: str, value: str) -> bool:
@@ -99,12 +135,13 @@ def _is_random(name: str, value: str) -> bool:
     "it in the history.",
     mend="Revoke it now, then read it from the environment or a file that git ignores.",
     doubt="It knows the forms of common tokens, and values with letters and digits behind names "
-    "such as API_TOKEN or db_password, no others, and leaves out what looks like an example. For a "
+    "such as API_TOKEN or db_password, no others, and leaves out what looks like an example, is an "
+    "entry of a list, or follows a name that ends as password_file or password_hash do. For a "
     "whole history use a scanner made for this, such as gitleaks.",
 )
 def secrets(repository: Repository) -> Iterator[Finding]:
     for name in repository.names:
-        # Of UTF-16, as a shell of Windows writes it, text() gives nothing.
+        # Of bytes that are no text, text() gives nothing.
         is_named = usually_holds_secrets(name)
         if is_named and (repository.folder / name).read_bytes().strip():
             yield Finding(name, 0, "a file that usually holds secrets")

@@ -1,5 +1,6 @@
 """The files of a project, as git lists them. Nothing of it is run."""
 
+import codecs
 import fnmatch
 import functools
 import re
@@ -13,6 +14,13 @@ from trainyard.git import git
 
 LARGEST_TEXT = 5_000_000  # Bytes; what is longer is data.
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+# That of UTF-32 begins as that of UTF-16 does.
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 FRAMEWORKS = {
     *("torch", "tensorflow", "keras", "jax", "flax", "lightning", "pytorch_lightning"),
     *("mxnet", "paddle", "mlx", "tinygrad", "transformers", "fastai"),
@@ -52,8 +60,7 @@ class Repository:
                 content = path.read_bytes() if path.stat().st_size <= LARGEST_TEXT else b"\0"
             except OSError as error:
                 raise InputError(f"{path}: cannot be read: {error.strerror}.") from None
-            is_binary = b"\0" in content[:8192]
-            self._texts[name] = "" if is_binary else content.decode("utf-8-sig", "replace")
+            self._texts[name] = decode(content)
         return self._texts[name]
 
     def size(self, name: str) -> int:
@@ -115,6 +122,18 @@ class Repository:
     def training(self) -> list[Source]:
         """Return the sources that train a network, as far as their syntax shows it."""
         return [source for source in self.code if trains(source)]
+
+
+def decode(content: bytes) -> str:
+    """Return the text that bytes are; of those of a binary file, nothing.
+
+    Args:
+        content: of a file. PowerShell writes UTF-16, which has zeros in it, but begins with a mark.
+    """
+    for mark, encoding in MARKS.items():
+        if content.startswith(mark):
+            return content.decode(encoding, "replace")
+    return "" if b"\0" in content[:8192] else content.decode("utf-8-sig", "replace")
 
 
 def trains(source: Source) -> bool:
